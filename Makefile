@@ -1,0 +1,59 @@
+# Everything a developer runs. Needs make and Python 3.11 or newer, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV := $(BIN)/uv
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything as locked; once, and again when the lock changes
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "didgen needs Python 3.11 or newer, and '$(PYTHON)' is" \
+	        "$$($(PYTHON) --version 2>/dev/null || echo 'not found');" \
+	        "name another one: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# The stamp is touched last: an install that was cut short is done again.
+$(INSTALLED): requirements.lock pyproject.toml | $(UV)
+	@echo "Installing what requirements.lock names; the first time takes some minutes"
+	@$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: $(INSTALLED) ## Make a small data set with the bundled model into runs/demo, and verify it
+	$(BIN)/didgen augment --out runs/demo
+	$(BIN)/didgen verify runs/demo
+
+test: $(INSTALLED) ## Run the tests, without the slow ones and those that need a GPU
+	$(BIN)/pytest -q
+
+# pytest exits with 5 where no test is marked slow.
+test-slow: $(INSTALLED) ## Run the slow tests
+	$(BIN)/pytest -q -m "slow and not gpu" --timeout 1800 || [ $$? -eq 5 ]
+
+lint: $(INSTALLED) ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Sort imports, mend what can be mended, and format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: $(UV) ## Write requirements.lock anew from pyproject.toml
+	$(UV) pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url \
+	    --extra test pyproject.toml -o requirements.lock
+
+clean: ## Remove caches and build products; .venv and runs stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,105 @@
+"""The autoencoder of a model built from a config: its warm start and its training loss.
+
+Notable choices:
+- AutoencoderTiny has no normalisation layers, so it can *start* as something useful: the encoder
+  as the area average over 8x8 pixels in whitened colours, the decoder as its bilinear
+  enlargement. Training then only has to add what the average loses.
+- Latents keep a known scale by a penalty, not by a KL term: the model has no posterior.
+"""
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+LATENT_STD = 0.5
+"""Latents are kept at this scale, where the decoder's `3 tanh(z / 3)` is still near to linear."""
+
+
+@torch.no_grad()
+def start_as_area_average(vae: AutoencoderTiny, thumbnails: Tensor) -> None:
+    """Set the weights so that encode averages areas and decode enlarges bilinearly.
+
+    thumbnails: (B, 3, h, w) in [0, 1], training images reduced by the autoencoder's factor; their
+    colour covariance gives the whitening. Every channel that the average does not need keeps its
+    random weights as features, but adds nothing to the output yet.
+    """
+    colours = thumbnails.double().movedim(1, -1).reshape(-1, 3)
+    mean = colours.mean(0)
+    variances, axes = torch.linalg.eigh(torch.cov(colours.T))
+    deviations = variances.clamp_min(1e-8).sqrt() / LATENT_STD
+    whiten = (axes / deviations).T
+    colour = (axes * deviations) @ torch.eye(3, dtype=axes.dtype)
+
+    encoder, decoder = vae.encoder.layers, vae.decoder.layers
+    for block in [*encoder, *decoder]:
+        if hasattr(block, "conv"):
+            block.conv[-1].weight.zero_()
+            block.conv[-1].bias.zero_()
+    encoder_convs = [layer for layer in encoder if isinstance(layer, nn.Conv2d)]
+    decoder_convs = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
+
+    identity = torch.zeros(3, 3)
+    identity[1, 1] = 1
+    # With stride 2 and padding 1 the last two taps of each axis are one 2x2 area.
+    area = torch.zeros(3, 3)
+    area[1:, 1:] = 0.25
+    # After nearest enlargement these weights give bilinear interpolation.
+    taps = torch.tensor([0.25, 0.5, 0.25])
+    bilinear = taps[:, None] * taps
+
+    for conv, kernel in [(encoder_convs[0], identity)] + [(c, area) for c in encoder_convs[1:-1]]:
+        _carry_colours(conv, kernel)
+    to_latents = encoder_convs[-1]
+    to_latents.weight[:3] = 0
+    to_latents.weight[:3, :3, 1, 1] = whiten.to(to_latents.weight)
+    to_latents.bias[:3] = -(whiten @ mean).to(to_latents.bias)
+
+    for conv in decoder_convs[1:-1]:
+        _carry_colours(conv, bilinear)
+    from_latents, to_pixels = decoder_convs[0], decoder_convs[-1]
+    from_latents.weight[:3] = 0
+    from_latents.weight[:3, :3, 1, 1] = colour.to(from_latents.weight)
+    from_latents.bias[:3] = mean.to(from_latents.bias)
+    to_pixels.weight.zero_()
+    to_pixels.bias.zero_()
+    for channel in range(3):
+        to_pixels.weight[channel, channel, 1, 1] = 1
+
+
+def _carry_colours(conv: nn.Conv2d, kernel: Tensor) -> None:
+    """Make output channels 0 to 2 the filtered input channels 0 to 2 and nothing else."""
+    conv.weight[:3] = 0
+    for channel in range(3):
+        conv.weight[channel, channel] = kernel.to(conv.weight)
+    if conv.bias is not None:
+        conv.bias[:3] = 0
+
+
+class AutoencoderLoss(nn.Module):
+    """L1 + (1 - SSIM) between an image and its reconstruction, and a penalty on the latents' scale.
+
+    forward takes {"pixels": (B, 3, H, W) in [-1, 1]} and returns named scalars; "loss" is the sum
+    that is minimised, "psnr" in dB for a range of 2.
+    """
+
+    def __init__(self, vae: AutoencoderTiny) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        pixels = batch["pixels"]
+        latents = self.vae.encode(pixels).latents
+        output = self.vae.decode(latents).sample.float()
+        l1 = F.l1_loss(output, pixels)
+        ssim = structural_similarity_index_measure(output, pixels, data_range=2.0)
+        assert isinstance(ssim, Tensor)
+        scale = (latents.float().std((0, 2, 3)) - LATENT_STD).square().mean()
+        mse = F.mse_loss(output, pixels).detach()
+        return {
+            "loss": l1 + 0.1 * (1 - ssim) + scale,
+            "l1": l1.detach(),
+            "ssim": ssim.detach(),
+            "psnr": 10 * torch.log10(4 / mse.clamp_min(1e-12)),
+        }

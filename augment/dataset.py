@@ -1,0 +1,160 @@
+"""The training data: images, masks and prompts with all randomness drawn here, from the record.
+
+Notable choices:
+- Sample number g of a run (counted over all epochs and processes) draws everything random from
+  `[seed, g]`: order, orientation, prompt dropout, timestep, noise. So a resumed run, or one split
+  over processes, sees exactly the data of an uninterrupted one.
+- A training step is then a pure function of its batch.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from augment.prompt import compose, turn
+from manifests.images import read_image, read_mask
+from manifests.records import SourceManifest, SourceRecord
+
+ORIENTATIONS = {
+    "none": ((0, False),),
+    "flips": ((0, False), (0, True), (2, False), (2, True)),
+    "dihedral": tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True)),
+}
+"""Orientations by name: quarter turns, and whether mirrored."""
+
+
+def load_pixels(manifest: SourceManifest, record: SourceRecord, size: int) -> Tensor:
+    """An image with its short side at `size`, cut to its middle, (3, size, size) in [-1, 1]."""
+    array = np.asarray(read_image(manifest.image_path(record)))
+    pixels = torch.from_numpy(array.copy()).movedim(-1, 0)[None].float()
+    height, width = pixels.shape[-2:]
+    if min(height, width) != size:
+        scale = size / min(height, width)
+        shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+        pixels = F.interpolate(pixels, shape, mode="bilinear", antialias=True)
+    return _middle(pixels[0], size) / 127.5 - 1
+
+
+def load_mask(manifest: SourceManifest, record: SourceRecord, size: int) -> Tensor:
+    """The lesion mask cut like its image, (1, size, size): the lesion's share of each pixel."""
+    mask = torch.from_numpy(read_mask(manifest.mask_path(record)))[None, None].float()
+    height, width = mask.shape[-2:]
+    scale = size / min(height, width)
+    shape = (max(size, round(height * scale)), max(size, round(width * scale)))
+    return _middle(F.interpolate(mask, shape, mode="area")[0], size)
+
+
+def _middle(image: Tensor, size: int) -> Tensor:
+    """The central square of (C, H, W)."""
+    top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
+    return image[:, top : top + size, left : left + size]
+
+
+def orient(image: Tensor, turns: int, mirrored: bool) -> Tensor:
+    """Turn (..., H, W) by quarters, then mirror it."""
+    turned = torch.rot90(image, turns, (-2, -1))
+    return turned.flip(-1) if mirrored else turned
+
+
+class ImageDataset(Dataset[dict[str, Any]]):
+    """Random crops in random orientation, {"pixels": (3, crop, crop) in [-1, 1]}."""
+
+    def __init__(
+        self,
+        manifest: SourceManifest,
+        records: list[SourceRecord],
+        size: int,
+        crop: int,
+        orientations: str,
+        seed: int,
+    ) -> None:
+        self.manifest, self.records, self.seed = manifest, records, seed
+        self.size, self.crop = size, min(crop, size)
+        self.orientations = ORIENTATIONS[orientations]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
+        number, index = draw
+        rng = np.random.default_rng([self.seed, number])
+        pixels = load_pixels(self.manifest, self.records[index], self.size)
+        top, left = rng.integers(0, self.size - self.crop + 1, 2)
+        pixels = pixels[:, top : top + self.crop, left : left + self.crop]
+        turns, mirrored = self.orientations[rng.integers(len(self.orientations))]
+        return {"pixels": orient(pixels, turns, mirrored).contiguous()}
+
+
+class RegionDataset(Dataset[dict[str, Any]]):
+    """Whole images with masks and prompts, and the noise and timestep of one training step.
+
+    An item: pixels (3, S, S) in [-1, 1]; mask (1, S, S) in [0, 1]; prompt; timestep; noise
+    (4, S/8, S/8). The caption is kept with `caption_probability`; the whole prompt is dropped with
+    `prompt_dropout`, for classifier-free guidance, and `prompted` says whether it was kept.
+    """
+
+    def __init__(
+        self,
+        manifest: SourceManifest,
+        records: list[SourceRecord],
+        size: int,
+        orientations: str,
+        caption_probability: float,
+        prompt_dropout: float,
+        timesteps: int,
+        seed: int,
+    ) -> None:
+        self.manifest, self.records, self.size, self.seed = manifest, records, size, seed
+        self.orientations = ORIENTATIONS[orientations]
+        self.caption_probability, self.prompt_dropout = caption_probability, prompt_dropout
+        self.timesteps = timesteps
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
+        number, index = draw
+        record = self.records[index]
+        rng = np.random.default_rng([self.seed, number])
+        orientation = self.orientations[rng.integers(len(self.orientations))]
+        captioned = rng.random() < self.caption_probability
+        prompted = rng.random() >= self.prompt_dropout
+        caption = turn(record.caption, *orientation) if record.caption and captioned else None
+        side = self.size // 8
+        return {
+            "pixels": orient(
+                load_pixels(self.manifest, record, self.size), *orientation
+            ).contiguous(),
+            "mask": orient(load_mask(self.manifest, record, self.size), *orientation).contiguous(),
+            "prompt": compose(caption),
+            "prompted": prompted,
+            "timestep": int(rng.integers(self.timesteps)),
+            "noise": torch.from_numpy(rng.standard_normal((4, side, side), dtype=np.float32)),
+        }
+
+
+def draws(
+    length: int, batch_size: int, start: int, steps: int, seed: int, rank: int, world: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Batches of (sample number, record index) of one process, for the steps from `start` on.
+
+    Every epoch is one seeded permutation of the records; the processes' batches lie side by side
+    in the run's global batch.
+    """
+    permutations: dict[int, np.ndarray] = {}
+    for step in range(start, steps):
+        first = (step * world + rank) * batch_size
+        batch = []
+        for number in range(first, first + batch_size):
+            epoch, place = divmod(number, length)
+            if epoch not in permutations:
+                # A batch touches two epochs at most where it is shorter than an epoch.
+                permutations = {e: p for e, p in permutations.items() if e == epoch - 1}
+                permutations[epoch] = np.random.default_rng([seed, epoch]).permutation(length)
+            batch.append((number, int(permutations[epoch][place])))
+        yield batch

@@ -1,0 +1,56 @@
+"""The method's losses: pure functions on attention maps and region masks."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+
+def region_masks(lesion: Tensor, side: int) -> Tensor:
+    """M_l and M_s = 1 - M_l of Eq. 3, reduced by area.
+
+    lesion: (B, 1, H, W) in [0, 1]. Returns (B, 2, side, side) in [0, 1], lesion first.
+    """
+    small = F.adaptive_avg_pool2d(lesion.float(), side)
+    return torch.cat([small, 1 - small], 1)
+
+
+def normalise(maps: Tensor) -> Tensor:
+    """Min-max normalisation of each map (..., H, W) to [0, 1]; a constant map becomes zeros."""
+    low = maps.amin((-2, -1), keepdim=True)
+    span = maps.amax((-2, -1), keepdim=True) - low
+    return (maps - low) / span.clamp_min(1e-8)
+
+
+def attention_loss(maps: Tensor, masks: Tensor, *, normalised: bool = True) -> Tensor:
+    """Eq. 3: L_attn = 1/2 sum over {l, s} of the mean of (A_C - M)^2, one value a sample.
+
+    maps, masks: (B, 2, H, W) in [0, 1], lesion first. Returns (B,).
+    """
+    if maps.shape != masks.shape:
+        raise ValueError(f"maps {tuple(maps.shape)} and masks {tuple(masks.shape)} differ in shape")
+    if normalised:
+        maps = normalise(maps)
+    return 0.5 * (maps - masks).square().mean((-2, -1)).sum(-1)
+
+
+def layout_loss(maps: Tensor, masks: Tensor, sigma: float) -> Tensor:
+    """Eq. 5: L_CA is Eq. 3 on Gaussian-smoothed maps, one value a sample.
+
+    maps, masks: (B, 2, H, W); sigma in map pixels, 0 for no smoothing. Returns (B,).
+    """
+    if sigma > 0:
+        maps = gaussian_blur(maps, kernel_size=[3, 3], sigma=[sigma, sigma])
+    return attention_loss(maps, masks)
+
+
+def leak_loss(attended: Tensor, masks: Tensor) -> Tensor:
+    """Eq. 6: L_SA, the share of each region's self-attention that leaves the region.
+
+    attended: A_S applied to the region masks, (B, N, 2) in [0, 1]; masks: (B, 2, H, W) with
+    H W = N, lesion first. Returns (B,): the mean of both regions' leaks, each the mean over the
+    region's pixels of the attention mass that falls outside it. An empty region leaks nothing.
+    """
+    regions = masks.flatten(2).transpose(1, 2)
+    leak = (regions * (1 - attended)).sum(1) / regions.sum(1).clamp_min(1e-8)
+    return leak.mean(-1)

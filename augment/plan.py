@@ -1,0 +1,192 @@
+"""The plan: every sample of a run with its prompt, seed and layout, fixed before any work.
+
+Notable choices:
+- The seed of a sample is a hash of the run's seed, its class and its index: it depends on nothing
+  that is decided while the run goes on.
+- Classes take turns, so every shard holds them all.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augment.caption import agree
+from augment.layout import DRAWN, Layouts
+from augment.prompt import Attributes, compose, parse, recombine, render
+from manifests.errors import DidgenError
+from manifests.files import read_json_lines
+from manifests.recipe import AugmentRecipe
+from manifests.records import SourceManifest
+from manifests.shards import Config
+
+UNLABELLED_PAIR = ""
+"""Label of a pair whose layout's image has none."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One sample before it is made; `layout` is a source key, "drawn", or "" for none."""
+
+    config: Config
+    key: str
+    label: str
+    index: int
+    seed: int
+    prompt: str
+    layout: str
+
+    def row(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return asdict(self)
+
+
+Captions = Mapping[str, Sequence[str]]
+"""Known captions by label; "" holds those of images without one."""
+
+
+def captions_of(rows: Iterable[tuple[str | None, str | None]]) -> dict[str, list[str]]:
+    """Group (label, caption) rows by label; rows without a caption are left out."""
+    grouped: dict[str, list[str]] = {}
+    for label, caption in rows:
+        if caption:
+            grouped.setdefault(label or UNLABELLED_PAIR, []).append(caption)
+    return grouped
+
+
+def model_captions(folder: Path) -> dict[str, list[str]]:
+    """The captions a model was finetuned with, which `finetune` leaves beside it."""
+    rows = read_json_lines(folder / "captions.jsonl")
+    return captions_of((row["label"], row["caption"]) for row in rows)
+
+
+def derived_seed(*parts: str | int) -> int:
+    """A seed in [0, 2^63) that is a hash of its parts."""
+    text = json.dumps(parts, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class Prompts:
+    """New prompts of a class, recombined from its known captions."""
+
+    def __init__(self, captions: Captions) -> None:
+        self.captions = captions
+        self.attributes: dict[str, list[Attributes]] = {
+            label: [read for caption in known if (read := parse(caption)) is not None]
+            for label, known in captions.items()
+        }
+
+    def draw(self, label: str, seed: int, layout: np.ndarray | None = None) -> str:
+        """A prompt of a class; with a layout, one whose size, shape and place are the layout's.
+
+        Captions that were not rendered from attributes are used as they are. Raises DidgenError
+        for a class without captions.
+        """
+        rng = np.random.default_rng(seed)
+        if self.attributes.get(label):
+            attributes = recombine(self.attributes, label, rng)
+            if layout is not None:
+                attributes = agree(attributes, layout)
+            return compose(render(attributes))
+        known = self.captions.get(label)
+        if not known:
+            raise DidgenError(
+                f"No caption of the class {label or 'unlabelled'} is known; "
+                "caption the source, or leave the class out of the recipe."
+            )
+        return compose(known[rng.integers(len(known))])
+
+
+def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, int]:
+    """How many images to make of each class; `real` counts the real training images by class.
+
+    `per_class: fill` brings every class up to the largest one. Raises DidgenError for a class
+    that is not known.
+    """
+    assert recipe.images is not None
+    asked = recipe.images.per_class
+    named = set(recipe.images.exclude) | (set(asked) if isinstance(asked, dict) else set())
+    if unknown := sorted(named - set(real)):
+        raise DidgenError(
+            f"`images` names the class {unknown[0]}, which is not among {', '.join(real)}."
+        )
+    if isinstance(asked, dict):
+        counts = dict(asked)
+    elif asked == "fill":
+        counts = {label: max(real.values()) - count for label, count in real.items()}
+    else:
+        counts = dict.fromkeys(real, asked)
+    return {c: n for c, n in counts.items() if c not in recipe.images.exclude and n > 0}
+
+
+def plan_images(recipe: AugmentRecipe, real: Mapping[str, int], prompts: Prompts) -> list[Planned]:
+    """The class-balanced images of a recipe, the classes taking turns."""
+    counts = class_counts(recipe, real)
+    slugs = {label: re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") for label in counts}
+    doubled = [slug for slug, uses in Counter(slugs.values()).items() if uses > 1 or not slug]
+    if doubled:
+        raise DidgenError(
+            f"Class names must differ in their letters and digits, but {doubled[0]!r} stands for "
+            "more than one or for none; rename the classes in the source."
+        )
+    planned = []
+    for index in range(max(counts.values(), default=0)):
+        for label, count in counts.items():
+            if index < count:
+                seed = derived_seed(recipe.seed, "images", label, index)
+                key = f"{slugs[label]}-{index:06d}"
+                prompt = prompts.draw(label, seed)
+                planned.append(Planned("images", key, label, index, seed, prompt, ""))
+    return planned
+
+
+def plan_pairs(
+    recipe: AugmentRecipe, labels: Sequence[str], layouts: Layouts, prompts: Prompts
+) -> list[Planned]:
+    """The lesion-mask pairs of a recipe; `labels` are the classes of pairs with drawn layouts.
+
+    Drawn layouts take the classes in turn. Layouts of a source are its training masks in a seeded
+    order, none a second time before all were used, each with its image's class.
+    """
+    assert recipe.pairs is not None
+    if recipe.pairs.layouts == "drawn":
+        choices = [(label, DRAWN) for label in labels if label not in recipe.pairs.exclude]
+    else:
+        choices = [
+            (record.label or UNLABELLED_PAIR, key)
+            for key, record in layouts.records.items()
+            if record.label not in recipe.pairs.exclude
+        ]
+        order = np.random.default_rng(derived_seed(recipe.seed, "layouts")).permutation(
+            len(choices)
+        )
+        choices = [choices[place] for place in order]
+    if not choices and recipe.pairs.count:
+        raise DidgenError(
+            "No layout is left for pairs: the source has no training mask of a class that "
+            "`pairs.exclude` lets through."
+        )
+    planned = []
+    for index in range(recipe.pairs.count):
+        label, layout = choices[index % len(choices)]
+        seed = derived_seed(recipe.seed, "pairs", label, index)
+        prompt = prompts.draw(label, seed, layouts.mask(layout, seed))
+        planned.append(Planned("pairs", f"pair-{index:06d}", label, index, seed, prompt, layout))
+    return planned
+
+
+def shards_of(planned: Sequence[Planned], size: int) -> list[list[Planned]]:
+    """Cut a plan into shards of `size` samples, the last one shorter."""
+    return [list(planned[first : first + size]) for first in range(0, len(planned), size)]
+
+
+def real_counts(manifest: SourceManifest) -> dict[str, int]:
+    """Training images by class, in the source's order of classes, zeros included."""
+    counts = Counter(record.label for record in manifest.select(split="train", labelled=True))
+    return {label: counts[label] for label in manifest.header.classes}

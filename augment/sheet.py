@@ -1,0 +1,46 @@
+"""Contact sheets: images by class, and pairs with the outlines of mask and layout."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+GAP, TITLE = 4, 14
+MASK_COLOUR, LAYOUT_COLOUR = (0, 255, 140), (255, 255, 255)
+
+
+def outline(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """The image (H, W, 3) uint8 with the border of a boolean mask (H, W) drawn on it."""
+    edge = mask & ~ndimage.binary_erosion(mask, iterations=2)
+    drawn = image.copy()
+    drawn[edge] = colour
+    return drawn
+
+
+def image_sheet(images: np.ndarray, titles: list[str], columns: int) -> Image.Image:
+    """A grid of images (B, H, W, 3) uint8, row by row, each under its title."""
+    count, height, width = images.shape[:3]
+    rows = -(-count // columns)
+    size = (columns * (width + GAP) + GAP, rows * (height + TITLE + GAP) + GAP)
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (image, title) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = GAP + column * (width + GAP), GAP + row * (height + TITLE + GAP)
+        pen.text((left + 1, top), title, fill="black")
+        sheet.paste(Image.fromarray(image), (left, top + TITLE))
+    return sheet
+
+
+def pair_sheet(
+    images: np.ndarray, masks: np.ndarray, layouts: np.ndarray, titles: list[str], columns: int = 4
+) -> Image.Image:
+    """Pairs: each image with its mask's outline in green and its layout's in white, mask beside.
+
+    images: (B, H, W, 3) uint8; masks, layouts: (B, H, W) booleans.
+    """
+    panels = []
+    for image, mask, layout in zip(images, masks, layouts, strict=True):
+        marked = outline(outline(image, layout, LAYOUT_COLOUR), mask, MASK_COLOUR)
+        binary = np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=-1)
+        panels.append(np.concatenate([marked, binary], axis=1))
+    return image_sheet(np.stack(panels), titles, columns)

@@ -1,0 +1,274 @@
+"""The `didgen` command: one command a stage; it parses and prints, and decides nothing.
+
+Heavy imports stand inside the commands, so that `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from manifests.candidates import Import
+    from manifests.verify import Verdict
+
+app = typer.Typer(
+    name="didgen",
+    help="Class-balanced dermoscopic images and lesion-mask pairs from one diffusion model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+import_app = typer.Typer(
+    no_args_is_help=True, help="Turn folders of real images into a source manifest."
+)
+app.add_typer(import_app, name="import")
+
+Source = Annotated[Path, typer.Argument(help="Folder of a source manifest, made by `import`.")]
+ManifestOut = Annotated[
+    Path, typer.Option("--out", help="Folder for the manifest; images stay where they are.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the split.")]
+Fractions = Annotated[
+    tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, not one sentence.")
+    ] = False,
+) -> None:
+    """Read the options of every command; `main` looks for --debug itself."""
+
+
+@import_app.command("isic2018")
+def import_isic2018_command(
+    root: Annotated[Path, typer.Argument(help="Folder with the official ISIC 2018 folders.")],
+    out: ManifestOut,
+    seed: Seed = 42,
+    split: Fractions = (0.8, 0.1, 0.1),
+    dry_run: DryRun = False,
+) -> None:
+    """Import the official ISIC 2018 folders: Task 1 masks, Task 3 diagnoses, either or both.
+
+    HAM10000 masks and metadata are used where they are present.
+    Example: didgen import isic2018 ~/isic2018 --out runs/isic2018
+    """
+    from manifests.isic2018 import import_isic2018
+
+    with _progress("reading") as advance:
+        result = import_isic2018(root, seed=seed, fractions=split, progress=advance)
+    _finish_import(result, None if dry_run else out)
+
+
+@import_app.command("folder")
+def import_folder_command(
+    images: Annotated[Path, typer.Argument(help="Folder of images; subfolders may be classes.")],
+    out: ManifestOut,
+    licence: Annotated[str, typer.Option(help="Licence of the images, an SPDX id or text.")],
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks named like images.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV with image, label[, lesion_id][, split].")
+    ] = None,
+    seed: Seed = 42,
+    split: Fractions = (0.8, 0.1, 0.1),
+    dry_run: DryRun = False,
+) -> None:
+    """Import your own images, with masks and labels where you have them.
+
+    Example: didgen import folder photos --masks masks --labels labels.csv --licence CC-BY-4.0
+    --out runs/mine
+    """
+    from manifests.folder import import_folder
+
+    with _progress("reading") as advance:
+        result = import_folder(
+            images,
+            masks=masks,
+            labels=labels,
+            licence=licence,
+            seed=seed,
+            fractions=split,
+            progress=advance,
+        )
+    _finish_import(result, None if dry_run else out)
+
+
+@app.command()
+def caption(source: Source, dry_run: DryRun = False) -> None:
+    """Write one clinical sentence (DermPrompt) for every image that has none into the manifest."""
+    from dataclasses import replace
+
+    from augment.caption import caption_manifest
+    from manifests.records import SourceManifest
+
+    manifest = SourceManifest.read(source)
+    missing = sum(record.caption is None for record in manifest.records)
+    print(f"{missing} of {len(manifest.records)} images have no caption yet.")
+    if missing and not dry_run:
+        with _progress("captions") as advance:
+            records = caption_manifest(manifest, progress=advance)
+        replace(manifest, records=tuple(records)).write(source)
+        print(f"Captions are in {source / 'records.jsonl'}, for example: {records[0].caption}")
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Finetune a model with the region-aware loss, or train a small one from nothing.
+
+    Goes on where a stopped run of the same recipe stopped. Runs on several processes under
+    `accelerate launch`. Example: didgen finetune mini --out runs/mini
+    """
+    from manifests.recipe import FinetuneRecipe, read_recipe
+
+    asked = read_recipe(recipe, FinetuneRecipe)
+    if dry_run:
+        _print_recipe(asked.model_dump(mode="json"))
+        return
+    from augment.finetune import finetune as run
+
+    print(f"The model is in {run(asked, out)}.")
+
+
+@app.command()
+def augment(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled one.")] = "demo",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/demo"),
+    dry_run: DryRun = False,
+) -> None:
+    """Make class-balanced images and lesion-mask pairs, as shards any training code reads.
+
+    Goes on where a stopped run of the same recipe stopped. Without a recipe: the bundled model
+    and the demo recipe. Example: didgen augment my-recipe.yaml --out runs/mine
+    """
+    from manifests.recipe import AugmentRecipe, read_recipe
+
+    asked = read_recipe(recipe, AugmentRecipe)
+    from augment.run import augment as run
+    from augment.run import prepare
+
+    job = prepare(asked)
+    if dry_run:
+        _print_recipe(asked.model_dump(mode="json"))
+        for config, shards in job.plan.items():
+            print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
+        return
+    manifest = run(job, out)
+    totals = manifest.totals
+    print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
+    for failure in manifest.failures:
+        print(f"{failure.key} was not made: {failure.reason}.")
+    if totals.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    directory: Annotated[Path, typer.Argument(help="Folder of a run.")],
+) -> None:
+    """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra."""
+    from rich.console import Console
+
+    from manifests.verify import verify as judge
+
+    with _progress("verifying") as advance:
+        verdicts = judge(directory, progress=advance)
+    Console().print(_verdict_table(verdicts))
+    bad = sum(verdict.status != "ok" for verdict in verdicts)
+    if bad:
+        print(f"{bad} of {len(verdicts)} files are not ok.")
+        raise typer.Exit(1)
+    print(f"All {len(verdicts)} files are ok.")
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, driven by (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def _finish_import(result: "Import", out: Path | None) -> None:
+    """Write an import, and print its counts by class and split."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from manifests.records import SPLITS, summary
+
+    if out is not None:
+        result.write(out)
+    rows = summary(result.manifest)
+    table = Table(title="Images (of these with a mask)")
+    table.add_column("class")
+    for split in SPLITS:
+        table.add_column(split, justify="right")
+    table.add_column("lesions", justify="right")
+    for label in dict.fromkeys(row.label for row in rows):
+        by_split = {row.split: row for row in rows if row.label == label}
+        cells = [f"{by_split[split].images} ({by_split[split].pairs})" for split in SPLITS]
+        table.add_row(label, *cells, str(sum(row.lesions for row in by_split.values())))
+    Console().print(table)
+    pairs = sum(row.pairs for row in rows)
+    print(f"{len(result.manifest.records)} images, {pairs} with a mask.")
+    if result.rejections:
+        where = f", listed in {out / 'rejected.jsonl'}" if out else ""
+        print(f"{len(result.rejections)} files were rejected{where}; the first: ", end="")
+        print(result.rejections[0].sentence)
+
+
+def _verdict_table(verdicts: "list[Verdict]") -> object:
+    """Verdicts as a rich table, the mend beside each that is not ok."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("file", "status", "")
+    for verdict in verdicts:
+        colour = "green" if verdict.status == "ok" else "red"
+        status = f"[{colour}]{verdict.status}[/{colour}]"
+        table.add_row(escape(str(verdict.file)), status, escape(verdict.sentence))
+    return table
+
+
+def _print_recipe(recipe: dict[str, object]) -> None:
+    """Print a recipe as YAML, with every default filled in."""
+    import yaml
+
+    print(yaml.safe_dump(recipe, sort_keys=False), end="")
+
+
+def main() -> NoReturn:
+    """Run the command line; exit 0 done, 1 bad data or result, 2 usage, 130 interrupted."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from manifests.errors import DidgenError
+
+        if "--debug" in sys.argv or not isinstance(error, DidgenError):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

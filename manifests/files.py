@@ -1,0 +1,100 @@
+"""Files on disk: atomic writes, hashes, and paths that may not leave their folder."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from manifests.errors import DidgenError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` + `.tmp` for binary writing; on success fsync and rename it to `path`.
+
+    After an exception the temporary file is removed and whatever stood at `path` is untouched.
+    """
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented UTF-8 JSON, atomically and with a stable key order."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    write_bytes(path, f"{text}\n".encode())
+
+
+def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write one JSON value a line to `path`, atomically; row order is kept."""
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; a missing or malformed one is a `DidgenError` that names it."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DidgenError(f"{path} does not exist; check the path or make it first.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DidgenError(f"{path} is not readable JSON ({error}); make it again.") from None
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Parse a file of one JSON value a line; errors name the file and the line."""
+    rows = []
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        raise DidgenError(f"{path} does not exist; check the path or make it first.") from None
+    except OSError as error:
+        raise DidgenError(f"{path} cannot be read ({error}); check its rights.") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise DidgenError(
+                f"{path} line {number} is not JSON ({error}); make it again."
+            ) from None
+    return rows
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a POSIX path of a manifest or tar member to `root`, refusing one that leaves it."""
+    path = PurePosixPath(relative)
+    foreign = "\\" in relative or "\0" in relative
+    if not path.parts or path.is_absolute() or ".." in path.parts or foreign:
+        raise DidgenError(f"The path {relative!r} leaves its folder {root}; correct the manifest.")
+    return root / path

@@ -1,0 +1,133 @@
+"""Importer of anyone's own images, with masks, labels, both or neither."""
+
+import os
+import re
+from pathlib import Path
+
+from manifests.candidates import WORKERS, Candidate, Harvest, Import, Progress, admit
+from manifests.errors import DidgenError
+from manifests.images import IMAGE_SUFFIXES
+from manifests.labels import LabelTable, read_labels
+from manifests.records import CLASSES
+from manifests.splits import Fractions
+
+MASK_ENDS = ("_segmentation", "_mask")
+
+
+def import_folder(
+    images: Path,
+    *,
+    masks: Path | None = None,
+    labels: Path | None = None,
+    licence: str,
+    seed: int = 42,
+    fractions: Fractions = (0.8, 0.1, 0.1),
+    progress: Progress | None = None,
+    workers: int = WORKERS,
+) -> Import:
+    """Import a folder of JPEG, PNG, BMP or WebP images, subfolders included.
+
+    `labels` is a CSV of image and label, or of image and one 0/1 column for each ISIC class,
+    with `lesion_id` and `split` if known. Without it, images in subfolders take the name of the
+    first subfolder as label, and images in no subfolder have none. An image without a lesion id
+    is its own lesion. `masks` holds files of the image's stem, with or without `_segmentation` or
+    `_mask`; a labelled image may go without mask. Keys are stems made safe, so no two files may
+    share one. A missing folder, an unusable table, or nothing sound is a `DidgenError`.
+    """
+    images = _existing_folder(images)
+    masks = _existing_folder(masks) if masks else None
+    if masks and (masks == images or masks in images.parents):
+        raise DidgenError(f"{masks} holds the images too; move the masks to a folder of their own.")
+    table = read_labels(labels) if labels else None
+    harvest = Harvest()
+    found = [path for path in _image_files(images) if masks not in path.parents]
+    if not found:
+        raise DidgenError(f"{images} holds no image ({' '.join(IMAGE_SUFFIXES)}); check the path.")
+    chosen = _choose_masks(masks, {path.stem for path in found}, harvest) if masks else {}
+    in_subfolders = any(path.parent != images for path in found)
+    for path in found:
+        label, lesion_id, split = None, None, None
+        if table:
+            row = table.rows.get(path.stem)
+            if row is None:
+                if path.stem not in table.faulty:
+                    sentence = f"{path} has no row in {labels}; add the row."
+                    harvest.reject(path, "missing-label", sentence)
+                continue
+            label, lesion_id, split = row.label, row.lesion_id, row.split
+        elif in_subfolders:
+            if path.parent == images:
+                sentence = f"{path} lies in no class folder, unlike others; move it into one."
+                harvest.reject(path, "missing-label", sentence)
+                continue
+            label = path.relative_to(images).parts[0]
+        mask = chosen.get(path.stem)
+        if masks and mask is None and label is None:
+            sentence = f"{path} has neither a label nor a mask in {masks}; add one."
+            harvest.reject(path, "missing-mask", sentence)
+            continue
+        key = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)
+        harvest.candidates.append(
+            Candidate(
+                key=key,
+                image=path,
+                mask=mask,
+                label=label,
+                lesion_id=lesion_id or key,
+                split=split,
+                source=images.name,
+                licence=licence,
+            )
+        )
+    if table:
+        _reject_rows_without_image(table, {path.stem for path in found}, harvest)
+    used = {candidate.label for candidate in harvest.candidates if candidate.label}
+    return admit(
+        harvest,
+        importer="folder",
+        root=Path(os.path.commonpath([images, masks or images])),
+        classes=CLASSES if used <= set(CLASSES) else sorted(used),
+        seed=seed,
+        fractions=fractions,
+        progress=progress,
+        workers=workers,
+    )
+
+
+def _existing_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise DidgenError(f"{path} is not a folder; check the path.")
+    return path.resolve()
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+
+
+def _choose_masks(folder: Path, stems: set[str], harvest: Harvest) -> dict[str, Path]:
+    """Match masks to image stems; a second mask of one image or a mask of none is rejected."""
+    chosen: dict[str, Path] = {}
+    for path in _image_files(folder):
+        names = [path.stem, *(path.stem.removesuffix(end) for end in MASK_ENDS)]
+        stem = next((name for name in names if name in stems), None)
+        if stem is None:
+            sentence = f"{path} belongs to no image of that name; rename or remove it."
+            harvest.reject(path, "missing-image", sentence)
+        elif stem in chosen:
+            sentence = f"{path} is a second mask beside {chosen[stem]}; remove one of the two."
+            harvest.reject(path, "duplicate-id", sentence)
+        else:
+            chosen[stem] = path
+    return chosen
+
+
+def _reject_rows_without_image(table: LabelTable, stems: set[str], harvest: Harvest) -> None:
+    harvest.rejections += table.rejections
+    for name, row in table.rows.items():
+        if name not in stems:
+            sentence = f"{row.place} gives {name} a label but there is no such image; restore it."
+            harvest.reject(row.place, "missing-image", sentence)

@@ -1,0 +1,105 @@
+"""Reading images and masks: size-limited before decoding, one sentence for each fault."""
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from manifests.errors import DidgenError
+
+MAX_PIXELS = 64_000_000
+"""Images of more pixels than this are refused before they are decoded."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""What Pillow may try; its other readers are many, and some start foreign programs."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+"""File name endings of `FORMATS`, in lower case."""
+
+_warning_filters = threading.Lock()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    # Python's warning filters belong to the process, so two threads must not swap them at once.
+    with _warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def decode(data: bytes, path: Path) -> Image.Image:
+    """Decode the bytes of the image file `path`; an oversized or broken one is a `DidgenError`."""
+    too_large = f"{path} has more pixels than the limit of {MAX_PIXELS:,}; scale it down."
+    try:
+        with _without_warnings():
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise DidgenError(too_large)
+        image.load()
+    except Image.DecompressionBombError:
+        raise DidgenError(too_large) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        # Pillow's own text for a foreign file shows the address of a buffer, which says nothing.
+        foreign = isinstance(error, UnidentifiedImageError)
+        detail = f"no {', '.join(FORMATS)} header" if foreign else str(error).rstrip(".")
+        raise DidgenError(
+            f"{path} is truncated or not an image ({detail}); replace the file."
+        ) from None
+    return image
+
+
+def open_checked(path: Path) -> Image.Image:
+    """Decode an image file; a missing, oversized, truncated or foreign file is a `DidgenError`."""
+    return decode(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file whole; a missing or unreadable one is a `DidgenError`."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DidgenError(f"{path} does not exist; restore it or take it out.") from None
+    except OSError as error:
+        raise DidgenError(f"{path} cannot be read ({error.strerror}); mend its rights.") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image in place by its EXIF orientation, and return it."""
+    # Broken EXIF leaves the pixels whole; viewers show such a picture as it is stored.
+    with _without_warnings(), suppress(OSError, SyntaxError, ValueError):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an RGB image, turned upright by its EXIF orientation."""
+    return upright(open_checked(path)).convert("RGB")
+
+
+def as_mask(image: Image.Image, path: Path) -> np.ndarray:
+    """Turn a decoded mask into boolean (H, W); True is lesion.
+
+    A mask has two levels at most, black and one other; anything else is a `DidgenError` that
+    names `path`.
+    """
+    grey = upright(image).convert("L")
+    levels = sum(count > 0 for count in grey.histogram()[1:])
+    if levels > 1:
+        raise DidgenError(
+            f"{path} is not binary: it has {levels} grey levels besides black; "
+            "threshold it to 0 and 255."
+        )
+    return np.asarray(grey) > 0
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a lesion mask as boolean (H, W); True is lesion.
+
+    A mask has two levels at most, black and one other; anything else is a `DidgenError`.
+    """
+    return as_mask(open_checked(path), path)

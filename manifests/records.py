@@ -1,0 +1,283 @@
+"""Source records: what is known of each real image, and the manifest that lists them."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from manifests.errors import DidgenError
+from manifests.files import inside, read_json, read_json_lines, write_json, write_json_lines
+
+CLASS_NAMES: dict[str, str] = {
+    "MEL": "melanoma",
+    "NV": "melanocytic nevus",
+    "BCC": "basal cell carcinoma",
+    "AKIEC": "actinic keratosis",
+    "BKL": "benign keratosis",
+    "DF": "dermatofibroma",
+    "VASC": "vascular lesion",
+}
+"""The seven diagnoses of ISIC 2018 Task 3, code to plain words, in the order of its columns."""
+
+CLASSES: tuple[str, ...] = tuple(CLASS_NAMES)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+UNLABELLED = "unlabelled"
+"""How an image without a label is named in counts; no label may have this name."""
+
+HEADER_FILE = "source.json"
+RECORDS_FILE = "records.jsonl"
+REJECTED_FILE = "rejected.jsonl"
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise ValueError("holds a control character or a line break")
+    return text
+
+
+def _relative_path(text: str) -> str:
+    try:
+        inside(Path(), text)
+    except DidgenError:
+        raise ValueError("leaves the folder of the manifest") from None
+    return text
+
+
+def _class_label(text: str) -> str:
+    # Labels become folder names when shards are exported.
+    if "/" in text or "\\" in text or text in (".", "..", UNLABELLED):
+        raise ValueError("cannot name a class folder")
+    return text
+
+
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+"""A name that is safe as a tar member: no dot, no slash."""
+RelativePath = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_relative_path)]
+OneLine = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
+Label = Annotated[OneLine, AfterValidator(_class_label)]
+Caption = Annotated[
+    str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_one_line)
+]
+
+
+class SourceRecord(BaseModel):
+    """One real image: its files, size in pixels as seen upright, hash, label, lesion and split.
+
+    `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
+    image file's bytes; `licence` is an SPDX id or free text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: Key
+    image: RelativePath
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    mask: RelativePath | None
+    label: Label | None
+    lesion_id: OneLine
+    split: Split
+    source: OneLine
+    licence: OneLine
+    caption: Caption | None = None
+
+
+class SourceHeader(BaseModel):
+    """What a manifest was made of and how; nothing in it depends on the time of making.
+
+    `root` is the absolute path of the image folder, `fractions` those of train, val and test.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    importer: OneLine
+    didgen_version: str
+    root: str
+    classes: tuple[Label, ...]
+    seed: int
+    fractions: tuple[float, float, float]
+
+
+Reason = Literal[
+    "bad-label",
+    "bad-record",
+    "bad-table",
+    "duplicate-content",
+    "duplicate-id",
+    "empty-mask",
+    "mask-size",
+    "missing-ground-truth",
+    "missing-image",
+    "missing-label",
+    "missing-lesion",
+    "missing-mask",
+    "non-binary-mask",
+    "split-conflict",
+    "unreadable-image",
+    "unreadable-mask",
+]
+
+
+class Rejection(BaseModel):
+    """One file, or one row of a table, that was not imported, and the sentence that says why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    reason: Reason
+    sentence: str
+
+    @classmethod
+    def of(cls, path: Path, reason: Reason, sentence: str) -> Self:
+        """Reject `path`; names that are no UTF-8 are made writable first."""
+        return cls(file=_writable(str(path)), reason=reason, sentence=_writable(sentence))
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class SourceManifest:
+    """The real images of one data set: a header and its records, in key order."""
+
+    header: SourceHeader
+    records: tuple[SourceRecord, ...]
+
+    def select(
+        self,
+        split: Split | None = None,
+        labelled: bool | None = None,
+        masked: bool | None = None,
+    ) -> list[SourceRecord]:
+        """List the records that meet every condition given; None asks for nothing."""
+        return [
+            record
+            for record in self.records
+            if (split is None or record.split == split)
+            and (labelled is None or (record.label is not None) == labelled)
+            and (masked is None or (record.mask is not None) == masked)
+        ]
+
+    def image_path(self, record: SourceRecord) -> Path:
+        """Where the image of `record` lies."""
+        return inside(Path(self.header.root), record.image)
+
+    def mask_path(self, record: SourceRecord) -> Path:
+        """Where the mask of `record` lies; a record without one is a `DidgenError`."""
+        if record.mask is None:
+            raise DidgenError(f"{record.key} has no mask; select records with masked=True.")
+        return inside(Path(self.header.root), record.mask)
+
+    def write(self, folder: Path) -> None:
+        """Write `records.jsonl`, then `source.json` as the mark that the manifest is whole."""
+        header = folder / HEADER_FILE
+        # An old mark must not stand beside new records if the writing is cut short.
+        header.unlink(missing_ok=True)
+        write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
+        write_json(header, self.header.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a manifest; a missing, torn or wrong one is a `DidgenError` naming file and field.
+
+        The image folder named by `root` must exist; the images themselves are not opened.
+        """
+        path = folder / HEADER_FILE
+        if not path.is_file():
+            raise DidgenError(f"{folder} holds no {HEADER_FILE}; make it with `didgen import`.")
+        header = _validated(SourceHeader, read_json(path), str(path))
+        if not Path(header.root).is_dir():
+            raise DidgenError(
+                f"{path} names the image folder {header.root}, which does not exist; "
+                "import again or correct `root` in that file."
+            )
+        path = folder / RECORDS_FILE
+        records: dict[str, SourceRecord] = {}
+        for number, row in enumerate(read_json_lines(path), 1):
+            place = f"{path} line {number}"
+            record = _validated(SourceRecord, row, place)
+            if record.key in records:
+                raise DidgenError(f"{place}: the key {record.key} stands twice; import again.")
+            if record.label is not None and record.label not in header.classes:
+                raise DidgenError(
+                    f"{place}: the label {record.label} is none of the classes in {HEADER_FILE}; "
+                    "import again."
+                )
+            records[record.key] = record
+        return cls(header, tuple(records.values()))
+
+
+def _validated(model: type[Model], value: Any, place: str) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise DidgenError(f"{place}: {first_fault(error)}; import again.") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in half a sentence which field of a model is wrong, and how."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"`{field}` is wrong ({message[:1].lower()}{message[1:]})"
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """How many images, image-mask pairs and lesions one class has in one split."""
+
+    label: str
+    split: Split
+    images: int
+    pairs: int
+    lesions: int
+
+
+def summary(manifest: SourceManifest) -> list[SummaryRow]:
+    """Count a manifest by class and split: one row for each, empty ones too.
+
+    Classes come in the order of the header; images without a label count as `UNLABELLED`, last
+    and only if there are any.
+    """
+    groups: defaultdict[tuple[str, Split], list[SourceRecord]] = defaultdict(list)
+    for record in manifest.records:
+        groups[record.label or UNLABELLED, record.split].append(record)
+    labels = list(manifest.header.classes)
+    if manifest.select(labelled=False):
+        labels.append(UNLABELLED)
+    return [
+        SummaryRow(
+            label=label,
+            split=split,
+            images=len(group),
+            pairs=sum(record.mask is not None for record in group),
+            lesions=len({record.lesion_id for record in group}),
+        )
+        for label in labels
+        for split in SPLITS
+        for group in [groups[label, split]]
+    ]
+
+
+def write_rejections(folder: Path, rejections: Iterable[Rejection]) -> None:
+    """Write `rejected.jsonl`: one rejected file a line, in the order given."""
+    write_json_lines(folder / REJECTED_FILE, (r.model_dump(mode="json") for r in rejections))

@@ -1,0 +1,210 @@
+"""Runs: the record a run directory opens with, and the index that closes it."""
+
+import reprlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from manifests.errors import DidgenError
+from manifests.files import write_json
+from manifests.shards import (
+    Config,
+    Sidecar,
+    read_record,
+    read_sidecar,
+    shard_path,
+    write_info,
+)
+
+RUN_NAME = "run.json"
+MANIFEST_NAME = "manifest.json"
+
+
+class Run(BaseModel):
+    """`run.json`: what the directory is for, written before the first shard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    fingerprint: str
+    recipe: dict[str, Any]
+    didgen: str
+
+
+class ShardEntry(BaseModel):
+    """What the manifest says of one shard: enough to tell that the very file is there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str = Field(pattern=r"^(images|pairs)-\d{6,}\.tar$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    samples: int = Field(ge=0)
+
+
+class FailureEntry(BaseModel):
+    """A planned sample that is in no shard, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: Config
+    shard: str
+    key: str
+    reason: str
+
+
+class Totals(BaseModel):
+    """Sums over all configs; `bytes` counts the tars."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shards: int
+    samples: int
+    failures: int
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """`manifest.json`: the index of a whole run; a directory without one is not finished.
+
+    `classes` are the names that the class indices of `.cls` members stand for; `decisions` are
+    the run's own choices (device, dtype, batch) with their reasons.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    fingerprint: str
+    recipe: dict[str, Any]
+    decisions: dict[str, Any]
+    versions: dict[str, str]
+    didgen: str
+    classes: list[str]
+    configs: dict[Config, list[ShardEntry]]
+    totals: Totals
+    failures: list[FailureEntry]
+
+
+def start_run(directory: Path, *, fingerprint: str, recipe: Mapping[str, Any]) -> Run:
+    """Claim a directory for a recipe, or find it already claimed for the same one.
+
+    A directory of another recipe is a `DidgenError` that names the fields that differ; one of the
+    same recipe with another fingerprint was begun with other inputs, and is an error too.
+    """
+    path = directory / RUN_NAME
+    run = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
+    if not path.exists():
+        write_json(path, run.model_dump(mode="json"))
+        return run
+    there = read_run(directory)
+    if there.fingerprint == fingerprint:
+        return there
+    # Compared as JSON, so that a tuple or a path in the recipe is no difference.
+    fields = differences(there.recipe, run.model_dump(mode="json")["recipe"])
+    what = "another recipe" if fields else "the same recipe over other inputs (model or data)"
+    detail = f": it differs in {', '.join(fields)}" if fields else ""
+    raise DidgenError(
+        f"{directory} holds a run of {what}{detail}; choose another directory or restore them."
+    )
+
+
+def finish_run(
+    directory: Path,
+    planned: Mapping[Config, int],
+    *,
+    decisions: Mapping[str, Any],
+    versions: Mapping[str, str],
+    classes: list[str],
+) -> Manifest:
+    """Write each `_info.json` and, last of all, the manifest of a run whose shards are all there.
+
+    `planned` is the number of shards of each config. A shard that is missing, cut off or of
+    another run is a `DidgenError`, and no manifest is written.
+    """
+    run = read_run(directory)
+    sidecars = {
+        config: [_whole_shard(directory, config, index, run) for index in range(count)]
+        for config, count in planned.items()
+    }
+    entries = {
+        config: [
+            ShardEntry(file=s.shard, sha256=s.sha256, bytes=s.bytes, samples=s.samples)
+            for s in shards
+        ]
+        for config, shards in sidecars.items()
+    }
+    failures = [
+        FailureEntry(config=s.config, shard=s.shard, key=row["key"], reason=row.get("reason", ""))
+        for shards in sidecars.values()
+        for s in shards
+        for row in s.rows
+        if row["status"] == "failed"
+    ]
+    everything = [entry for shards in entries.values() for entry in shards]
+    manifest = Manifest(
+        fingerprint=run.fingerprint,
+        recipe=run.recipe,
+        decisions=dict(decisions),
+        versions=dict(versions),
+        didgen=version("didgen"),
+        classes=classes,
+        configs=entries,
+        totals=Totals(
+            shards=len(everything),
+            samples=sum(entry.samples for entry in everything),
+            failures=len(failures),
+            bytes=sum(entry.bytes for entry in everything),
+        ),
+        failures=failures,
+    )
+    for config in planned:
+        write_info(directory, config)
+    write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def read_run(directory: Path) -> Run:
+    """Read `run.json` of a run directory; a missing or ill-formed one is a `DidgenError`."""
+    return read_record(Run, directory / RUN_NAME)
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read `manifest.json` of a finished run; without one it is a `DidgenError`."""
+    path = directory / MANIFEST_NAME
+    if not path.exists():
+        raise DidgenError(f"{path} does not exist; finish the run with `didgen augment` first.")
+    return read_record(Manifest, path)
+
+
+def differences(there: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The fields in which two nested records differ, as `a.b (1, now 2)`, sorted by name."""
+    absent = object()
+    found = []
+    for name in sorted(there.keys() | wanted.keys()):
+        old, new = there.get(name, absent), wanted.get(name, absent)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            before, now = (
+                "absent" if value is absent else reprlib.repr(value) for value in (old, new)
+            )
+            found.append(f"{prefix}{name} ({before}, now {now})")
+    return found
+
+
+def _whole_shard(directory: Path, config: Config, index: int, run: Run) -> Sidecar:
+    path = shard_path(directory, config, index)
+    sidecar = read_sidecar(path.with_suffix(".json"))
+    if sidecar.fingerprint != run.fingerprint:
+        raise DidgenError(
+            f"{path} belongs to another run than {directory / RUN_NAME}; "
+            "delete it and its sidecar and run `didgen augment` again."
+        )
+    if not path.is_file() or path.stat().st_size != sidecar.bytes:
+        raise DidgenError(
+            f"{path} is missing or cut off; delete its sidecar and run `didgen augment` again."
+        )
+    return sidecar

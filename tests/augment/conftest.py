@@ -1,0 +1,126 @@
+"""Fixtures of the method: a tiny model with random weights and a tiny source of drawn lesions."""
+
+import hashlib
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+from augment.build import build_pipeline
+from augment.pipeline import LesionPairPipeline
+from manifests.recipe import AutoencoderStage, Build
+from manifests.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
+
+SIZE = 256
+"""Side of the tiny source's images: the smallest at which 32x32 self-attention exists."""
+
+
+@pytest.fixture(autouse=True)
+def method_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network, a fresh accelerate state, and loader workers that start in no time."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["augment.dataset"])
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="session")
+def shape() -> Build:
+    """The smallest model with cross-attention at 16x16 and self-attention at 32x32."""
+    autoencoder = AutoencoderStage(
+        channels=8,
+        encoder_blocks=(0, 0, 0, 1),
+        decoder_blocks=(1, 0, 0, 0),
+        crop=64,
+        steps=3,
+        batch_size=2,
+    )
+    return Build(
+        autoencoder=autoencoder,
+        unet_channels=(16, 32, 32),
+        head_channels=8,
+        text_width=32,
+        text_layers=1,
+        text_heads=2,
+        vocabulary=600,
+    )
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> SourceManifest:
+    """A dozen drawn lesions on skin, written with masks, labels and captions: 8, 2 and 2."""
+    root = tmp_path_factory.mktemp("source")
+    (root / "images").mkdir()
+    (root / "masks").mkdir()
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    records = []
+    for number in range(12):
+        rng = np.random.default_rng(number)
+        key, label = f"drawn_{number:02d}", CLASSES[number % len(CLASSES)]
+        row, column = rng.integers(96, 160, 2)
+        height, width = rng.integers(30, 80, 2)
+        mask = ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 <= 1
+        image = np.where(mask[..., None], (110, 70, 50), (220, 180, 160))
+        image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(root / "images" / f"{key}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"{key}.png")
+        record = SourceRecord(
+            key=key,
+            image=f"images/{key}.png",
+            width=SIZE,
+            height=SIZE,
+            sha256=hashlib.sha256((root / "images" / f"{key}.png").read_bytes()).hexdigest(),
+            mask=f"masks/{key}.png",
+            label=label,
+            lesion_id=key,
+            split=("train", "val", "test")[max(0, number // 2 - 3)],
+            source="drawn",
+            licence="CC0-1.0",
+            caption=f"a brown lesion number {number}, light skin.",
+        )
+        records.append(record)
+    header = SourceHeader(
+        importer="folder",
+        didgen_version="0",
+        root=str(root),
+        classes=CLASSES,
+        seed=0,
+        fractions=(0.6, 0.2, 0.2),
+    )
+    whole = SourceManifest(header, tuple(records))
+    whole.write(root)
+    return whole
+
+
+@pytest.fixture(scope="session")
+def source(manifest: SourceManifest) -> Path:
+    """The folder of the tiny source manifest."""
+    return Path(manifest.header.root)
+
+
+@pytest.fixture(scope="session")
+def built(shape: Build, manifest: SourceManifest) -> StableDiffusionPipeline:
+    """The tiny model; tests that change its weights build their own."""
+    return build_pipeline(shape, [r.caption or "" for r in manifest.records], SIZE, seed=0)
+
+
+@pytest.fixture(scope="session")
+def sampler(shape: Build, manifest: SourceManifest) -> LesionPairPipeline:
+    """The tiny model as a sampler, with cross-attention sharp enough to be steered."""
+    plain = build_pipeline(shape, [r.caption or "" for r in manifest.records], SIZE, seed=0)
+    with torch.no_grad():
+        for name, parameter in plain.unet.named_parameters():
+            if name.endswith(("to_q.weight", "to_k.weight")):
+                parameter.mul_(3)
+    return LesionPairPipeline(**plain.components, requires_safety_checker=False)
+
+
+@pytest.fixture(scope="session")
+def disc() -> torch.Tensor:
+    """A layout (1, 1, 256, 256): a disc left above the middle."""
+    rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    return ((rows - 110) ** 2 + (columns - 100) ** 2 <= 60**2).float()[None, None]

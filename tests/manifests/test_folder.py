@@ -1,0 +1,174 @@
+"""Tests of importing anyone's own images, masks and labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from manifests.candidates import Import
+from manifests.errors import DidgenError
+from manifests.folder import import_folder
+from manifests.records import CLASSES, SourceManifest
+
+
+def write_image(path: Path, number: int, size: tuple[int, int] = (10, 8)) -> None:
+    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_mask(path: Path, size: tuple[int, int] = (10, 8)) -> None:
+    mask = np.zeros((size[1], size[0]), bool)
+    mask[2:5, 3:6] = True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask).save(path)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    for number, name in enumerate(("a.png", "b.JPG", "c.webp", "d.bmp")):
+        write_image(tmp_path / "own" / name, number)
+    return tmp_path / "own"
+
+
+def reasons(result: Import) -> dict[str, str]:
+    return {Path(r.file).name: r.reason for r in result.rejections}
+
+
+def test_images_alone_are_unlabelled(images: Path) -> None:
+    (images / "notes.txt").write_text("text")
+    (images / ".hidden.jpg").write_text("text")
+    result = import_folder(images, licence="CC0-1.0")
+    assert result.rejections == ()
+    records = result.manifest.records
+    assert [r.key for r in records] == ["a", "b", "c", "d"]
+    assert {(r.label, r.mask, r.source, r.licence) for r in records} == {
+        (None, None, "own", "CC0-1.0")
+    }
+
+
+def test_subfolders_are_labels(tmp_path: Path) -> None:
+    for number in range(12):
+        write_image(tmp_path / "own" / ("x y" if number % 2 else "z") / f"{number}.png", number)
+    result = import_folder(tmp_path / "own", licence="own")
+    assert result.rejections == ()
+    assert result.manifest.header.classes == ("x y", "z")
+    assert {r.key: r.label for r in result.manifest.records} == {
+        str(n): "x y" if n % 2 else "z" for n in range(12)
+    }
+    write_image(tmp_path / "own" / "stray.png", 99)
+    result = import_folder(tmp_path / "own", licence="own")
+    assert reasons(result) == {"stray.png": "missing-label"}
+
+
+def test_masks_match_by_stem_with_or_without_ending(images: Path, tmp_path: Path) -> None:
+    for name in ("a", "b_mask", "c_segmentation"):
+        write_mask(tmp_path / "masks" / f"{name}.png")
+    write_mask(tmp_path / "masks" / "a_mask.png")
+    write_mask(tmp_path / "masks" / "zebra.png")
+    result = import_folder(images, masks=tmp_path / "masks", licence="own")
+    manifest = result.manifest
+    assert {r.key: r.mask for r in manifest.records} == {
+        "a": "masks/a.png",
+        "b": "masks/b_mask.png",
+        "c": "masks/c_segmentation.png",
+    }
+    assert manifest.header.root == str(tmp_path.resolve())
+    assert reasons(result) == {
+        "a_mask.png": "duplicate-id",
+        "zebra.png": "missing-image",
+        "d.bmp": "missing-mask",
+    }
+
+
+def test_masks_may_lie_in_a_subfolder_of_the_images(images: Path) -> None:
+    write_mask(images / "masks" / "a_mask.png")
+    result = import_folder(images, masks=images / "masks", licence="own")
+    assert {r.key: r.mask for r in result.manifest.records} == {"a": "masks/a_mask.png"}
+    with pytest.raises(DidgenError, match="holds the images too"):
+        import_folder(images, masks=images, licence="own")
+
+
+def test_a_table_gives_label_lesion_and_split(images: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "image,label,lesion_id,split\na.png,good,l1,test\nb,bad,l1,\nc,bad,l1,train\nghost,bad,,\n"
+    )
+    result = import_folder(images, labels=table, licence="own")
+    # b follows its lesion to the split given for a; c is given to another one.
+    assert {r.key: (r.label, r.lesion_id, r.split) for r in result.manifest.records} == {
+        "a": ("good", "l1", "test"),
+        "b": ("bad", "l1", "test"),
+    }
+    assert reasons(result) == {
+        "c.webp": "split-conflict",
+        "d.bmp": "missing-label",
+        "labels.csv line 5": "missing-image",
+    }
+    assert result.manifest.header.classes == ("bad", "good")
+
+
+def test_a_labelled_image_may_go_without_mask(images: Path, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label\na,MEL\nb,NV\nc,NV\nd,NV\n")
+    write_mask(tmp_path / "masks" / "a.png")
+    result = import_folder(images, masks=tmp_path / "masks", labels=table, licence="own")
+    assert result.rejections == ()
+    assert len(result.manifest.select(masked=True)) == 1
+    assert result.manifest.header.classes == CLASSES
+
+
+def test_stems_become_safe_keys_and_must_differ(tmp_path: Path) -> None:
+    for number, name in enumerate(("x.y z.png", "x-y-z.png", "é!.png", "u.jpg", "u.png")):
+        write_image(tmp_path / "own" / name, number)
+    result = import_folder(tmp_path / "own", licence="own")
+    assert {r.key: r.image for r in result.manifest.records} == {
+        "x-y-z": "x-y-z.png",
+        "-": "é!.png",
+        "u": "u.jpg",
+    }
+    assert reasons(result) == {"x.y z.png": "duplicate-id", "u.png": "duplicate-id"}
+
+
+def test_a_photograph_on_its_side_fits_an_upright_mask(tmp_path: Path) -> None:
+    write_image(tmp_path / "plain.png", 1, (10, 8))
+    exif = Image.Exif()
+    exif[0x112] = 6
+    (tmp_path / "own").mkdir()
+    Image.open(tmp_path / "plain.png").save(tmp_path / "own" / "a.jpg", exif=exif)
+    write_mask(tmp_path / "masks" / "a.png", (8, 10))
+    (record,) = import_folder(
+        tmp_path / "own", masks=tmp_path / "masks", licence="own"
+    ).manifest.records
+    assert (record.width, record.height) == (8, 10)
+
+
+def test_wrong_arguments_are_one_sentence(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(DidgenError, match="gone is not a folder"):
+        import_folder(tmp_path / "gone", licence="own")
+    with pytest.raises(DidgenError, match="gone is not a folder"):
+        import_folder(images, masks=tmp_path / "gone", licence="own")
+    with pytest.raises(DidgenError, match=r"gone\.csv cannot be read"):
+        import_folder(images, labels=tmp_path / "gone.csv", licence="own")
+    with pytest.raises(DidgenError, match="not three shares"):
+        import_folder(images, licence="own", fractions=(1.0, 1.0, 1.0))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DidgenError, match="empty holds no image"):
+        import_folder(tmp_path / "empty", licence="own")
+
+
+@pytest.mark.data
+def test_real_photographs_with_masks_and_labels_import(data_dir: Path, tmp_path: Path) -> None:
+    folder = data_dir / "natural_600x450"
+    result = import_folder(
+        folder / "images",
+        masks=folder / "masks",
+        labels=folder / "labels.csv",
+        licence="CC-BY-NC-4.0",
+    )
+    assert result.rejections == ()
+    result.write(tmp_path)
+    manifest = SourceManifest.read(tmp_path)
+    assert len(manifest.select(labelled=True, masked=True)) == 15
+    assert {(r.width, r.height) for r in manifest.records} == {(600, 450)}

@@ -1,0 +1,93 @@
+"""Tests of label tables: the three layouts, faulty rows, faulty files."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests.errors import DidgenError
+from manifests.labels import image_name, read_labels, read_lesions
+from manifests.records import CLASSES
+
+
+def table(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+def test_a_one_hot_table_is_read_in_any_column_order(tmp_path: Path) -> None:
+    columns = CLASSES[::-1]
+    rows = (
+        f"x{place}," + ",".join("1.0" if label == hot else "0.0" for label in columns)
+        for place, hot in enumerate(CLASSES)
+    )
+    read = read_labels(table(tmp_path, "image," + ",".join(columns), *rows))
+    assert {name: row.label for name, row in read.rows.items()} == {
+        f"x{place}": label for place, label in enumerate(CLASSES)
+    }
+    assert not read.rejections
+
+
+def test_a_plain_table_gives_lesion_and_split(tmp_path: Path) -> None:
+    read = read_labels(
+        table(tmp_path, "\ufeffimage, label ,lesion_id,split", "d/a.JPG,MEL,l1,val", "b.c,naevus,,")
+    )
+    a, b = read.rows["a"], read.rows["b.c"]
+    assert (a.label, a.lesion_id, a.split) == ("MEL", "l1", "val")
+    assert (b.label, b.lesion_id, b.split) == ("naevus", None, None)
+    assert b.place.name == "labels.csv line 3"
+
+
+def test_ham_metadata_are_labels_and_lesions(tmp_path: Path) -> None:
+    path = table(tmp_path, "lesion_id,image_id,dx,age", "HAM_1,ISIC_1,nv,45", "HAM_2,ISIC_2,zz,1")
+    read = read_labels(path)
+    assert {name: row.label for name, row in read.rows.items()} == {"ISIC_1": "NV"}
+    assert [rejection.reason for rejection in read.rejections] == ["bad-label"]
+    assert read_lesions(path) == {"ISIC_1": "HAM_1", "ISIC_2": "HAM_2"}
+
+
+@pytest.mark.parametrize(
+    "cells", ["1,1,0,0,0,0,0", "0,0,0,0,0,0,0", "0.5,0.5,0,0,0,0,0", "1,x,0,0,0,0,0", "1", "nan"]
+)
+def test_a_row_that_is_not_one_hot_is_rejected_alone(tmp_path: Path, cells: str) -> None:
+    path = table(tmp_path, "image," + ",".join(CLASSES), f"a,{cells}", "b,0,1,0,0,0,0,0")
+    read = read_labels(path)
+    assert list(read.rows) == ["b"]
+    assert read.faulty == {"a"}
+    (rejection,) = read.rejections
+    assert rejection.reason == "bad-label"
+    assert "labels.csv line 2" in rejection.sentence
+
+
+def test_repeated_and_faulty_rows_are_rejected_alone(tmp_path: Path) -> None:
+    path = table(tmp_path, "image,label,split", "a,MEL,", "a,NV,", "b,NV,dev", "c,,", ",NV,")
+    read = read_labels(path)
+    assert {name: row.label for name, row in read.rows.items()} == {"a": "MEL"}
+    reasons = [rejection.reason for rejection in read.rejections]
+    assert reasons == ["duplicate-id", "bad-label", "bad-label", "bad-label"]
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    path = table(tmp_path, "image,MEL,NV,BCC,AKIEC,BKL", "a,1,0,0,0,0")
+    with pytest.raises(DidgenError, match=r"labels\.csv has no column DF, VASC; its first line"):
+        read_labels(path)
+    with pytest.raises(DidgenError, match=r"no column lesion_id"):
+        read_lesions(path)
+    with pytest.raises(DidgenError, match=r"no column"):
+        read_labels(table(tmp_path))
+
+
+def test_unreadable_tables_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DidgenError, match=r"gone\.csv cannot be read"):
+        read_labels(tmp_path / "gone.csv")
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"image,label\n\xff\xfe,MEL\n")
+    with pytest.raises(DidgenError, match=r"labels\.csv is not UTF-8 CSV"):
+        read_labels(path)
+
+
+@given(st.text("aé. -", min_size=1).filter(lambda text: text.strip(".")), st.sampled_from("jJ"))
+def test_folder_and_suffix_do_not_matter(stem: str, letter: str) -> None:
+    assert image_name(f"some/folder/{stem}.{letter}pg") == stem

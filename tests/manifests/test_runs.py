@@ -1,0 +1,140 @@
+"""Tests of manifests.runs: a directory is one recipe's, and its index comes last."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.errors import DidgenError
+from manifests.runs import (
+    differences,
+    finish_run,
+    read_manifest,
+    read_run,
+    start_run,
+)
+from manifests.shards import Failure, Sample, shard_path, write_shard
+
+RECIPE = {"seed": 1, "sampling": {"steps": 50, "size": [256, 256]}, "model": "mini"}
+CHOICES = {
+    "decisions": {"device": "cpu: no accelerator found"},
+    "versions": {"torch": "2.8"},
+    "classes": ["MEL", "BCC"],
+}
+
+
+def write(directory, index, *results, config="images", fingerprint="f00d"):
+    write_shard(directory, config, index, results, fingerprint=fingerprint, versions={})
+
+
+def image(key):
+    return Sample(key, {"jpg": b"J", "cls": b"0", "json": b"{}"})
+
+
+def pair(key):
+    return Sample(key, {"jpg": b"J", "mask.png": b"M", "json": b"{}"})
+
+
+def test_directory_belongs_to_one_recipe(tmp_path):
+    run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    assert read_run(tmp_path) == run
+    assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE) == run
+    other = {"seed": 2, "sampling": {"steps": 20, "size": (256, 256)}, "lora": True}
+    with pytest.raises(DidgenError) as caught:
+        start_run(tmp_path, fingerprint="beef", recipe=other)
+    assert str(caught.value) == (
+        f"{tmp_path} holds a run of another recipe: it differs in lora (absent, now True), "
+        "model ('mini', now absent), sampling.steps (50, now 20), seed (1, now 2); "
+        "choose another directory or restore them."
+    )
+    assert read_run(tmp_path) == run
+
+
+def test_same_recipe_over_other_inputs_is_told_apart(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    with pytest.raises(DidgenError, match="same recipe over other inputs"):
+        start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
+
+
+def test_finish_indexes_every_shard(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"), Failure("b", "no lesion found"))
+    write(tmp_path, 1, image("c"), image("d"))
+    write(tmp_path, 0, pair("e"), config="pairs")
+    manifest = finish_run(tmp_path, {"images": 2, "pairs": 1}, **CHOICES)
+    assert read_manifest(tmp_path) == manifest
+    tars = [path for path in tmp_path.rglob("*.tar")]
+    assert manifest.totals.model_dump() == {
+        "shards": 3,
+        "samples": 4,
+        "failures": 1,
+        "bytes": sum(path.stat().st_size for path in tars),
+    }
+    assert [e.file for e in manifest.configs["images"]] == [
+        "images-000000.tar",
+        "images-000001.tar",
+    ]
+    assert [failure.model_dump() for failure in manifest.failures] == [
+        {
+            "config": "images",
+            "shard": "images-000000.tar",
+            "key": "b",
+            "reason": "no lesion found",
+        }
+    ]
+    assert manifest.recipe == RECIPE
+    assert (tmp_path / "images" / "_info.json").is_file()
+    assert (tmp_path / "pairs" / "_info.json").is_file()
+
+
+@pytest.mark.parametrize("fault", ["never made", "no tar", "cut off", "other run"])
+def test_unfinished_run_gets_no_manifest(tmp_path, fault):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    tar = shard_path(tmp_path, "images", 1)
+    if fault != "never made":
+        write(tmp_path, 1, image("b"), fingerprint="beef" if fault == "other run" else "f00d")
+    if fault == "no tar":
+        tar.unlink()
+    if fault == "cut off":
+        tar.write_bytes(tar.read_bytes()[:-512])
+    with pytest.raises(DidgenError, match="images-000001"):
+        finish_run(tmp_path, {"images": 2}, **CHOICES)
+    assert not (tmp_path / "manifest.json").exists()
+    assert not (tmp_path / "images" / "_info.json").exists()
+
+
+@pytest.mark.parametrize("read", [read_run, read_manifest])
+def test_absent_and_foreign_records_are_named(tmp_path, read):
+    name = "run.json" if read is read_run else "manifest.json"
+    with pytest.raises(DidgenError, match=name):
+        read(tmp_path)
+    for text in ("", "[]", '{"format": 9}'):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DidgenError, match=name):
+            read(tmp_path)
+
+
+def test_manifest_cannot_point_outside(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    finish_run(tmp_path, {"images": 1}, **CHOICES)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace("images-000000.tar", "../images-000000.tar"))
+    with pytest.raises(DidgenError, match=r"manifest.json is not what didgen writes"):
+        read_manifest(tmp_path)
+
+
+leaves = st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=2)
+records = st.dictionaries(
+    st.sampled_from("abc"),
+    leaves | st.dictionaries(st.sampled_from("xy"), leaves, max_size=2),
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(records, records)
+def test_differences_are_none_only_between_equals(one, two):
+    assert (differences(one, two) == []) == (one == two)
+    fields = [text.split(" (")[0] for text in differences(one, two)]
+    assert fields == [text.split(" (")[0] for text in differences(two, one)]
