@@ -166,9 +166,12 @@ def augment(
     manifest = run(job, out)
     totals = manifest.totals
     print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
-    for failure in manifest.failures:
-        print(f"{failure.key} was not made: {failure.reason}.")
-    if totals.failures:
+    if manifest.failures:
+        first = manifest.failures[0]
+        print(
+            f"{totals.failures} planned samples were not made; the manifest gives each reason. "
+            f"The first is {first.key}: {first.reason}."
+        )
         raise typer.Exit(1)
 
 

@@ -33,7 +33,8 @@ def binarise(attention: Tensor, size: int) -> np.ndarray:
     grid = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1])
     masks = []
     for level in enlarged.cpu().numpy():
-        if level.max() <= level.min():
+        # Enlarging a constant map leaves rounding errors, which Otsu's method would part.
+        if np.ptp(level) < 1e-6:
             masks.append(np.zeros(level.shape, bool))
             continue
         lesion = level > threshold_otsu(level)

@@ -3,8 +3,8 @@
 Notable choices:
 - A captured cross-attention layer forms its softmax explicitly (256 x 77, small) and uses it for
   its output too; only the two P-Tokens' columns leave the layer.
-- Self-attention is never formed for a loss: attention applied to the region masks is one more
-  call of scaled_dot_product_attention with the masks as values.
+- Self-attention is never formed for a loss: the region masks ride along as value channels of the
+  layer's own call of scaled_dot_product_attention.
 - Maps are kept as float32, whatever the model computes in.
 """
 
@@ -31,9 +31,9 @@ SELF_SIDE = 32
 class Maps:
     """What the captured layers of one UNet pass wrote, and what they are asked for.
 
-    rows: the part of the batch that is read; all B below count only these rows. positions: (B, 2)
-    of the P-Tokens; regions: (B, N, R) values that self-attention is applied to, or None;
-    keep_self: add up the whole self-attention (B, N, N).
+    positions: (B, 2) of the P-Tokens; regions: (B, N, R) values that self-attention is applied to,
+    over the whole batch, or None; keep_self: add up the whole self-attention (B, N, N). rows: the
+    part of the batch that cross and whole self-attention are read of; there B counts these rows.
     """
 
     rows: slice = field(default_factory=lambda: slice(None))
@@ -122,21 +122,39 @@ class SelfProcessor:
     ) -> Tensor:
         query, key, value = _project(attn, hidden_states, hidden_states)
         maps = self.maps
-        rows = maps.rows
-        if maps.regions is not None:
-            regions = maps.regions.to(query.dtype)[:, None].expand(-1, attn.heads, -1, -1)
-            attended = F.scaled_dot_product_attention(
-                query[rows], key[rows], regions, scale=attn.scale
-            )
-            maps.attended.append(attended.float().mean(1))
         if maps.keep_self:
+            rows = maps.rows
             # One head at a time: the heads' maps together would be the largest tensor of all.
             for head in range(attn.heads):
                 weights = probabilities(attn, query[rows, head], key[rows, head])
                 maps.self_sum = weights if maps.self_sum is None else maps.self_sum + weights
             maps.self_layers += attn.heads
-        output = F.scaled_dot_product_attention(query, key, value, scale=attn.scale)
+        if maps.regions is None:
+            output = F.scaled_dot_product_attention(query, key, value, scale=attn.scale)
+        else:
+            output, attended = attend_with(query, key, value, maps.regions, attn.scale)
+            maps.attended.append(attended.float().mean(1))
         return _output(attn, output)
+
+
+PADDING = 8
+"""Channels added to queries, keys and values to carry regions; kernels want multiples of 8."""
+
+
+def attend_with(
+    query: Tensor, key: Tensor, value: Tensor, regions: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Attention's output (B, heads, N, d) and the map applied to regions, (B, heads, N, R).
+
+    regions: (B, N, R), R at most PADDING. They ride along as further value channels of one fused
+    call, with zeros in queries and keys, so N x N is never formed in either direction.
+    """
+    width, extra = value.shape[-1], regions.shape[-1]
+    carried = F.pad(regions.to(value.dtype), (0, PADDING - extra))[:, None]
+    value = torch.cat([value, carried.expand(-1, value.shape[1], -1, -1)], -1)
+    query, key = F.pad(query, (0, PADDING)), F.pad(key, (0, PADDING))
+    output = F.scaled_dot_product_attention(query, key, value, scale=scale)
+    return output[..., :width], output[..., width : width + extra]
 
 
 def layer_side(unet: UNet2DConditionModel, name: str, latent_side: int) -> int:

@@ -51,14 +51,16 @@ def start_as_area_average(vae: AutoencoderTiny, thumbnails: Tensor) -> None:
 
     for conv, kernel in [(encoder_convs[0], identity)] + [(c, area) for c in encoder_convs[1:-1]]:
         _carry_colours(conv, kernel)
-    to_latents = encoder_convs[-1]
+    to_latents, from_latents, to_pixels = encoder_convs[-1], decoder_convs[0], decoder_convs[-1]
+    assert to_latents.bias is not None
+    assert from_latents.bias is not None
+    assert to_pixels.bias is not None
     to_latents.weight[:3] = 0
     to_latents.weight[:3, :3, 1, 1] = whiten.to(to_latents.weight)
     to_latents.bias[:3] = -(whiten @ mean).to(to_latents.bias)
 
     for conv in decoder_convs[1:-1]:
         _carry_colours(conv, bilinear)
-    from_latents, to_pixels = decoder_convs[0], decoder_convs[-1]
     from_latents.weight[:3] = 0
     from_latents.weight[:3, :3, 1, 1] = colour.to(from_latents.weight)
     from_latents.bias[:3] = mean.to(from_latents.bias)

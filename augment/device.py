@@ -20,7 +20,8 @@ class Device:
         return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.precision}, because {self.reason}"
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{self.name}, {kind}, because {self.reason}"
 
 
 def choose_device(precision: str | None = None) -> Device:

@@ -23,7 +23,7 @@ from augment.dataset import ImageDataset, RegionDataset, load_mask, load_pixels
 from augment.device import choose_device
 from augment.display import decisions
 from augment.loop import Schedule, train
-from augment.losses import attention_loss, region_masks
+from augment.losses import attention_loss, leak_loss, region_masks
 from augment.model import encode, load_pipeline, save_pipeline
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose
@@ -39,7 +39,8 @@ from manifests.runs import start_run
 class RegionLoss(nn.Module):
     """Eq. 4: L = L_rec + weight L_attn, over one batch of `RegionDataset`.
 
-    L_rec follows the scheduler's prediction type. Samples whose prompt was dropped have no P-Token
+    Where the recipe gives it a weight, L_SA of Eq. 6 is added: a model built from nothing has no
+    self-attention that keeps to regions, which guidance and annotation build on. L_rec follows the scheduler's prediction type. Samples whose prompt was dropped have no P-Token
     and count in L_rec only.
     """
 
@@ -51,16 +52,17 @@ class RegionLoss(nn.Module):
         group["text_encoder"] = pipeline.text_encoder
         self.frozen.requires_grad_(False)
         self.trained.requires_grad_(True)
-        self.text_encoder, self.unet = pipeline.text_encoder, pipeline.unet
+        self.text_encoder, self.unet, self.vae = pipeline.text_encoder, pipeline.unet, pipeline.vae
         self.tokenizer = pipeline.tokenizer
         # Samplers that a model may come with, PNDM or DPM++, do not know every prediction type.
         self.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
         self.weight, self.normalised = recipe.attention_weight, recipe.normalise_maps
+        self.leak_weight = recipe.leak_weight
         _fix_p_tokens(pipeline)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         with torch.no_grad():
-            latents = encode(self.frozen["vae"], batch["pixels"]).float()
+            latents = encode(self.vae, batch["pixels"]).float()
         noise, timesteps, prompted = batch["noise"], batch["timestep"], batch["prompted"]
         prompts = [
             prompt if kept else ""
@@ -72,18 +74,26 @@ class RegionLoss(nn.Module):
 
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         context = self.text_encoder(input_ids)[0]
-        with captured(self.unet, latents.shape[-1], self_attention=False) as maps:
+        with captured(self.unet, latents.shape[-1], self_attention=self.leak_weight > 0) as maps:
             maps.positions = positions
+            if self.leak_weight > 0:
+                within = region_masks(batch["mask"], SELF_SIDE)
+                maps.regions = within.flatten(2).transpose(1, 2)
             output = self.unet(noisy, timesteps, context).sample.float()
         reconstruction = F.mse_loss(output, self._target(latents, noise, timesteps))
         regions = region_masks(batch["mask"], CROSS_SIDE)
         per_sample = attention_loss(maps.cross_maps(), regions, normalised=self.normalised)
         attention = (per_sample * prompted).sum() / prompted.sum().clamp_min(1)
-        return {
+        scalars = {
             "loss": reconstruction + self.weight * attention,
             "reconstruction": reconstruction.detach(),
             "attention": attention.detach(),
         }
+        if self.leak_weight > 0:
+            leak = leak_loss(maps.attended_regions(), within).mean()
+            scalars["loss"] = scalars["loss"] + self.leak_weight * leak
+            scalars["leak"] = leak.detach()
+        return scalars
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What the model predicts, by its scheduler's prediction type."""
@@ -171,6 +181,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     )
 
     def sample(step: int, weights: nn.Module) -> None:
+        assert isinstance(weights, nn.ModuleDict)
         _sample_sheet(pipeline, weights, manifest, out / "sheets" / f"step-{step:07d}.png")
 
     train(accelerator, "unet", module, module.trained, dataset, schedule, out, sample)

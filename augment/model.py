@@ -4,8 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import diffusers
 import torch
-from diffusers import StableDiffusionPipeline
+import transformers
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
+from safetensors import SafetensorError
 from torch import Tensor
 
 from augment.pipeline import LesionPairPipeline
@@ -26,17 +29,25 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
     Raises DidgenError in one sentence where it is not there, cannot be reached, or is no Stable
     Diffusion model.
     """
+    # diffusers would say of every small model that its autoencoder is not SD's own class.
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
-        return LesionPairPipeline.from_pretrained(
+        pipeline = LesionPairPipeline.from_pretrained(
             str(model_folder(model)),
             revision=revision,
-            torch_dtype=torch.float32,
+            dtype=torch.float32,
             use_safetensors=True,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
         )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        # transformers makes up an empty tokenizer where its files are missing.
+        if len(pipeline.tokenizer) < 256:
+            raise ValueError("its tokenizer has no vocabulary")
+        return pipeline
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DidgenError(
             f"The model {model} could not be loaded: give a folder in diffusers format with "
@@ -54,7 +65,7 @@ def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
     os.replace(temporary, folder)
 
 
-def encode(vae: torch.nn.Module, pixels: Tensor) -> Tensor:
+def encode(vae: AutoencoderKL | AutoencoderTiny, pixels: Tensor) -> Tensor:
     """Scaled latents (B, 4, H/8, W/8) of images (B, 3, H, W) in [-1, 1]; a posterior's mode."""
     encoded = vae.encode(pixels)
     raw = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()

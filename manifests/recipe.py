@@ -76,6 +76,7 @@ class FinetuneRecipe(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     max_grad_norm: Rate = 1.0
     attention_weight: Annotated[float, Field(ge=0)] = 0.1
+    leak_weight: Annotated[float, Field(ge=0)] = 0.0
     normalise_maps: bool = True
     caption_probability: Share = 0.8
     prompt_dropout: Share = 0.1

@@ -2,8 +2,10 @@
 
 import hashlib
 import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -20,11 +22,19 @@ SIZE = 256
 """Side of the tiny source's images: the smallest at which 32x32 self-attention exists."""
 
 
-@pytest.fixture(autouse=True)
-def method_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No network, a fresh accelerate state, and loader workers that start in no time."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+@pytest.fixture(scope="session", autouse=True)
+def method_environment() -> Iterator[None]:
+    """No hub, and loader workers that start in no time."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["augment.dataset"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def accelerate_state() -> None:
+    """Accelerate keeps its state for a process; each test begins like one."""
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -52,7 +62,7 @@ def shape() -> Build:
 
 @pytest.fixture(scope="session")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> SourceManifest:
-    """A dozen drawn lesions on skin, written with masks, labels and captions: 8, 2 and 2."""
+    """A dozen drawn lesions on skin, written with masks, labels and captions: 9, 1 and 2."""
     root = tmp_path_factory.mktemp("source")
     (root / "images").mkdir()
     (root / "masks").mkdir()
@@ -77,7 +87,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> SourceManifest:
             mask=f"masks/{key}.png",
             label=label,
             lesion_id=key,
-            split=("train", "val", "test")[max(0, number // 2 - 3)],
+            split="train" if number < 9 else "val" if number == 9 else "test",
             source="drawn",
             licence="CC0-1.0",
             caption=f"a brown lesion number {number}, light skin.",

@@ -1,0 +1,129 @@
+"""Tests of the autoencoder: what its start computes, and that training improves on it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderTiny
+from torch import Tensor
+
+from augment.autoencoder import LATENT_STD, AutoencoderLoss, start_as_area_average
+from augment.build import build_autoencoder
+from augment.dataset import load_pixels
+from manifests.recipe import AutoencoderStage, Build
+from manifests.records import SourceManifest
+
+
+@pytest.fixture(scope="module")
+def images(manifest: SourceManifest) -> Tensor:
+    """The training images of the tiny source, (9, 3, 128, 128) in [-1, 1]."""
+    records = manifest.select(split="train")
+    return torch.stack([load_pixels(manifest, record, 128) for record in records])
+
+
+def started(stage: AutoencoderStage, images: Tensor) -> AutoencoderTiny:
+    """An autoencoder at its start for these images."""
+    torch.manual_seed(0)
+    vae = build_autoencoder(stage)
+    start_as_area_average(vae, F.avg_pool2d(images, 8) / 2 + 0.5)
+    return vae
+
+
+@pytest.fixture(scope="module")
+def vae(shape: Build, images: Tensor) -> AutoencoderTiny:
+    """The tiny model's autoencoder at its start; tests do not train it."""
+    return started(shape.autoencoder, images)
+
+
+def area_averages(images: Tensor) -> Tensor:
+    """Mean colour in [0, 1] of every 8x8 area, (B, H/8, W/8, 3), by loops."""
+    batch, _, height, width = images.shape
+    out = torch.zeros(batch, height // 8, width // 8, 3, dtype=torch.float64)
+    for row in range(height // 8):
+        for column in range(width // 8):
+            area = images[:, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8].double()
+            out[:, row, column] = area.mean((2, 3)) / 2 + 0.5
+    return out
+
+
+@torch.no_grad()
+def test_latents_are_whitened_area_averages(vae: AutoencoderTiny, images: Tensor) -> None:
+    latents = vae.encode(images).latents[:, :3].movedim(1, -1).reshape(-1, 3).double()
+    colours = area_averages(images).reshape(-1, 3)
+    torch.testing.assert_close(latents.mean(0), torch.zeros(3).double(), rtol=0, atol=2e-4)
+    covariance = LATENT_STD**2 * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(torch.cov(latents.T), covariance, rtol=0, atol=2e-3)
+    # Whitened means a linear function of the average: distances are Mahalanobis distances.
+    inverse = torch.linalg.inv(torch.cov(colours.T))
+    apart = colours[:200] - colours[-200:]
+    expected = LATENT_STD * (apart @ inverse * apart).sum(-1).sqrt()
+    found = (latents[:200] - latents[-200:]).norm(dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+
+
+@torch.no_grad()
+def test_an_area_average_sees_its_own_area_alone(vae: AutoencoderTiny, images: Tensor) -> None:
+    changed = images[:1].clone()
+    changed[..., 40:48, 64:72] = -changed[..., 40:48, 64:72]
+    one, other = (vae.encode(batch).latents[0, :3] for batch in (images[:1], changed))
+    moved = (one - other).abs().amax(0) > 1e-5
+    assert moved.nonzero().tolist() == [[5, 8]]
+
+
+@torch.no_grad()
+def test_a_constant_image_comes_back_nearly_constant(vae: AutoencoderTiny, images: Tensor) -> None:
+    colour = images.mean((0, 2, 3))[:, None, None]
+    constant = colour.expand(1, 3, 128, 128)
+    decoded = vae.decode(vae.encode(constant).latents).sample
+    # Zero padding darkens the border; the mean colour lies where the tanh is linear.
+    inside = decoded[..., 16:-16, 16:-16]
+    torch.testing.assert_close(inside, constant[..., 16:-16, 16:-16], rtol=0, atol=0.01)
+
+
+@torch.no_grad()
+def test_the_start_is_already_a_blurred_copy(vae: AutoencoderTiny, images: Tensor) -> None:
+    decoded = vae.decode(vae.encode(images).latents).sample[..., 16:-16, 16:-16]
+    small = F.avg_pool2d(images, 8)
+    blurred = F.interpolate(small, scale_factor=8, mode="bilinear")[..., 16:-16, 16:-16]
+    error = (decoded - blurred).abs().mean()
+    assert error < 0.25 * images.std()
+    assert error < 0.05
+
+
+@torch.no_grad()
+def test_colours_without_contrast_do_not_break_the_start(shape: Build) -> None:
+    grey = torch.full((2, 3, 64, 64), 0.2)
+    vae = started(shape.autoencoder, grey)
+    assert all(value.isfinite().all() for value in vae.state_dict().values())
+    decoded = vae.decode(vae.encode(grey).latents).sample[..., 16:-16, 16:-16]
+    torch.testing.assert_close(decoded, grey[..., 16:-16, 16:-16], rtol=0, atol=0.02)
+
+
+def test_the_loss_is_finite_and_says_what_it_is_made_of(
+    vae: AutoencoderTiny, images: Tensor
+) -> None:
+    scalars = AutoencoderLoss(vae)({"pixels": images})
+    assert all(value.isfinite() for value in scalars.values())
+    with torch.no_grad():
+        latents = vae.encode(images).latents
+        output = vae.decode(latents).sample
+    error = output - images
+    scale = sum((latents[:, c].std() - LATENT_STD) ** 2 for c in range(4)) / 4
+    expected = error.abs().mean() + 0.1 * (1 - scalars["ssim"]) + scale
+    torch.testing.assert_close(scalars["loss"], expected)
+    assert 0 < scalars["ssim"] < 1
+    peak = 10 * torch.log10(2.0**2 / error.square().mean())
+    torch.testing.assert_close(scalars["psnr"], peak)
+
+
+def test_training_lowers_the_loss(shape: Build, images: Tensor) -> None:
+    module = AutoencoderLoss(started(shape.autoencoder, images))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3)
+    batch = {"pixels": images[:4, :, 32:96, 32:96]}
+    values = []
+    for _ in range(30):
+        loss = module(batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    assert sum(values[-3:]) < 0.9 * sum(values[:3])

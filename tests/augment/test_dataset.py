@@ -1,0 +1,251 @@
+"""Tests of the training data: everything random follows from the draw, masks follow images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from augment.dataset import (
+    ORIENTATIONS,
+    ImageDataset,
+    RegionDataset,
+    draws,
+    load_mask,
+    load_pixels,
+    orient,
+)
+from augment.prompt import PREFIX, compose
+from manifests.errors import DidgenError
+from manifests.records import SourceHeader, SourceManifest, SourceRecord
+
+
+def regions(manifest: SourceManifest, seed: int = 0, **changes: float) -> RegionDataset:
+    """The tiny source as region data at 64 pixels."""
+    return RegionDataset(
+        manifest,
+        manifest.select(split="train", masked=True),
+        64,
+        "dihedral",
+        changes.get("caption_probability", 0.5),
+        changes.get("prompt_dropout", 0.5),
+        1000,
+        seed,
+    )
+
+
+def test_the_same_draw_is_the_same_item(manifest: SourceManifest) -> None:
+    one, same = regions(manifest)[7, 3], regions(manifest)[7, 3]
+    assert one.keys() == same.keys()
+    for name, value in one.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, same[name]), name
+        else:
+            assert value == same[name], name
+    assert not torch.equal(one["noise"], regions(manifest)[8, 3]["noise"])
+    assert not torch.equal(one["noise"], regions(manifest, seed=1)[7, 3]["noise"])
+
+
+def test_an_item_has_the_shapes_and_ranges_it_says(manifest: SourceManifest) -> None:
+    item = regions(manifest)[0, 0]
+    assert item["pixels"].shape == (3, 64, 64)
+    assert -1 <= item["pixels"].min() < item["pixels"].max() <= 1
+    assert item["mask"].shape == (1, 64, 64)
+    assert item["mask"].min() == 0
+    assert item["mask"].max() == 1
+    assert item["noise"].shape == (4, 8, 8)
+    assert item["noise"].dtype == torch.float32
+    assert 0 <= item["timestep"] < 1000
+
+
+def test_draws_of_prompt_timestep_and_noise_have_their_distributions(
+    manifest: SourceManifest,
+) -> None:
+    dataset = regions(manifest, caption_probability=0.8, prompt_dropout=0.25)
+    items = [dataset[number, 0] for number in range(120)]
+    caption = compose(dataset.records[0].caption)
+    captioned = [item["prompt"] == caption for item in items]
+    assert all(item["prompt"] in (caption, PREFIX.rstrip()) for item in items)
+    assert 0.65 < np.mean(captioned) < 0.92
+    assert 0.62 < np.mean([item["prompted"] for item in items]) < 0.87
+    noise = torch.stack([item["noise"] for item in items])
+    assert abs(noise.mean()) < 0.03
+    assert abs(noise.std() - 1) < 0.03
+    timesteps = np.array([item["timestep"] for item in items])
+    assert 400 < timesteps.mean() < 600
+    assert timesteps.min() < 100
+    assert timesteps.max() > 900
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_orientations_are_distinct_and_only_move_pixels(name: str) -> None:
+    image = torch.arange(16).reshape(1, 4, 4)
+    seen = {tuple(orient(image, *o).flatten().tolist()) for o in ORIENTATIONS[name]}
+    assert len(seen) == len(ORIENTATIONS[name]) == {"none": 1, "flips": 4, "dihedral": 8}[name]
+    assert all(sorted(pixels) == list(range(16)) for pixels in seen)
+    if name == "flips":
+        turned = torch.rot90(image, 1, (-2, -1))
+        assert tuple(turned.flatten().tolist()) not in seen
+
+
+def test_the_mask_stays_on_its_lesion(manifest: SourceManifest) -> None:
+    dataset = regions(manifest)
+    orientations = set()
+    for number in range(24):
+        item = dataset[number, 0]
+        # Drawn lesions are dark on light skin, so the image shows its own mask.
+        dark = item["pixels"].mean(0) < 0
+        mask = item["mask"][0] > 0.5
+        assert (dark != mask).float().mean() < 0.02
+        orientations.add(tuple(mask.flatten().tolist()))
+    assert len(orientations) > 3
+
+
+def drawn_source(folder: Path, width: int, height: int) -> tuple[SourceManifest, SourceRecord]:
+    """A manifest with one image whose lesion is its dark rectangle, and its record."""
+    image = np.full((height, width, 3), 230, np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    box = np.s_[height // 3 : height // 2, width // 4 : width // 2]
+    image[box], mask[box] = 20, 255
+    Image.fromarray(image).save(folder / "a.png")
+    Image.fromarray(mask).save(folder / "a_mask.png")
+    record = SourceRecord(
+        key="a",
+        image="a.png",
+        width=width,
+        height=height,
+        sha256="0" * 64,
+        mask="a_mask.png",
+        label=None,
+        lesion_id="a",
+        split="train",
+        source="drawn",
+        licence="CC0-1.0",
+    )
+    header = SourceHeader(
+        importer="folder",
+        didgen_version="0",
+        root=str(folder),
+        classes=("MEL",),
+        seed=0,
+        fractions=(1.0, 0.0, 0.0),
+    )
+    return SourceManifest(header, (record,)), record
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (97, 64), (50, 41)])
+def test_an_image_that_is_not_square_is_cut_like_its_mask(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    manifest, record = drawn_source(tmp_path, width, height)
+    pixels, mask = load_pixels(manifest, record, 64), load_mask(manifest, record, 64)
+    assert pixels.shape == (3, 64, 64)
+    assert mask.shape == (1, 64, 64)
+    assert 0 < mask.mean() < 1
+    dark = pixels.mean(0) < -0.02
+    differ = (dark != (mask[0] > 0.5)).float().mean()
+    assert differ < 0.04
+    # The scale is the same along both axes: the rectangle keeps its proportions.
+    rows, columns = mask[0].sum(0).max(), mask[0].sum(1).max()
+    shape = (height // 2 - height // 3) / (width // 2 - width // 4)
+    assert rows / columns == pytest.approx(shape, rel=0.35)
+
+
+def test_an_image_of_the_right_size_is_not_touched(
+    manifest: SourceManifest,
+) -> None:
+    record = manifest.records[0]
+    expected = np.asarray(Image.open(manifest.image_path(record))).astype(np.float32)
+    found = (load_pixels(manifest, record, 256).movedim(0, -1).numpy() + 1) * 127.5
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    mask = np.asarray(Image.open(manifest.mask_path(record))) > 0
+    np.testing.assert_array_equal(load_mask(manifest, record, 256)[0].numpy(), mask)
+
+
+def test_a_record_without_mask_is_an_error(manifest: SourceManifest) -> None:
+    record = manifest.records[0].model_copy(update={"mask": None})
+    with pytest.raises(DidgenError, match="drawn_00 has no mask"):
+        load_mask(manifest, record, 64)
+
+
+def test_crops_are_parts_of_their_image(manifest: SourceManifest) -> None:
+    records = manifest.select(split="train")
+    dataset = ImageDataset(manifest, records, 64, 32, "none", seed=0)
+    whole = load_pixels(manifest, records[1], 64)
+    places = set()
+    for number in range(20):
+        crop = dataset[number, 1]["pixels"]
+        assert crop.shape == (3, 32, 32)
+        windows = whole.unfold(1, 32, 1).unfold(2, 32, 1)
+        found = (windows == crop[:, None, None]).all((0, 3, 4)).nonzero().tolist()
+        assert len(found) == 1
+        places.add(tuple(found[0]))
+    assert len(places) > 10
+
+
+def test_a_crop_larger_than_the_image_is_the_image(manifest: SourceManifest) -> None:
+    records = manifest.select(split="train")
+    dataset = ImageDataset(manifest, records, 64, 128, "none", seed=0)
+    assert torch.equal(dataset[0, 2]["pixels"], load_pixels(manifest, records[2], 64))
+
+
+sizes = st.integers(1, 12)
+
+
+@given(length=sizes, batch=sizes, steps=st.integers(1, 15), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_every_epoch_covers_every_record_once(
+    length: int, batch: int, steps: int, seed: int
+) -> None:
+    flat = [draw for b in draws(length, batch, 0, steps, seed, 0, 1) for draw in b]
+    assert [number for number, _ in flat] == list(range(steps * batch))
+    indices = [index for _, index in flat]
+    for start in range(0, len(indices) - length + 1, length):
+        assert sorted(indices[start : start + length]) == list(range(length))
+    rest = indices[len(indices) // length * length :]
+    assert len(set(rest)) == len(rest)
+
+
+@given(
+    length=sizes,
+    batch=sizes,
+    steps=st.integers(1, 10),
+    world=st.integers(2, 4),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60)
+def test_processes_share_the_batch_of_one(
+    length: int, batch: int, steps: int, world: int, seed: int
+) -> None:
+    alone = list(draws(length, batch * world, 0, steps, seed, 0, 1))
+    ranks = [list(draws(length, batch, 0, steps, seed, rank, world)) for rank in range(world)]
+    for step in range(steps):
+        together = [draw for rank in ranks for draw in rank[step]]
+        assert together == alone[step]
+
+
+@given(
+    length=sizes,
+    batch=sizes,
+    steps=st.integers(1, 10),
+    start=st.integers(0, 10),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_resumed_run_draws_what_was_left(
+    length: int, batch: int, steps: int, start: int, seed: int
+) -> None:
+    whole = list(draws(length, batch, 0, steps, seed, 0, 1))
+    assert list(draws(length, batch, start, steps, seed, 0, 1)) == whole[start:]
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {
+        tuple(index for _, index in batch)
+        for seed in (0, 1)
+        for batch in draws(20, 20, 0, 3, seed, 0, 1)
+    }
+    assert len(orders) == 6

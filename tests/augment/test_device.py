@@ -1,0 +1,32 @@
+"""Tests of the choice of device: it is there, it works, and it says why."""
+
+import pytest
+import torch
+
+from augment.device import choose_device
+
+
+def test_the_device_works_and_has_a_reason() -> None:
+    device = choose_device()
+    assert torch.ones(2, device=device.name).sum().item() == 2
+    assert device.reason
+    assert torch.ones(2, device=device.name, dtype=device.dtype).sum().item() == 2
+    assert str(device).startswith(device.name)
+    assert str(device).endswith(f", because {device.reason}")
+
+
+def test_a_gpu_is_taken_where_there_is_one() -> None:
+    if torch.cuda.is_available():
+        assert choose_device().name == "cuda"
+        assert choose_device().precision in ("bf16", "fp16")
+    elif not torch.backends.mps.is_available():
+        assert choose_device().name == "cpu"
+        assert choose_device().precision == "no"
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+def test_the_recipe_has_the_last_word(precision: str) -> None:
+    device = choose_device(precision)
+    assert device.precision == precision
+    assert device.name == choose_device().name
+    assert f"the recipe asks for {precision}" in device.reason

@@ -1,0 +1,148 @@
+"""Tests of the training loop: schedule, resuming, averaging, and what is left fixed."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from augment.dataset import ImageDataset
+from augment.loop import Schedule, train
+from manifests.records import SourceManifest
+
+SCHEDULE = Schedule(
+    steps=6,
+    batch_size=2,
+    learning_rate=0.05,
+    schedule="cosine",
+    warmup_steps=2,
+    weight_decay=0.1,
+    max_grad_norm=1.0,
+    ema_decay=None,
+    checkpoint_every=3,
+    seed=4,
+)
+
+
+class Brightness(nn.Module):
+    """Predicts mean colours from a coarse picture; a net with an embedding that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trained = nn.ModuleDict({"net": nn.Linear(3 * 16, 3), "table": nn.Embedding(4, 2)})
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
+        self.seen: list[Tensor] = []
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        pixels = batch["pixels"]
+        self.seen.append(pixels)
+        coarse = nn.functional.avg_pool2d(pixels, 8).flatten(1)
+        target = self.frozen(pixels.mean((2, 3)))
+        row = self.trained["table"](torch.tensor([1]))
+        loss = (self.trained["net"](coarse) - target).square().mean() + row.square().mean()
+        return {"loss": loss, "other": loss.detach() * 2}
+
+
+def run(
+    manifest: SourceManifest,
+    folder: Path,
+    schedule: Schedule,
+    saved: list[tuple[int, dict[str, Tensor]]] | None = None,
+) -> Brightness:
+    """Train a fresh module in a folder, like a process of its own."""
+    accelerator = Accelerator(cpu=True)
+    module = Brightness()
+    dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
+
+    def keep(step: int, weights: nn.Module) -> None:
+        if saved is not None:
+            saved.append((step, {n: v.clone() for n, v in weights.state_dict().items()}))
+
+    train(accelerator, "net", module, module.trained, dataset, schedule, folder, keep)
+    return module
+
+
+class Killed(Exception):
+    """Stands for a process that ends in the middle of a run."""
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(manifest: SourceManifest, tmp_path: Path) -> None:
+    schedule = replace(SCHEDULE, ema_decay=0.8)
+    straight = run(manifest, tmp_path / "straight", schedule)
+
+    def kill(step: int, weights: nn.Module) -> None:
+        raise Killed
+
+    module = Brightness()
+    dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        train(Accelerator(cpu=True), "net", module, module.trained, dataset, schedule, folder, kill)
+    resumed = run(manifest, folder, schedule)
+    assert len(resumed.seen) == 3
+    for name, value in straight.trained.state_dict().items():
+        assert torch.equal(value, resumed.trained.state_dict()[name]), name
+    for expected, found in zip(straight.seen[3:], resumed.seen, strict=True):
+        assert torch.equal(expected, found)
+
+    again = run(manifest, folder, schedule)
+    assert not again.seen
+    for name, value in straight.trained.state_dict().items():
+        assert torch.equal(value, again.trained.state_dict()[name]), name
+
+
+def test_the_steps_are_those_of_plain_adamw(manifest: SourceManifest, tmp_path: Path) -> None:
+    saved: list[tuple[int, dict[str, Tensor]]] = []
+    module = run(manifest, tmp_path, SCHEDULE, saved)
+    assert [step for step, _ in saved] == [3, 6]
+
+    plain = Brightness()
+    net, table = plain.trained["net"], plain.trained["table"]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": net.parameters(), "weight_decay": 0.1},
+            {"params": table.parameters(), "weight_decay": 0.0},
+        ]
+    )
+    average = {name: value.clone() for name, value in plain.trained.state_dict().items()}
+    for step, pixels in enumerate(module.seen):
+        for group in optimizer.param_groups:
+            group["lr"] = SCHEDULE.rate(step)
+        optimizer.zero_grad()
+        plain({"pixels": pixels})["loss"].backward()
+        nn.utils.clip_grad_norm_(plain.trained.parameters(), 1.0)
+        optimizer.step()
+        for name, value in plain.trained.state_dict().items():
+            average[name] = value.clone() if step == 0 else 0.8 * average[name] + 0.2 * value
+    for name, value in plain.trained.state_dict().items():
+        torch.testing.assert_close(module.trained.state_dict()[name], value)
+
+    averaged = run(manifest, tmp_path / "averaged", replace(SCHEDULE, ema_decay=0.8), saved)
+    for name, value in average.items():
+        torch.testing.assert_close(averaged.trained.state_dict()[name], value)
+        # The sample sheets show the average too.
+        torch.testing.assert_close(saved[-1][1][name], value)
+    before = Brightness().state_dict()
+    unused = torch.tensor([0, 2, 3])
+    after = plain.state_dict()
+    assert torch.equal(
+        after["trained.table.weight"][unused], before["trained.table.weight"][unused]
+    )
+    assert torch.equal(module.frozen.weight, before["frozen.weight"])
+
+
+def test_the_rate_warms_up_and_ends_as_the_schedule_says() -> None:
+    constant = replace(SCHEDULE, schedule="constant", warmup_steps=4, steps=20, learning_rate=1.0)
+    assert [constant.rate(step) for step in (0, 1, 2, 3, 4, 19)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    cosine = replace(constant, schedule="cosine", warmup_steps=0)
+    rates = [cosine.rate(step) for step in range(20)]
+    assert rates[0] == 1
+    assert rates[10] == pytest.approx(0.5)
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.01
+    assert cosine.rate(5) == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))

@@ -1,0 +1,172 @@
+"""The plan: counts, seeds, prompts and layouts are fixed by the recipe and what is known."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augment.caption import geometry
+from augment.layout import DRAWN, Layouts
+from augment.plan import (
+    Prompts,
+    captions_of,
+    class_counts,
+    derived_seed,
+    plan_images,
+    plan_pairs,
+    real_counts,
+    shards_of,
+)
+from augment.prompt import PREFIX, parse
+from manifests.errors import DidgenError
+from manifests.recipe import AugmentRecipe
+from manifests.records import SourceManifest
+
+REAL = {"MEL": 10, "NV": 50, "DF": 3}
+MEASURED = captions_of(
+    [
+        ("MEL", "melanoma, a large irregular black lesion at the center, sharp border."),
+        ("MEL", "melanoma, a small round dark brown lesion at the top, light pink skin."),
+        ("NV", "melanocytic nevus, a tiny oval tan lesion at the left, some hair."),
+        ("DF", "dermatofibroma, a medium round pink lesion at the right, dark corners."),
+    ]
+)
+
+
+def recipe(**fields: object) -> AugmentRecipe:
+    """A recipe that needs no source, with the given fields."""
+    given = {"pairs": {"layouts": "drawn"}} | fields
+    return AugmentRecipe.model_validate(given)
+
+
+def test_a_number_per_class_leaves_nevi_out_by_default() -> None:
+    assert class_counts(recipe(images={"per_class": 7}), REAL) == {"MEL": 7, "DF": 7}
+
+
+def test_numbers_class_by_class() -> None:
+    asked = recipe(images={"per_class": {"MEL": 2, "DF": 0, "NV": 5}, "exclude": []})
+    assert class_counts(asked, REAL) == {"MEL": 2, "NV": 5}
+
+
+def test_fill_brings_every_class_to_the_largest() -> None:
+    asked = AugmentRecipe.model_validate(
+        {"source": "somewhere", "images": {"per_class": "fill", "exclude": []}}
+    )
+    made = class_counts(asked, REAL)
+    assert {label: count + made.get(label, 0) for label, count in REAL.items()} == dict.fromkeys(
+        REAL, 50
+    )
+
+
+@pytest.mark.parametrize(
+    "images", [{"per_class": {"XYZ": 3}, "exclude": []}, {"per_class": 3, "exclude": ["XYZ"]}]
+)
+def test_an_unknown_class_is_refused(images: dict[str, object]) -> None:
+    with pytest.raises(DidgenError, match="names the class XYZ, which is not among MEL, NV, DF"):
+        class_counts(recipe(images=images), REAL)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.dictionaries(st.sampled_from(["MEL", "NV", "DF"]), st.integers(0, 12), min_size=1),
+    size=st.integers(1, 9),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_a_plan_makes_each_sample_once_and_mixes_classes(
+    counts: dict[str, int], size: int, seed: int
+) -> None:
+    asked = recipe(images={"per_class": counts, "exclude": []}, seed=seed)
+    planned = plan_images(asked, REAL, Prompts(MEASURED))
+    assert Counter(p.label for p in planned) == Counter({k: v for k, v in counts.items() if v})
+    assert len({p.key for p in planned}) == len({p.seed for p in planned}) == len(planned)
+    assert [p.index for p in planned] == sorted(p.index for p in planned)
+    shards = shards_of(planned, size)
+    assert [p for shard in shards for p in shard] == planned
+    assert all(len(shard) == size for shard in shards[:-1])
+    assert all(0 < len(shard) <= size for shard in shards)
+
+
+def test_a_sample_depends_on_its_class_and_index_alone() -> None:
+    few = plan_images(recipe(images={"per_class": 2}), REAL, Prompts(MEASURED))
+    many = plan_images(recipe(images={"per_class": 5}), REAL, Prompts(MEASURED))
+    assert set(few) < set(many)
+    other = plan_images(recipe(images={"per_class": 2}, seed=1), REAL, Prompts(MEASURED))
+    assert not {p.seed for p in few} & {p.seed for p in other}
+
+
+def test_classes_that_share_their_letters_are_refused() -> None:
+    captions = captions_of([("a b", "one"), ("a-b", "two")])
+    with pytest.raises(DidgenError, match="'a-b' stands for more than one"):
+        plan_images(
+            recipe(images={"per_class": 1, "exclude": []}), {"a b": 1, "a-b": 1}, Prompts(captions)
+        )
+
+
+def test_prompts_recombine_within_a_class_only() -> None:
+    prompts = Prompts(MEASURED)
+    seen = {prompts.draw("MEL", seed) for seed in range(40)}
+    assert len(seen) == 4  # two lesions x two surrounds
+    assert all(text.startswith(f"{PREFIX}melanoma, ") for text in seen)
+
+
+def test_captions_of_unknown_form_are_used_as_they_are() -> None:
+    prompts = Prompts(captions_of([("MEL", "Something a person wrote.")]))
+    assert prompts.draw("MEL", 3) == f"{PREFIX}Something a person wrote."
+    with pytest.raises(DidgenError, match="No caption of the class BCC is known"):
+        prompts.draw("BCC", 3)
+
+
+def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
+    layouts = Layouts(64)
+    for planned in plan_pairs(
+        recipe(pairs={"count": 12, "layouts": "drawn"}), list(REAL), layouts, Prompts(MEASURED)
+    ):
+        attributes = parse(planned.prompt.removeprefix(PREFIX))
+        assert attributes is not None
+        assert attributes.lesion is not None
+        said = (attributes.lesion.size, attributes.lesion.shape, attributes.lesion.position)
+        assert said == geometry(layouts.mask(planned.layout, planned.seed))
+
+
+def test_drawn_pairs_take_the_classes_in_turn() -> None:
+    asked = recipe(pairs={"count": 5, "layouts": "drawn"})
+    planned = plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED))
+    assert [p.label for p in planned] == ["MEL", "DF", "MEL", "DF", "MEL"]
+    assert {p.layout for p in planned} == {DRAWN}
+
+
+def test_source_pairs_use_every_training_mask_before_one_comes_again(
+    manifest: SourceManifest,
+) -> None:
+    prompts = Prompts(captions_of((r.label, r.caption) for r in manifest.records))
+    allowed = {r.key for r in manifest.select(split="train", masked=True) if r.label != "NV"}
+    asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 2 * len(allowed)}})
+    planned = plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), prompts)
+    assert {p.layout for p in planned[: len(allowed)]} == allowed
+    assert {p.layout for p in planned[len(allowed) :]} == allowed
+    labels = {r.key: r.label for r in manifest.records}
+    assert all(p.label == labels[p.layout] for p in planned)
+
+
+def test_pairs_without_any_layout_are_refused(manifest: SourceManifest) -> None:
+    asked = AugmentRecipe.model_validate(
+        {"source": "s", "pairs": {"count": 1, "exclude": list(manifest.header.classes)}}
+    )
+    with pytest.raises(DidgenError, match="No layout is left for pairs"):
+        plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), Prompts({}))
+
+
+def test_real_counts_are_of_the_training_split(manifest: SourceManifest) -> None:
+    naive = Counter(r.label for r in manifest.records if r.split == "train")
+    assert real_counts(manifest) == {c: naive[c] for c in manifest.header.classes}
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts=st.lists(st.one_of(st.integers(), st.text(max_size=5)), max_size=4))
+def test_a_derived_seed_is_a_seed_of_every_generator(parts: list[str | int]) -> None:
+    seed = derived_seed(*parts)
+    assert 0 <= seed < 2**63
+    np.random.default_rng(seed)
+    assert derived_seed(*parts, "more") != seed

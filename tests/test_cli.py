@@ -1,0 +1,159 @@
+"""The command line: exit codes, one-sentence errors, and nothing heavy before it is needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import cli
+from manifests.files import read_json_lines
+
+COMMANDS = ["import", "caption", "finetune", "augment", "verify"]
+
+
+def didgen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["didgen", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    output = capsys.readouterr()
+    return int(exit_.value.code or 0), output.out, output.err
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Four pictures in two class folders, a torn one among them, with masks for all."""
+    rng = np.random.default_rng(0)
+    for number, label in enumerate(["MEL", "MEL", "NV", "NV"]):
+        folder = tmp_path / "images" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / f"photo{number}.png")
+        mask = np.zeros((40, 40), np.uint8)
+        mask[10:30, 12:28] = 255
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "masks" / f"photo{number}.png")
+    torn = tmp_path / "images" / "NV" / "photo3.png"
+    torn.write_bytes(torn.read_bytes()[:900])
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [[], *([c] for c in COMMANDS), ["import", "isic2018"]])
+def test_every_command_has_help(command: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'numpy', 'pydantic', 'diffusers', 'transformers', 'PIL', 'yaml'}"
+    code = f"import sys, cli; print(sorted({heavy} & set(sys.modules)))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"
+
+
+def test_import_and_caption_write_a_manifest(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photographs / "source"
+    code, printed, _ = didgen(
+        monkeypatch,
+        capsys,
+        *["import", "folder", str(photographs / "images"), "--masks", str(photographs / "masks")],
+        *["--licence", "CC0-1.0", "--out", str(out)],
+    )
+    assert code == 0
+    assert "3 images, 3 with a mask." in printed
+    assert "1 files were rejected" in printed
+    assert [row["reason"] for row in read_json_lines(out / "rejected.jsonl")] == [
+        "unreadable-image"
+    ]
+
+    code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
+    assert code == 0
+    assert "3 of 3 images have no caption yet." in printed
+    captions = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
+    assert captions["photo0"].startswith("melanoma, a ")
+
+    code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
+    assert code == 0
+    assert "0 of 3 images have no caption yet." in printed
+
+
+def test_a_dry_run_writes_nothing(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photographs / "source"
+    code, printed, _ = didgen(
+        monkeypatch,
+        capsys,
+        *["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"],
+        *["--out", str(out), "--dry-run"],
+    )
+    assert code == 0
+    assert "3 images" in printed
+    assert not out.exists()
+
+
+def test_bad_data_is_one_sentence_and_exit_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (
+        ["import", "isic2018", str(tmp_path), "--out", str(tmp_path / "out")],
+        ["caption", str(tmp_path)],
+        ["verify", str(tmp_path)],
+        ["finetune", "no-such-recipe", "--out", str(tmp_path / "out")],
+    ):
+        code, _, error = didgen(monkeypatch, capsys, *arguments)
+        assert code == 1, arguments
+        assert "Error: " in error
+        assert "Traceback" not in error
+        assert not (tmp_path / "out").exists()
+
+
+def test_debug_shows_the_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from manifests.errors import DidgenError
+
+    monkeypatch.setattr(sys, "argv", ["didgen", "--debug", "verify", str(tmp_path)])
+    with pytest.raises(DidgenError):
+        cli.main()
+
+
+def test_wrong_usage_exits_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, error = didgen(monkeypatch, capsys, "verify")
+    assert code == 2
+    assert "Usage:" in error
+
+
+def test_an_interrupt_exits_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("manifests.verify.verify", interrupted)
+    code, _, _ = didgen(monkeypatch, capsys, "verify", str(tmp_path))
+    assert code == 130
+
+
+def test_recipes_print_with_every_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, printed, _ = didgen(
+        monkeypatch, capsys, "finetune", "mini", "--out", str(tmp_path / "out"), "--dry-run"
+    )
+    assert code == 0
+    assert "attention_weight: 0.1" in printed
+    assert not (tmp_path / "out").exists()
