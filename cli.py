@@ -114,7 +114,7 @@ def caption(source: Source, dry_run: DryRun = False) -> None:
     if missing and not dry_run:
         with _progress("captions") as advance:
             records = caption_manifest(manifest, progress=advance)
-        replace(manifest, records=tuple(records)).write(source)
+        replace(manifest, records=tuple(records)).rewrite(source)
         print(f"Captions are in {source / 'records.jsonl'}, for example: {records[0].caption}")
 
 
@@ -142,8 +142,12 @@ def finetune(
 
 @app.command()
 def augment(
-    recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled one.")] = "demo",
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/demo"),
+    recipe: Annotated[
+        str | None, typer.Argument(help="Recipe file, or name of a bundled one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; without a recipe, runs/demo.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make class-balanced images and lesion-mask pairs, as shards any training code reads.
@@ -153,7 +157,9 @@ def augment(
     """
     from manifests.recipe import AugmentRecipe, read_recipe
 
-    asked = read_recipe(recipe, AugmentRecipe)
+    if recipe is not None and out is None and not dry_run:
+        raise typer.BadParameter("a recipe needs the folder of its run", param_hint="--out")
+    asked = read_recipe(recipe or "demo", AugmentRecipe)
     from augment.run import augment as run
     from augment.run import prepare
 
@@ -163,6 +169,7 @@ def augment(
         for config, shards in job.plan.items():
             print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
         return
+    out = out or Path("runs/demo")
     manifest = run(job, out)
     totals = manifest.totals
     print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
@@ -266,9 +273,12 @@ def main() -> NoReturn:
     except Exception as error:
         from manifests.errors import DidgenError
 
-        if "--debug" in sys.argv or not isinstance(error, DidgenError):
+        if "--debug" in sys.argv or not isinstance(error, DidgenError | OSError):
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        sentence = str(error)
+        if isinstance(error, OSError):
+            sentence = f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+        print(f"Error: {sentence}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

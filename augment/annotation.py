@@ -25,7 +25,7 @@ def propagate(cross: Tensor, self_map: Tensor, power: int = 4) -> Tensor:
 def binarise(attention: Tensor, size: int) -> np.ndarray:
     """Otsu's threshold and a closing, on maps (B, S, S) enlarged to the image: (B, size, size).
 
-    Returns booleans; True is lesion. A map without contrast gives an empty mask.
+    Returns booleans; True is lesion. A map without contrast, or with a NaN, gives an empty mask.
     """
     enlarged = F.interpolate(attention[:, None].float(), (size, size), mode="bicubic")[:, 0]
     # A disc a little wider than the map's own pixel closes what its grid tears open.
@@ -33,8 +33,9 @@ def binarise(attention: Tensor, size: int) -> np.ndarray:
     grid = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1])
     masks = []
     for level in enlarged.cpu().numpy():
-        # Enlarging a constant map leaves rounding errors, which Otsu's method would part.
-        if np.ptp(level) < 1e-6:
+        # Enlarging a constant map leaves rounding errors, which Otsu's method would part; the
+        # spread of a map with a NaN is no number and passes no comparison.
+        if not np.ptp(level) >= 1e-6:
             masks.append(np.zeros(level.shape, bool))
             continue
         lesion = level > threshold_otsu(level)

@@ -2,8 +2,8 @@
 
 Notable choices:
 - Sample number g of a run (counted over all epochs and processes) draws everything random from
-  `[seed, g]`: order, orientation, prompt dropout, timestep, noise. So a resumed run, or one split
-  over processes, sees exactly the data of an uninterrupted one.
+  `[seed, g]`: order, orientation, prompt dropout, timestep, noise. So a resumed run sees exactly
+  the data of an uninterrupted one, and n processes see what one sees with a batch n times as large.
 - A training step is then a pure function of its batch.
 """
 

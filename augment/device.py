@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from manifests.errors import DidgenError
+
 
 @dataclass(frozen=True)
 class Device:
@@ -35,5 +37,7 @@ def choose_device(precision: str | None = None) -> Device:
         name, found, best = "cpu", f"no GPU, {os.cpu_count()} cores", "no"
     reason = f"{found} is there" if name != "cpu" else f"there is {found}"
     if precision is not None:
+        if name == "cpu" and precision == "fp16":
+            raise DidgenError("A CPU cannot train in fp16; set `mixed_precision` to bf16 or no.")
         return Device(name, precision, f"{reason} and the recipe asks for {precision}")
     return Device(name, best, reason)

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 
 from augment.attention import CROSS_SIDE, SELF_SIDE, captured, layers_at
 from augment.autoencoder import AutoencoderLoss, start_as_area_average
-from augment.build import build_pipeline
+from augment.build import build_pipeline, build_unet
 from augment.dataset import ImageDataset, RegionDataset, load_mask, load_pixels
 from augment.device import choose_device
 from augment.display import decisions
 from augment.loop import Schedule, train
 from augment.losses import attention_loss, leak_loss, region_masks
-from augment.model import encode, load_pipeline, save_pipeline
+from augment.model import encode, load_pipeline, model_hashes, save_pipeline
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose
 from augment.sheet import pair_sheet
 from augment.tokens import P_TOKENS, add_p_tokens, p_token_positions, tokenize
 from manifests.errors import DidgenError
-from manifests.files import atomic_file, write_json_lines
+from manifests.files import atomic_file, write_json
 from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord
 from manifests.runs import start_run
@@ -40,8 +40,8 @@ class RegionLoss(nn.Module):
     """Eq. 4: L = L_rec + weight L_attn, over one batch of `RegionDataset`.
 
     Where the recipe gives it a weight, L_SA of Eq. 6 is added: a model built from nothing has no
-    self-attention that keeps to regions, which guidance and annotation build on. L_rec follows the scheduler's prediction type. Samples whose prompt was dropped have no P-Token
-    and count in L_rec only.
+    self-attention that keeps to regions, which guidance and annotation build on. L_rec follows the
+    scheduler's prediction type. Samples whose prompt was dropped count in no L_attn.
     """
 
     def __init__(self, pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
@@ -135,13 +135,17 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         cpu=device.name == "cpu",
     )
     if accelerator.is_main_process:
-        asked = recipe.model_dump(mode="json")
-        start_run(out, fingerprint=fingerprint(asked), recipe=asked)
-        decisions({"device": str(device), "training images": str(len(records))})
+        made = {"device": str(device), "training images": str(len(records))}
+        _claim(recipe, records, out)
+        decisions(made)
+        write_json(out / "decisions.json", made)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("logs")
 
     if recipe.build is not None:
+        # Before the first stage, not after it, is the time to hear of a wrong size.
+        unet = build_unet(recipe.build, recipe.image_size // 8)
+        layers_at(unet, "attn1", SELF_SIDE, recipe.image_size // 8)
         texts = [compose(record.caption) for record in records]
         pipeline = build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
         _train_autoencoder(
@@ -185,13 +189,23 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         _sample_sheet(pipeline, weights, manifest, out / "sheets" / f"step-{step:07d}.png")
 
     train(accelerator, "unet", module, module.trained, dataset, schedule, out, sample)
-    accelerator.end_training()
     if accelerator.is_main_process:
-        save_pipeline(pipeline, out / "model")
-        captions = [{"label": record.label, "caption": record.caption} for record in records]
-        write_json_lines(out / "model" / "captions.jsonl", captions)
+        captions = ((record.label, record.caption) for record in records)
+        save_pipeline(pipeline, out / "model", captions, getattr(torch, recipe.save_as))
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return out / "model"
+
+
+def _claim(recipe: FinetuneRecipe, records: list[SourceRecord], out: Path) -> None:
+    """Claim the folder for this recipe over these records and this model, or raise DidgenError."""
+    asked = recipe.model_dump(mode="json", exclude={"checkpoint_every", "save_as"})
+    decided_by = {
+        "recipe": asked,
+        "records": [(r.key, r.sha256, r.label, r.caption) for r in records],
+        "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
+    }
+    start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
 
 
 def _train_autoencoder(

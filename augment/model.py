@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import diffusers
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from augment.pipeline import LesionPairPipeline
 from manifests.errors import DidgenError
+from manifests.files import sha256_of, write_json_lines
 
 MINI = Path(__file__).parent / "mini"
 """The bundled model; a recipe calls it `mini`."""
@@ -55,14 +57,43 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
         ) from None
 
 
-def save_pipeline(pipeline: StableDiffusionPipeline, folder: Path) -> None:
-    """Save a folder that `StableDiffusionPipeline.from_pretrained` loads; whole or not at all."""
+def model_hashes(model: str, revision: str | None) -> dict[str, str]:
+    """SHA-256 of every file of a local model; a hub model is named by its id and revision."""
+    folder = model_folder(model)
+    if not folder.is_dir():
+        return {model: revision or ""}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(file.relative_to(folder)): sha256_of(file) for file in files}
+
+
+def save_pipeline(
+    pipeline: StableDiffusionPipeline,
+    folder: Path,
+    captions: Iterable[tuple[str | None, str | None]],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Save a folder that `StableDiffusionPipeline.from_pretrained` loads, with its captions.
+
+    captions: (label, caption) of the training images, for new prompts without their source. The
+    weights are written as `dtype`, and the pipeline's own are rounded to it. An older model in the
+    folder is replaced only when the new one is whole.
+    """
     plain = StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False)
-    temporary = folder.with_name(folder.name + ".tmp")
+    models = (plain.unet, plain.text_encoder, plain.vae)
+    for model in models:
+        model.to(dtype)
+    temporary, old = (folder.with_name(folder.name + end) for end in (".tmp", ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
     plain.save_pretrained(temporary, safe_serialization=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    for model in models:
+        model.to(torch.float32)
+    rows = ({"label": label, "caption": caption} for label, caption in captions)
+    write_json_lines(temporary / "captions.jsonl", rows)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
     os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def encode(vae: AutoencoderKL | AutoencoderTiny, pixels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ import numpy as np
 
 from augment.caption import agree
 from augment.layout import DRAWN, Layouts
-from augment.prompt import Attributes, compose, parse, recombine, render
+from augment.prompt import TOKEN_LIMIT, Attributes, compose, fit, parse, recombine, render
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import AugmentRecipe
+from manifests.recipe import AugmentRecipe, ImagesPlan, PairsPlan
 from manifests.records import SourceManifest
 from manifests.shards import Config
 
@@ -62,8 +62,17 @@ def captions_of(rows: Iterable[tuple[str | None, str | None]]) -> dict[str, list
 
 def model_captions(folder: Path) -> dict[str, list[str]]:
     """The captions a model was finetuned with, which `finetune` leaves beside it."""
-    rows = read_json_lines(folder / "captions.jsonl")
-    return captions_of((row["label"], row["caption"]) for row in rows)
+    path = folder / "captions.jsonl"
+    if not path.exists():
+        raise DidgenError(
+            f"The model {folder} has no captions.jsonl; give the recipe a `source` with captions."
+        )
+    try:
+        return captions_of((row["label"], row["caption"]) for row in read_json_lines(path))
+    except (KeyError, TypeError):
+        raise DidgenError(
+            f"{path} must hold a label and a caption a line; give the recipe a `source` instead."
+        ) from None
 
 
 def derived_seed(*parts: str | int) -> int:
@@ -73,10 +82,12 @@ def derived_seed(*parts: str | int) -> int:
 
 
 class Prompts:
-    """New prompts of a class, recombined from its known captions."""
+    """New prompts of a class, recombined from its known captions, within a limit of tokens."""
 
-    def __init__(self, captions: Captions) -> None:
-        self.captions = captions
+    def __init__(
+        self, captions: Captions, count_tokens: Callable[[str], int], limit: int = TOKEN_LIMIT
+    ) -> None:
+        self.captions, self.count_tokens, self.limit = captions, count_tokens, limit
         self.attributes: dict[str, list[Attributes]] = {
             label: [read for caption in known if (read := parse(caption)) is not None]
             for label, known in captions.items()
@@ -85,43 +96,55 @@ class Prompts:
     def draw(self, label: str, seed: int, layout: np.ndarray | None = None) -> str:
         """A prompt of a class; with a layout, one whose size, shape and place are the layout's.
 
-        Captions that were not rendered from attributes are used as they are. Raises DidgenError
-        for a class without captions.
+        A caption that was not rendered from attributes comes as often as it is there, as it is.
+        Raises DidgenError for a class without captions.
         """
-        rng = np.random.default_rng(seed)
-        if self.attributes.get(label):
-            attributes = recombine(self.attributes, label, rng)
-            if layout is not None:
-                attributes = agree(attributes, layout)
-            return compose(render(attributes))
         known = self.captions.get(label)
         if not known:
             raise DidgenError(
                 f"No caption of the class {label or 'unlabelled'} is known; "
                 "caption the source, or leave the class out of the recipe."
             )
-        return compose(known[rng.integers(len(known))])
+        # The layout is drawn from the bare seed; its numbers and these must not go together.
+        rng = np.random.default_rng([seed, 1])
+        caption = known[int(rng.integers(len(known)))]
+        if parse(caption) is not None:
+            attributes = recombine(self.attributes, label, rng)
+            if layout is not None:
+                attributes = agree(attributes, layout)
+            caption = render(attributes)
+        return compose(fit(caption, self.count_tokens, self.limit))
+
+
+def excluded(section: ImagesPlan | PairsPlan) -> tuple[str, ...]:
+    """The classes that a recipe itself leaves out; its default may name one that is not there."""
+    return section.exclude if "exclude" in section.model_fields_set else ()
+
+
+def check_classes(section: str, named: Iterable[str], known: Iterable[str]) -> None:
+    """Raise DidgenError for a class that a section of a recipe names and nobody knows."""
+    if unknown := sorted(set(named) - set(known)):
+        raise DidgenError(
+            f"`{section}` names the class {unknown[0]}, which is not among {', '.join(known)}."
+        )
 
 
 def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, int]:
     """How many images to make of each class; `real` counts the real training images by class.
 
-    `per_class: fill` brings every class up to the largest one. Raises DidgenError for a class
-    that is not known.
+    One number goes to every class with real images; `per_class: fill` brings each of these up to
+    the largest one. Raises DidgenError for a class that is not known.
     """
     assert recipe.images is not None
     asked = recipe.images.per_class
-    named = set(recipe.images.exclude) | (set(asked) if isinstance(asked, dict) else set())
-    if unknown := sorted(named - set(real)):
-        raise DidgenError(
-            f"`images` names the class {unknown[0]}, which is not among {', '.join(real)}."
-        )
+    check_classes("images", excluded(recipe.images), real)
+    check_classes("images", asked if isinstance(asked, dict) else (), real)
     if isinstance(asked, dict):
         counts = dict(asked)
     elif asked == "fill":
-        counts = {label: max(real.values()) - count for label, count in real.items()}
+        counts = {label: max(real.values()) - count for label, count in real.items() if count}
     else:
-        counts = dict.fromkeys(real, asked)
+        counts = dict.fromkeys((label for label, count in real.items() if count), asked)
     return {c: n for c, n in counts.items() if c not in recipe.images.exclude and n > 0}
 
 
@@ -155,6 +178,7 @@ def plan_pairs(
     order, none a second time before all were used, each with its image's class.
     """
     assert recipe.pairs is not None
+    check_classes("pairs", excluded(recipe.pairs), labels)
     if recipe.pairs.layouts == "drawn":
         choices = [(label, DRAWN) for label in labels if label not in recipe.pairs.exclude]
     else:
@@ -167,16 +191,22 @@ def plan_pairs(
             len(choices)
         )
         choices = [choices[place] for place in order]
-    if not choices and recipe.pairs.count:
-        raise DidgenError(
-            "No layout is left for pairs: the source has no training mask of a class that "
-            "`pairs.exclude` lets through."
-        )
-    planned = []
-    for index in range(recipe.pairs.count):
-        label, layout = choices[index % len(choices)]
+    planned: list[Planned] = []
+    while len(planned) < recipe.pairs.count:
+        if not choices:
+            raise DidgenError(
+                "No layout is left for pairs: the source has no training mask of a class that "
+                "`pairs.exclude` lets through."
+            )
+        index = len(planned)
+        label, layout = choice = choices[index % len(choices)]
         seed = derived_seed(recipe.seed, "pairs", label, index)
-        prompt = prompts.draw(label, seed, layouts.mask(layout, seed))
+        mask = layouts.mask(layout, seed)
+        if not mask.any():
+            # The lesion lies outside the square that the image is cut to.
+            choices.remove(choice)
+            continue
+        prompt = prompts.draw(label, seed, mask)
         planned.append(Planned("pairs", f"pair-{index:06d}", label, index, seed, prompt, layout))
     return planned
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from PIL import Image
 from augment.device import Device, choose_device
 from augment.display import decisions, progress_bar
 from augment.layout import Layouts
-from augment.model import load_pipeline, model_folder
+from augment.model import load_pipeline, model_folder, model_hashes
 from augment.pipeline import LesionPairPipeline
 from augment.plan import (
     Planned,
@@ -40,7 +41,7 @@ from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json_lines
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
-from manifests.runs import Manifest, finish_run, start_run
+from manifests.runs import MANIFEST_NAME, Manifest, finish_run, read_manifest, start_run
 from manifests.shards import Config, Failure, Sample, iterate, shard_is_whole, write_shard
 
 BLANK = 2.0
@@ -63,7 +64,7 @@ class Job:
     layouts: Layouts
     plan: dict[Config, list[list[Planned]]]
     fingerprint: str
-    """Of the recipe, the plan and the model's weights: of all that decides the result."""
+    """Of the recipe, the plan, the model's files and the layouts: of what decides the result."""
 
     def count(self, config: Config) -> int:
         """Samples planned for a config."""
@@ -92,17 +93,23 @@ def prepare(recipe: AugmentRecipe) -> Job:
         known = [label for label in CLASSES if label in captions]
         classes = tuple(known + sorted(set(captions) - set(known) - {""}))
         real = {label: len(captions[label]) for label in classes}
-    prompts = Prompts(captions)
+    prompts = Prompts(captions, lambda text: len(pipeline.tokenizer(text).input_ids))
     layouts = Layouts(pipeline.image_size, manifest)
     plan: dict[Config, list[list[Planned]]] = {}
     if recipe.images is not None:
         plan["images"] = shards_of(plan_images(recipe, real, prompts), recipe.shard_size)
     if recipe.pairs is not None:
         plan["pairs"] = shards_of(plan_pairs(recipe, classes, layouts, prompts), recipe.shard_size)
+    plan = {config: shards for config, shards in plan.items() if shards}
+    if not plan:
+        raise DidgenError("The recipe asks for no sample at all; raise a count in it.")
+    planned = [p for shards in plan.values() for shard in shards for p in shard]
+    used = {layouts.records[p.layout] for p in planned if p.layout in layouts.records}
     decided_by = {
         "recipe": asked(recipe),
-        "plan": [p.row() for shards in plan.values() for shard in shards for p in shard],
-        "weights": _weights(recipe),
+        "plan": [p.row() for p in planned],
+        "model": model_hashes(recipe.model, recipe.revision),
+        "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
     }
     return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by))
 
@@ -113,6 +120,17 @@ def augment(job: Job, out: Path) -> Manifest:
     Raises DidgenError where `out` holds a run of another recipe.
     """
     start_run(out, fingerprint=job.fingerprint, recipe=asked(job.recipe))
+    todo = {
+        (config, index)
+        for config, shards in job.plan.items()
+        for index, shard in enumerate(shards)
+        if not shard_is_whole(
+            out, config, index, fingerprint=job.fingerprint, keys=[p.key for p in shard]
+        )
+    }
+    if not todo and (out / MANIFEST_NAME).exists():
+        # What the manifest says of device and versions stays true of the samples.
+        return read_manifest(out)
     device = choose_device()
     sampling = job.recipe.sampling
     made = {
@@ -133,8 +151,7 @@ def augment(job: Job, out: Path) -> Manifest:
         for config, shards in job.plan.items():
             task = progress.add_task(config, total=job.count(config), state="")
             for index, shard in enumerate(shards):
-                keys = [planned.key for planned in shard]
-                if not shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys):
+                if (config, index) in todo:
                     results = _make(job, shard, device, partial(progress.advance, task))
                     write_shard(
                         out,
@@ -145,15 +162,14 @@ def augment(job: Job, out: Path) -> Manifest:
                         versions=versions,
                     )
                 progress.update(task, completed=sum(map(len, shards[: index + 1])))
-    manifest = finish_run(
+    write_sheets(job, out)
+    return finish_run(
         out,
         {config: len(shards) for config, shards in job.plan.items()},
         decisions=made,
         versions=versions,
         classes=list(job.classes),
     )
-    write_sheets(job, out)
-    return manifest
 
 
 def _make(
@@ -223,33 +239,41 @@ def pack(
 
 def write_sheets(job: Job, out: Path) -> None:
     """Contact sheets of a finished run: images by class, pairs with both outlines."""
-    if "images" in job.plan:
-        by_class: dict[str, list[np.ndarray]] = {label: [] for label in job.classes}
-        for sample in iterate(out, "images"):
-            label = json.loads(sample.members["json"])["class"]
-            if len(by_class[label]) < SHEET_IMAGES:
-                by_class[label].append(_decoded(sample.members["jpg"]))
-        shown = [(label, image) for label, images in by_class.items() for image in images]
-        if shown:
-            columns = max(len(images) for images in by_class.values())
-            sheet = image_sheet(
-                np.stack([image for _, image in shown]), [label for label, _ in shown], columns
-            )
-            write_bytes(out / "sheets" / "images.png", _png(sheet))
-    if "pairs" in job.plan:
-        images, masks, layouts, titles = [], [], [], []
-        for sample in iterate(out, "pairs"):
-            if len(images) == SHEET_PAIRS:
-                break
-            record = json.loads(sample.members["json"])
-            images.append(_decoded(sample.members["jpg"]))
-            masks.append(_decoded(sample.members["mask.png"]) > 0)
-            layouts.append(job.layouts.mask(record["layout"], record["seed"]))
-            iou = record["scores"]["layout_iou"]
-            titles.append(f"{record['class']} {sample.key}: IoU with layout {iou:.2f}".strip())
-        if images:
-            sheet = pair_sheet(np.stack(images), np.stack(masks), np.stack(layouts), titles)
-            write_bytes(out / "sheets" / "pairs.png", _png(sheet))
+    for config, draw in (("images", _images_sheet), ("pairs", _pairs_sheet)):
+        if config in job.plan and (sheet := draw(job, out)) is not None:
+            write_bytes(out / "sheets" / f"{config}.png", _encoded(np.asarray(sheet), "PNG"))
+
+
+def _images_sheet(job: Job, out: Path) -> Image.Image | None:
+    """The first images of each class, a class after the other; None where none was made."""
+    by_class: dict[str, list[np.ndarray]] = {label: [] for label in job.classes}
+    for sample in iterate(out, "images"):
+        shown = by_class[json.loads(sample.members["json"])["class"]]
+        if len(shown) < SHEET_IMAGES:
+            shown.append(_decoded(sample.members["jpg"]))
+    titled = [(label, image) for label, images in by_class.items() for image in images]
+    if not titled:
+        return None
+    columns = max(len(images) for images in by_class.values())
+    return image_sheet(np.stack([image for _, image in titled]), [t for t, _ in titled], columns)
+
+
+def _pairs_sheet(job: Job, out: Path) -> Image.Image | None:
+    """The first pairs with the outlines of mask and layout; None where none was made."""
+    samples = list(islice(iterate(out, "pairs"), SHEET_PAIRS))
+    if not samples:
+        return None
+    records = [json.loads(sample.members["json"]) for sample in samples]
+    return pair_sheet(
+        np.stack([_decoded(sample.members["jpg"]) for sample in samples]),
+        np.stack([_decoded(sample.members["mask.png"]) > 0 for sample in samples]),
+        np.stack([job.layouts.mask(record["layout"], record["seed"]) for record in records]),
+        [
+            f"{record['class']} {record['key']}: IoU with layout "
+            f"{record['scores']['layout_iou']:.2f}".strip()
+            for record in records
+        ],
+    )
 
 
 def _encoded(array: np.ndarray, kind: str, **options: int) -> bytes:
@@ -259,22 +283,9 @@ def _encoded(array: np.ndarray, kind: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def _png(image: Image.Image) -> bytes:
-    return _encoded(np.asarray(image), "PNG")
-
-
 def _decoded(data: bytes) -> np.ndarray:
     """An image of our own making as an array."""
     return np.asarray(Image.open(io.BytesIO(data)))
-
-
-def _weights(recipe: AugmentRecipe) -> dict[str, str]:
-    """Hashes of a local model's weights; a hub model is named by its id and revision."""
-    folder = model_folder(recipe.model)
-    if not folder.is_dir():
-        return {recipe.model: recipe.revision or ""}
-    files = sorted(folder.rglob("*.safetensors"))
-    return {str(file.relative_to(folder)): sha256_of(file) for file in files}
 
 
 def _versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from manifests.errors import DidgenError
 from manifests.images import as_mask, decode, open_checked, read_file, upright
 from manifests.records import (
+    CLASSES,
     Reason,
     Rejection,
     SourceHeader,
@@ -116,14 +117,19 @@ def admit(
     if not records:
         first = f"; the first reason: {rejections[0].sentence}" if rejections else "."
         raise DidgenError(f"Nothing could be imported from {root}{first}")
-    header = SourceHeader(
-        importer=importer,
-        didgen_version=version("didgen"),
-        root=str(root),
-        classes=tuple(classes),
-        seed=seed,
-        fractions=fractions,
-    )
+    # A label whose every image was rejected names no class; ISIC's classes keep their indices.
+    kept = {record.label for record in records}
+    try:
+        header = SourceHeader(
+            importer=importer,
+            didgen_version=version("didgen"),
+            root=str(root),
+            classes=tuple(label for label in classes if label in kept or label in CLASSES),
+            seed=seed,
+            fractions=fractions,
+        )
+    except ValidationError as error:
+        raise DidgenError(f"{root} cannot be imported: {first_fault(error)}; rename it.") from None
     return Import(SourceManifest(header, tuple(records)), tuple(rejections))
 
 

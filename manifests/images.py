@@ -1,6 +1,7 @@
 """Reading images and masks: size-limited before decoding, one sentence for each fault."""
 
 import io
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """File name endings of `FORMATS`, in lower case."""
+
+_EXIF_FAULTS = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error)
+"""What Pillow raises of EXIF that is broken in one way or another."""
 
 _warning_filters = threading.Lock()
 
@@ -71,7 +75,7 @@ def read_file(path: Path) -> bytes:
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image in place by its EXIF orientation, and return it."""
     # Broken EXIF leaves the pixels whole; viewers show such a picture as it is stored.
-    with _without_warnings(), suppress(OSError, SyntaxError, ValueError):
+    with _without_warnings(), suppress(*_EXIF_FAULTS):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 

@@ -24,6 +24,7 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rate = Annotated[float, Field(gt=0)]
+Width = Annotated[int, Field(ge=16, multiple_of=16)]
 
 
 class Section(BaseModel):
@@ -35,7 +36,7 @@ class Section(BaseModel):
 class AutoencoderStage(Section):
     """Training of the autoencoder of a model built from a config."""
 
-    channels: Positive = 32
+    channels: Annotated[int, Field(ge=3)] = 32
     encoder_blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
     decoder_blocks: tuple[int, int, int, int] = (2, 2, 1, 1)
     crop: Annotated[int, Field(ge=16, multiple_of=8)] = 128
@@ -48,7 +49,7 @@ class Build(Section):
     """A small Stable Diffusion model built from nothing instead of loaded: its shape."""
 
     autoencoder: AutoencoderStage = AutoencoderStage()
-    unet_channels: tuple[Positive, ...] = (64, 128, 192)
+    unet_channels: Annotated[tuple[Width, ...], Field(min_length=3)] = (64, 128, 192)
     unet_layers: Positive = 1
     head_channels: Positive = 32
     text_width: Positive = 128
@@ -56,6 +57,12 @@ class Build(Section):
     text_heads: Positive = 4
     vocabulary: Annotated[int, Field(ge=514)] = 1000
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "v_prediction"
+
+    @model_validator(mode="after")
+    def heads_share_the_width(self) -> Self:
+        if self.text_width % self.text_heads:
+            raise ValueError("`text_width` must be a multiple of `text_heads`")
+        return self
 
 
 class FinetuneRecipe(Section):
@@ -67,7 +74,7 @@ class FinetuneRecipe(Section):
     revision: str | None = None
     build: Build | None = None
 
-    image_size: Annotated[int, Field(ge=64, multiple_of=8)] = 512
+    image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
     steps: Positive = 20_000
     batch_size: Positive = 4
     learning_rate: Rate = 1e-5
@@ -84,6 +91,7 @@ class FinetuneRecipe(Section):
     ema_decay: Share | None = None
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     checkpoint_every: Positive = 500
+    save_as: Literal["float32", "float16"] = "float32"
     seed: Seed = 42
 
     @model_validator(mode="after")
@@ -179,7 +187,7 @@ def read_recipe(name: str | Path, kind: type[R]) -> R:
     nearest known one), a value out of range.
     """
     path = Path(name)
-    if not path.exists() and path.suffix == "" and (RECIPES / f"{name}.yaml").exists():
+    if not path.is_file() and path.suffix == "" and (RECIPES / f"{name}.yaml").exists():
         path = RECIPES / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

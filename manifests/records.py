@@ -192,8 +192,12 @@ class SourceManifest:
         header = folder / HEADER_FILE
         # An old mark must not stand beside new records if the writing is cut short.
         header.unlink(missing_ok=True)
-        write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
+        self.rewrite(folder)
         write_json(header, self.header.model_dump(mode="json"))
+
+    def rewrite(self, folder: Path) -> None:
+        """Replace the records of the same manifest, at once; its header stays as it is."""
+        write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -49,7 +49,7 @@ class Verdict:
 
 
 def verify(directory: Path, progress: Callable[[int, int], None] | None = None) -> list[Verdict]:
-    """Judge every file of a run: re-hash and open every member of every shard.
+    """Judge the shards and records of a run: re-hash and open every member of every shard.
 
     The run is whole if all verdicts are "ok": "missing" is a file that was planned or belongs to
     one that is there, "torn" one cut off in writing or copying, "mismatch" one whose bytes or

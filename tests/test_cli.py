@@ -119,9 +119,31 @@ def test_bad_data_is_one_sentence_and_exit_1(
         assert not (tmp_path / "out").exists()
 
 
-def test_debug_shows_the_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_path_that_cannot_be_used_is_named(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    blocked = photographs / "file"
+    blocked.write_text("in the way")
+    code, _, error = didgen(
+        monkeypatch,
+        capsys,
+        *["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"],
+        *["--out", str(blocked)],
+    )
+    assert code == 1
+    assert str(blocked) in error
+    assert "Traceback" not in error
+
+
+def test_a_recipe_asks_for_its_own_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, error = didgen(monkeypatch, capsys, "augment", "demo")
+    assert code == 2
+    assert "--out" in error
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from manifests.errors import DidgenError
 
     monkeypatch.setattr(sys, "argv", ["didgen", "--debug", "verify", str(tmp_path)])

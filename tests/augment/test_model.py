@@ -24,7 +24,7 @@ PROMPT = compose("melanoma, dark corners.")
 def folder(built: StableDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model on disk; tests do not change it."""
     path = tmp_path_factory.mktemp("saved") / "model"
-    save_pipeline(built, path)
+    save_pipeline(built, path, [])
     return path
 
 
@@ -85,7 +85,7 @@ def test_saving_replaces_an_older_model_whole(
     (target / "stale.txt").touch()
     (tmp_path / "model.tmp").mkdir()
     (tmp_path / "model.tmp" / "torn.txt").touch()
-    save_pipeline(built, target)
+    save_pipeline(built, target, [])
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert not {path.name for path in target.rglob("*.txt")} & {"stale.txt", "torn.txt"}
 

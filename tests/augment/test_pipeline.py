@@ -209,7 +209,7 @@ def test_pndm_refuses_models_it_cannot_sample(sampler: LesionPairPipeline, shape
     with pytest.raises(DidgenError, match="zero terminal SNR"):
         sampler.draw(PROMPTS[:1], SEEDS[:1], Sampling(scheduler="pndm", steps=2))
     direct = shape.model_copy(update={"prediction_type": "sample"})
-    with pytest.raises(DidgenError, match="set `sampling.scheduler` to dpm\\+\\+ or ddim"):
+    with pytest.raises(DidgenError, match=r"set `sampling\.scheduler` to dpm\+\+ or ddim"):
         scheduler_of(build_pipeline(direct, PROMPTS, 256, 0), "pndm")
 
 

@@ -1,11 +1,13 @@
 """The plan: counts, seeds, prompts and layouts are fixed by the recipe and what is known."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from augment.caption import geometry
 from augment.layout import DRAWN, Layouts
@@ -25,14 +27,20 @@ from manifests.recipe import AugmentRecipe
 from manifests.records import SourceManifest
 
 REAL = {"MEL": 10, "NV": 50, "DF": 3}
+MEL_CAPTION = "melanoma, a large irregular black lesion at the center, sharp border."
 MEASURED = captions_of(
     [
-        ("MEL", "melanoma, a large irregular black lesion at the center, sharp border."),
+        ("MEL", MEL_CAPTION),
         ("MEL", "melanoma, a small round dark brown lesion at the top, light pink skin."),
         ("NV", "melanocytic nevus, a tiny oval tan lesion at the left, some hair."),
         ("DF", "dermatofibroma, a medium round pink lesion at the right, dark corners."),
     ]
 )
+
+
+def words(text: str) -> int:
+    """A tokenizer of words."""
+    return len(text.split())
 
 
 def recipe(**fields: object) -> AugmentRecipe:
@@ -78,7 +86,7 @@ def test_a_plan_makes_each_sample_once_and_mixes_classes(
     counts: dict[str, int], size: int, seed: int
 ) -> None:
     asked = recipe(images={"per_class": counts, "exclude": []}, seed=seed)
-    planned = plan_images(asked, REAL, Prompts(MEASURED))
+    planned = plan_images(asked, REAL, Prompts(MEASURED, words))
     assert Counter(p.label for p in planned) == Counter({k: v for k, v in counts.items() if v})
     assert len({p.key for p in planned}) == len({p.seed for p in planned}) == len(planned)
     assert [p.index for p in planned] == sorted(p.index for p in planned)
@@ -89,10 +97,10 @@ def test_a_plan_makes_each_sample_once_and_mixes_classes(
 
 
 def test_a_sample_depends_on_its_class_and_index_alone() -> None:
-    few = plan_images(recipe(images={"per_class": 2}), REAL, Prompts(MEASURED))
-    many = plan_images(recipe(images={"per_class": 5}), REAL, Prompts(MEASURED))
+    few = plan_images(recipe(images={"per_class": 2}), REAL, Prompts(MEASURED, words))
+    many = plan_images(recipe(images={"per_class": 5}), REAL, Prompts(MEASURED, words))
     assert set(few) < set(many)
-    other = plan_images(recipe(images={"per_class": 2}, seed=1), REAL, Prompts(MEASURED))
+    other = plan_images(recipe(images={"per_class": 2}, seed=1), REAL, Prompts(MEASURED, words))
     assert not {p.seed for p in few} & {p.seed for p in other}
 
 
@@ -100,19 +108,43 @@ def test_classes_that_share_their_letters_are_refused() -> None:
     captions = captions_of([("a b", "one"), ("a-b", "two")])
     with pytest.raises(DidgenError, match="'a-b' stands for more than one"):
         plan_images(
-            recipe(images={"per_class": 1, "exclude": []}), {"a b": 1, "a-b": 1}, Prompts(captions)
+            recipe(images={"per_class": 1, "exclude": []}),
+            {"a b": 1, "a-b": 1},
+            Prompts(captions, words),
         )
 
 
+def test_the_default_exclusion_asks_for_no_class_called_nv() -> None:
+    assert class_counts(recipe(images={"per_class": 2}), {"benign": 4, "malignant": 0}) == {
+        "benign": 2
+    }
+    asked = recipe(pairs={"count": 1, "layouts": "drawn", "exclude": ["XYZ"]})
+    with pytest.raises(DidgenError, match="`pairs` names the class XYZ"):
+        plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
+
+
+def test_a_prompt_keeps_to_the_limit_of_tokens() -> None:
+    prompt = Prompts(MEASURED, words, limit=14).draw("MEL", 0)
+    assert words(prompt) <= 14
+    assert prompt.startswith(f"{PREFIX}melanoma")
+
+
+def test_written_captions_come_as_often_as_they_are_there() -> None:
+    mixed = captions_of([*[("MEL", f"Written {n}.") for n in range(9)], ("MEL", MEL_CAPTION)])
+    prompts = Prompts(mixed, words)
+    written = sum("Written" in prompts.draw("MEL", seed) for seed in range(200))
+    assert 150 < written < 200
+
+
 def test_prompts_recombine_within_a_class_only() -> None:
-    prompts = Prompts(MEASURED)
+    prompts = Prompts(MEASURED, words)
     seen = {prompts.draw("MEL", seed) for seed in range(40)}
     assert len(seen) == 4  # two lesions x two surrounds
     assert all(text.startswith(f"{PREFIX}melanoma, ") for text in seen)
 
 
 def test_captions_of_unknown_form_are_used_as_they_are() -> None:
-    prompts = Prompts(captions_of([("MEL", "Something a person wrote.")]))
+    prompts = Prompts(captions_of([("MEL", "Something a person wrote.")]), words)
     assert prompts.draw("MEL", 3) == f"{PREFIX}Something a person wrote."
     with pytest.raises(DidgenError, match="No caption of the class BCC is known"):
         prompts.draw("BCC", 3)
@@ -121,7 +153,10 @@ def test_captions_of_unknown_form_are_used_as_they_are() -> None:
 def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
     layouts = Layouts(64)
     for planned in plan_pairs(
-        recipe(pairs={"count": 12, "layouts": "drawn"}), list(REAL), layouts, Prompts(MEASURED)
+        recipe(pairs={"count": 12, "layouts": "drawn"}),
+        list(REAL),
+        layouts,
+        Prompts(MEASURED, words),
     ):
         attributes = parse(planned.prompt.removeprefix(PREFIX))
         assert attributes is not None
@@ -132,7 +167,7 @@ def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
 
 def test_drawn_pairs_take_the_classes_in_turn() -> None:
     asked = recipe(pairs={"count": 5, "layouts": "drawn"})
-    planned = plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED))
+    planned = plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
     assert [p.label for p in planned] == ["MEL", "DF", "MEL", "DF", "MEL"]
     assert {p.layout for p in planned} == {DRAWN}
 
@@ -140,7 +175,7 @@ def test_drawn_pairs_take_the_classes_in_turn() -> None:
 def test_source_pairs_use_every_training_mask_before_one_comes_again(
     manifest: SourceManifest,
 ) -> None:
-    prompts = Prompts(captions_of((r.label, r.caption) for r in manifest.records))
+    prompts = Prompts(captions_of((r.label, r.caption) for r in manifest.records), words)
     allowed = {r.key for r in manifest.select(split="train", masked=True) if r.label != "NV"}
     asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 2 * len(allowed)}})
     planned = plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), prompts)
@@ -150,12 +185,29 @@ def test_source_pairs_use_every_training_mask_before_one_comes_again(
     assert all(p.label == labels[p.layout] for p in planned)
 
 
+def test_a_lesion_outside_the_square_gives_no_layout(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    wide = np.zeros((64, 256), np.uint8)
+    wide[:, :20] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    record = manifest.select(split="train")[0]
+    (tmp_path / record.image).parent.mkdir()
+    (tmp_path / record.mask).parent.mkdir()
+    (tmp_path / "wide.png").rename(tmp_path / record.mask)
+    header = manifest.header.model_copy(update={"root": str(tmp_path)})
+    layouts = Layouts(64, SourceManifest(header, (record,)))
+    asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 1, "exclude": []}})
+    with pytest.raises(DidgenError, match="No layout is left for pairs"):
+        plan_pairs(asked, manifest.header.classes, layouts, Prompts(MEASURED, words))
+
+
 def test_pairs_without_any_layout_are_refused(manifest: SourceManifest) -> None:
     asked = AugmentRecipe.model_validate(
         {"source": "s", "pairs": {"count": 1, "exclude": list(manifest.header.classes)}}
     )
     with pytest.raises(DidgenError, match="No layout is left for pairs"):
-        plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), Prompts({}))
+        plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), Prompts({}, words))
 
 
 def test_real_counts_are_of_the_training_split(manifest: SourceManifest) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from augment.prompt import (
     LESION,
@@ -207,11 +208,11 @@ def test_fit_refuses_a_limit_below_the_prefix() -> None:
 
 
 def test_attributes_refuse_words_outside_the_vocabulary() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         Attributes.model_validate({**FULL.model_dump(), "diagnosis": "nevus, atypical"})
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         Lesion.model_validate({**FULL.model_dump()["lesion"], "size": "huge"})
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         Surround.model_validate({**PLAIN.model_dump(), "jewellery": True})
 
 
@@ -242,5 +243,5 @@ def test_recombine_mixes_all_pairs_evenly() -> None:
 
 @pytest.mark.parametrize("pools", [{}, {"MEL": []}])
 def test_recombine_of_an_unknown_class_names_it(pools: dict[str, list[Attributes]]) -> None:
-    with pytest.raises(DidgenError, match="class MEL .*didgen caption"):
+    with pytest.raises(DidgenError, match=r"class MEL .*didgen caption"):
         recombine(pools, "MEL", np.random.default_rng(0))

@@ -17,7 +17,6 @@ from augment.model import save_pipeline
 from augment.plan import Planned
 from augment.run import Job, augment, pack, prepare
 from manifests.errors import DidgenError
-from manifests.files import write_json_lines
 from manifests.recipe import AugmentRecipe, Build
 from manifests.records import SourceManifest
 from manifests.shards import Failure, Sample, iterate, shard_path
@@ -25,18 +24,12 @@ from manifests.verify import verify
 
 
 @pytest.fixture(scope="module")
-def model(
-    shape: Build, manifest: SourceManifest, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def model(shape: Build, manifest: SourceManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved tiny model whose decoder shows the latents, with its captions beside it."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     pipeline = build_pipeline(shape, [r.caption or "" for r in manifest.records], 256, seed=0)
     start_as_area_average(pipeline.vae, torch.rand(4, 3, 32, 32))
-    save_pipeline(pipeline, folder)
-    write_json_lines(
-        folder / "captions.jsonl",
-        ({"label": r.label, "caption": r.caption} for r in manifest.records),
-    )
+    save_pipeline(pipeline, folder, ((r.label, r.caption) for r in manifest.records))
     return folder
 
 
@@ -179,6 +172,32 @@ def test_a_run_directory_of_another_recipe_is_refused(finished: Path, model: Pat
         augment(other, finished)
 
 
+def test_a_recipe_that_asks_for_nothing_is_refused(model: Path) -> None:
+    nothing = recipe(
+        model, images={"per_class": {"MEL": 0}}, pairs={"count": 0, "layouts": "drawn"}
+    )
+    with pytest.raises(DidgenError, match="asks for no sample at all"):
+        prepare(nothing)
+
+
+def test_a_config_without_samples_is_left_out(model: Path, tmp_path: Path) -> None:
+    only = recipe(model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"})
+    assert list(augment(prepare(only), tmp_path / "run").configs) == ["images"]
+
+
+def test_another_model_in_the_same_folder_is_another_run(
+    finished: Path, model: Path, tmp_path: Path
+) -> None:
+    scheduler = model / "scheduler" / "scheduler_config.json"
+    before = scheduler.read_text()
+    try:
+        scheduler.write_text(before + " ")
+        with pytest.raises(DidgenError, match="the same recipe over other inputs"):
+            augment(prepare(recipe(model)), finished)
+    finally:
+        scheduler.write_text(before)
+
+
 def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Path) -> None:
     asked = recipe(model, source=str(source), images=None, pairs={"count": 2, "exclude": []})
     manifest = augment(prepare(asked), tmp_path / "run")
@@ -207,9 +226,7 @@ def test_an_unusable_sample_is_a_failure_with_a_reason(
     assert reason in result.reason
 
 
-def test_a_model_without_p_tokens_is_refused(
-    model: Path, tmp_path: Path, shape: Build
-) -> None:
+def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape: Build) -> None:
     from transformers import CLIPTokenizer
 
     plain = CLIPTokenizer.from_pretrained(model / "tokenizer")

@@ -98,14 +98,14 @@ def test_sha256_agrees_with_hashing_the_bytes(tmp_path: Path) -> None:
 )
 def test_paths_that_leave_are_refused(text: str) -> None:
     with pytest.raises(DidgenError, match="leaves its folder"):
-        inside(Path("/root"), text)
+        inside(Path("/data"), text)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text(alphabet="ab./\\\0 ", max_size=12))
 def test_what_is_let_through_stays_below_the_root(text: str) -> None:
     try:
-        path = inside(Path("/root/folder"), text)
+        path = inside(Path("/data/folder"), text)
     except DidgenError:
         return
     # A naive oracle: walk the parts and count the depth.

@@ -139,7 +139,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_bundled_recipes() -> None:
-    with pytest.raises(DidgenError, match="neither a file nor a bundled recipe.* mini"):
+    with pytest.raises(DidgenError, match=r"neither a file nor a bundled recipe.* mini"):
         read_recipe("minni", FinetuneRecipe)
 
 

@@ -62,7 +62,7 @@ def test_finish_indexes_every_shard(tmp_path):
     write(tmp_path, 0, pair("e"), config="pairs")
     manifest = finish_run(tmp_path, {"images": 2, "pairs": 1}, **CHOICES)
     assert read_manifest(tmp_path) == manifest
-    tars = [path for path in tmp_path.rglob("*.tar")]
+    tars = list(tmp_path.rglob("*.tar"))
     assert manifest.totals.model_dump() == {
         "shards": 3,
         "samples": 4,

@@ -1,0 +1,111 @@
+"""The demo as a user runs it: the bundled model to verified shards that every reader reads."""
+
+import gc
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm.data
+import webdataset
+import yaml
+from datasets import load_dataset
+from PIL import Image
+
+from manifests.recipe import RECIPES
+from manifests.shards import Config, iterate
+
+pytestmark = [
+    pytest.mark.slow,
+    # webdataset leaves closing a shard to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+]
+
+TOLERANCE = 3
+"""Grey levels, of 255, by which another batch size may change a pixel."""
+
+
+def didgen(*arguments: str) -> str:
+    """Run the command in a process of its own; it must succeed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo recipe carried out by the command line."""
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    didgen("augment", "--out", str(out))
+    return out
+
+
+def pictures(out: Path, config: Config) -> Iterator[np.ndarray]:
+    """The images of a run, (H, W, 3)."""
+    for sample in iterate(out, config):
+        yield np.asarray(Image.open(io.BytesIO(sample.members["jpg"]))).astype(int)
+
+
+def test_it_makes_what_it_promises_and_verifies(demo: Path) -> None:
+    labels = Counter(json.loads(s.members["json"])["class"] for s in iterate(demo, "images"))
+    assert labels == dict.fromkeys(["MEL", "BCC", "AKIEC", "BKL", "DF", "VASC"], 4)
+    assert sum(1 for _ in iterate(demo, "pairs")) == 12
+    assert {p.shape for c in ("images", "pairs") for p in pictures(demo, c)} == {(256, 256, 3)}
+    assert "files are ok." in didgen("verify", str(demo))
+
+
+def test_masks_lie_on_lesions_and_follow_layouts(demo: Path) -> None:
+    contrast, agreement = [], []
+    for sample in iterate(demo, "pairs"):
+        grey = np.asarray(Image.open(io.BytesIO(sample.members["jpg"])).convert("L")).astype(float)
+        mask = np.asarray(Image.open(io.BytesIO(sample.members["mask.png"]))) > 0
+        contrast.append(grey[~mask].mean() - grey[mask].mean())
+        agreement.append(json.loads(sample.members["json"])["scores"]["layout_iou"])
+    print(f"skin is {np.mean(contrast):.1f} levels brighter; IoU with layout {np.mean(agreement)}")
+    assert np.mean(contrast) > 15
+    assert np.mean(agreement) > 0.5
+
+
+def test_every_reader_iterates_it(demo: Path, tmp_path: Path) -> None:
+    for config, count in (("images", 24), ("pairs", 12)):
+        files = [str(path) for path in sorted((demo / config).glob("*.tar"))]
+        keys = [sample.key for sample in iterate(demo, config)]  # type: ignore[arg-type]
+        loaded = load_dataset(
+            "webdataset", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
+        )
+        assert [row["json"]["key"] for row in loaded] == keys
+        assert len(keys) == count
+        streamed = webdataset.WebDataset(files, shardshuffle=False).decode("pil")
+        assert [sample["__key__"] for sample in streamed] == keys
+    read = timm.data.create_dataset("wds/", root=str(demo / "images"), split="train", batch_size=4)
+    targets = Counter(target for _, target in read)
+    assert set(targets.values()) == {4}
+    gc.collect()
+
+
+def test_the_same_command_gives_the_same_bytes_and_another_batch_the_same_images(
+    demo: Path, tmp_path: Path
+) -> None:
+    didgen("augment", "--out", str(tmp_path / "again"))
+    for tar in demo.rglob("*.tar"):
+        assert (tmp_path / "again" / tar.relative_to(demo)).read_bytes() == tar.read_bytes()
+
+    recipe = yaml.safe_load((RECIPES / "demo.yaml").read_text())
+    recipe["sampling"]["batch_size"] = 5
+    (tmp_path / "fives.yaml").write_text(yaml.safe_dump(recipe))
+    didgen("augment", str(tmp_path / "fives.yaml"), "--out", str(tmp_path / "fives"))
+    plans = [(out / "plan.jsonl").read_bytes() for out in (demo, tmp_path / "fives")]
+    assert plans[0] == plans[1]
+    worst = 0
+    for config in ("images", "pairs"):
+        both = zip(pictures(demo, config), pictures(tmp_path / "fives", config), strict=True)  # type: ignore[arg-type]
+        worst = max(worst, *(int(np.abs(one - other).max()) for one, other in both))
+    print(f"another batch size changes a pixel by at most {worst} of 255")
+    assert worst <= TOLERANCE
