@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from augment.device import choose_device
+from manifests.errors import DidgenError
 
 
 def test_the_device_works_and_has_a_reason() -> None:
@@ -24,7 +25,13 @@ def test_a_gpu_is_taken_where_there_is_one() -> None:
         assert choose_device().precision == "no"
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+def test_fp16_on_a_cpu_is_refused() -> None:
+    if choose_device().name == "cpu":
+        with pytest.raises(DidgenError, match="set `mixed_precision` to bf16 or no"):
+            choose_device("fp16")
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_the_recipe_has_the_last_word(precision: str) -> None:
     device = choose_device(precision)
     assert device.precision == precision
