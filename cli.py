@@ -50,7 +50,7 @@ def options(
 @import_app.command("isic2018")
 def import_isic2018_command(
     root: Annotated[Path, typer.Argument(help="Folder with the official ISIC 2018 folders.")],
-    out: ManifestOut,
+    out: ManifestOut = Path("runs/isic2018"),
     seed: Seed = 42,
     split: Fractions = (0.8, 0.1, 0.1),
     dry_run: DryRun = False,
@@ -82,8 +82,7 @@ def import_folder_command(
 ) -> None:
     """Import your own images, with masks and labels where you have them.
 
-    Example: didgen import folder photos --masks masks --labels labels.csv --licence CC-BY-4.0
-    --out runs/mine
+    Example: didgen import folder photos --labels labels.csv --licence CC-BY-4.0 --out runs/mine
     """
     from manifests.folder import import_folder
 
@@ -126,8 +125,9 @@ def finetune(
 ) -> None:
     """Finetune a model with the region-aware loss, or train a small one from nothing.
 
-    Goes on where a stopped run of the same recipe stopped. Runs on several processes under
-    `accelerate launch`. Example: didgen finetune mini --out runs/mini
+    Goes on where a stopped run of the same recipe stopped.
+    Runs on several processes under `accelerate launch`.
+    Example: didgen finetune mini --out runs/mini
     """
     from manifests.recipe import FinetuneRecipe, read_recipe
 
@@ -152,8 +152,9 @@ def augment(
 ) -> None:
     """Make class-balanced images and lesion-mask pairs, as shards any training code reads.
 
-    Goes on where a stopped run of the same recipe stopped. Without a recipe: the bundled model
-    and the demo recipe. Example: didgen augment my-recipe.yaml --out runs/mine
+    Goes on where a stopped run of the same recipe stopped.
+    Without a recipe: the bundled model and the demo recipe, into runs/demo.
+    Example: didgen augment my-recipe.yaml --out runs/mine
     """
     from manifests.recipe import AugmentRecipe, read_recipe
 
