@@ -63,7 +63,7 @@ def train(
     optimizer = torch.optim.AdamW(
         _groups(trained, schedule.weight_decay), lr=schedule.learning_rate
     )
-    # Channels-last convolutions are up to 7 times faster in bf16 on a CPU, and faster on a GPU.
+    # bf16 convolutions want channels last: the mini autoencoder takes 0.25 s a step, else 1.2 s.
     module.to(memory_format=torch.channels_last)
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     checkpoint_folder = folder / "checkpoints" / name
