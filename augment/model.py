@@ -31,10 +31,7 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
     Raises DidgenError in one sentence where it is not there, cannot be reached, or is no Stable
     Diffusion model.
     """
-    # diffusers would say of every small model that its autoencoder is not SD's own class.
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+    _quiet()
     try:
         pipeline = LesionPairPipeline.from_pretrained(
             str(model_folder(model)),
@@ -55,6 +52,13 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
             f"The model {model} could not be loaded: give a folder in diffusers format with "
             f"safetensors weights, or a hub id that can be reached ({reason})."
         ) from None
+
+
+def _quiet() -> None:
+    """Turn off what diffusers says of every small model: that its autoencoder is not SD's own."""
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def model_hashes(model: str, revision: str | None) -> dict[str, str]:
@@ -78,6 +82,7 @@ def save_pipeline(
     weights are written as `dtype`, and the pipeline's own are rounded to it. An older model in the
     folder is replaced only when the new one is whole.
     """
+    _quiet()
     plain = StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False)
     models = (plain.unet, plain.text_encoder, plain.vae)
     for model in models:
