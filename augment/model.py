@@ -62,11 +62,11 @@ def _quiet() -> None:
 
 
 def model_hashes(model: str, revision: str | None) -> dict[str, str]:
-    """SHA-256 of every file of a local model; a hub model is named by its id and revision."""
+    """SHA-256 of every file of a local model but its card; a hub model's id and revision."""
     folder = model_folder(model)
     if not folder.is_dir():
         return {model: revision or ""}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}
 
 
