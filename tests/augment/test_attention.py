@@ -6,7 +6,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from augment.attention import CROSS_SIDE, SELF_SIDE, captured, layer_side, layers_at
+from augment.attention import CROSS_SIDE, SELF_SIDE, attend_with, captured, layer_side, layers_at
 from manifests.errors import DidgenError
 
 SIDE = 32
@@ -154,17 +154,26 @@ def test_capture_does_not_change_what_the_model_computes(
 def test_rows_choose_a_part_of_the_batch(
     unet: UNet2DConditionModel, inputs: tuple[Tensor, Tensor, Tensor]
 ) -> None:
-    regions = torch.rand(3, SELF_SIDE**2, 2, generator=torch.Generator().manual_seed(2))
     with torch.no_grad(), captured(unet, SIDE) as whole:
-        whole.positions, whole.regions, whole.keep_self = POSITIONS, regions, True
+        whole.positions, whole.keep_self = POSITIONS, True
         unet(*inputs)
     with torch.no_grad(), captured(unet, SIDE) as part:
         part.rows = slice(1, None)
-        part.positions, part.regions, part.keep_self = POSITIONS[1:], regions[1:], True
+        part.positions, part.keep_self = POSITIONS[1:], True
         unet(*inputs)
     torch.testing.assert_close(part.cross_maps(), whole.cross_maps()[1:])
-    torch.testing.assert_close(part.attended_regions(), whole.attended_regions()[1:])
     torch.testing.assert_close(part.self_map(), whole.self_map()[1:])
+
+
+@pytest.mark.parametrize("extra", [1, 2, 8])
+def test_regions_ride_along_without_changing_attention(extra: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(2, 3, 64, 16, generator=generator) for _ in range(3))
+    regions = torch.rand(2, 64, extra, generator=generator)
+    output, attended = attend_with(query, key, value, regions, 16**-0.5)
+    weights = (query @ key.transpose(-1, -2) * 16**-0.5).softmax(-1)
+    torch.testing.assert_close(output, weights @ value, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(attended, weights @ regions[:, None], atol=1e-5, rtol=1e-4)
 
 
 def test_gradients_reach_the_latents_through_both_maps(
