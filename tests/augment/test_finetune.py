@@ -300,6 +300,25 @@ def test_the_loss_is_equation_4(
     torch.testing.assert_close(scalars["loss"], reconstruction + 0.3 * attention)
 
 
+def test_the_leak_is_added_by_its_weight_and_lies_in_the_open_interval(
+    shape: Build, source: Path, batch: dict[str, Any]
+) -> None:
+    """Near-uniform self-attention of random weights leaks about what lies outside each region."""
+    modules = [
+        RegionLoss(
+            build_pipeline(shape, [PREFIX], 256, 0),
+            recipe_of(source, build=shape, leak_weight=weight),
+        )
+        for weight in (0.0, 0.2)
+    ]
+    without, with_leak = (module(batch) for module in modules)
+    assert "leak" not in without
+    torch.testing.assert_close(with_leak["loss"], without["loss"] + 0.2 * with_leak["leak"])
+    # Of uniform attention, the share s of the lesion leaks 1 - s and the skin leaks s.
+    assert with_leak["leak"].item() == pytest.approx(0.5, abs=0.02)
+    with_leak["loss"].backward()
+
+
 def test_without_any_prompt_only_reconstruction_counts(
     shape: Build, source: Path, batch: dict[str, Any]
 ) -> None:
