@@ -137,15 +137,20 @@ def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, in
     """
     assert recipe.images is not None
     asked = recipe.images.per_class
-    check_classes("images", excluded(recipe.images), real)
+    left_out = excluded(recipe.images)
+    check_classes("images", left_out, real)
     check_classes("images", asked if isinstance(asked, dict) else (), real)
     if isinstance(asked, dict):
-        counts = dict(asked)
-    elif asked == "fill":
-        counts = {label: max(real.values()) - count for label, count in real.items() if count}
-    else:
-        counts = dict.fromkeys((label for label, count in real.items() if count), asked)
-    return {c: n for c, n in counts.items() if c not in recipe.images.exclude and n > 0}
+        # Who names a class wants it: the default exclusion does not hold for named classes.
+        return {label: count for label, count in asked.items() if label not in left_out and count}
+    largest = max(real.values(), default=0)
+    return {
+        label: made
+        for label, count in real.items()
+        if count
+        and label not in recipe.images.exclude
+        and (made := largest - count if asked == "fill" else asked) > 0
+    }
 
 
 def plan_images(recipe: AugmentRecipe, real: Mapping[str, int], prompts: Prompts) -> list[Planned]:

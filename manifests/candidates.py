@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -65,9 +65,29 @@ class Import:
     rejections: tuple[Rejection, ...]
 
     def write(self, folder: Path) -> None:
-        """Write `rejected.jsonl`, then the manifest."""
+        """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept."""
         write_rejections(folder, self.rejections)
-        self.manifest.write(folder)
+        records = _with_captions(self.manifest.records, folder)
+        replace(self.manifest, records=records).write(folder)
+
+
+def _with_captions(records: tuple[SourceRecord, ...], folder: Path) -> tuple[SourceRecord, ...]:
+    """The records with the captions that an older manifest in the folder has for them."""
+    try:
+        older = {record.key: record for record in SourceManifest.read(folder).records}
+    except DidgenError:
+        return records
+    kept = []
+    for record in records:
+        was = older.get(record.key)
+        if was is not None and (was.sha256, was.mask, was.label) == (
+            record.sha256,
+            record.mask,
+            record.label,
+        ):
+            record = record.model_copy(update={"caption": was.caption})
+        kept.append(record)
+    return tuple(kept)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from manifests.errors import DidgenError
-from manifests.files import atomic_file, read_json, write_json
+from manifests.files import atomic_file, read_json, sha256_of, write_json
 
 Config = Literal["images", "pairs"]
 """What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
@@ -192,9 +192,9 @@ def write_shard(
 def shard_is_whole(
     directory: Path, config: Config, index: int, *, fingerprint: str, keys: Iterable[str]
 ) -> bool:
-    """Whether a resumed run may skip this shard: made for it, planned alike, and not cut off.
+    """Whether a resumed run may skip this shard: made for it, planned alike, byte for byte there.
 
-    It compares fingerprint, keys (made and failed) and the tar's size; `verify` re-hashes.
+    It compares fingerprint, keys (made and failed), and the tar's size and hash.
     """
     tar_path = shard_path(directory, config, index)
     try:
@@ -206,6 +206,7 @@ def shard_is_whole(
         and {row["key"] for row in sidecar.rows} == set(keys)
         and tar_path.is_file()
         and tar_path.stat().st_size == sidecar.bytes
+        and sha256_of(tar_path) == sidecar.sha256
     )
 
 

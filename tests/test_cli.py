@@ -87,6 +87,16 @@ def test_import_and_caption_write_a_manifest(
     assert code == 0
     assert "0 of 3 images have no caption yet." in printed
 
+    code, _, _ = didgen(
+        monkeypatch,
+        capsys,
+        *["import", "folder", str(photographs / "images"), "--masks", str(photographs / "masks")],
+        *["--licence", "CC0-1.0", "--out", str(out)],
+    )
+    assert code == 0
+    kept = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
+    assert kept == captions
+
 
 def test_a_dry_run_writes_nothing(
     photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

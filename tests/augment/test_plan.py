@@ -58,6 +58,12 @@ def test_numbers_class_by_class() -> None:
     assert class_counts(asked, REAL) == {"MEL": 2, "NV": 5}
 
 
+def test_a_class_that_is_named_is_not_left_out_by_default() -> None:
+    assert class_counts(recipe(images={"per_class": {"NV": 2}}), REAL) == {"NV": 2}
+    asked = recipe(images={"per_class": {"NV": 2, "MEL": 1}, "exclude": ["NV"]})
+    assert class_counts(asked, REAL) == {"MEL": 1}
+
+
 def test_fill_brings_every_class_to_the_largest() -> None:
     asked = AugmentRecipe.model_validate(
         {"source": "somewhere", "images": {"per_class": "fill", "exclude": []}}

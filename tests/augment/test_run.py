@@ -168,6 +168,16 @@ def test_a_broken_run_goes_on_to_the_same_bytes(
     assert {verdict.status for verdict in verify(out)} == {"ok"}
 
 
+def test_a_flipped_byte_is_found_and_mended(finished: Path, job: Job) -> None:
+    tar = shard_path(finished, "pairs", 1)
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
+    assert {v.status for v in verify(finished) if v.status != "ok"} == {"mismatch"}
+    augment(job, finished)
+    assert tar.read_bytes() == whole
+    assert {verdict.status for verdict in verify(finished)} == {"ok"}
+
+
 def test_a_run_directory_of_another_recipe_is_refused(finished: Path, model: Path) -> None:
     other = prepare(recipe(model, seed=7))
     with pytest.raises(DidgenError, match=r"differs in seed \(42, now 7\)"):

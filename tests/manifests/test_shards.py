@@ -206,6 +206,8 @@ def test_shard_is_whole(tmp_path):
     data = tar.read_bytes()
     tar.write_bytes(data[:-1])
     assert not whole()
+    tar.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    assert not whole()
     tar.unlink()
     assert not whole()
     tar.write_bytes(data)
