@@ -126,7 +126,7 @@ def finetune(
     """Finetune a model with the region-aware loss, or train a small one from nothing.
 
     Goes on where a stopped run of the same recipe stopped.
-    Runs on several processes under `accelerate launch`.
+    Runs on several processes under `torchrun` or `accelerate launch`.
     Example: didgen finetune mini --out runs/mini
     """
     from manifests.recipe import FinetuneRecipe, read_recipe
