@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from augment.attention import CROSS_SIDE, SELF_SIDE, captured, layers_at
 from augment.autoencoder import AutoencoderLoss, start_as_area_average
-from augment.build import build_pipeline, build_unet
+from augment.build import build_pipeline
 from augment.dataset import ImageDataset, RegionDataset, load_mask, load_pixels
 from augment.device import choose_device
 from augment.display import decisions
@@ -143,14 +143,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     accelerator.init_trackers("logs")
 
     if recipe.build is not None:
-        # Before the first stage, not after it, is the time to hear of a wrong size.
-        unet = build_unet(recipe.build, recipe.image_size // 8)
-        layers_at(unet, "attn1", SELF_SIDE, recipe.image_size // 8)
         texts = [compose(record.caption) for record in records]
         pipeline = build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
-        _train_autoencoder(
-            accelerator, pipeline.vae, manifest, records, recipe, recipe.build.autoencoder, out
-        )
     else:
         assert recipe.model is not None
         pipeline = load_pipeline(recipe.model, recipe.revision)
@@ -159,6 +153,10 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         pipeline.unet.register_to_config(sample_size=recipe.image_size // 8)
     layers_at(pipeline.unet, "attn2", CROSS_SIDE, recipe.image_size // 8)
     layers_at(pipeline.unet, "attn1", SELF_SIDE, recipe.image_size // 8)
+    if recipe.build is not None:
+        _train_autoencoder(
+            accelerator, pipeline.vae, manifest, records, recipe, recipe.build.autoencoder, out
+        )
 
     module = RegionLoss(pipeline, recipe)
     dataset = RegionDataset(

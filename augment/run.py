@@ -179,7 +179,7 @@ def _make(
     size = job.recipe.sampling.batch_size
     for first in range(0, len(shard), size):
         batch = shard[first : first + size]
-        layouts = None
+        masks = layouts = None
         if batch[0].layout:
             masks = [job.layouts.mask(planned.layout, planned.seed) for planned in batch]
             layouts = torch.from_numpy(np.stack(masks))[:, None].float()
@@ -192,7 +192,7 @@ def _make(
             )
         for place, planned in enumerate(batch):
             mask = None if drawn.masks is None else drawn.masks[place]
-            layout = None if layouts is None else layouts[place, 0].numpy() > 0.5
+            layout = None if masks is None else masks[place]
             yield pack(planned, drawn.images[place], mask, layout, job)
         advance(len(batch))
 

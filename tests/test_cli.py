@@ -64,12 +64,9 @@ def test_import_and_caption_write_a_manifest(
     photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = photographs / "source"
-    code, printed, _ = didgen(
-        monkeypatch,
-        capsys,
-        *["import", "folder", str(photographs / "images"), "--masks", str(photographs / "masks")],
-        *["--licence", "CC0-1.0", "--out", str(out)],
-    )
+    importing = ["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"]
+    importing += ["--masks", str(photographs / "masks"), "--out", str(out)]
+    code, printed, _ = didgen(monkeypatch, capsys, *importing)
     assert code == 0
     assert "3 images, 3 with a mask." in printed
     assert "1 files were rejected" in printed
@@ -87,12 +84,7 @@ def test_import_and_caption_write_a_manifest(
     assert code == 0
     assert "0 of 3 images have no caption yet." in printed
 
-    code, _, _ = didgen(
-        monkeypatch,
-        capsys,
-        *["import", "folder", str(photographs / "images"), "--masks", str(photographs / "masks")],
-        *["--licence", "CC0-1.0", "--out", str(out)],
-    )
+    code, _, _ = didgen(monkeypatch, capsys, *importing)
     assert code == 0
     kept = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert kept == captions

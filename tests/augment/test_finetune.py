@@ -29,9 +29,6 @@ from manifests.files import read_json_lines
 from manifests.recipe import Build, FinetuneRecipe
 from manifests.records import SourceManifest
 
-# diffusers' DPM++ scheduler makes a NumPy array of a tensor in a way that NumPy 2 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def recipe_of(source: Path, **changes: Any) -> FinetuneRecipe:
     """A recipe of seconds."""

@@ -14,9 +14,6 @@ from augment.tokens import p_token_positions, tokenize
 from manifests.errors import DidgenError
 from manifests.recipe import Build, Guidance, Sampling
 
-# diffusers' DPM++ scheduler makes a NumPy array of a tensor in a way that NumPy 2 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 PROMPTS = [compose(text) for text in ("melanoma.", "a brown lesion, light skin.", None)]
 SEEDS = [11, 2**31 - 1, 3]
 QUICK = Sampling(steps=2)
