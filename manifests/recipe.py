@@ -65,6 +65,42 @@ class Build(Section):
         return self
 
 
+class AttentionMaps(Section):
+    """Which attention maps are read, and how: A_C of Eq. 3, 5 and 7, A_S of Eq. 6 and 7."""
+
+    cross_side: Positive = 16
+    """Side of the cross-attention maps: 16 in the paper, a quarter of SD's 64x64 latents."""
+    self_side: Positive = 32
+    """Side of the self-attention maps: 32 in the paper."""
+    parts: Annotated[tuple[Literal["down", "mid", "up"], ...], Field(min_length=1)] = (
+        "down",
+        "mid",
+        "up",
+    )
+    """Parts of the UNet whose layers of these sides are read; the paper averages over all."""
+    normalised: bool = True
+    """Min-max normalisation of each cross-attention map before it is compared with a mask: a token
+    holds a small share of a pixel's attention, which no map in [0, 1] could match otherwise."""
+    sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """0 reads the probabilities as they are, over all 77 tokens. Above 0 they are multiplied by it
+    and go through a second softmax, over the prompt's own words; the authors' code uses 100."""
+
+
+class Lora(Section):
+    """Low-rank adapters on the UNet's attention instead of its own weights, for small GPUs."""
+
+    rank: Positive = 16
+    alpha: Rate = 16.0
+    """The adapters' output is scaled by alpha / rank."""
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "to_q",
+        "to_k",
+        "to_v",
+        "to_out.0",
+    )
+    """Linear layers that get an adapter, by the end of their name: all of attention's."""
+
+
 class FinetuneRecipe(Section):
     """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one."""
 
@@ -73,6 +109,7 @@ class FinetuneRecipe(Section):
     model: str | None = None
     revision: str | None = None
     build: Build | None = None
+    lora: Lora | None = None
 
     image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
     steps: Positive = 20_000
@@ -83,13 +120,21 @@ class FinetuneRecipe(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     max_grad_norm: Rate = 1.0
     attention_weight: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of L_attn in Eq. 4; 0 is the paper's ablation without it."""
     leak_weight: Annotated[float, Field(ge=0)] = 0.0
-    normalise_maps: bool = True
+    """Weight of L_SA as a training loss: none in the paper; for models built from nothing."""
+    maps: AttentionMaps = AttentionMaps()
+    min_snr_gamma: Rate | None = None
+    """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
     caption_probability: Share = 0.8
     prompt_dropout: Share = 0.1
     orientations: Literal["none", "flips", "dihedral"] = "flips"
     ema_decay: Share | None = None
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
+    gradient_checkpointing: bool = False
+    """Form the UNet's activations anew in the backward pass: less memory, about a third slower."""
+    cache: bool = True
+    """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
     checkpoint_every: Positive = 500
     save_as: Literal["float32", "float16"] = "float32"
     seed: Seed = 42
@@ -98,27 +143,58 @@ class FinetuneRecipe(Section):
     def one_model(self) -> Self:
         if (self.model is None) == (self.build is None):
             raise ValueError("give one of `model` (a folder or hub id) and `build` (a shape)")
+        if self.lora is not None and self.build is not None:
+            raise ValueError("`lora` adapts a loaded model; with `build` there is nothing to adapt")
         return self
 
 
 class Guidance(Section):
-    """Layout guidance of pairs, Eq. 5 and 6."""
+    """Layout guidance of pairs: z - eta grad (L_CA + L_SA), Eq. 5 and 6."""
 
     eta: Annotated[float, Field(ge=0)] = 20.0
+    decay: Literal["none", "sqrt"] = "none"
+    """How eta falls while guidance goes on: not at all, as the paper reads, or by the square root
+    of a line from 1 to 0.5, as in the authors' code."""
+    start: Share = 0.0
+    """Share of the steps before guidance begins."""
     until: Share = 0.5
+    """Share of the steps at which it ends: the first half in the paper."""
     smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
+    """Width of the Gaussian that smooths the maps of L_CA, in map pixels."""
     cross_attention: bool = True
+    """Guide by L_CA; false is the paper's ablation without it."""
     self_attention: bool = True
+    """Guide by L_SA; false is the paper's ablation without it."""
+
+    @model_validator(mode="after")
+    def range_in_order(self) -> Self:
+        if self.start > self.until:
+            raise ValueError("`start` must not lie after `until`")
+        return self
+
+
+class Annotation(Section):
+    """How a mask is cut from the attention maps of the last step, Eq. 7."""
+
+    tau: Annotated[int, Field(ge=0)] = 4
+    """The power of A_S; 0 cuts the mask from A_C alone."""
+    closing: Annotated[float, Field(ge=0)] = 1 / 48
+    """Radius of the closing's disc as a share of the image's side: a little more than half a pixel
+    of the 32x32 map, so that it closes what the map's grid tears open."""
 
 
 class Sampling(Section):
     """How one image is drawn."""
 
     scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
+    """DPM-Solver++ looks finished after 20 steps; the paper draws 50 steps of PNDM."""
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5
+    """Scale of classifier-free guidance."""
     batch_size: Positive = 8
+    maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
+    annotation: Annotation = Annotation()
 
 
 class ImagesPlan(Section):
