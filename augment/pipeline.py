@@ -140,7 +140,10 @@ class LesionPairPipeline(StableDiffusionPipeline):
                         read.positions, read.ends = condition.positions, condition.ends
                         read.keep_self = True
                         output = self._eager_unet(doubled, timestep, both).sample
-                    attention = propagate(read.cross_maps()[:, 0], read.self_map(), annotation.tau)
+                    with exact(device):
+                        attention = propagate(
+                            read.cross_maps()[:, 0], read.self_map(), annotation.tau
+                        )
                 else:
                     output = self.unet(doubled, timestep, both).sample
                 plain, prompted = output.float().chunk(2)
@@ -183,20 +186,19 @@ class LesionPairPipeline(StableDiffusionPipeline):
             with suppress(AllRead):
                 scaled = self.scheduler.scale_model_input(latents, timestep)
                 self._eager_unet(scaled, timestep, condition.context)
-            losses = []
-            if guidance.cross_attention:
-                masks = region_masks(condition.layouts, maps.cross_side)
-                losses.append(
-                    layout_loss(
+            with exact(latents.device):
+                loss = torch.zeros((), device=latents.device)
+                if guidance.cross_attention:
+                    masks = region_masks(condition.layouts, maps.cross_side)
+                    loss = layout_loss(
                         read.cross_maps(),
                         masks,
                         guidance.smoothing_sigma,
                         normalised=maps.normalised,
-                    )
-                )
-            if guidance.self_attention:
-                losses.append(leak_loss(read.attended_regions(), regions))
-            (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), latents)
+                    ).sum()
+                if guidance.self_attention:
+                    loss = loss + leak_loss(read.attended_regions(), regions).sum()
+            (gradient,) = torch.autograd.grad(loss, latents)
         return latents.detach() - eta * gradient
 
     def _output(
@@ -264,6 +266,11 @@ def step_sizes(guidance: Guidance, steps: int) -> list[float]:
         float(guidance.eta * line[number]) if first <= number < last else 0.0
         for number in range(steps)
     ]
+
+
+def exact(device: torch.device) -> torch.autocast:
+    """No autocast for a while: maps and losses are float32, whatever the model computes in."""
+    return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager

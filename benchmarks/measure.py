@@ -64,7 +64,8 @@ def _report_peak(
     else:
         # Not getrusage's figure: that one is handed down from the parent process.
         status = Path("/proc/self/status").read_text()
-        pipe.send(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10)
+        (kibibytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+        pipe.send(int(kibibytes) / 2**10)
 
 
 def show(title: str, figures: Mapping[str, float], unit: str) -> None:

@@ -360,6 +360,19 @@ def test_the_recipes_choices_of_maps_reach_guidance_and_annotation(
     assert attention(maps={"self_side": 16}).shape == (1, 16, 16)
 
 
+def test_in_bf16_it_draws_nearly_the_same_pair(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    exact = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        half = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    assert exact.attention is not None
+    assert half.attention is not None
+    assert half.attention.dtype == np.float32
+    assert np.abs(exact.attention - half.attention).mean() < 0.05
+    assert np.abs(np.asarray(exact.images, int) - half.images).mean() < 4
+
+
 def test_a_compiled_unet_serves_the_ordinary_passes(
     sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:
