@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,19 +149,44 @@ def augment(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run; without a recipe, runs/demo.")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", help="Only the shards of part i of N, as i/N from 1/N to N/N."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Remake one sample of the run in --out, by its key."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder for the files of the sample of --only.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make class-balanced images and lesion-mask pairs, as shards any training code reads.
 
-    Goes on where a stopped run of the same recipe stopped.
+    Goes on where a stopped run of the same recipe stopped, and mends what is broken of it.
     Without a recipe: the bundled model and the demo recipe, into runs/demo.
+    Several processes and machines may share a run: by --part, or by working on the same --out.
     Example: didgen augment my-recipe.yaml --out runs/mine
     """
     from manifests.recipe import AugmentRecipe, read_recipe
 
     if recipe is not None and out is None and not dry_run:
         raise typer.BadParameter("a recipe needs the folder of its run", param_hint="--out")
+    if (only is None) != (to is None):
+        raise typer.BadParameter("--only and --to go together", param_hint="--only")
+    if only is not None and to is not None:
+        if part is not None:
+            raise typer.BadParameter("one sample has no parts", param_hint="--part")
+        _remake(recipe, out or Path("runs/demo"), only, None if dry_run else to)
+        return
     asked = read_recipe(recipe or "demo", AugmentRecipe)
+    from augment.part import Part
+
+    try:
+        share = Part.parse(part) if part else Part()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--part") from None
     from augment.run import augment as run
     from augment.run import prepare
 
@@ -171,9 +197,17 @@ def augment(
             print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
         return
     out = out or Path("runs/demo")
-    manifest = run(job, out)
+    manifest = run(job, out, share)
+    if manifest is None:
+        print(
+            f"The shards of part {part} are in {out}; the last part to end writes the manifest, "
+            "or `didgen augment` without --part once all have ended."
+        )
+        return
     totals = manifest.totals
     print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
+    if totals.redraws:
+        print(f"The gates had {totals.redraws} samples drawn again; the sidecars give the reasons.")
     if manifest.failures:
         first = manifest.failures[0]
         print(
@@ -200,6 +234,26 @@ def verify(
         print(f"{bad} of {len(verdicts)} files are not ok.")
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
+
+
+def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
+    """Draw one sample of a run again and write its files, by the run's own recipe if none is given."""
+    from augment.remake import remake, write_members
+    from augment.run import prepare
+    from manifests.recipe import AugmentRecipe, read_recipe
+    from manifests.runs import read_run
+
+    asked = (
+        read_recipe(recipe, AugmentRecipe)
+        if recipe is not None
+        else AugmentRecipe.model_validate(read_run(out).recipe)
+    )
+    job = prepare(asked)
+    if to is None:
+        print(f"{key} of {out} would be drawn again.")
+        return
+    paths = write_members(remake(job, out, key), to)
+    print(f"{key} is in {', '.join(str(path) for path in paths)}.")
 
 
 @contextmanager
@@ -265,8 +319,18 @@ def _print_recipe(recipe: dict[str, object]) -> None:
     print(yaml.safe_dump(recipe, sort_keys=False), end="")
 
 
+def _terminate(*_: object) -> NoReturn:
+    """Leave by an exception, and let no second signal cut the leaving short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def main() -> NoReturn:
-    """Run the command line; exit 0 done, 1 bad data or result, 2 usage, 130 interrupted."""
+    """Run the command line; exit 0 done, 1 bad data or result, 2 usage, 130 or 143 stopped.
+
+    SIGTERM stops like SIGINT: as an exception, so that whatever is half-written is dropped.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except KeyboardInterrupt:

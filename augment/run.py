@@ -9,8 +9,7 @@ Notable choices:
 import io
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -20,11 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from augment.device import Device, choose_device
+from augment.device import choose_device
 from augment.display import decisions, progress_bar
+from augment.job import Job
 from augment.layout import Layouts
 from augment.model import load_pipeline, model_folder, model_hashes
-from augment.pipeline import LesionPairPipeline, draw
+from augment.part import Part
 from augment.plan import (
     Planned,
     Prompts,
@@ -35,40 +35,38 @@ from augment.plan import (
     real_counts,
     shards_of,
 )
+from augment.samples import encoded, make
 from augment.sheet import image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError
-from manifests.files import sha256_of, write_bytes, write_json_lines
+from manifests.files import sha256_of, write_bytes
+from manifests.locks import claimed
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
-from manifests.runs import MANIFEST_NAME, Manifest, finish_run, read_manifest, start_run
-from manifests.shards import Config, Failure, Sample, iterate, shard_is_whole, write_shard
-
-BLANK = 2.0
-"""An image whose grey levels deviate by less than this (of 255) shows nothing."""
+from manifests.runs import (
+    Manifest,
+    finish_run,
+    finished,
+    is_started,
+    missing_shards,
+    start_run,
+)
+from manifests.shards import (
+    Config,
+    Sidecar,
+    iterate,
+    read_sidecars,
+    shard_is_whole,
+    shard_path,
+    write_shard,
+)
+from manifests.tidy import strays, tidy
 
 SHEET_IMAGES = 8
 """Images of each class on the contact sheet."""
 
 SHEET_PAIRS = 24
 """Pairs on the contact sheet."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A recipe made ready: its model, its classes, its layouts and its plan."""
-
-    recipe: AugmentRecipe
-    pipeline: LesionPairPipeline
-    classes: tuple[str, ...]
-    layouts: Layouts
-    plan: dict[Config, list[list[Planned]]]
-    fingerprint: str
-    """Of the recipe, the plan, the model's files and the layouts: of what decides the result."""
-
-    def count(self, config: Config) -> int:
-        """Samples planned for a config."""
-        return sum(len(shard) for shard in self.plan[config])
 
 
 def prepare(recipe: AugmentRecipe) -> Job:
@@ -114,135 +112,111 @@ def prepare(recipe: AugmentRecipe) -> Job:
     return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by))
 
 
-def augment(job: Job, out: Path) -> Manifest:
-    """Carry out a job into the run directory `out`; goes on where a stopped run stopped.
+def augment(job: Job, out: Path, part: Part = Part()) -> Manifest | None:  # noqa: B008 - immutable
+    """Carry out a job, or a part of it, into the run directory `out`; goes on where one stopped.
 
+    Several processes may work on one directory, here or elsewhere: each makes shards that nobody
+    has in hand. Who finds all shards there writes the index; None where some are still missing.
     Raises DidgenError where `out` holds a run of another recipe.
     """
-    start_run(out, fingerprint=job.fingerprint, recipe=asked(job.recipe))
-    todo = {
-        (config, index)
-        for config, shards in job.plan.items()
-        for index, shard in enumerate(shards)
-        if not shard_is_whole(
-            out, config, index, fingerprint=job.fingerprint, keys=[p.key for p in shard]
-        )
-    }
-    if not todo and (out / MANIFEST_NAME).exists():
-        # What the manifest says of device and versions stays true of the samples.
-        return read_manifest(out)
+    if not is_started(out, job.fingerprint):
+        rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
+        with claimed(out, "run"):
+            start_run(out, fingerprint=job.fingerprint, recipe=asked(job.recipe), plan=rows)
+    everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
+    ours = [shard for place, shard in enumerate(everything) if part.has(place)]
+    if todo := [shard for shard in ours if not _is_whole(job, out, *shard)]:
+        _make(job, out, todo)
+    return None if missing_shards(out, job.shards) else _finish(job, out)
+
+
+def _is_whole(job: Job, out: Path, config: Config, index: int) -> bool:
+    keys = [planned.key for planned in job.plan[config][index]]
+    return shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys)
+
+
+def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
+    """Make shards; those that another process has in hand come last, and are made if it dies."""
     device = choose_device()
+    decisions(_decisions(job, str(device)))
+    versions = _versions() | {"device": str(device)}
+    job.pipeline.to(device.name)
+    with progress_bar() as progress:
+        tasks = {config: progress.add_task(config, total=0, state="") for config, _ in todo}
+        for config, index in todo:
+            task, size = tasks[config], len(job.plan[config][index])
+            progress.update(task, total=(progress.tasks[task].total or 0) + size)
+        for wait in (False, True):
+            held = []
+            for config, index in todo:
+                task = tasks[config]
+                progress.update(task, state="another process has the rest in hand" if wait else "")
+                with claimed(out, shard_path(out, config, index).stem, wait=wait) as ours:
+                    if not ours:
+                        held.append((config, index))
+                        continue
+                    progress.update(task, state="")
+                    before = progress.tasks[task].completed
+                    if not _is_whole(job, out, config, index):
+                        shard = job.plan[config][index]
+                        write_shard(
+                            out,
+                            config,
+                            index,
+                            make(job, shard, device, partial(progress.advance, task)),
+                            fingerprint=job.fingerprint,
+                            versions=versions,
+                        )
+                    progress.update(task, completed=before + len(job.plan[config][index]))
+            todo = held
+
+
+def _finish(job: Job, out: Path) -> Manifest:
+    """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
+    if (manifest := finished(out, job.shards)) and not strays(out, job.shards):
+        return manifest
+    with claimed(out, "run"):
+        tidy(out, strays(out, job.shards))
+        # Another process may have been faster.
+        if manifest := finished(out, job.shards):
+            return manifest
+        write_sheets(job, out)
+        # What made the samples is known to their shards: it need not be this process.
+        sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
+        versions = {name: _each(sidecars, name) for name in _versions()}
+        return finish_run(
+            out,
+            job.shards,
+            decisions=_decisions(job, _each(sidecars, "device")),
+            versions=versions,
+            classes=list(job.classes),
+        )
+
+
+def _each(sidecars: Iterable[Sidecar], name: str) -> str:
+    """What the sidecars record under a name, each value once."""
+    return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
+
+
+def _decisions(job: Job, device: str) -> dict[str, str]:
+    """A run's own choices, each with its reason."""
     sampling = job.recipe.sampling
-    made = {
-        "device": str(device),
+    return {
+        "device": device,
         "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
         f"batches of {sampling.batch_size}, because the recipe says so",
         "plan": ", ".join(
-            f"{job.count(config)} {config} in {len(shards)} shards"
-            for config, shards in job.plan.items()
+            f"{job.count(config)} {config} in {count} shards"
+            for config, count in job.shards.items()
         ),
     }
-    decisions(made)
-    rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
-    write_json_lines(out / "plan.jsonl", rows)
-    versions = _versions()
-    job.pipeline.to(device.name)
-    with progress_bar() as progress:
-        for config, shards in job.plan.items():
-            task = progress.add_task(config, total=job.count(config), state="")
-            for index, shard in enumerate(shards):
-                if (config, index) in todo:
-                    results = _make(job, shard, device, partial(progress.advance, task))
-                    write_shard(
-                        out,
-                        config,
-                        index,
-                        results,
-                        fingerprint=job.fingerprint,
-                        versions=versions,
-                    )
-                progress.update(task, completed=sum(map(len, shards[: index + 1])))
-    write_sheets(job, out)
-    return finish_run(
-        out,
-        {config: len(shards) for config, shards in job.plan.items()},
-        decisions=made,
-        versions=versions,
-        classes=list(job.classes),
-    )
-
-
-def _make(
-    job: Job, shard: Sequence[Planned], device: Device, advance: Callable[[int], object]
-) -> Iterator[Sample | Failure]:
-    """Draw the samples of a shard in batches and pack each; an unusable one is a Failure."""
-    size = job.recipe.sampling.batch_size
-    for first in range(0, len(shard), size):
-        batch = shard[first : first + size]
-        masks = layouts = None
-        if batch[0].layout:
-            masks = [job.layouts.mask(planned.layout, planned.seed) for planned in batch]
-            layouts = torch.from_numpy(np.stack(masks))[:, None].float()
-        with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
-            drawn = draw(
-                job.pipeline,
-                [planned.prompt for planned in batch],
-                [planned.seed for planned in batch],
-                job.recipe.sampling,
-                layouts,
-            )
-        for place, planned in enumerate(batch):
-            mask = None if drawn.masks is None else drawn.masks[place]
-            layout = None if masks is None else masks[place]
-            yield pack(planned, drawn.images[place], mask, layout, job)
-        advance(len(batch))
-
-
-def pack(
-    planned: Planned,
-    image: np.ndarray,
-    mask: np.ndarray | None,
-    layout: np.ndarray | None,
-    job: Job,
-) -> Sample | Failure:
-    """One sample as shard members, or the reason why it is none.
-
-    image: (H, W, 3) uint8; mask, layout: (H, W) booleans, for pairs only.
-    """
-    contrast = float(image.mean(-1).std())
-    if contrast < BLANK:
-        return Failure(planned.key, f"near-blank image: grey levels deviate by {contrast:.2f}")
-    scores = {"contrast": round(contrast, 3)}
-    members = {"jpg": _encoded(image, "JPEG", quality=job.recipe.jpeg_quality, subsampling=0)}
-    index = job.classes.index(planned.label) if planned.label else -1
-    if mask is None or layout is None:
-        members["cls"] = str(index).encode()
-    else:
-        share = float(mask.mean())
-        if not 0 < share < 1:
-            return Failure(planned.key, f"the annotated mask covers {share:.0%} of the image")
-        members["mask.png"] = _encoded(mask.astype(np.uint8) * 255, "PNG")
-        scores["mask_area"] = round(share, 4)
-        scores["layout_iou"] = round(float((mask & layout).sum() / (mask | layout).sum()), 4)
-    record = {
-        "key": planned.key,
-        "label": index,
-        "class": planned.label,
-        "prompt": planned.prompt,
-        "seed": planned.seed,
-        "layout": planned.layout,
-        "run": job.fingerprint,
-        "scores": scores,
-    }
-    members["json"] = json.dumps(record, sort_keys=True).encode()
-    return Sample(planned.key, members, planned.row() | {"scores": scores})
 
 
 def write_sheets(job: Job, out: Path) -> None:
     """Contact sheets of a finished run: images by class, pairs with both outlines."""
     for config, sheet_of in (("images", _images_sheet), ("pairs", _pairs_sheet)):
         if config in job.plan and (sheet := sheet_of(job, out)) is not None:
-            write_bytes(out / "sheets" / f"{config}.png", _encoded(np.asarray(sheet), "PNG"))
+            write_bytes(out / "sheets" / f"{config}.png", encoded(np.asarray(sheet), "PNG"))
 
 
 def _images_sheet(job: Job, out: Path) -> Image.Image | None:
@@ -277,13 +251,6 @@ def _pairs_sheet(job: Job, out: Path) -> Image.Image | None:
     )
 
 
-def _encoded(array: np.ndarray, kind: str, **options: int) -> bytes:
-    """An image file's bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def _decoded(data: bytes) -> np.ndarray:
     """An image of our own making as an array."""
     return np.asarray(Image.open(io.BytesIO(data)))
@@ -293,4 +260,8 @@ def _versions() -> dict[str, str]:
     """What the samples were made with; another stack may give other bits."""
     packages = ("didgen", "torch", "diffusers", "transformers", "numpy", "pillow")
     found = {package: version(package) for package in packages}
-    return found | {"python": platform.python_version(), "platform": platform.platform()}
+    return found | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": str(torch.get_num_threads()),
+    }

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,14 +17,16 @@ TEMPORARY_SUFFIX = ".tmp"
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` + `.tmp` for binary writing; on success fsync and rename it to `path`.
+    """Open a temporary file beside `path` for binary writing; on success fsync and rename it.
 
-    After an exception the temporary file is removed and whatever stood at `path` is untouched.
+    Its name begins with that of `path` and says whose it is, so no two processes share one. After
+    an exception it is removed and whatever stood at `path` is untouched.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{path.name}.{owner}{TEMPORARY_SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +39,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that killed writes of `path` left; nobody may be writing it."""
+    for leftover in leftovers(path.parent):
+        if leftover.name.startswith(f"{path.name}."):
+            leftover.unlink(missing_ok=True)
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """The temporary files in a folder, in use or left by killed writes."""
+    return sorted(directory.glob(f"*{TEMPORARY_SUFFIX}"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -212,6 +212,31 @@ class PairsPlan(Section):
     exclude: tuple[str, ...] = ("NV",)
 
 
+class Gates(Section):
+    """What a sample must measure to be kept; one that does not is drawn again from another seed.
+
+    The paper has no gates: the defaults stop what is plainly no lesion or no mask of one.
+    """
+
+    contrast: Annotated[float, Field(ge=0, le=255)] = 2.0
+    """Least standard deviation of an image's grey levels (of 255); below it shows nothing."""
+    mask_area: tuple[Share, Share] = (0.005, 0.95)
+    """Least and largest share of the image that a pair's mask may cover, ends included; a mask of
+    nothing or of everything is none whatever they are."""
+    components: Positive | None = 3
+    """Most connected components (of 8 neighbours) of a pair's mask; null for any number."""
+    layout_iou: Share = 0.3
+    """Least IoU of a pair's mask with the layout that guided it."""
+    redraws: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a sample is drawn again before it is given up."""
+
+    @model_validator(mode="after")
+    def area_in_order(self) -> Self:
+        if self.mask_area[0] > self.mask_area[1]:
+            raise ValueError("`mask_area` must be the least share and then the largest")
+        return self
+
+
 class AugmentRecipe(Section):
     """`didgen augment`: what to make, with which model, and how it is packed."""
 
@@ -222,6 +247,7 @@ class AugmentRecipe(Section):
     images: ImagesPlan | None = ImagesPlan()
     pairs: PairsPlan | None = PairsPlan()
     sampling: Sampling = Sampling()
+    gates: Gates = Gates()
     shard_size: Positive = 256
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     seed: Seed = 42

@@ -1,18 +1,27 @@
 """Runs: the record a run directory opens with, and the index that closes it."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from manifests.errors import DidgenError
-from manifests.files import write_json
+from manifests.files import (
+    TEMPORARY_SUFFIX,
+    read_json,
+    sha256_of,
+    write_json,
+    write_json_lines,
+)
 from manifests.shards import (
+    INFO_NAME,
     Config,
     Sidecar,
+    info_of,
+    is_shard_name,
     read_record,
     read_sidecar,
     shard_path,
@@ -20,11 +29,15 @@ from manifests.shards import (
 )
 
 RUN_NAME = "run.json"
+PLAN_NAME = "plan.jsonl"
 MANIFEST_NAME = "manifest.json"
 
 
 class Run(BaseModel):
-    """`run.json`: what the directory is for, written before the first shard."""
+    """`run.json`: what the directory is for, written before the first shard.
+
+    `plan` is the sha256 of `plan.jsonl`, which is written before it; None where there is no plan.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,6 +45,7 @@ class Run(BaseModel):
     fingerprint: str
     recipe: dict[str, Any]
     didgen: str
+    plan: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class ShardEntry(BaseModel):
@@ -57,7 +71,7 @@ class FailureEntry(BaseModel):
 
 
 class Totals(BaseModel):
-    """Sums over all configs; `bytes` counts the tars."""
+    """Sums over all configs; `bytes` counts the tars, `redraws` what gates had drawn again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,6 +79,7 @@ class Totals(BaseModel):
     samples: int
     failures: int
     bytes: int
+    redraws: int = 0
 
 
 class Manifest(BaseModel):
@@ -88,27 +103,89 @@ class Manifest(BaseModel):
     failures: list[FailureEntry]
 
 
-def start_run(directory: Path, *, fingerprint: str, recipe: Mapping[str, Any]) -> Run:
+def start_run(
+    directory: Path,
+    *,
+    fingerprint: str,
+    recipe: Mapping[str, Any],
+    plan: Sequence[Mapping[str, Any]] = (),
+) -> Run:
     """Claim a directory for a recipe, or find it already claimed for the same one.
 
-    A directory of another recipe is a `DidgenError` that names the fields that differ; one of the
-    same recipe with another fingerprint was begun with other inputs, and is an error too.
+    The plan, if there is one, is written first. What is broken of either record is written anew. A
+    directory of another recipe is a `DidgenError` that names the fields that differ; one of the
+    same recipe with another fingerprint was begun with other inputs, and is an error too, and so is
+    one that is no run's yet and has other files where the shards would lie.
     """
-    path = directory / RUN_NAME
-    run = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
-    if not path.exists():
-        write_json(path, run.model_dump(mode="json"))
-        return run
-    there = read_run(directory)
-    if there.fingerprint == fingerprint:
+    wanted = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
+    there = _claim_of(directory)
+    if there is not None and there.fingerprint != fingerprint:
+        # Compared as JSON, so that a tuple or a path in the recipe is no difference.
+        fields = differences(there.recipe, wanted.model_dump(mode="json")["recipe"])
+        what = "another recipe" if fields else "the same recipe over other inputs (model or data)"
+        detail = f": it differs in {', '.join(fields)}" if fields else ""
+        raise DidgenError(
+            f"{directory} holds a run of {what}{detail}; choose another directory or restore them."
+        )
+    if there is not None and is_started(directory, fingerprint):
         return there
-    # Compared as JSON, so that a tuple or a path in the recipe is no difference.
-    fields = differences(there.recipe, run.model_dump(mode="json")["recipe"])
-    what = "another recipe" if fields else "the same recipe over other inputs (model or data)"
-    detail = f": it differs in {', '.join(fields)}" if fields else ""
-    raise DidgenError(
-        f"{directory} holds a run of {what}{detail}; choose another directory or restore them."
-    )
+    if there is None and (foreign := _foreign(directory)):
+        raise DidgenError(
+            f"{foreign[0]} lies where a run would put its shards; choose another directory."
+        )
+    if plan:
+        write_json_lines(directory / PLAN_NAME, plan)
+        wanted = wanted.model_copy(update={"plan": sha256_of(directory / PLAN_NAME)})
+    write_json(directory / RUN_NAME, wanted.model_dump(mode="json"))
+    return wanted
+
+
+def is_started(directory: Path, fingerprint: str) -> bool:
+    """Whether `run.json` is there for this fingerprint, and the plan that it was written with."""
+    try:
+        run = read_run(directory)
+    except DidgenError:
+        return False
+    return run.fingerprint == fingerprint and (run.plan is None or plan_is_whole(directory, run))
+
+
+def plan_is_whole(directory: Path, run: Run) -> bool:
+    """Whether `plan.jsonl` is the one that `run` was begun with."""
+    path = directory / PLAN_NAME
+    return path.is_file() and sha256_of(path) == run.plan
+
+
+def _foreign(directory: Path) -> list[Path]:
+    """What lies in the folders of a run's shards and has the name of no file of any run."""
+    return [
+        path
+        for config in get_args(Config)
+        for path in sorted((directory / config).glob("*"))
+        if path.name != INFO_NAME
+        and not path.name.endswith(TEMPORARY_SUFFIX)
+        and not (path.suffix in (".tar", ".json") and is_shard_name(f"{path.stem}.tar", config))
+    ]
+
+
+def _claim_of(directory: Path) -> Run | None:
+    """Whose directory this is, by `run.json` or, where that is broken or gone, by what it left."""
+    try:
+        return read_run(directory)
+    except DidgenError:
+        pass
+    try:
+        manifest = read_manifest(directory)
+    except DidgenError:
+        pass
+    else:
+        return Run(**manifest.model_dump(include={"fingerprint", "recipe", "didgen"}))
+    for path in sorted(p for c in get_args(Config) for p in directory.glob(f"{c}/{c}-*.json")):
+        try:
+            sidecar = read_sidecar(path)
+        except DidgenError:
+            continue
+        return Run(fingerprint=sidecar.fingerprint, recipe={}, didgen=sidecar.didgen)
+    return None
 
 
 def finish_run(
@@ -157,12 +234,49 @@ def finish_run(
             samples=sum(entry.samples for entry in everything),
             failures=len(failures),
             bytes=sum(entry.bytes for entry in everything),
+            redraws=sum(
+                row.get("redraws", 0) for s in sidecars.values() for side in s for row in side.rows
+            ),
         ),
         failures=failures,
     )
     for config in planned:
         write_info(directory, config)
     write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
+    """How many of the planned shards are not there whole, by their sidecars and sizes."""
+    run, missing = read_run(directory), 0
+    for config, count in planned.items():
+        for index in range(count):
+            try:
+                _whole_shard(directory, config, index, run)
+            except DidgenError:
+                missing += 1
+    return missing
+
+
+def finished(directory: Path, planned: Mapping[Config, int]) -> Manifest | None:
+    """The manifest, if it and each `_info.json` say what the planned shards' sidecars say."""
+    try:
+        manifest, run = read_manifest(directory), read_run(directory)
+        if manifest.fingerprint != run.fingerprint or manifest.configs.keys() != planned.keys():
+            return None
+        for config, entries in manifest.configs.items():
+            sidecars = [
+                _whole_shard(directory, config, index, run) for index in range(planned[config])
+            ]
+            if [(e.file, e.sha256, e.samples) for e in entries] != [
+                (s.shard, s.sha256, s.samples) for s in sidecars
+            ]:
+                return None
+            info = info_of((entry.file, entry.samples) for entry in entries)
+            if read_json(directory / config / INFO_NAME) != info:
+                return None
+    except DidgenError:
+        return None
     return manifest
 
 

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from manifests.errors import DidgenError
-from manifests.files import atomic_file, read_json, sha256_of, write_json
+from manifests.files import atomic_file, read_json, remove_leftovers, sha256_of, write_json
 
 Config = Literal["images", "pairs"]
 """What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
@@ -68,6 +68,7 @@ class Failure:
 
     key: str
     reason: str
+    row: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -136,7 +137,8 @@ def write_shard(
     """Write one shard and then its sidecar; the same samples always give the same tar bytes.
 
     `results` is consumed while writing, so it may make its samples on the way. What stood at the
-    shard's place is removed first, and an exception, also one of `results`, leaves nothing there.
+    shard's place, and what killed writes left beside it, is removed first; an exception, also one
+    of `results`, leaves nothing there. Nobody else may be writing the shard (`manifests.locks`).
     Samples whose members do not fit the config or differ from the first, and keys that come
     twice, are a `DidgenError`.
     """
@@ -145,6 +147,8 @@ def write_shard(
     # The marker goes first: an old sidecar must never stand beside a new tar.
     sidecar_path.unlink(missing_ok=True)
     tar_path.unlink(missing_ok=True)
+    remove_leftovers(sidecar_path)
+    remove_leftovers(tar_path)
 
     rows: dict[str, dict[str, Any]] = {}
     layouts = LAYOUTS[config]
@@ -159,7 +163,11 @@ def write_shard(
                 if result.key in rows:
                     raise DidgenError(f"{tar_path} would hold the key {result.key!r} twice.")
                 if isinstance(result, Failure):
-                    rows[result.key] = {"status": "failed", "reason": result.reason}
+                    rows[result.key] = {
+                        **result.row,
+                        "status": "failed",
+                        "reason": result.reason,
+                    }
                 else:
                     layouts = (_checked_layout(result, layouts, tar_path),)
                     _add(tar, result)

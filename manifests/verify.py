@@ -10,13 +10,16 @@ from typing import Any, Literal, TypeVar, get_args
 from PIL import Image
 
 from manifests.errors import DidgenError
-from manifests.files import TEMPORARY_SUFFIX, read_json, sha256_of
+from manifests.files import TEMPORARY_SUFFIX, leftovers, read_json, sha256_of
 from manifests.images import decode
 from manifests.runs import (
     MANIFEST_NAME,
+    PLAN_NAME,
     RUN_NAME,
     Manifest,
+    Run,
     ShardEntry,
+    plan_is_whole,
     read_manifest,
     read_run,
 )
@@ -78,9 +81,9 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
             f"{directory / MANIFEST_NAME} belongs to another run than {RUN_NAME}; "
             "delete it and run `didgen augment` again.",
         )
-    verdicts += [
-        _leftover(path, path.name) for path in sorted(directory.glob(f"*{TEMPORARY_SUFFIX}"))
-    ]
+    if run and run.plan:
+        verdicts.append(_plan(directory, run))
+    verdicts += [_leftover(path, path.name) for path in leftovers(directory)]
 
     source = manifest or run
     fingerprint = source.fingerprint if source else None
@@ -291,6 +294,17 @@ def _read_index(
         return None
     verdicts.append(Verdict(name, "ok", f"{path} is readable."))
     return record
+
+
+def _plan(directory: Path, run: Run) -> Verdict:
+    path = directory / PLAN_NAME
+    mend = "run `didgen augment` again to write it."
+    if not path.is_file():
+        return Verdict(PLAN_NAME, "missing", f"{path} is missing; {mend}")
+    if not plan_is_whole(directory, run):
+        sentence = f"{path} is not the plan that {RUN_NAME} was written for; {mend}"
+        return Verdict(PLAN_NAME, "mismatch", sentence)
+    return Verdict(PLAN_NAME, "ok", f"{path} is the plan of the run.")
 
 
 def _leftover(path: Path, name: str) -> Verdict:
