@@ -237,18 +237,12 @@ def verify(
 
 
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
-    """Draw one sample of a run again and write its files, by the run's own recipe if none is given."""
-    from augment.remake import remake, write_members
+    """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
+    from augment.remake import recipe_of, remake, write_members
     from augment.run import prepare
     from manifests.recipe import AugmentRecipe, read_recipe
-    from manifests.runs import read_run
 
-    asked = (
-        read_recipe(recipe, AugmentRecipe)
-        if recipe is not None
-        else AugmentRecipe.model_validate(read_run(out).recipe)
-    )
-    job = prepare(asked)
+    job = prepare(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
     if to is None:
         print(f"{key} of {out} would be drawn again.")
         return

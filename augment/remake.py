@@ -1,7 +1,10 @@
 """The remake: one sample of a run drawn again from its record, to the same bytes."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from augment.device import choose_device
 from augment.job import Job
@@ -9,10 +12,22 @@ from augment.plan import Planned
 from augment.samples import draw_batch, pack
 from manifests.errors import DidgenError
 from manifests.files import write_bytes
+from manifests.recipe import AugmentRecipe
 from manifests.runs import read_run
 from manifests.shards import Sample, read_sidecars
 
-PLANNED = Planned.__dataclass_fields__.keys()
+PLANNED = [field.name for field in fields(Planned)]
+"""What a row keeps of the plan."""
+
+
+def recipe_of(out: Path) -> AugmentRecipe:
+    """The recipe that a run directory was begun with; its batch size is the default one."""
+    try:
+        return AugmentRecipe.model_validate(read_run(out).recipe)
+    except ValidationError:
+        raise DidgenError(
+            f"{out} holds no recipe of `didgen augment`; name the recipe it was made with."
+        ) from None
 
 
 def remake(job: Job, out: Path, key: str) -> Sample:

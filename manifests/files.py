@@ -31,8 +31,11 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # A write to a full disk does not say of itself which file it was.
+            error.filename = str(path)
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -13,7 +13,9 @@ from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+from augment.autoencoder import start_as_area_average
 from augment.build import build_pipeline
+from augment.model import save_pipeline
 from augment.pipeline import LesionPairPipeline
 from manifests.recipe import AutoencoderStage, Build
 from manifests.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
@@ -116,6 +118,16 @@ def source(manifest: SourceManifest) -> Path:
 def built(shape: Build, manifest: SourceManifest) -> StableDiffusionPipeline:
     """The tiny model; tests that change its weights build their own."""
     return build_pipeline(shape, [r.caption or "" for r in manifest.records], SIZE, seed=0)
+
+
+@pytest.fixture(scope="session")
+def model(shape: Build, manifest: SourceManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved tiny model whose decoder shows the latents, with its captions beside it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    pipeline = build_pipeline(shape, [r.caption or "" for r in manifest.records], SIZE, seed=0)
+    start_as_area_average(pipeline.vae, torch.rand(4, 3, 32, 32))
+    save_pipeline(pipeline, folder, ((r.label, r.caption) for r in manifest.records))
+    return folder
 
 
 @pytest.fixture(scope="session")

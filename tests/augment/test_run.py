@@ -7,30 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from augment import run as run_module
-from augment.autoencoder import start_as_area_average
-from augment.build import build_pipeline
-from augment.model import save_pipeline
-from augment.plan import Planned
-from augment.run import Job, augment, pack, prepare
+from augment.job import Job
+from augment.run import augment, prepare
 from manifests.errors import DidgenError
 from manifests.recipe import AugmentRecipe, Build
-from manifests.records import SourceManifest
 from manifests.shards import Failure, Sample, iterate, shard_path
 from manifests.verify import verify
-
-
-@pytest.fixture(scope="module")
-def model(shape: Build, manifest: SourceManifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved tiny model whose decoder shows the latents, with its captions beside it."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    pipeline = build_pipeline(shape, [r.caption or "" for r in manifest.records], 256, seed=0)
-    start_as_area_average(pipeline.vae, torch.rand(4, 3, 32, 32))
-    save_pipeline(pipeline, folder, ((r.label, r.caption) for r in manifest.records))
-    return folder
 
 
 def recipe(model: Path, **fields: object) -> AugmentRecipe:
@@ -40,6 +25,8 @@ def recipe(model: Path, **fields: object) -> AugmentRecipe:
         "images": {"per_class": {"MEL": 2, "BCC": 2}},
         "pairs": {"count": 3, "layouts": "drawn"},
         "sampling": {"steps": 2, "batch_size": 2},
+        # A model of random weights meets no gate but by chance.
+        "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
         "shard_size": 2,
     }
     return AugmentRecipe.model_validate(given | fields)
@@ -142,7 +129,7 @@ def test_a_second_run_does_no_work(
     finished: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")}
-    monkeypatch.setattr(run_module, "_make", lambda *_: pytest.fail("a whole shard was remade"))
+    monkeypatch.setattr(run_module, "make", lambda *_: pytest.fail("a whole shard was remade"))
     augment(job, finished)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")} == before
 
@@ -150,19 +137,19 @@ def test_a_second_run_does_no_work(
 def test_a_broken_run_goes_on_to_the_same_bytes(
     finished: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, made = tmp_path / "broken", run_module._make
+    out, made = tmp_path / "broken", run_module.make
 
     def breaking(*arguments: object) -> Iterator[Sample | Failure]:
         if shard_path(out, "images", 0).exists():
             raise RuntimeError("the power failed")
         yield from made(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "_make", breaking)
+    monkeypatch.setattr(run_module, "make", breaking)
     with pytest.raises(RuntimeError, match="the power failed"):
         augment(job, out)
     assert list(tars(out)) == ["images/images-000000.tar"]
     assert not (out / "manifest.json").exists()
-    monkeypatch.setattr(run_module, "_make", made)
+    monkeypatch.setattr(run_module, "make", made)
     augment(job, out)
     assert tars(out) == tars(finished)
     assert {verdict.status for verdict in verify(out)} == {"ok"}
@@ -216,26 +203,6 @@ def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Pa
     assert manifest.totals.samples == 2
     records = [json.loads(s.members["json"]) for s in iterate(tmp_path / "run", "pairs")]
     assert all(record["layout"].startswith("drawn_") for record in records)
-
-
-PLANNED = Planned("pairs", "pair-000000", "MEL", 0, 1, "a prompt", "drawn")
-SPOTTED = np.kron(np.eye(8), np.ones((8, 8)))[..., None].repeat(3, -1).astype(np.uint8) * 255
-
-
-@pytest.mark.parametrize(
-    ("image", "mask", "reason"),
-    [
-        (np.full((64, 64, 3), 90, np.uint8), np.eye(64) > 0, "near-blank image"),
-        (SPOTTED, np.zeros((64, 64), bool), "the annotated mask covers 0% of the image"),
-        (SPOTTED, np.ones((64, 64), bool), "the annotated mask covers 100% of the image"),
-    ],
-)
-def test_an_unusable_sample_is_a_failure_with_a_reason(
-    job: Job, image: np.ndarray, mask: np.ndarray, reason: str
-) -> None:
-    result = pack(PLANNED, image, mask, np.eye(64) > 0, job)
-    assert isinstance(result, Failure)
-    assert reason in result.reason
 
 
 def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape: Build) -> None:

@@ -68,6 +68,7 @@ def test_finish_indexes_every_shard(tmp_path):
         "samples": 4,
         "failures": 1,
         "bytes": sum(path.stat().st_size for path in tars),
+        "redraws": 0,
     }
     assert [e.file for e in manifest.configs["images"]] == [
         "images-000000.tar",
