@@ -142,7 +142,8 @@ def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, in
     check_classes("images", asked if isinstance(asked, dict) else (), real)
     if isinstance(asked, dict):
         # Who names a class wants it: the default exclusion does not hold for named classes.
-        return {label: count for label, count in asked.items() if label not in left_out and count}
+        # In the order of the classes: a recipe's mapping has none that its record would keep.
+        return {label: asked[label] for label in real if asked.get(label) and label not in left_out}
     largest = max(real.values(), default=0)
     return {
         label: made

@@ -27,8 +27,8 @@ KILLS = 40
 
 RECIPE = {
     "kind": "augment",
-    "images": {"per_class": {"MEL": 32, "BCC": 32}},
-    "pairs": {"count": 16, "layouts": "drawn"},
+    "images": {"per_class": {"MEL": 24, "BCC": 24}},
+    "pairs": {"count": 8, "layouts": "drawn"},
     "sampling": {"steps": 1, "batch_size": 2},
     # Random weights meet a gate by chance; this one lets about every second image through.
     "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
@@ -163,13 +163,13 @@ def test_a_run_killed_forty_times_is_that_of_a_run_never_killed(
     worker: Worker, whole: Path, tmp_path: Path
 ) -> None:
     chance = np.random.default_rng(0)
-    # Moments spread over a twentieth of a run: each life gets about a fortieth further.
-    reach = float((whole.parent / "seconds").read_text()) / 20
+    seconds = float((whole.parent / "seconds").read_text())
     hits: Counter[str] = Counter()
     lives, runs, out = 0, 0, tmp_path / "0"
     while hits.total() < KILLS or lives:
         (child,) = worker.start({"out": str(out), "part": "1/1"})
-        time.sleep(chance.uniform(0, reach))
+        # Short lives, so that it takes many; a little longer each, so that the last one finishes.
+        time.sleep(chance.uniform(0, seconds * (0.05 + 0.005 * lives)))
         os.kill(child, signal.SIGKILL)
         (status,) = worker.statuses()
         lives += 1

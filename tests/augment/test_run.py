@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from PIL import Image
 
 from augment import run as run_module
 from augment.job import Job
+from augment.part import Part
 from augment.run import augment, prepare
 from manifests.errors import DidgenError
+from manifests.files import read_json_lines
 from manifests.recipe import AugmentRecipe, Build
 from manifests.shards import Failure, Sample, iterate, shard_path
 from manifests.verify import verify
@@ -47,7 +50,7 @@ def finished(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tars(out: Path) -> dict[str, bytes]:
     """The bytes of every shard of a run."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.tar"))}
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("*/*.tar"))}
 
 
 def test_a_run_is_whole_and_verifies(finished: Path) -> None:
@@ -155,14 +158,124 @@ def test_a_broken_run_goes_on_to_the_same_bytes(
     assert {verdict.status for verdict in verify(out)} == {"ok"}
 
 
-def test_a_flipped_byte_is_found_and_mended(finished: Path, job: Job) -> None:
-    tar = shard_path(finished, "pairs", 1)
-    whole = tar.read_bytes()
-    tar.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
-    assert {v.status for v in verify(finished) if v.status != "ok"} == {"mismatch"}
-    augment(job, finished)
-    assert tar.read_bytes() == whole
-    assert {verdict.status for verdict in verify(finished)} == {"ok"}
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def flip(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:700] + bytes([data[700] ^ 1]) + data[701:])
+
+
+def scribble(path: Path) -> None:
+    path.write_text("{")
+
+
+def lay(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("not of the run")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "status", "remade"),
+    [
+        ("pairs/pairs-000001.tar", truncate, "torn", ["pairs/pairs-000001.tar"]),
+        ("pairs/pairs-000001.tar", flip, "mismatch", ["pairs/pairs-000001.tar"]),
+        ("pairs/pairs-000001.tar", Path.unlink, "missing", ["pairs/pairs-000001.tar"]),
+        ("images/images-000000.json", Path.unlink, "missing", ["images/images-000000.tar"]),
+        ("images/images-000000.json", scribble, "mismatch", ["images/images-000000.tar"]),
+        ("images/_info.json", Path.unlink, "missing", []),
+        ("images/_info.json", scribble, "mismatch", []),
+        ("plan.jsonl", Path.unlink, "missing", []),
+        ("plan.jsonl", truncate, "mismatch", []),
+        ("run.json", Path.unlink, "missing", []),
+        ("run.json", scribble, "mismatch", []),
+        ("manifest.json", Path.unlink, "missing", []),
+        ("manifest.json", scribble, "mismatch", []),
+        ("images/images-000007.tar", lay, "extra", []),
+        ("images/notes.txt", lay, "extra", []),
+        ("pairs/pairs-000000.tar.host-1-ab.tmp", lay, "torn", []),
+        ("manifest.json.host-1-ab.tmp", lay, "torn", []),
+    ],
+)
+def test_damage_is_named_and_only_what_is_broken_is_made_again(
+    finished: Path,
+    job: Job,
+    tmp_path: Path,
+    name: str,
+    damage: Callable[[Path], object],
+    status: str,
+    remade: list[str],
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    before, made = tars(out), {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    index = (out / "manifest.json").read_bytes()
+    damage(out / name)
+    faults = {verdict.file: verdict.status for verdict in verify(out) if verdict.status != "ok"}
+    assert faults == {name: status}
+    augment(job, out)
+    assert {verdict.status for verdict in verify(out)} == {"ok"}
+    assert tars(out) == before
+    assert (out / "manifest.json").read_bytes() == index
+    touched = [path for path, time in made.items() if path.stat().st_mtime_ns != time]
+    assert [str(path.relative_to(out)) for path in touched] == remade
+    left = {str(path.relative_to(out)) for path in out.rglob("*")}
+    own = {str(path.relative_to(finished)) for path in finished.rglob("*")}
+    kept = f"set-aside/{name}"
+    assert left - own == ({"set-aside", "set-aside/images", kept} if status == "extra" else set())
+
+
+def test_parts_in_any_order_are_one_run(finished: Path, job: Job, tmp_path: Path) -> None:
+    for part in ("2/3", "3/3"):
+        assert augment(job, tmp_path, Part.parse(part)) is None
+        assert not (tmp_path / "manifest.json").exists()
+    manifest = augment(job, tmp_path, Part.parse("1/3"))
+    assert manifest is not None and manifest.totals.shards == 4
+    assert tars(tmp_path) == tars(finished)
+    for name in ("plan.jsonl", "run.json", "manifest.json", "sheets/pairs.png"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_part_without_shards_and_the_rest_of_a_run(
+    finished: Path, job: Job, tmp_path: Path
+) -> None:
+    assert augment(job, tmp_path, Part.parse("9/9")) is None
+    assert tars(tmp_path) == {}
+    assert augment(job, tmp_path) is not None
+    assert tars(tmp_path) == tars(finished)
+
+
+def test_the_plan_is_there_before_the_first_shard(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> Iterator[Sample | Failure]:
+        planned = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
+        assert read_json_lines(tmp_path / "plan.jsonl") == planned
+        raise RuntimeError("the power failed")
+
+    monkeypatch.setattr(run_module, "make", stop)
+    with pytest.raises(RuntimeError, match="the power failed"):
+        augment(job, tmp_path)
+    faults = {v.file: v.status for v in verify(tmp_path) if v.status != "ok"}
+    assert faults == {"manifest.json": "missing"}
+    assert tars(tmp_path) == {}
+
+
+def test_a_folder_of_other_files_is_refused(job: Job, tmp_path: Path) -> None:
+    lay(tmp_path / "images" / "photo.jpg")
+    with pytest.raises(DidgenError, match=r"photo\.jpg lies where a run would put its shards"):
+        augment(job, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_redraws_and_reasons_are_counted(model: Path, tmp_path: Path) -> None:
+    hopeless = prepare(recipe(model, pairs=None, gates={"contrast": 255, "redraws": 2}))
+    manifest = augment(hopeless, tmp_path)
+    assert manifest is not None
+    assert (manifest.totals.samples, manifest.totals.failures, manifest.totals.redraws) == (0, 4, 8)
+    assert all("drawn 3 times, at last near-blank" in f.reason for f in manifest.failures)
+    assert {verdict.status for verdict in verify(tmp_path)} == {"ok"}
 
 
 def test_a_run_directory_of_another_recipe_is_refused(finished: Path, model: Path) -> None:

@@ -1,0 +1,80 @@
+"""Tests of manifests.locks: one owner at a time, and none that is dead."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manifests.locks import LOCKS, claimed
+
+HOLD = """
+with claimed(directory, "images-000000"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+COUNT = """
+path = directory / "number"
+for _ in range(25):
+    with claimed(directory, "number"):
+        path.write_text(str(int(path.read_text()) + 1))
+"""
+
+
+def another(directory: Path, code: str) -> subprocess.Popen[str]:
+    """Run code in another process."""
+    opening = "import sys, pathlib; from manifests.locks import claimed\n"
+    opening += f"directory = pathlib.Path({str(directory)!r})\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", opening + code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent.parent,
+    )
+
+
+@pytest.fixture
+def owner(tmp_path: Path):
+    """Another process that holds a lock until a line comes."""
+    with another(tmp_path, HOLD) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_has_one_owner_and_others_are_free(owner, tmp_path):
+    with claimed(tmp_path, "images-000000", wait=False) as ours:
+        assert not ours
+    with claimed(tmp_path, "images-000001", wait=False) as ours:
+        assert ours
+    owner.communicate("let go\n")
+    assert owner.returncode == 0
+    with claimed(tmp_path, "images-000000", wait=False) as ours:
+        assert ours
+
+
+def test_the_lock_of_a_killed_process_is_free(owner, tmp_path):
+    owner.kill()
+    assert owner.wait() == -signal.SIGKILL
+    assert (tmp_path / LOCKS / "images-000000.lock").exists()
+    with claimed(tmp_path, "images-000000", wait=False) as ours:
+        assert ours
+
+
+def test_nothing_is_left_of_a_lock(tmp_path):
+    with pytest.raises(RuntimeError, match="cut"), claimed(tmp_path, "run"):
+        raise RuntimeError("cut")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_two_are_in_at_once_while_lock_files_come_and_go(tmp_path):
+    (tmp_path / "number").write_text("0")
+    processes = [another(tmp_path, COUNT) for _ in range(3)]
+    for process in processes:
+        with process:
+            process.communicate()
+            assert process.returncode == 0
+    assert (tmp_path / "number").read_text() == "75"
