@@ -5,6 +5,7 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import groupby
@@ -153,7 +154,7 @@ def write_shard(
     rows: dict[str, dict[str, Any]] = {}
     layouts = LAYOUTS[config]
     started, writing = perf_counter(), 0.0
-    with atomic_file(tar_path) as file:
+    with _dropped_if_cut_short(sidecar_path, tar_path), atomic_file(tar_path) as file:
         stream = _HashedFile(file)
         # A tar opened as a stream needs nothing of its file but `write`.
         fileobj = cast(IO[bytes], stream)
@@ -174,10 +175,9 @@ def write_shard(
                     rows[result.key] = {**result.row, "status": "ok"}
                 writing += perf_counter() - made
             closing = perf_counter()
-    ended = perf_counter()
-    writing += ended - closing
-
-    try:
+    with _dropped_if_cut_short(sidecar_path, tar_path):
+        ended = perf_counter()
+        writing += ended - closing
         sidecar = Sidecar(
             config=config,
             shard=tar_path.name,
@@ -191,9 +191,6 @@ def write_shard(
             rows=[{**row, "key": key} for key, row in rows.items()],
         )
         write_json(sidecar_path, sidecar.model_dump(mode="json"))
-    except BaseException:
-        tar_path.unlink(missing_ok=True)
-        raise
     return sidecar
 
 
@@ -306,6 +303,20 @@ def write_info(directory: Path, config: Config) -> None:
     """Write the config's `_info.json` from its sidecars."""
     shards = [(sidecar.shard, sidecar.samples) for sidecar in read_sidecars(directory, config)]
     write_json(directory / config / INFO_NAME, info_of(shards))
+
+
+@contextmanager
+def _dropped_if_cut_short(*paths: Path) -> Iterator[None]:
+    """Remove files, the marker first, where an exception or a signal ends their writing.
+
+    It may come when the last of them has its name already and only the folder is not yet synced.
+    """
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
 
 
 class _HashedFile:

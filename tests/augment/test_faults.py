@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,8 @@ def test_a_run_killed_forty_times_is_that_of_a_run_never_killed(
         (child,) = worker.start({"out": str(out), "part": "1/1"})
         # Short lives, so that it takes many; a little longer each, so that the last one finishes.
         time.sleep(chance.uniform(0, seconds * (0.05 + 0.005 * lives)))
-        os.kill(child, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
         (status,) = worker.statuses()
         lives += 1
         if status == -signal.SIGKILL:
