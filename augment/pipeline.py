@@ -4,6 +4,7 @@ Notable choices:
 - One generator a sample: its noise is its own, so the batch it is in does not matter.
 - The guided pass is conditional only, asks for no weight gradients, and ends with the last layer
   that is read; the annotation's maps come from the conditional half of the last ordinary pass.
+- Latents are float32 between the passes, whatever the weights are kept in.
 - Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
 """
 
@@ -105,7 +106,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         device, side = self._execution_device, self.unet.config.sample_size
         layouts = None if masks is None else as_layouts(masks, len(prompts)).to(device)
         input_ids = tokenize(self.tokenizer, [negative_prompt, *prompts]).to(device)
-        context = self.text_encoder(input_ids)[0]
+        context = self.text_encoder(input_ids)[0].to(self.unet.dtype)
         condition = Condition(
             context[1:],
             p_token_positions(self.tokenizer, input_ids[1:]),
@@ -133,6 +134,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
                         latents, timestep, condition, etas[number], maps, guidance
                     )
                 doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
+                doubled = doubled.to(self.unet.dtype)
                 both = torch.cat([unconditional, condition.context])
                 if layouts is not None and number == len(scheduler.timesteps) - 1:
                     with captured(self._eager_unet, side, maps) as read:
@@ -185,7 +187,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
             latents = latents.detach().requires_grad_()
             with suppress(AllRead):
                 scaled = self.scheduler.scale_model_input(latents, timestep)
-                self._eager_unet(scaled, timestep, condition.context)
+                self._eager_unet(scaled.to(self.unet.dtype), timestep, condition.context)
             with exact(latents.device):
                 loss = torch.zeros((), device=latents.device)
                 if guidance.cross_attention:
