@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -28,6 +28,7 @@ import_app = typer.Typer(
 app.add_typer(import_app, name="import")
 
 Source = Annotated[Path, typer.Argument(help="Folder of a source manifest, made by `import`.")]
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 ManifestOut = Annotated[
     Path, typer.Option("--out", help="Folder for the manifest; images stay where they are.")
 ]
@@ -185,7 +186,7 @@ def augment(
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    directory: Run,
 ) -> None:
     """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra."""
     from rich.console import Console
@@ -200,6 +201,35 @@ def verify(
         print(f"{bad} of {len(verdicts)} files are not ok.")
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
+
+
+@app.command()
+def export(
+    directory: Run,
+    to: Annotated[
+        Literal["imagefolder", "parquet", "nnunet"], typer.Option("--to", help="The layout.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="New folder; for nnU-Net one named like Dataset501_DiDGen.")
+    ],
+    dry_run: DryRun = False,
+) -> None:
+    """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
+
+    Nothing is resized, and JPEG is encoded no second time.
+    Example: didgen export runs/mine --to parquet --out runs/mine-parquet
+    """
+    from manifests.export import export as write
+    from manifests.export import prepare_export
+
+    with _progress("checking") as advance:
+        job = prepare_export(directory, to, out, progress=advance)
+    for (config, split), count in job.counts().items():
+        print(f"{config}, {split}: {count} samples")
+    if not dry_run:
+        with _progress("exporting") as advance:
+            write(job, progress=advance)
+        print(f"The export is in {out}.")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from manifests.errors import DidgenError
 from manifests.files import atomic_file, read_json, sha256_of, write_json
+from manifests.records import SPLITS, Split
 
 Config = Literal["images", "pairs"]
 """What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
@@ -29,6 +30,7 @@ LAYOUTS: dict[Config, tuple[frozenset[str], ...]] = {
 }
 """The members that samples may have; one choice for a whole config."""
 
+SHARD_NAME = rf"^(images|pairs)(-({'|'.join(SPLITS)}))?-\d{{6,}}\.tar$"
 INFO_NAME = "_info.json"
 MAX_MEMBER_BYTES = 256 * 2**20
 """Members of more bytes than this are refused before they are read."""
@@ -114,14 +116,24 @@ class Sidecar(BaseModel):
         return {row["key"]: row for row in self.rows if row["status"] == "ok"}
 
 
-def shard_path(directory: Path, config: Config, index: int) -> Path:
-    """The tar of shard `index` of `config` in a run directory; its sidecar ends in `.json`."""
-    return directory / config / f"{config}-{index:06d}.tar"
+def shard_path(directory: Path, config: Config, index: int, split: Split | None = None) -> Path:
+    """The tar of shard `index` in a run directory; its sidecar ends in `.json`.
+
+    Shards of a set with splits name theirs (`images-val-000003.tar`), so that no pattern of file
+    names takes a test image for training; what is only made is all for training.
+    """
+    stem = f"{config}-{split}" if split else config
+    return directory / config / f"{stem}-{index:06d}.tar"
 
 
 def is_shard_name(name: str, config: Config) -> bool:
     """Whether `name` is the file name of a shard of `config`."""
-    return re.fullmatch(rf"{config}-\d{{6,}}\.tar", name) is not None
+    return name.startswith(f"{config}-") and re.fullmatch(SHARD_NAME, name) is not None
+
+
+def split_of(name: str) -> Split:
+    """The split that a shard's file name says; one without a split is for training."""
+    return next((split for split in SPLITS if f"-{split}-" in name), "train")
 
 
 def write_shard(
@@ -132,6 +144,7 @@ def write_shard(
     *,
     fingerprint: str,
     versions: Mapping[str, str],
+    split: Split | None = None,
 ) -> Sidecar:
     """Write one shard and then its sidecar; the same samples always give the same tar bytes.
 
@@ -140,7 +153,7 @@ def write_shard(
     Samples whose members do not fit the config or differ from the first, and keys that come
     twice, are a `DidgenError`.
     """
-    tar_path = shard_path(directory, config, index)
+    tar_path = shard_path(directory, config, index, split)
     sidecar_path = tar_path.with_suffix(".json")
     # The marker goes first: an old sidecar must never stand beside a new tar.
     sidecar_path.unlink(missing_ok=True)
@@ -190,13 +203,19 @@ def write_shard(
 
 
 def shard_is_whole(
-    directory: Path, config: Config, index: int, *, fingerprint: str, keys: Iterable[str]
+    directory: Path,
+    config: Config,
+    index: int,
+    *,
+    fingerprint: str,
+    keys: Iterable[str],
+    split: Split | None = None,
 ) -> bool:
     """Whether a resumed run may skip this shard: made for it, planned alike, byte for byte there.
 
     It compares fingerprint, keys (made and failed), and the tar's size and hash.
     """
-    tar_path = shard_path(directory, config, index)
+    tar_path = shard_path(directory, config, index, split)
     try:
         sidecar = read_sidecar(tar_path.with_suffix(".json"))
     except DidgenError:
@@ -229,8 +248,9 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def read_sidecars(directory: Path, config: Config) -> list[Sidecar]:
-    """All sidecars of a config, in the order of their shards; none at all is a `DidgenError`."""
-    names = sorted((directory / config).glob(f"{config}-*.json"))
+    """All sidecars of a config, split by split, in order; none at all is a `DidgenError`."""
+    found = (directory / config).glob(f"{config}-*.json")
+    names = sorted(found, key=lambda path: (SPLITS.index(split_of(path.name)), path.name))
     if not names:
         raise DidgenError(f"{directory / config} holds no shards; run `didgen augment` first.")
     return [read_sidecar(name) for name in names]
@@ -281,17 +301,20 @@ def iterate(directory: Path, config: Config) -> Iterator[Sample]:
 
 def info_of(shards: Iterable[tuple[str, int]]) -> dict[str, Any]:
     """The `_info.json` that timm reads, of the (file name, number of samples) of each shard."""
-    names, lengths = [], []
+    by_split: dict[Split, dict[str, int]] = {}
     for name, length in shards:
-        names.append(name)
-        lengths.append(length)
-    train = {
-        "name": "train",
-        "filenames": names,
-        "shard_lengths": lengths,
-        "num_samples": sum(lengths),
+        by_split.setdefault(split_of(name), {})[name] = length
+    return {
+        "splits": {
+            split: {
+                "name": split,
+                "filenames": list(lengths),
+                "shard_lengths": list(lengths.values()),
+                "num_samples": sum(lengths.values()),
+            }
+            for split, lengths in by_split.items()
+        }
     }
-    return {"splits": {"train": train}}
 
 
 def write_info(directory: Path, config: Config) -> None:

@@ -152,7 +152,14 @@ def test_longer_shard_is_a_mismatch(run):
 
 @pytest.mark.parametrize(
     "file",
-    ["images/images-000001.tar", "images/images-000001.json", "images/_info.json", "run.json"],
+    [
+        "images/images-000001.tar",
+        "images/images-000001.json",
+        "images/_info.json",
+        "run.json",
+        "README.md",
+        "croissant.json",
+    ],
 )
 def test_deleted_file_is_missing(run, file):
     (run / file).unlink()
@@ -194,7 +201,7 @@ def test_foreign_files_are_extra_and_leftovers_torn(run):
     (run / "pairs" / "folder").mkdir()
     (run / "images" / "images-000001.tar.tmp").write_bytes(b"half")
     (run / "manifest.json.tmp").write_bytes(b"half")
-    (run / "README.md").write_text("the card, which verify leaves alone")
+    (run / "notes.txt").write_text("mine, and in nobody's way")
     assert faults(run) == {
         "images/notes.txt": "extra",
         "images/images-1.tar": "extra",
