@@ -210,7 +210,8 @@ def export(
         Literal["imagefolder", "parquet", "nnunet"], typer.Option("--to", help="The layout.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="New folder; for nnU-Net one named like Dataset501_DiDGen.")
+        Path,
+        typer.Option("--out", help="New folder; for nnU-Net one named like Dataset501_DiDGen."),
     ],
     dry_run: DryRun = False,
 ) -> None:
@@ -230,6 +231,59 @@ def export(
         with _progress("exporting") as advance:
             write(job, progress=advance)
         print(f"The export is in {out}.")
+
+
+@app.command()
+def mix(
+    source: Source,
+    directory: Run,
+    ratio: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1e6,
+            help="Synthetic samples per real training sample: in each class of images, over all "
+            "in pairs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the mix, a run like any other.")],
+    config: Annotated[
+        Literal["images", "pairs"] | None,
+        typer.Option("--config", help="What to mix; without it, all that the run holds."),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
+    ] = 42,
+    dry_run: DryRun = False,
+) -> None:
+    """Mix real and synthetic samples into one set of shards; synthetic only ever in training.
+
+    Goes on where a stopped mix stopped. The splits are those of the source.
+    Example: didgen mix runs/isic2018 runs/mine --ratio 0.5 --out runs/mixed
+    """
+    if ratio != ratio:
+        raise typer.BadParameter("it is no number", param_hint="--ratio")
+    from manifests.mix import mix as write
+    from manifests.mix import prepare_mix
+    from manifests.recipe import MixRecipe
+
+    recipe = MixRecipe(
+        source=source,
+        run=directory,
+        ratio=ratio,
+        config=config,
+        shard_size=shard_size,
+        seed=seed,
+    )
+    with _progress("checking") as advance:
+        job = prepare_mix(recipe, progress=advance)
+    for place, what in job.summary().items():
+        print(f"{place}: {what}")
+    if not dry_run:
+        with _progress("mixing") as advance:
+            totals = write(job, out, progress=advance).totals
+        print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
 
 
 @contextmanager

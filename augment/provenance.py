@@ -6,7 +6,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from augment.model import model_folder, model_hashes
-from manifests.licence import Ingredient, card_licence, source_ingredients
+from manifests.licence import Ingredient, card_licence, data_ingredients
 from manifests.recipe import AugmentRecipe, fingerprint
 from manifests.records import SourceManifest
 
@@ -25,7 +25,7 @@ def ingredients(recipe: AugmentRecipe, source: SourceManifest | None) -> list[In
         licence=card_licence(_card(recipe)),
         sha256=fingerprint(model_hashes(recipe.model, recipe.revision)) if local else "",
     )
-    return [model, *(source_ingredients(source) if source else ())]
+    return [model, *data_ingredients(source.select(split="train") if source else ())]
 
 
 def _card(recipe: AugmentRecipe) -> Path:

@@ -66,22 +66,26 @@ def card(
     rows = [r for shards in sidecars.values() for s in shards for r in s.made.values()]
     licence = strictest(manifest.made_from)
     recipe = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=False)
-    return _environment().get_template("card.md").render(
-        header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
-        title=TITLES[mixed],
-        mixed=mixed,
-        manifest=manifest,
-        configs=list(sidecars),
-        columns=columns,
-        table=table,
-        totals={column: sum(row[column] for row in table.values()) for column in columns},
-        licence=licence,
-        prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
-        masks=_masks(sidecars),
-        settings={**_flat(manifest.recipe.get("sampling")), **manifest.decisions},
-        recipe=_Block("".join(f"    {line}\n" for line in recipe.splitlines())),
-        failures=reasons.most_common(20),
-        form=form,
+    return (
+        _environment()
+        .get_template("card.md")
+        .render(
+            header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
+            title=TITLES[mixed],
+            mixed=mixed,
+            manifest=manifest,
+            configs=list(sidecars),
+            columns=columns,
+            table=table,
+            totals={column: sum(row[column] for row in table.values()) for column in columns},
+            licence=licence,
+            prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
+            masks=_masks(sidecars),
+            settings={**_flat(manifest.recipe.get("sampling")), **manifest.decisions},
+            recipe=_Block("".join(f"    {line}\n" for line in recipe.splitlines())),
+            failures=reasons.most_common(20),
+            form=form,
+        )
     )
 
 
@@ -149,10 +153,11 @@ def _masks(sidecars: Mapping[Config, Sequence[Sidecar]]) -> list[str]:
     made = len(rows) - real
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
     if made:
+        guides = f"{drawn} drawn shapes", f"{made - drawn} training masks of the source"
+        guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
         sentences.append(
             f"The masks of {made} pairs are read off the model's own attention as it drew them "
-            f"(Eq. 7 of the paper), guided by {drawn} drawn shapes and by {made - drawn} training "
-            "masks of the source; nobody corrected them."
+            f"(Eq. 7 of the paper), guided by {guided}; nobody corrected them."
         )
     return sentences
 

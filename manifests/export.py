@@ -85,7 +85,7 @@ def prepare_export(
     refuse_existing(out)
     if to == "nnunet" and not _NNUNET_NAME.fullmatch(out.name):
         raise DidgenError(
-            f"{out} is no name of an nnU-Net data set; name one like {out.parent}/Dataset501_DiDGen."
+            f"{out} is no name of an nnU-Net data set; give it one like Dataset501_DiDGen."
         )
     manifest, sidecars = read_whole_run(directory, progress)
     if to == "nnunet":

@@ -10,7 +10,7 @@ from huggingface_hub import metadata_load
 from pydantic import BaseModel, ConfigDict
 from yaml import YAMLError
 
-from manifests.records import SourceManifest
+from manifests.records import SourceRecord
 
 Term = Literal["attribution", "use-based", "share-alike", "non-commercial", "no-derivatives"]
 
@@ -120,10 +120,10 @@ def card_licence(path: Path) -> str | None:
     return licence if isinstance(licence, str) and licence else None
 
 
-def source_ingredients(source: SourceManifest) -> list[Ingredient]:
-    """The training images of a source by the data set and the licence they come from."""
-    groups = Counter((r.source, r.licence) for r in source.select(split="train"))
+def data_ingredients(records: Iterable[SourceRecord]) -> list[Ingredient]:
+    """Real images by the data set and the licence they come from."""
+    groups = Counter((record.source, record.licence) for record in records)
     return [
-        Ingredient(kind="data", name=f"{name}, {count} training images", licence=licence)
+        Ingredient(kind="data", name=f"{name}, {count} real images", licence=licence)
         for (name, licence), count in sorted(groups.items())
     ]

@@ -117,11 +117,8 @@ class Sidecar(BaseModel):
 
 
 def shard_path(directory: Path, config: Config, index: int, split: Split | None = None) -> Path:
-    """The tar of shard `index` in a run directory; its sidecar ends in `.json`.
-
-    Shards of a set with splits name theirs (`images-val-000003.tar`), so that no pattern of file
-    names takes a test image for training; what is only made is all for training.
-    """
+    """The tar of shard `index`, or of one of a split's shards; its sidecar ends in `.json`."""
+    # The split stands in the name, so that no pattern takes a test image for training.
     stem = f"{config}-{split}" if split else config
     return directory / config / f"{stem}-{index:06d}.tar"
 
@@ -163,10 +160,9 @@ def write_shard(
     layouts = LAYOUTS[config]
     started, writing = perf_counter(), 0.0
     with atomic_file(tar_path) as file:
-        stream = _HashedFile(file)
         # A tar opened as a stream needs nothing of its file but `write`.
-        fileobj = cast(IO[bytes], stream)
-        with tarfile.open(fileobj=fileobj, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        stream = _HashedFile(file)
+        with tarfile.open(None, "w|", cast(IO[bytes], stream), format=tarfile.USTAR_FORMAT) as tar:
             for result in results:
                 made = perf_counter()
                 if result.key in rows:
@@ -249,10 +245,10 @@ def read_sidecar(path: Path) -> Sidecar:
 
 def read_sidecars(directory: Path, config: Config) -> list[Sidecar]:
     """All sidecars of a config, split by split, in order; none at all is a `DidgenError`."""
-    found = (directory / config).glob(f"{config}-*.json")
-    names = sorted(found, key=lambda path: (SPLITS.index(split_of(path.name)), path.name))
+    names = sorted((directory / config).glob(f"{config}-*.json"))
     if not names:
         raise DidgenError(f"{directory / config} holds no shards; run `didgen augment` first.")
+    names.sort(key=lambda path: SPLITS.index(split_of(path.name)))
     return [read_sidecar(name) for name in names]
 
 
