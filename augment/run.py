@@ -131,7 +131,7 @@ def augment(job: Job, out: Path) -> Manifest:
     }
     if not todo and (out / MANIFEST_NAME).exists():
         # What the manifest says of device and versions stays true of the samples.
-        return mend_run(out)
+        return mend_run(out, ingredients(job.recipe, job.layouts.manifest))
     device = choose_device()
     sampling = job.recipe.sampling
     made = {

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -65,7 +66,8 @@ def card(
     reasons = Counter(failure.reason.split(":")[0] for failure in manifest.failures)
     rows = [r for shards in sidecars.values() for s in shards for r in s.made.values()]
     licence = strictest(manifest.made_from)
-    recipe = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=False)
+    # A manifest that was read back has its fields in another order than one just made.
+    recipe = yaml.safe_dump(manifest.recipe)
     return (
         _environment()
         .get_template("card.md")
@@ -81,7 +83,7 @@ def card(
             licence=licence,
             prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
             masks=_masks(sidecars),
-            settings={**_flat(manifest.recipe.get("sampling")), **manifest.decisions},
+            settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
             recipe=_Block("".join(f"    {line}\n" for line in recipe.splitlines())),
             failures=reasons.most_common(20),
             form=form,
@@ -163,15 +165,16 @@ def _masks(sidecars: Mapping[Config, Sequence[Sidecar]]) -> list[str]:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level with dotted names."""
+    """Nested settings as one level with dotted names, in their order."""
     if not isinstance(value, Mapping):
         return {prefix: value} if prefix else {}
     flat: dict[str, Any] = {}
-    for name, inner in value.items():
+    for name, inner in sorted(value.items()):
         flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
     return flat
 
 
+@cache
 def _environment() -> Environment:
     # Jinja's own escaping is for HTML; in Markdown other characters are special too.
     return Environment(  # noqa: S701

@@ -239,7 +239,9 @@ def _facts(members: Members) -> dict[str, Any]:
     # `datasets` would take a field with such a name for the path of a further image.
     taken = {"key", "image", "mask", "label", "class"}
     return {
-        n: v for n, v in facts.items() if n not in taken and not n.endswith(("file_name", "names"))
+        n: v
+        for n, v in facts.items()
+        if n not in taken and not n.endswith(("file_name", "file_names"))
     }
 
 

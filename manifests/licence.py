@@ -90,8 +90,8 @@ def strictest(ingredients: Iterable[Ingredient]) -> Licence:
             name,
             "other",
             False,
-            "This is no licence that didgen knows, so it counts as the strictest: "
-            "ask the owner before you share or sell anything made of it.",
+            "This is no licence that didgen knows, so it counts as the strictest: ask the owner "
+            "before you share anything made of it. A model's licence is read from its README.md.",
         )
     terms = frozenset[Term]().union(*(LICENCES[name] for name in known))
     covering = [name for name in LICENCES if terms <= LICENCES[name]]

@@ -160,7 +160,7 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
         )
     ]
     if not todo and (out / MANIFEST_NAME).exists():
-        return mend_run(out)
+        return mend_run(out, job.made_from)
     write_json_lines(out / PLAN_NAME, (asdict(i) for dealt in job.plan for i in dealt.items))
     versions = {package: version(package) for package in ("didgen", "pillow")}
     versions["python"] = platform.python_version()

@@ -216,12 +216,18 @@ def maker(recipe: Mapping[str, Any]) -> str:
     return "didgen mix" if recipe.get("kind") == "mix" else "didgen augment"
 
 
-def mend_run(directory: Path) -> Manifest:
-    """The manifest of a finished run, whose documents are written anew if they are not as made."""
+def mend_run(directory: Path, made_from: Sequence[Ingredient]) -> Manifest:
+    """The manifest of a finished run, its documents written anew if they are not as they should be.
+
+    They are where one is missing or changed, and where `made_from` is not what the manifest has:
+    in runs of older versions, and after the card of a model was given a licence.
+    """
     manifest = read_manifest(directory)
     paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
-    if paths and all(path.is_file() and sha256_of(path) == paths[path] for path in paths):
+    as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
+    if paths and as_written and manifest.made_from == list(made_from):
         return manifest
+    manifest = manifest.model_copy(update={"made_from": list(made_from)})
     sidecars = {config: read_sidecars(directory, config) for config in manifest.configs}
     return _document(directory, manifest, sidecars)
 

@@ -212,6 +212,24 @@ def test_foreign_files_are_extra_and_leftovers_torn(run):
     }
 
 
+@pytest.mark.parametrize("name", ["README.md", "croissant.json"])
+def test_changed_document_is_a_mismatch(run, name):
+    with open(run / name, "a") as file:
+        file.write(" ")
+    assert faults(run) == {name: "mismatch"}
+    assert "run `didgen augment` again to write it" in sentence(run, name)
+
+
+def test_documents_of_older_runs_are_left_alone(run):
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["documents"], manifest["made_from"]
+    path.write_text(json.dumps(manifest))
+    (run / "README.md").write_text("mine")
+    (run / "croissant.json").unlink()
+    assert faults(run) == {}
+
+
 def test_shard_that_the_manifest_does_not_list_is_extra(run):
     write_shard(run, "images", 2, [image_sample("z")], fingerprint="f00d", versions={})
     assert faults(run) == {
