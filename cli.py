@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -262,7 +263,7 @@ def mix(
     Goes on where a stopped mix stopped. The splits are those of the source.
     Example: didgen mix runs/isic2018 runs/mine --ratio 0.5 --out runs/mixed
     """
-    if ratio != ratio:
+    if math.isnan(ratio):
         raise typer.BadParameter("it is no number", param_hint="--ratio")
     from manifests.mix import mix as write
     from manifests.mix import prepare_mix

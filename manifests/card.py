@@ -108,7 +108,8 @@ def _header(
     mixed = manifest.recipe.get("kind") == "mix"
     fields: dict[str, Any] = {}
     if licence.hub == "other":
-        fields["license_name"] = re.sub(r"[^a-z0-9.+-]+", "-", licence.name.lower()).strip("-")
+        name = re.sub(r"[^a-z0-9.]+", "-", licence.name.lower()).strip("-")
+        fields["license_name"] = name or "unknown"
     if form in _FILES:
         fields["configs"] = [
             {

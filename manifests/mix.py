@@ -246,7 +246,7 @@ def _made(
     """The synthetic samples of a config, in the order of the run."""
     for sidecar in sidecars:
         for key, row in sidecar.made.items():
-            label, layout = row.get("label", ""), row.get("layout", "")
+            label, layout = str(row.get("label", "")), str(row.get("layout", ""))
             if label not in run.classes and (label or config == "images"):
                 raise DidgenError(
                     f"{sidecar.shard} of {recipe.run} has the sample {key} of the class "
@@ -305,11 +305,16 @@ def _samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
         for key, members in read_shard(path)
         if key in keys
     }
-    licence = strictest(job.run.made_from).name
     classes = job.source.header.classes
     for item in items:
         record = job.records.get(item.source_key)
-        known: dict[str, Any] = {
+        if item.origin == "real":
+            assert record is not None
+            members = _real_members(job.source, record, item.config)
+            known = {"licence": record.licence, "prompt": record.caption or "", "seed": -1}
+        else:
+            members, known = _made_members(job, made.get(item.taken, {}), item)
+        known |= {
             "key": item.key,
             "label": classes.index(item.label) if item.label else -1,
             "class": item.label,
@@ -317,23 +322,32 @@ def _samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
             "split": item.split,
             "source_key": item.source_key,
             "lesion_id": record.lesion_id if record else "",
+            "layout": item.layout,
+            "run": job.run.fingerprint if item.shard else "",
+            "run_key": item.taken if item.shard else "",
         }
-        if item.origin == "real":
-            assert record is not None
-            members = _real_members(job.source, record, item.config)
-            known |= {"licence": record.licence, "prompt": record.caption or ""}
-            known |= {"seed": -1, "layout": "", "run": "", "run_key": ""}
-        else:
-            members = {n: made[item.taken][n] for n in ("jpg", "mask.png") if n in made[item.taken]}
-            told = json.loads(made[item.taken]["json"])
-            known |= {"licence": licence, "prompt": str(told.get("prompt", ""))}
-            known |= {"seed": int(told.get("seed", -1)), "layout": item.layout}
-            known |= {"run": job.run.fingerprint, "run_key": item.taken}
         if item.config == "images":
             members["cls"] = str(known["label"]).encode()
         members["json"] = json.dumps(known, sort_keys=True).encode()
         row = {"label": item.label, "origin": item.origin, "layout": item.layout}
         yield Sample(item.key, members, row | {"source_key": item.source_key})
+
+
+def _made_members(
+    job: Mix, taken: Mapping[str, bytes], item: Item
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The image of a synthetic sample, with its mask for a pair, and what its record says."""
+    wanted = ("jpg", "mask.png") if item.config == "pairs" else ("jpg",)
+    try:
+        members = {name: taken[name] for name in wanted}
+        told = json.loads(taken["json"])
+        known = {"prompt": str(told.get("prompt", "")), "seed": int(told.get("seed", -1))}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise DidgenError(
+            f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
+            "sidecar lists; run `didgen verify` to see what is wrong."
+        ) from None
+    return members, {**known, "licence": strictest(job.run.made_from).name}
 
 
 def _real_members(source: SourceManifest, record: SourceRecord, config: Config) -> dict[str, bytes]:

@@ -199,7 +199,8 @@ def read_whole_run(
         for entry in entries:
             tar = directory / config / entry.file
             sidecar = read_sidecar(tar.with_suffix(".json"))
-            if not tar.is_file() or {sha256_of(tar), sidecar.sha256} != {entry.sha256}:
+            fits = (sidecar.shard, sidecar.sha256) == (entry.file, entry.sha256)
+            if not fits or not tar.is_file() or sha256_of(tar) != entry.sha256:
                 raise DidgenError(
                     f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
                     "again to mend it."

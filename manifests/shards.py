@@ -86,7 +86,7 @@ class Sidecar(BaseModel):
 
     format: Literal[1] = 1
     config: Config
-    shard: str
+    shard: str = Field(pattern=SHARD_NAME)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     samples: int = Field(ge=0)

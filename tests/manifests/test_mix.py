@@ -195,6 +195,17 @@ def test_a_damaged_run_is_refused(make_run, source, tmp_path):
         prepared(source, mine)
 
 
+def test_a_sidecar_that_lists_what_is_not_there_is_named(make_run, source, tmp_path):
+    mine = make_run(tmp_path / "run")
+    side = shard_path(mine, "pairs", 0).with_suffix(".json")
+    side.write_text(side.read_text().replace('"key": "pairs-000000"', '"key": "pairs-000099"'))
+    with pytest.raises(DidgenError, match="does not hold the sample pairs-000099"):
+        mix(prepared(source, mine, ratio=1), tmp_path / "mix")
+    side.write_text(side.read_text().replace('"pairs-000000.tar"', '"../../pairs-000000.tar"'))
+    with pytest.raises(DidgenError, match="is not what didgen writes there"):
+        prepared(source, mine)
+
+
 def test_an_image_that_changed_since_its_import_is_refused(make_source, run, tmp_path):
     mine = make_source(tmp_path / "mine")
     image = tmp_path / "mine" / "photos" / "ISIC_0000000.img"
