@@ -68,26 +68,23 @@ def card(
     licence = strictest(manifest.made_from)
     # A manifest that was read back has its fields in another order than one just made.
     recipe = yaml.safe_dump(manifest.recipe)
-    return (
-        _environment()
-        .get_template("card.md")
-        .render(
-            header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
-            title=TITLES[mixed],
-            mixed=mixed,
-            manifest=manifest,
-            configs=list(sidecars),
-            columns=columns,
-            table=table,
-            totals={column: sum(row[column] for row in table.values()) for column in columns},
-            licence=licence,
-            prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
-            masks=_masks(sidecars),
-            settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
-            recipe=_Block("".join(f"    {line}\n" for line in recipe.splitlines())),
-            failures=reasons.most_common(20),
-            form=form,
-        )
+    template = _environment().get_template("card.md")
+    return template.render(
+        header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
+        title=TITLES[mixed],
+        mixed=mixed,
+        manifest=manifest,
+        configs=list(sidecars),
+        columns=columns,
+        table=table,
+        totals={column: sum(row[column] for row in table.values()) for column in columns},
+        licence=licence,
+        prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
+        masks=_masks(sidecars),
+        settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
+        recipe=_Block("".join(f"    {line}\n" for line in recipe.splitlines())),
+        failures=reasons.most_common(20),
+        form=form,
     )
 
 
@@ -136,15 +133,13 @@ def _pattern(form: Form, config: Config, split: Split, mixed: bool) -> str:
 
 
 def _tally(sidecars: Mapping[Config, Sequence[Sidecar]]) -> Counter[tuple[str, str]]:
-    """Samples by (class, column); a column is config, split and origin, as far as these differ."""
+    """Samples by (class, column); a column is a config, in a mix with split and origin."""
     tally: Counter[tuple[str, str]] = Counter()
     for config, shards in sidecars.items():
-        for split in splits_of(shards):
-            for sidecar in shards:
-                if split_of(sidecar.shard) == split:
-                    for row in sidecar.made.values():
-                        origin = f" {split} {row['origin']}" if "origin" in row else ""
-                        tally[str(row.get("label", "")), f"{config}{origin}"] += 1
+        for sidecar in shards:
+            for row in sidecar.made.values():
+                origin = f" {split_of(sidecar.shard)} {row['origin']}" if "origin" in row else ""
+                tally[str(row.get("label", "")), f"{config}{origin}"] += 1
     return tally
 
 
