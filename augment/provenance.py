@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 
 from augment.model import model_folder, model_hashes
 from manifests.licence import Ingredient, card_licence, data_ingredients
@@ -34,6 +34,6 @@ def _card(recipe: AugmentRecipe) -> Path:
     if not folder.is_dir():
         try:
             return Path(hf_hub_download(recipe.model, "README.md", revision=recipe.revision))
-        except (OSError, HfHubHTTPError, HFValidationError):
+        except (OSError, HFValidationError):
             pass
     return folder / "README.md"

@@ -67,11 +67,20 @@ class Export:
         return counts
 
     def samples(self, config: Config, sidecar: Sidecar) -> Iterator[tuple[str, Members, str]]:
-        """Key, members and class name of each sample of a shard; "" where it has no class."""
+        """Key, members and class name of each sample of a shard; "" for a pair without a class."""
+        classes = {str(index): name for index, name in enumerate(self.manifest.classes)}
         for key, members in read_shard(self.directory / config / sidecar.shard):
-            index = int(members["cls"]) if "cls" in members else _record(members).get("label", -1)
-            known = isinstance(index, int) and 0 <= index < len(self.manifest.classes)
-            yield key, members, self.manifest.classes[index] if known else ""
+            index = (
+                members["cls"].decode(errors="replace")
+                if "cls" in members
+                else _record(members).get("label")
+            )
+            if config == "images" and index not in classes:
+                raise DidgenError(
+                    f"{sidecar.shard} of {self.directory} has {key} without a class of its run; "
+                    "run `didgen verify` to see what is wrong."
+                )
+            yield key, members, classes.get(str(index), "")
 
 
 def prepare_export(
@@ -179,7 +188,7 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pyarrow.S
         while group := list(islice(rows, ROW_GROUP)):
             try:
                 writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError) as error:
                 raise DidgenError(
                     f"The records for {path.name} differ in the kind of a field ({error}); "
                     "export sets of different makers apart."

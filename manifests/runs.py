@@ -20,7 +20,6 @@ from manifests.shards import (
     Sidecar,
     read_record,
     read_sidecar,
-    read_sidecars,
     shard_path,
     write_info,
 )
@@ -229,7 +228,10 @@ def mend_run(directory: Path, made_from: Sequence[Ingredient]) -> Manifest:
     if paths and as_written and manifest.made_from == list(made_from):
         return manifest
     manifest = manifest.model_copy(update={"made_from": list(made_from)})
-    sidecars = {config: read_sidecars(directory, config) for config in manifest.configs}
+    sidecars = {
+        config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
+        for config, entries in manifest.configs.items()
+    }
     return _document(directory, manifest, sidecars)
 
 

@@ -255,6 +255,20 @@ def test_pairs_without_a_class_have_none_in_the_table(run, tmp_path):
     assert loaded["label"][:] == [None] * 6
 
 
+@pytest.mark.parametrize("index", [b"3", b"-1", b"x", b"\xff", b""])
+@pytest.mark.parametrize("to", ["imagefolder", "parquet"])
+def test_an_image_without_a_class_of_its_run_is_named(run, tmp_path, to, index):
+    mine = tmp_path / "run"
+    start_run(mine, fingerprint="f00d", recipe={})
+    image = next(iterate(run, "images"))
+    sample = Sample(image.key, image.members | {"cls": index})
+    write_shard(mine, "images", 0, [sample], fingerprint="f00d", versions={})
+    finish_run(mine, {"images": 1}, decisions={}, versions={}, classes=["MEL", "NV", "BCC"])
+    with pytest.raises(DidgenError, match="without a class of its run"):
+        export(prepare_export(mine, to, tmp_path / "out"))
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_records_of_two_kinds_are_named(run, tmp_path):
     mine = tmp_path / "run"
     start_run(mine, fingerprint="f00d", recipe={})
