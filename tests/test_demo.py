@@ -63,6 +63,7 @@ def test_it_makes_what_it_promises_and_verifies(demo: Path) -> None:
     assert "files are ok." in didgen("verify", str(demo))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib")
 def test_its_card_says_what_it_may_be_used_for(demo: Path) -> None:
     data = DatasetCard.load(demo / "README.md").data
     assert data.license == "cc-by-nc-4.0"
