@@ -35,13 +35,14 @@ from augment.plan import (
     real_counts,
     shards_of,
 )
+from augment.provenance import ingredients
 from augment.sheet import image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json_lines
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
-from manifests.runs import MANIFEST_NAME, Manifest, finish_run, read_manifest, start_run
+from manifests.runs import MANIFEST_NAME, Manifest, finish_run, mend_run, start_run
 from manifests.shards import Config, Failure, Sample, iterate, shard_is_whole, write_shard
 
 BLANK = 2.0
@@ -130,7 +131,7 @@ def augment(job: Job, out: Path) -> Manifest:
     }
     if not todo and (out / MANIFEST_NAME).exists():
         # What the manifest says of device and versions stays true of the samples.
-        return read_manifest(out)
+        return mend_run(out, ingredients(job.recipe, job.layouts.manifest))
     device = choose_device()
     sampling = job.recipe.sampling
     made = {
@@ -169,6 +170,7 @@ def augment(job: Job, out: Path) -> Manifest:
         decisions=made,
         versions=versions,
         classes=list(job.classes),
+        made_from=ingredients(job.recipe, job.layouts.manifest),
     )
 
 

@@ -238,6 +238,18 @@ class AugmentRecipe(Section):
         return self
 
 
+class MixRecipe(Section):
+    """`didgen mix`: a source and a run in one set, with `ratio` synthetic samples a real one."""
+
+    kind: Literal["mix"] = "mix"
+    source: Path
+    run: Path
+    ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    config: Literal["images", "pairs"] | None = None
+    shard_size: Positive = 256
+    seed: Seed = 42
+
+
 SPEED_ONLY = {"sampling": {"batch_size"}}
 """Fields of an AugmentRecipe that change how fast samples are made, not which."""
 
