@@ -14,6 +14,7 @@ from huggingface_hub import DatasetCardData
 from jinja2 import Environment, FileSystemLoader
 
 from manifests.licence import Licence, strictest
+from manifests.recipe import DRAWN
 from manifests.records import SPLITS, Split
 from manifests.shards import Config, Sidecar, split_of
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from manifests.runs import Manifest
 
 CARD_NAME = "README.md"
-DRAWN = "drawn"
-"""What the row of a pair has for its layout if that is a drawn shape and no mask of a source."""
 TITLES = {
     False: "Synthetic dermoscopic images made with didgen",
     True: "Real and synthetic dermoscopic images, mixed with didgen",

@@ -22,12 +22,11 @@ from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
-from manifests.card import DRAWN
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_json_lines
 from manifests.images import decode, is_upright, read_file, read_mask, upright
 from manifests.licence import Ingredient, data_ingredients, strictest
-from manifests.recipe import MixRecipe, fingerprint
+from manifests.recipe import DRAWN, MixRecipe, fingerprint
 from manifests.records import SPLITS, SourceManifest, SourceRecord, Split
 from manifests.runs import MANIFEST_NAME, Manifest, finish_run, mend_run, read_whole_run, start_run
 from manifests.shards import Config, Sample, Sidecar, read_shard, shard_is_whole, write_shard

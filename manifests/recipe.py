@@ -27,6 +27,10 @@ Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
 
 
+DRAWN = "drawn"
+"""Name of a layout that is drawn from its sample's seed instead of taken from a source."""
+
+
 class Section(BaseModel):
     """A part of a recipe: immutable, and closed to unknown fields."""
 
