@@ -25,7 +25,7 @@ from manifests.errors import DidgenError
 from manifests.recipe import AttentionMaps
 
 
-class AllRead(Exception):  # noqa: N818 - no error: the way out of a pass that has given its maps
+class AllRead(Exception):
     """Raised by the last layer that is read where `Maps.early_exit` asks for it."""
 
 
@@ -236,7 +236,9 @@ def layers_at(
     names = [name for name, at in sides.items() if at == side]
     if not names:
         known = ", ".join(f"{at}x{at}" for at in sorted(set(sides.values()), reverse=True))
-        parts = "" if set(asked.parts) == set(PARTS) else f" in its {' and '.join(asked.parts)} part"
+        parts = (
+            "" if set(asked.parts) == set(PARTS) else f" in its {' and '.join(asked.parts)} part"
+        )
         raise DidgenError(
             f"This UNet has no {side}x{side} {word}-attention layer{parts} at "
             f"{latent_side}x{latent_side} latents, only {known or 'none at all'}; use another "

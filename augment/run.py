@@ -24,7 +24,7 @@ from augment.device import Device, choose_device
 from augment.display import decisions, progress_bar
 from augment.layout import Layouts
 from augment.model import load_pipeline, model_folder, model_hashes
-from augment.pipeline import LesionPairPipeline
+from augment.pipeline import LesionPairPipeline, draw
 from augment.plan import (
     Planned,
     Prompts,
@@ -184,7 +184,8 @@ def _make(
             masks = [job.layouts.mask(planned.layout, planned.seed) for planned in batch]
             layouts = torch.from_numpy(np.stack(masks))[:, None].float()
         with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
-            drawn = job.pipeline.draw(
+            drawn = draw(
+                job.pipeline,
                 [planned.prompt for planned in batch],
                 [planned.seed for planned in batch],
                 job.recipe.sampling,
@@ -239,8 +240,8 @@ def pack(
 
 def write_sheets(job: Job, out: Path) -> None:
     """Contact sheets of a finished run: images by class, pairs with both outlines."""
-    for config, draw in (("images", _images_sheet), ("pairs", _pairs_sheet)):
-        if config in job.plan and (sheet := draw(job, out)) is not None:
+    for config, sheet_of in (("images", _images_sheet), ("pairs", _pairs_sheet)):
+        if config in job.plan and (sheet := sheet_of(job, out)) is not None:
             write_bytes(out / "sheets" / f"{config}.png", _encoded(np.asarray(sheet), "PNG"))
 
 

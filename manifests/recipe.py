@@ -153,8 +153,8 @@ class Guidance(Section):
 
     eta: Annotated[float, Field(ge=0)] = 20.0
     decay: Literal["none", "sqrt"] = "none"
-    """How eta falls while guidance goes on: not at all, as the paper reads, or by the square root
-    of a line from 1 to 0.5, as in the authors' code."""
+    """How eta falls from step to step: not at all, as the paper reads, or by the square root of a
+    line from 1 at the first step to 0.5 at the last, as in the authors' code."""
     start: Share = 0.0
     """Share of the steps before guidance begins."""
     until: Share = 0.5
