@@ -130,11 +130,14 @@ def finetune(
     Example: didgen finetune mini --out runs/mini
     """
     from manifests.recipe import FinetuneRecipe, read_recipe
+    from manifests.records import read_training
 
     asked = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
         _print_recipe(asked.model_dump(mode="json"))
         return
+    # What is wrong with the data is said at once, before the heavy imports.
+    read_training(asked.source)
     from augment.finetune import finetune as run
 
     print(f"The model is in {run(asked, out)}.")

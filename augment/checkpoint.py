@@ -80,10 +80,15 @@ def load_checkpoint(
     _load(newest / "weights.safetensors", weights)
     if average is not None:
         _load(newest / "average.safetensors", average)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(newest / "optimizer.safetensors").items():
-        parameter, name = key.split(".", 1)
-        states.setdefault(int(parameter), {})[name] = value
+        number, name = key.split(".", 1)
+        like = parameters[int(number)]
+        if value.shape == like.shape:
+            # In the order of its parameter's memory, or the arithmetic might round otherwise.
+            value = torch.empty_like(like).copy_(value)
+        states.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     if scaler is not None:
         state = load_file(newest / "scaler.safetensors")

@@ -7,23 +7,17 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    PNDMScheduler,
-    SchedulerMixin,
     StableDiffusionPipeline,
 )
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import default_collate
 
-from augment.attention import CROSS_SIDE, layers_at
 from augment.build import build_pipeline
-from augment.dataset import RegionDataset, load_pixels
-from augment.finetune import RegionLoss, finetune
+from augment.dataset import load_pixels
+from augment.finetune import finetune
 from augment.model import encode, load_pipeline
-from augment.prompt import LESION, PREFIX, SKIN, compose
+from augment.prompt import LESION, SKIN, compose
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.recipe import Build, FinetuneRecipe
@@ -182,161 +176,3 @@ def test_a_size_without_the_maps_is_refused_before_training(
     with pytest.raises(DidgenError, match="no 32x32 attention layer at 16x16 latents"):
         finetune(recipe, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
-
-
-def cross_maps(
-    pipeline: StableDiffusionPipeline, noisy: Tensor, at: Tensor, context: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The UNet's output and the mean softmax (256, 77) of its 16x16 layers, for one sample."""
-    seen: dict[str, dict[str, Any]] = {}
-    handles = []
-    for name in layers_at(pipeline.unet, "attn2", CROSS_SIDE, 32):
-        layer = pipeline.unet.get_submodule(name.removesuffix(".processor"))
-        seen[name] = {"heads": layer.heads}
-        for part in ("to_q", "to_k"):
-
-            def keep(
-                module: torch.nn.Module,
-                args: tuple[Tensor],
-                output: Tensor,
-                name: str = name,
-                part: str = part,
-            ) -> None:
-                seen[name][part] = output[0]
-
-            handles.append(getattr(layer, part).register_forward_hook(keep))
-    output = pipeline.unet(noisy, at, context).sample
-    for handle in handles:
-        handle.remove()
-    maps = []
-    for layer in seen.values():
-        queries, keys = (layer[part].chunk(layer["heads"], -1) for part in ("to_q", "to_k"))
-        heads = [
-            (q @ k.T / q.shape[-1] ** 0.5).softmax(-1) for q, k in zip(queries, keys, strict=True)
-        ]
-        maps.append(torch.stack(heads).mean(0))
-    return output, torch.stack(maps).mean(0)
-
-
-def equation_4(
-    pipeline: StableDiffusionPipeline, batch: dict[str, Any], recipe: FinetuneRecipe
-) -> tuple[Tensor, Tensor]:
-    """L_rec and L_attn, one sample at a time and with the model's own attention."""
-    config = pipeline.scheduler.config
-    alphas = pipeline.scheduler.alphas_cumprod
-    squares, regions = [], []
-    for sample in range(len(batch["prompt"])):
-        latents = encode(pipeline.vae, batch["pixels"][sample : sample + 1])
-        noise, at = batch["noise"][sample : sample + 1], batch["timestep"][sample]
-        signal, spread = alphas[at] ** 0.5, (1 - alphas[at]) ** 0.5
-        prompt = batch["prompt"][sample] if batch["prompted"][sample] else ""
-        ids = pipeline.tokenizer(
-            prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-        ).input_ids
-        output, softmax = cross_maps(
-            pipeline, signal * latents + spread * noise, at, pipeline.text_encoder(ids)[0]
-        )
-        target = {
-            "epsilon": noise,
-            "sample": latents,
-            "v_prediction": signal * noise - spread * latents,
-        }[config.prediction_type]
-        squares.append((output - target).square().mean())
-        if not batch["prompted"][sample]:
-            continue
-        lesion = batch["mask"][sample, 0].reshape(16, 16, 16, 16).mean((1, 3)).flatten()
-        total = torch.zeros(())
-        for token, mask in {LESION: lesion, SKIN: 1 - lesion}.items():
-            place = ids[0].tolist().index(pipeline.tokenizer.convert_tokens_to_ids(token))
-            level = softmax[:, place]
-            if recipe.normalise_maps:
-                level = (level - level.min()) / (level.max() - level.min())
-            total = total + (level - mask).square().mean() / 2
-        regions.append(total)
-    return torch.stack(squares).mean(), torch.stack(regions).mean()
-
-
-@pytest.fixture(scope="module")
-def batch(manifest: SourceManifest) -> dict[str, Any]:
-    """Three samples, the second without its prompt."""
-    records = manifest.select(split="train")
-    dataset = RegionDataset(manifest, records, 256, "dihedral", 1.0, 0.0, 1000, seed=0)
-    items = [dataset[number, number] for number in range(3)]
-    items[1]["prompted"] = False
-    return default_collate(items)
-
-
-@pytest.mark.parametrize(
-    ("prediction", "scheduler", "normalised"),
-    [
-        ("v_prediction", DDIMScheduler, True),
-        ("epsilon", PNDMScheduler, False),
-        ("sample", DDIMScheduler, True),
-        ("v_prediction", DPMSolverMultistepScheduler, True),
-    ],
-)
-def test_the_loss_is_equation_4(
-    shape: Build,
-    source: Path,
-    batch: dict[str, Any],
-    prediction: str,
-    scheduler: type[SchedulerMixin],
-    normalised: bool,
-) -> None:
-    build = shape.model_copy(update={"prediction_type": prediction})
-    recipe = recipe_of(source, build=build, normalise_maps=normalised, attention_weight=0.3)
-    pipeline = build_pipeline(build, [PREFIX], 256, 1)
-    changes = {} if scheduler is DDIMScheduler else {"rescale_betas_zero_snr": False}
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **changes)
-    module = RegionLoss(pipeline, recipe)
-    with torch.no_grad():
-        scalars = module(batch)
-        reconstruction, attention = equation_4(pipeline, batch, recipe)
-    torch.testing.assert_close(scalars["reconstruction"], reconstruction, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(scalars["attention"], attention, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(scalars["loss"], reconstruction + 0.3 * attention)
-
-
-def test_the_leak_is_added_by_its_weight_and_lies_in_the_open_interval(
-    shape: Build, source: Path, batch: dict[str, Any]
-) -> None:
-    """Near-uniform self-attention of random weights leaks about what lies outside each region."""
-    modules = [
-        RegionLoss(
-            build_pipeline(shape, [PREFIX], 256, 0),
-            recipe_of(source, build=shape, leak_weight=weight),
-        )
-        for weight in (0.0, 0.2)
-    ]
-    without, with_leak = (module(batch) for module in modules)
-    assert "leak" not in without
-    torch.testing.assert_close(with_leak["loss"], without["loss"] + 0.2 * with_leak["leak"])
-    # Of uniform attention, the share s of the lesion leaks 1 - s and the skin leaks s.
-    assert with_leak["leak"].item() == pytest.approx(0.5, abs=0.02)
-    with_leak["loss"].backward()
-
-
-def test_without_any_prompt_only_reconstruction_counts(
-    shape: Build, source: Path, batch: dict[str, Any]
-) -> None:
-    module = RegionLoss(build_pipeline(shape, [PREFIX], 256, 0), recipe_of(source, build=shape))
-    scalars = module(batch | {"prompted": torch.zeros(3, dtype=torch.bool)})
-    assert scalars["attention"] == 0
-    assert scalars["loss"] == scalars["reconstruction"] > 0
-    scalars["loss"].backward()
-
-
-def test_the_attention_term_reaches_unet_and_text_but_no_p_token(
-    shape: Build, source: Path, batch: dict[str, Any]
-) -> None:
-    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
-    module = RegionLoss(pipeline, recipe_of(source, build=shape, attention_weight=1.0))
-    scalars = module(batch)
-    scalars["loss"].backward()
-    table = pipeline.text_encoder.get_input_embeddings().weight.grad
-    assert table is not None
-    fixed = pipeline.tokenizer.convert_tokens_to_ids([LESION, SKIN])
-    assert table[fixed].abs().max() == 0
-    assert table.abs().max() > 0
-    assert all(parameter.grad is None for parameter in pipeline.vae.parameters())
-    assert not any(parameter.requires_grad for parameter in pipeline.vae.parameters())
