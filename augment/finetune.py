@@ -85,7 +85,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     )
     objective = RegionLoss(pipeline, recipe)
     if recipe.cache:
-        dataset.cache = _cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
+        dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
     schedule = Schedule(
         recipe.steps,
         recipe.batch_size,
@@ -135,7 +135,7 @@ def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusi
 
 
 @torch.no_grad()
-def _cache(
+def fill_cache(
     accelerator: Accelerator,
     pipeline: StableDiffusionPipeline,
     dataset: RegionDataset,

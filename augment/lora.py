@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.training_utils import cast_training_params
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -35,7 +34,7 @@ def add_adapters(unet: UNet2DConditionModel, lora: Lora, dtype: torch.dtype, see
                 f"`lora.layers` names {layer}, but no linear layer or convolution of this UNet "
                 f"ends in that; the nearest name is {near}."
             )
-    unet.requires_grad_(False).to(dtype)
+    unet.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet.add_adapter(
@@ -45,7 +44,9 @@ def add_adapters(unet: UNet2DConditionModel, lora: Lora, dtype: torch.dtype, see
                 target_modules=list(lora.layers),
             )
         )
-    cast_training_params(unet)
+    for parameter in unet.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def save_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
@@ -56,7 +57,7 @@ def save_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
     StableDiffusionPipeline.save_lora_weights(
         temporary,
         unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)),
-        # The weights do not tell alpha; the whole configuration has sets in no fixed order.
+        # The weights do not tell alpha.
         unet_lora_adapter_metadata={
             "r": config.r,
             "lora_alpha": config.lora_alpha,

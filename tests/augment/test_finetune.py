@@ -173,6 +173,6 @@ def test_a_size_without_the_maps_is_refused_before_training(
     run: Path, source: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(source, model=str(run / "model"), image_size=128)
-    with pytest.raises(DidgenError, match="no 32x32 attention layer at 16x16 latents"):
+    with pytest.raises(DidgenError, match="no 32x32 self-attention layer at 16x16 latents"):
         finetune(recipe, tmp_path)
     assert not (tmp_path / "checkpoints").exists()

@@ -220,12 +220,14 @@ def test_checkpointed_gradients_are_those_of_a_plain_pass(
         )
         for asked in (False, True)
     )
-    runs = []
-    blocks = checkpointed.unet.down_blocks[0].resnets[0]
-    blocks.register_forward_hook(lambda *args: runs.append(1))
+    runs: list[str] = []
+    layers = layers_at(checkpointed.unet, "attn2", AttentionMaps(), 32)
+    for name in layers:
+        layer = checkpointed.unet.get_submodule(name.removesuffix(".processor"))
+        layer.register_forward_pre_hook(lambda *args, name=name: runs.append(name))
     expected = gradients(plain, batch)
     found = gradients(checkpointed, batch)
-    assert len(runs) == 2, "the layer did not run again in the backward pass"
+    assert sorted(runs) == sorted(2 * layers), "the backward pass did not run them again"
     assert found.keys() == expected.keys()
     assert all(value.isfinite().all() for value in found.values())
     for name, value in expected.items():
@@ -312,9 +314,12 @@ def test_min_snr_weights_are_those_of_the_paper(prediction: str, zero: bool) -> 
 def test_min_snr_weighs_every_sample_of_the_reconstruction(
     shape: Build, batch: dict[str, Any]
 ) -> None:
-    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
-    plain = RegionLoss(pipeline, recipe_of(build=shape))
-    weighed = RegionLoss(pipeline, recipe_of(build=shape, min_snr_gamma=5.0))
+    plain, weighed = (
+        RegionLoss(
+            build_pipeline(shape, [PREFIX], 256, 0), recipe_of(build=shape, min_snr_gamma=gamma)
+        )
+        for gamma in (None, 5.0)
+    )
     total = torch.zeros(())
     with torch.no_grad():
         for n in range(3):
