@@ -103,7 +103,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         path = out / "sheets" / f"step-{step:07d}.png"
         with objective.resting(), accelerator.autocast():
             pipeline.to(accelerator.device)
-            _sample_sheet(pipeline, Sampling(maps=recipe.maps), manifest, path)
+            sampling = Sampling(maps=recipe.maps, batch_size=recipe.batch_size)
+            _sample_sheet(pipeline, sampling, manifest, path)
             _leave_to_cache(pipeline, recipe)
 
     _leave_to_cache(pipeline, recipe)
@@ -256,7 +257,10 @@ SHEET = 8
 def _sample_sheet(
     pipeline: StableDiffusionPipeline, sampling: Sampling, manifest: SourceManifest, path: Path
 ) -> None:
-    """Pairs drawn with the current weights, by prompts and layouts of the validation split."""
+    """Pairs drawn with the current weights, by prompts and layouts of the validation split.
+
+    In batches of the training's size: where that fits, so do these.
+    """
     records = manifest.select(split="val", masked=True)
     records = records[:: max(1, len(records) // SHEET)][:SHEET]
     if not records:
@@ -264,9 +268,15 @@ def _sample_sheet(
     sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
     layouts = torch.stack([load_mask(manifest, r, sampler.image_size) for r in records])
     prompts = [compose(record.caption) for record in records]
-    drawn = draw(sampler, prompts, range(len(records)), sampling, layouts)
-    assert isinstance(drawn.images, np.ndarray) and isinstance(drawn.masks, np.ndarray)
+    drawn = []
+    for first in range(0, len(records), sampling.batch_size):
+        part = slice(first, first + sampling.batch_size)
+        seeds = range(len(records))[part]
+        drawn.append(draw(sampler, prompts[part], seeds, sampling, layouts[part]))
+    images, masks = (
+        np.concatenate([getattr(batch, name) for batch in drawn]) for name in ("images", "masks")
+    )
     titles = [record.label or "" for record in records]
-    sheet = pair_sheet(drawn.images, drawn.masks, layouts[:, 0].numpy() > 0.5, titles)
+    sheet = pair_sheet(images, masks, layouts[:, 0].numpy() > 0.5, titles)
     with atomic_file(path) as file:
         sheet.save(file, "PNG")
