@@ -4,6 +4,7 @@ Notable choices:
 - One generator a sample: its noise is its own, so the batch it is in does not matter.
 - The guided pass is conditional only, asks for no weight gradients, and ends with the last layer
   that is read; the annotation's maps come from the conditional half of the last ordinary pass.
+- Latents are float32 between the passes, whatever the weights are kept in.
 - Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
 """
 
@@ -105,7 +106,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         device, side = self._execution_device, self.unet.config.sample_size
         layouts = None if masks is None else as_layouts(masks, len(prompts)).to(device)
         input_ids = tokenize(self.tokenizer, [negative_prompt, *prompts]).to(device)
-        context = self.text_encoder(input_ids)[0]
+        context = self.text_encoder(input_ids)[0].to(self.unet.dtype)
         condition = Condition(
             context[1:],
             p_token_positions(self.tokenizer, input_ids[1:]),
@@ -133,6 +134,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
                         latents, timestep, condition, etas[number], maps, guidance
                     )
                 doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
+                doubled = doubled.to(self.unet.dtype)
                 both = torch.cat([unconditional, condition.context])
                 if layouts is not None and number == len(scheduler.timesteps) - 1:
                     with captured(self._eager_unet, side, maps) as read:
@@ -140,7 +142,10 @@ class LesionPairPipeline(StableDiffusionPipeline):
                         read.positions, read.ends = condition.positions, condition.ends
                         read.keep_self = True
                         output = self._eager_unet(doubled, timestep, both).sample
-                    attention = propagate(read.cross_maps()[:, 0], read.self_map(), annotation.tau)
+                    with exact(device):
+                        attention = propagate(
+                            read.cross_maps()[:, 0], read.self_map(), annotation.tau
+                        )
                 else:
                     output = self.unet(doubled, timestep, both).sample
                 plain, prompted = output.float().chunk(2)
@@ -182,21 +187,20 @@ class LesionPairPipeline(StableDiffusionPipeline):
             latents = latents.detach().requires_grad_()
             with suppress(AllRead):
                 scaled = self.scheduler.scale_model_input(latents, timestep)
-                self._eager_unet(scaled, timestep, condition.context)
-            losses = []
-            if guidance.cross_attention:
-                masks = region_masks(condition.layouts, maps.cross_side)
-                losses.append(
-                    layout_loss(
+                self._eager_unet(scaled.to(self.unet.dtype), timestep, condition.context)
+            with exact(latents.device):
+                loss = torch.zeros((), device=latents.device)
+                if guidance.cross_attention:
+                    masks = region_masks(condition.layouts, maps.cross_side)
+                    loss = layout_loss(
                         read.cross_maps(),
                         masks,
                         guidance.smoothing_sigma,
                         normalised=maps.normalised,
-                    )
-                )
-            if guidance.self_attention:
-                losses.append(leak_loss(read.attended_regions(), regions))
-            (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), latents)
+                    ).sum()
+                if guidance.self_attention:
+                    loss = loss + leak_loss(read.attended_regions(), regions).sum()
+            (gradient,) = torch.autograd.grad(loss, latents)
         return latents.detach() - eta * gradient
 
     def _output(
@@ -264,6 +268,11 @@ def step_sizes(guidance: Guidance, steps: int) -> list[float]:
         float(guidance.eta * line[number]) if first <= number < last else 0.0
         for number in range(steps)
     ]
+
+
+def exact(device: torch.device) -> torch.autocast:
+    """No autocast for a while: maps and losses are float32, whatever the model computes in."""
+    return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager

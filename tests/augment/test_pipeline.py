@@ -1,5 +1,6 @@
 """Tests of the sampler: seeds, batches, guidance and annotation on a tiny model."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -358,6 +359,24 @@ def test_the_recipes_choices_of_maps_reach_guidance_and_annotation(
     for number, one in enumerate(found):
         assert all((one != other).any() for other in found[:number]), choices[number]
     assert attention(maps={"self_side": 16}).shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("weights", [True, False], ids=["bf16 weights", "autocast"])
+def test_in_bf16_it_draws_nearly_the_same_pair(
+    sampler: LesionPairPipeline, layouts: Tensor, weights: bool
+) -> None:
+    exact = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    if weights:
+        sampler = LesionPairPipeline(
+            **copy.deepcopy(sampler.components), requires_safety_checker=False
+        ).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not weights):
+        half = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    assert exact.attention is not None
+    assert half.attention is not None
+    assert half.attention.dtype == np.float32
+    assert np.abs(exact.attention - half.attention).mean() < 0.05
+    assert np.abs(np.asarray(exact.images, int) - half.images).mean() < 4
 
 
 def test_a_compiled_unet_serves_the_ordinary_passes(
