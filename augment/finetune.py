@@ -3,6 +3,7 @@
 Notable choices:
 - A built model is trained in two stages by the same loop: the autoencoder, then UNet and text
   encoder. A loaded one trains its UNet alone, like the paper.
+- What is fixed is computed once, into a cache that the training reads instead.
 - The run's folder holds everything to go on from; a recipe that differs is refused.
 """
 
@@ -161,15 +162,14 @@ def fill_cache(
         input_ids = tokenize(pipeline.tokenizer, [prompts[index]])
         return {"context": pipeline.text_encoder(input_ids.to(accelerator.device))[0][0].to(dtype)}
 
+    work = [(images, pipeline.vae, image_row)]
+    work += [(texts, pipeline.text_encoder, text_row)] if fixed_text else []
     rank, world = accelerator.process_index, accelerator.num_processes
     with (
         progress_bar(disable=not accelerator.is_main_process) as progress,
         accelerator.autocast(),
     ):
-        for table, model, compute in (
-            (images, pipeline.vae, image_row),
-            (texts, pipeline.text_encoder, text_row),
-        ):
+        for table, model, compute in work:
             model.to(accelerator.device)
             total = sum(map(len, table.shards()[rank::world]))
             task = progress.add_task(f"cache of {table.name}", total=total, state="")
