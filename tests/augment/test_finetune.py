@@ -351,7 +351,6 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(
             time.sleep(rng.random())
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        assert not (out / "model").exists()
     assert go("killed").wait() == 0, (tmp_path / "stderr").read_text()
     for part in ("unet", "vae", "text_encoder"):
         (one,), (other,) = (
