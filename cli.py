@@ -122,21 +122,28 @@ def caption(source: Source, dry_run: DryRun = False) -> None:
 @app.command()
 def finetune(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Finetune a model with the region-aware loss, or train a small one from nothing.
 
     Goes on where a stopped run of the same recipe stopped.
-    Runs on several processes under `torchrun` or `accelerate launch`.
+    Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
     from manifests.recipe import FinetuneRecipe, read_recipe
+    from manifests.records import read_training
 
     asked = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
         _print_recipe(asked.model_dump(mode="json"))
         return
+    if out is None:
+        raise typer.BadParameter("a training needs a folder", param_hint="--out")
+    # What is wrong with the data is said at once, before the heavy imports.
+    read_training(asked.source)
     from augment.finetune import finetune as run
 
     print(f"The model is in {run(asked, out)}.")

@@ -259,3 +259,29 @@ def test_recipes_print_with_every_default(
     assert code == 0
     assert "attention_weight: 0.1" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_finetune_needs_a_folder_only_to_train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed, _ = didgen(monkeypatch, capsys, "finetune", "isic2018-sd21-lora", "--dry-run")
+    assert code == 0
+    assert "rank: 16" in printed
+    code, _, errors = didgen(monkeypatch, capsys, "finetune", "isic2018-sd21-lora")
+    assert code == 2
+    assert "--out" in errors
+
+
+def test_finetune_tells_of_faulty_data_before_the_heavy_imports(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"source: {tmp_path}\nmodel: mini\n")
+    code = (
+        "import sys, cli\n"
+        f"sys.argv = ['didgen', 'finetune', {str(recipe)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        "try:\n    cli.main()\n"
+        "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "1 False"
+    assert f"Error: {tmp_path} holds no source.json" in found.stderr
+    assert not (tmp_path / "out").exists()
