@@ -76,6 +76,13 @@ class Cache:
     texts: Table | None
     prompts: dict[str, int]
 
+    def __str__(self) -> str:
+        texts = 0 if self.texts is None else self.texts.size()
+        size = (self.images.size() + texts) / 2**20
+        held = f"latents of {self.images.count} images"
+        held += f" and embeddings of {self.texts.count} prompts" if self.texts else ""
+        return f"{size:.0f} MiB in {self.images.folder}, because {held} stay as they are"
+
     def item(self, record: int, orientation: int, prompt: str) -> dict[str, Tensor]:
         """What the cache holds of a training sample; the mask is not turned yet."""
         item = {

@@ -87,6 +87,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     objective = RegionLoss(pipeline, recipe)
     if recipe.cache:
         dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
+        if accelerator.is_main_process:
+            decisions({"cache": str(dataset.cache)})
+            write_json(out / "decisions.json", made | {"cache": str(dataset.cache)})
     schedule = Schedule(
         recipe.steps,
         recipe.batch_size,
@@ -176,11 +179,6 @@ def fill_cache(
             for done in table.fill(compute, rank, world):
                 progress.advance(task, done)
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        what = f"latents of {images.count} images in {len(dataset.orientations)} orientations"
-        what += f" and embeddings of {texts.count} prompts" if fixed_text else ""
-        size = (images.size() + texts.size()) / 2**20
-        decisions({"cache": f"{size:.0f} MiB in {images.folder}, {what}"})
     places = {prompt: place for place, prompt in enumerate(prompts)}
     return Cache(images, texts if fixed_text else None, places)
 

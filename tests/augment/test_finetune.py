@@ -215,6 +215,8 @@ def test_a_lora_run_ends_in_adapters_and_a_merged_model(run: Path, adapted: Path
         assert np.asarray(sheet).std() > 0
     # Nine images in four orientations; nine captions that name no place, the prefix alone and the
     # empty prompt.
+    decided = json.loads((adapted / "decisions.json").read_text())
+    assert "because latents of 9 images and embeddings of 11 prompts stay" in decided["cache"]
     assert Table(adapted / "cache", "images", 9).read(8, "latents").shape == (4, 4, 32, 32)
     assert Table(adapted / "cache", "texts", 11).read(10, "context").dtype == torch.bfloat16
 
