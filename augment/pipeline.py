@@ -11,6 +11,7 @@ Notable choices:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +49,16 @@ class LesionPairs(BaseOutput):
     (B, S, S) in [0, 1], or None.
     """
 
-    images: np.ndarray | list[Image.Image]
-    masks: np.ndarray | list[Image.Image] | None = None
+    images: Any
+    masks: Any = None
     attention: np.ndarray | None = None
+
+    def pictures(self) -> "LesionPairs":
+        """The same batch as PIL images."""
+        masks = self.masks
+        if masks is not None:
+            masks = [Image.fromarray(mask).convert("L") for mask in masks]
+        return LesionPairs([Image.fromarray(image) for image in self.images], masks, self.attention)
 
 
 @dataclass(frozen=True)
@@ -212,14 +220,11 @@ class LesionPairPipeline(StableDiffusionPipeline):
         pixels = self.vae.decode(raw.to(self.vae.dtype)).sample.float()
         levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         images = levels.movedim(1, -1).cpu().numpy()
-        masks = None
+        pairs = LesionPairs(images)
         if attention is not None:
             masks = binarise(attention, images.shape[1], annotation.closing)
-            attention = attention.cpu().numpy()
-        if kind == "np":
-            return LesionPairs(images, masks, attention)
-        pictures = None if masks is None else [Image.fromarray(mask).convert("L") for mask in masks]
-        return LesionPairs([Image.fromarray(image) for image in images], pictures, attention)
+            pairs = LesionPairs(images, masks, attention.cpu().numpy())
+        return pairs if kind == "np" else pairs.pictures()
 
 
 def draw(
