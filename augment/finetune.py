@@ -30,8 +30,10 @@ from augment.model import encode, load_pipeline, model_hashes, save_pipeline
 from augment.objective import RegionLoss
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import compose
+from augment.provenance import ingredients
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
+from manifests.card import model_card
 from manifests.files import atomic_file, write_json
 from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
@@ -120,7 +122,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             pipeline = _start(recipe, records)
             merge_adapters(pipeline, out / "lora")
         captions = ((record.label, record.caption) for record in records)
-        save_pipeline(pipeline, out / "model", captions, getattr(torch, recipe.save_as))
+        card = model_card(recipe.model_dump(mode="json"), ingredients(recipe, manifest))
+        save_pipeline(pipeline, out / "model", captions, getattr(torch, recipe.save_as), card)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return out / "model"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from huggingface_hub import DatasetCardData
+from huggingface_hub import DatasetCardData, ModelCardData
 from jinja2 import Environment, FileSystemLoader
 
-from manifests.licence import Licence, strictest
+from manifests.licence import Ingredient, Licence, strictest
 from manifests.recipe import DRAWN
 from manifests.records import SPLITS, Split
 from manifests.shards import Config, Sidecar, split_of
@@ -65,8 +65,6 @@ def card(
     reasons = Counter(failure.reason.split(":")[0] for failure in manifest.failures)
     rows = [r for shards in sidecars.values() for s in shards for r in s.made.values()]
     licence = strictest(manifest.made_from)
-    # A manifest that was read back has its fields in another order than one just made.
-    recipe = yaml.safe_dump(manifest.recipe)
     template = _environment().get_template("card.md")
     return template.render(
         header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
@@ -81,10 +79,45 @@ def card(
         prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
         masks=_masks(sidecars),
         settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
-        recipe=_Block("".join(f"    {line}\n" for line in recipe.splitlines())),
+        recipe=_recipe_block(manifest.recipe),
         failures=reasons.most_common(20),
         form=form,
     )
+
+
+def model_card(recipe: Mapping[str, Any], made_from: Sequence[Ingredient]) -> str:
+    """The README.md of a model that `didgen finetune` made, by a recipe, of what is named."""
+    licence = strictest(made_from)
+    header = ModelCardData(
+        library_name="diffusers",
+        pipeline_tag="text-to-image",
+        tags=["dermoscopy", "stable-diffusion", "not-for-diagnosis", "didgen"],
+        **_licence_fields(licence),
+    ).to_yaml()
+    return (
+        _environment()
+        .get_template("model.md")
+        .render(
+            header=_Block(f"---\n{header}\n---"),
+            licence=licence,
+            made_from=made_from,
+            recipe=_recipe_block(recipe),
+        )
+    )
+
+
+def _recipe_block(recipe: Mapping[str, Any]) -> "_Block":
+    """A recipe as indented YAML, its fields sorted: one that was read back has another order."""
+    lines = yaml.safe_dump(dict(recipe)).splitlines()
+    return _Block("".join(f"    {line}\n" for line in lines))
+
+
+def _licence_fields(licence: Licence) -> dict[str, Any]:
+    """How a header of the Hugging Face Hub names a licence."""
+    if licence.hub != "other":
+        return {"license": licence.hub}
+    name = re.sub(r"[^a-z0-9.]+", "-", licence.name.lower()).strip("-")
+    return {"license": "other", "license_name": name or "unknown"}
 
 
 def splits_of(shards: Sequence[Sidecar]) -> list[Split]:
@@ -102,10 +135,7 @@ def _header(
     samples = sum(sidecar.samples for shards in sidecars.values() for sidecar in shards)
     size = min(max(len(str(samples)) - 3, 0), len(_SIZES) - 1)
     mixed = manifest.recipe.get("kind") == "mix"
-    fields: dict[str, Any] = {}
-    if licence.hub == "other":
-        name = re.sub(r"[^a-z0-9.]+", "-", licence.name.lower()).strip("-")
-        fields["license_name"] = name or "unknown"
+    fields = _licence_fields(licence)
     if form in _FILES:
         fields["configs"] = [
             {
@@ -118,7 +148,6 @@ def _header(
             for config, shards in sidecars.items()
         ]
     return DatasetCardData(
-        license=licence.hub,
         pretty_name=TITLES[mixed],
         size_categories=[_SIZES[size]],
         task_categories=[_TASKS[config] for config in sidecars],

@@ -16,6 +16,7 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -92,6 +93,14 @@ def test_a_run_ends_in_a_model_that_stable_diffusion_loads(
         assert sheet.width > 4 * 256
     assert not list(run.rglob("*.tmp"))
     assert list(run.glob("logs/**/events*"))
+
+
+def test_its_card_has_the_licence_of_its_training_images(run: Path) -> None:
+    card = ModelCard.load(run / "model" / "README.md")
+    assert card.data.license == "cc0-1.0"
+    assert card.data.library_name == "diffusers"
+    assert "data: drawn, 9 real images" in card.text
+    assert "kind: finetune" in card.text
 
 
 def test_p_tokens_stay_fixed_while_other_words_learn(
