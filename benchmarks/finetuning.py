@@ -4,17 +4,16 @@ python -m benchmarks.finetuning --model sd21-small
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from augment.lora import add_adapters
-from augment.objective import RegionLoss
 from torch.nn.utils import clip_grad_norm_
 
+from augment.lora import add_adapters
 from augment.model import encode
+from augment.objective import RegionLoss
 from augment.pipeline import LesionPairPipeline
 from augment.tokens import tokenize
 from benchmarks.measure import machine, medians, peak_memory, show
@@ -54,11 +53,14 @@ class Trainee:
     AdamW's state is made by the first step.
     """
 
-    def __init__(self, pipeline: LesionPairPipeline, kind: str, model: Model, batch: int) -> None:
-        recipe = recipe_of(kind, model)
+    def __init__(self, model: Model, kind: str, batch: int, half: bool) -> None:
+        pipeline, recipe = load(model), recipe_of(kind, model)
+        self.half = half
         self.device, self.batch = pipeline.device, batch_of(pipeline, recipe, batch)
         if recipe.lora is not None:
-            add_adapters(pipeline.unet, recipe.lora, torch.float32, seed=0)
+            add_adapters(
+                pipeline.unet, recipe.lora, torch.bfloat16 if half else torch.float32, seed=0
+            )
         self.objective = RegionLoss(pipeline, recipe).train()
         if recipe.cache:
             pipeline.vae.to("meta")
@@ -67,9 +69,9 @@ class Trainee:
         self.weights = [p for p in self.objective.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=1e-5)
 
-    def step(self, half: bool) -> None:
+    def step(self) -> None:
         """One step of training."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             loss = self.objective(self.batch)["loss"]
         loss.backward()
         clip_grad_norm_(self.weights, 1.0)
@@ -104,9 +106,9 @@ def batch_of(pipeline: LesionPairPipeline, recipe: FinetuneRecipe, count: int) -
 
 def two_steps(model: Model, kind: str, batch: int, half: bool) -> None:
     """Load and train, for a process whose memory is measured; the second step has AdamW's state."""
-    trainee = Trainee(load(model), kind, model, batch)
-    trainee.step(half)
-    trainee.step(half)
+    trainee = Trainee(model, kind, batch, half)
+    trainee.step()
+    trainee.step()
 
 
 def main(
@@ -120,7 +122,7 @@ def main(
     chosen = [kind for kind in FIELDS if not (kind == LORA and model == "mini")]
     setting = f"{model}, batch {batch}, {'bf16' if half else 'float32'}"
     steps: dict[str, Callable[[], None]] = {
-        kind: partial(Trainee(load(model), kind, model, batch).step, half) for kind in chosen
+        kind: Trainee(model, kind, batch, half).step for kind in chosen
     }
     show(f"{setting}: medians of {rounds} steps", medians(steps, rounds), "seconds")
     del steps
