@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.caption import agree
+from augment.measure import agree
 from augment.layout import DRAWN, Layouts
 from augment.prompt import TOKEN_LIMIT, Attributes, compose, fit, parse, recombine, render
 from manifests.errors import DidgenError

@@ -50,6 +50,13 @@ class Shape(StrEnum):
     IRREGULAR = "irregular"
 
 
+class Asymmetry(StrEnum):
+    """Whether the outline has two mirror axes at right angles, as the ABCD rule asks."""
+
+    SYMMETRIC = "symmetric"
+    ASYMMETRIC = "asymmetric"
+
+
 class Position(StrEnum):
     """Where in the frame the lesion's centroid lies, row by row."""
 
@@ -124,16 +131,17 @@ Diagnosis = Annotated[str, StringConstraints(pattern=r"^[^\s,<>]+( [^\s,<>]+)*$"
 
 
 class Lesion(BaseModel):
-    """What is seen of a lesion; colours by falling share, no border where it is out of frame."""
+    """What is seen of a lesion, colours by falling share; None is what cannot be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Size
-    shape: Shape
+    shape: Shape | None
     colors: Annotated[
         tuple[Color, ...], Field(min_length=1, max_length=MAX_COLORS), AfterValidator(_distinct)
     ]
     position: Position
+    asymmetry: Asymmetry | None = None
     border: Border | None
 
 
@@ -146,6 +154,9 @@ class Surround(BaseModel):
     tint: Tint | None
     hair: Hair
     dark_corners: bool
+    ruler: bool = False
+    ink: bool = False
+    gel_bubbles: bool = False
 
 
 class Attributes(BaseModel):
@@ -156,6 +167,15 @@ class Attributes(BaseModel):
     diagnosis: Diagnosis | None
     lesion: Lesion | None
     surround: Surround
+
+
+MARKINGS = {
+    "dark_corners": "dark corners",
+    "ruler": "ruler marks",
+    "ink": "ink",
+    "gel_bubbles": "gel bubbles",
+}
+"""What may lie in the picture besides skin, lesion and hair, and how a caption says it."""
 
 
 def render(attributes: Attributes) -> str:
@@ -170,15 +190,17 @@ def render(attributes: Attributes) -> str:
         clauses.append("a lesion")
     else:
         colors = " and ".join(lesion.colors)
-        clauses.append(f"a {lesion.size} {lesion.shape} {colors} lesion at the {lesion.position}")
+        form = " ".join(filter(None, (lesion.size, lesion.shape, colors)))
+        clauses.append(f"a {form} lesion at the {lesion.position}")
+        if lesion.asymmetry:
+            clauses.append(f"{lesion.asymmetry} outline")
         if lesion.border:
             clauses.append(f"{lesion.border} border")
     if surround.tone or surround.tint:
         clauses.append(" ".join(filter(None, (surround.tone, surround.tint, "skin"))))
     if surround.hair is not Hair.NONE:
         clauses.append(f"{surround.hair} hair")
-    if surround.dark_corners:
-        clauses.append("dark corners")
+    clauses += [words for name, words in MARKINGS.items() if getattr(surround, name)]
     return ", ".join(clauses) + "."
 
 
@@ -188,13 +210,15 @@ def _any_of(vocabulary: type[StrEnum]) -> str:
 
 _SENTENCE = re.compile(
     r"(?:(?P<diagnosis>[^,]+), )?"
-    rf"a (?:(?P<size>{_any_of(Size)}) (?P<shape>{_any_of(Shape)}) "
+    rf"a (?:(?P<size>{_any_of(Size)}) (?:(?P<shape>{_any_of(Shape)}) )?"
     rf"(?P<colors>(?:{_any_of(Color)})(?: and (?:{_any_of(Color)}))*) )?lesion"
     rf"(?(size) at the (?P<position>{_any_of(Position)})"
+    rf"(?:, (?P<asymmetry>{_any_of(Asymmetry)}) outline)?"
     rf"(?:, (?P<border>{_any_of(Border)}) border)?)"
     rf"(?:, (?:(?P<tone>{_any_of(Tone)}) )?(?:(?P<tint>{_any_of(Tint)}) )?(?<!, )skin)?"
     rf"(?:, (?P<hair>{Hair.SOME}|{Hair.DENSE}) hair)?"
-    r"(?P<corners>, dark corners)?\."
+    + "".join(rf"(?P<{name}>, {words})?" for name, words in MARKINGS.items())
+    + r"\."
 )
 
 
@@ -210,7 +234,7 @@ def parse(caption: str) -> Attributes | None:
         "tone": said["tone"],
         "tint": said["tint"],
         "hair": said["hair"] or Hair.NONE,
-        "dark_corners": said["corners"] is not None,
+        **{name: said[name] is not None for name in MARKINGS},
     }
     try:
         return Attributes.model_validate(
@@ -252,7 +276,8 @@ def recombine(
     """Draw new attributes of a class: one record's lesion, another's skin, hair and corners.
 
     What belongs together stays together, so joint frequencies within the lesion and within its
-    surround are those observed. A class without attributes is a `DidgenError`.
+    surround are those observed; but a lesion that leaves no skin to be seen keeps none. A class
+    without attributes is a `DidgenError`.
     """
     observed = attributes_by_class.get(label, ())
     if not observed:
@@ -260,7 +285,10 @@ def recombine(
             f"No caption of the class {label} is known; run `didgen caption` on the manifest."
         )
     inner, outer = (observed[int(index)] for index in rng.integers(len(observed), size=2))
-    return inner.model_copy(update={"surround": outer.surround})
+    surround = outer.surround
+    if inner.surround.tone is None:
+        surround = surround.model_copy(update={"tone": None, "tint": None})
+    return inner.model_copy(update={"surround": surround})
 
 
 def clean(text: str) -> str:

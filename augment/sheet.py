@@ -1,10 +1,17 @@
-"""Contact sheets: images by class, and pairs with the outlines of mask and layout."""
+"""Contact sheets: images by class, captioned images, and pairs with their masks' outlines."""
+
+import textwrap
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
 
 GAP, TITLE = 4, 14
+LINE, LETTERS = 15, 44
+"""Height of a line of a caption in pixels, and the letters that fit into one."""
+PANEL = 288
+"""Side of an image on a sheet with captions, in pixels."""
 MASK_COLOUR, LAYOUT_COLOUR = (0, 255, 140), (255, 255, 255)
 
 
@@ -44,3 +51,31 @@ def pair_sheet(
         binary = np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=-1)
         panels.append(np.concatenate([marked, binary], axis=1))
     return image_sheet(np.stack(panels), titles, columns)
+
+
+def caption_sheet(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray | None],
+    captions: Sequence[tuple[str, str]],
+    columns: int = 5,
+) -> Image.Image:
+    """A grid of images (H, W, 3) uint8 with their masks' outlines, each over its name and caption.
+
+    masks: (H, W) booleans or None; captions: (name, caption).
+    """
+    texts = [[name, *textwrap.wrap(caption, LETTERS)] for name, caption in captions]
+    height = PANEL + LINE * max(map(len, texts), default=0) + GAP
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (PANEL + GAP) + GAP, rows * height + GAP), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for number, (image, mask, lines) in enumerate(zip(images, masks, texts, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = GAP + column * (PANEL + GAP), GAP + row * height
+        panel = np.asarray(ImageOps.pad(Image.fromarray(image), (PANEL, PANEL), color="white"))
+        if mask is not None:
+            area = ImageOps.pad(Image.fromarray(mask), (PANEL, PANEL), Image.Resampling.NEAREST)
+            panel = outline(panel, np.asarray(area), MASK_COLOUR)
+        sheet.paste(Image.fromarray(panel), (left, top))
+        for place, line in enumerate(lines):
+            pen.text((left, top + PANEL + LINE * place), line, fill="black", font=font)
+    return sheet

@@ -1,9 +1,6 @@
 """DermPrompt, measured: clinical attributes from the pixels of an image and its lesion mask."""
 
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,8 +8,10 @@ from scipy import ndimage
 from skimage.color import lab2xyz, rgb2lab, rgb2xyz, xyz2lab
 from skimage.measure import regionprops
 
+from augment.markings import MIN_INK, black_hat, dark_corners, hair_mask, ink_mask, ruler_mask
 from augment.prompt import (
     MAX_COLORS,
+    Asymmetry,
     Attributes,
     Border,
     Color,
@@ -25,14 +24,11 @@ from augment.prompt import (
     Tint,
     Tone,
     clean,
-    render,
 )
-from manifests.errors import DidgenError
-from manifests.images import read_image, read_mask
-from manifests.records import CLASS_NAMES, SourceManifest, SourceRecord
+from manifests.records import CLASS_NAMES
 
 WORKING_SIDE = 128
-"""Longest side in pixels at which everything but hair is measured; hair at twice that."""
+"""Longest side in pixels at which all is measured but hair and rulers; those at twice that."""
 
 SIZE_LIMITS = (0.04, 0.12, 0.35, 0.7)
 """Shares of the frame between the sizes: 2, 12, 38, 37 and 10 % of ISIC 2018's Task 3 lesions."""
@@ -40,14 +36,26 @@ SIZE_LIMITS = (0.04, 0.12, 0.35, 0.7)
 CENTER_REACH = 0.1
 """A centroid this near the frame's middle, in frame sides along each axis, is at the center."""
 
-ROUND_RATIO = 0.8
-"""Minor over major axis of the ellipse of equal moments from which on a lesion is round."""
+OVAL_RATIO, ROUND_RATIO = 0.78, 0.83
+"""Minor over major axis of the ellipse of equal moments up to which a lesion is oval and from
+which on it is round; between, the eye takes it for either."""
 
-IRREGULAR_SOLIDITY = 0.94
-"""Area over convex area below which an outline is irregular: a quarter of ISIC 2018's lesions."""
+IRREGULAR_SOLIDITY, SMOOTH_SOLIDITY = 0.93, 0.95
+"""Area over convex area up to which an outline is irregular and from which on it is not."""
 
-SHARP_RISE = 3.4
-"""Rise of L* across a sharp border per hundredth of the longest side, set by eye."""
+WHOLE = 0.15
+"""Share of an outline that the frame may cut before the lesion's form cannot be told."""
+
+SYMMETRIC_SHARE, ASYMMETRIC_SHARE = 0.05, 0.13
+"""Share of a lesion that is not matched by its mirror images, up to which it is symmetric and
+from which on it is asymmetric: mean of the two axes at right angles that match best."""
+
+MIRROR_SIDE, MIRROR_ANGLES = 64, 12
+"""Longest side in pixels, and axes in a quarter turn, at which symmetry is measured."""
+
+BORDER_RISES = (2.6, 4.2)
+"""Rise of L* per hundredth of the longest side below which a border is blurred and from which on
+it is sharp, set by eye; between, it is not named."""
 
 BORDER_REACH = 3
 """Hand-drawn masks miss the border by this many pixels; the steepest rise within is taken."""
@@ -63,16 +71,20 @@ COLOR_SHARE = 0.12
 
 PROTOTYPES: tuple[tuple[Color, tuple[float, float, float]], ...] = (
     (Color.BLACK, (12, 7, 3)),
+    (Color.BLACK, (24, 4, 3)),
     (Color.DARK_BROWN, (24, 16, 10)),
     (Color.DARK_BROWN, (31, 30, 22)),
-    (Color.LIGHT_BROWN, (50, 22, 20)),
+    (Color.LIGHT_BROWN, (50, 21, 23)),
     (Color.LIGHT_BROWN, (47, 31, 28)),
-    (Color.TAN, (64, 18, 20)),
+    (Color.LIGHT_BROWN, (55, 26, 27)),
+    (Color.TAN, (64, 17, 22)),
     (Color.TAN, (70, 13, 19)),
     (Color.BLUE_GRAY, (28, 13, -2)),
     (Color.BLUE_GRAY, (46, 13, 0)),
     (Color.RED, (42, 46, 10)),
     (Color.RED, (48, 44, 21)),
+    (Color.PINK, (53, 27, 19)),
+    (Color.PINK, (61, 26, 19)),
     (Color.PINK, (56, 31, 12)),
     (Color.PINK, (65, 28, 8)),
     (Color.WHITE, (84, 6, 8)),
@@ -84,6 +96,10 @@ between the cluster centres of each diagnosis, red and pink at those of vascular
 REFERENCE_SKIN = (70.0, 12.0, 17.0)
 """CIE Lab of light skin. Dermatoscopes differ too much in cast for absolute colours, so colours
 are named as the eye does, relative to the skin around them (von Kries adaptation)."""
+
+ADAPTATION = 0.6
+"""Share of the skin's cast that is taken out: like the eye, which does not adapt in full, and
+sees what is redder than red skin as red. Set by eye."""
 
 EXPOSURE_LIMITS = (0.6, 1.7)
 """Bounds of the change of luminance to the reference, so that dark skin bleaches no lesion."""
@@ -108,111 +124,140 @@ VIOLET_HUE, BEIGE_HUE, RED_CHROMA = -8.0, 28.0, 24.0
 """CIE Lab hue angles in degrees below and above which skin is violet and beige; the chroma from
 which on it is red whatever its warm hue. Set by eye."""
 
-HAIR_CLOSING = 9
-"""Side in pixels of a closing wider than hair, whose difference to the image is the black-hat
-(Lee et al., DullRazor, 1997)."""
-
-HAIR_CONTRAST = 16
-"""Grey levels of 256 in the black-hat from which on a pixel may be hair."""
-
-HAIR_LENGTH = 30
-"""Pixels that the bounding box of a hair spans at least, corner to corner."""
-
-HAIR_DENSITY = 0.09
-"""Area over squared span of a hair, or of hairs that cross, at most: what separates them from
-pigment networks, which clump."""
-
-HAIR_LIMITS = (0.0018, 0.024)
+HAIR_LIMITS = (0.0018, 0.1)
 """Shares of the picture between no, some and dense hair, set by eye."""
-
-CORNER = 0.06
-"""Side in frame sides of the corner squares."""
-
-CORNER_LIGHTNESS = 0.7
-"""L* over that of the skin below which a corner is dark."""
 
 
 def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> Attributes:
     """Measure the attributes of an image: (H, W, 3) uint8 RGB, mask (H, W) bool, True is lesion.
 
     Without a mask, or with an empty one, `lesion` is None and the outer ring of the frame counts
-    as skin. `label` is a class code of ISIC 2018 or any other class name.
+    as skin. `label` is a class code of ISIC 2018 or any other class name. What a measure cannot
+    tell is left unsaid: `gel_bubbles` always, the others where the value lies between two names.
     """
     if image.dtype != np.uint8 or image.shape[2:] != (3,):
         raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
     if mask is not None and mask.shape != image.shape[:2]:
         raise ValueError(f"the mask is {mask.shape}, its image {image.shape[:2]}")
-    scale = WORKING_SIDE / max(image.shape[:2])
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    width, height = _working_size(image.shape[:2])
     picture = Image.fromarray(image)
     rgb = np.asarray(picture.resize((width, height), Image.Resampling.BOX))
     gray = picture.resize((2 * width, 2 * height), Image.Resampling.BOX).convert("L")
     small = None if mask is None or not mask.any() else _shrink(mask, width, height)
 
     lab = rgb2lab(rgb)
-    hair = hair_mask(np.asarray(gray))
+    outside = np.ones_like(lab[..., 0], dtype=bool)
+    if small is not None:
+        outside = ~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)
+    hat = black_hat(np.asarray(gray))
+    ruler = ruler_mask(hat, _doubled(~outside))
+    skin = _skin_color(lab, small, np.ones_like(outside))
+    ink = np.zeros_like(outside) if skin is None else ink_mask(lab, ~outside, skin)
+    hair = hair_mask(hat, _doubled(~outside), ruler | _doubled(ndimage.binary_dilation(ink)))
     # A pixel of the working size shows hair if any of its four pixels does.
-    bare = hair.reshape(height, 2, width, 2).max(axis=(1, 3)) == 0
-    skin = _skin_color(lab, small, bare)
+    bare = _halved(~hair)
+    skin = _skin_color(lab, small, bare & ~ink)
     lesion = None
     if mask is not None and small is not None:
-        size, shape, position = geometry(mask)
         core = ndimage.binary_erosion(small, iterations=COLOR_MARGIN, border_value=1) & bare
         # A lesion too small or too hairy for its core to speak for it is taken whole.
         inside = core if core.sum() >= MIN_CORE * small.sum() else small
         lesion = Lesion(
-            size=size,
-            shape=shape,
+            **geometry(mask)._asdict(),
             colors=colors(rgb[inside], skin),
-            position=position,
             border=border(lab[..., 0], small),
         )
     return Attributes(
-        diagnosis=_diagnosis(label),
+        diagnosis=diagnosis(label),
         lesion=lesion,
         surround=Surround(
             tone=None if skin is None else tone(skin),
             tint=None if skin is None else tint(skin),
             hair=list(Hair)[int(np.searchsorted(HAIR_LIMITS, hair.mean(), side="right"))],
-            dark_corners=_dark_corners(lab[..., 0], small, skin),
+            dark_corners=dark_corners(lab[..., 0], small, skin),
+            ruler=bool(ruler.any()),
+            ink=bool(ink.mean() >= MIN_INK),
         ),
     )
 
 
 def agree(attributes: Attributes, mask: np.ndarray) -> Attributes:
-    """Take size, shape and position from a layout mask (H, W) bool, so that no prompt denies it.
+    """Take the geometry of a lesion from a layout mask (H, W) bool, so that no prompt denies it.
 
-    Attributes that say nothing of the lesion stay as they are, and so do all under an empty mask.
+    Nor is a border or skin named that the layout leaves no room for. Other attributes stay as
+    they are, and so do all under an empty mask and where no lesion is described.
     """
     if attributes.lesion is None or not mask.any():
         return attributes
-    size, shape, position = geometry(mask)
-    lesion = attributes.lesion.model_copy(
-        update={"size": size, "shape": shape, "position": position}
-    )
-    return attributes.model_copy(update={"lesion": lesion})
+    small = _shrink(mask, *_working_size(mask.shape))
+    found: dict[str, object] = geometry(mask)._asdict()
+    if not _edge(small).any():
+        found["border"] = None
+    surround = attributes.surround
+    if (~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)).mean() < MIN_SKIN:
+        surround = surround.model_copy(update={"tone": None, "tint": None})
+    lesion = attributes.lesion.model_copy(update=found)
+    return attributes.model_copy(update={"lesion": lesion, "surround": surround})
 
 
-def geometry(mask: np.ndarray) -> tuple[Size, Shape, Position]:
-    """Size, shape and position of a lesion from its mask (H, W) bool with at least one pixel."""
-    scale = WORKING_SIDE / max(mask.shape)
-    small = _shrink(mask, *(max(1, round(side * scale)) for side in mask.shape[::-1]))
+class Geometry(NamedTuple):
+    """What a mask alone says of its lesion."""
+
+    size: Size
+    shape: Shape | None
+    position: Position
+    asymmetry: Asymmetry | None
+
+
+def geometry(mask: np.ndarray) -> Geometry:
+    """The geometry of a lesion from its mask (H, W) bool with at least one pixel."""
+    small = _shrink(mask, *_working_size(mask.shape))
     size = list(Size)[int(np.searchsorted(SIZE_LIMITS, mask.mean(), side="right"))]
     (region,) = regionprops(small.astype(np.uint8))
-    if region.solidity < IRREGULAR_SOLIDITY:
-        shape = Shape.IRREGULAR
-    elif region.axis_minor_length >= ROUND_RATIO * region.axis_major_length:
-        shape = Shape.ROUND
-    else:
-        shape = Shape.OVAL
     offset = (np.array(region.centroid) + 0.5) / small.shape - 0.5
     row, column = (int(np.sign(x)) * int(abs(x) > CENTER_REACH) + 1 for x in offset)
-    return size, shape, list(Position)[3 * row + column]
+    position = list(Position)[3 * row + column]
+    frame = np.ones_like(small)
+    frame[1:-1, 1:-1] = False
+    outline = small & ~ndimage.binary_erosion(small)
+    if (outline & frame).sum() > WHOLE * outline.sum():
+        return Geometry(size, None, position, None)
+    ratio = region.axis_minor_length / max(region.axis_major_length, 1e-6)
+    shape = None
+    if region.solidity <= IRREGULAR_SOLIDITY:
+        shape = Shape.IRREGULAR
+    elif region.solidity >= SMOOTH_SOLIDITY:
+        shape = Shape.ROUND if ratio >= ROUND_RATIO else Shape.OVAL if ratio <= OVAL_RATIO else None
+    return Geometry(size, shape, position, asymmetry(mask))
+
+
+def asymmetry(mask: np.ndarray) -> Asymmetry | None:
+    """Whether a mask (H, W) bool is its own mirror image about two axes at right angles.
+
+    As in the ABCD rule (Stolz et al., 1994), the axes go through the centroid and are those that
+    fit best.
+    """
+    side = MIRROR_SIDE / max(mask.shape)
+    small = _shrink(mask, *(max(1, round(length * side)) for length in mask.shape[::-1]))
+    points = np.argwhere(small)
+    centroid = points.mean(axis=0)
+    angles = np.arange(2 * MIRROR_ANGLES) * (np.pi / (2 * MIRROR_ANGLES))
+    turns = np.stack(
+        [np.cos(2 * angles), np.sin(2 * angles), np.sin(2 * angles), -np.cos(2 * angles)], axis=-1
+    ).reshape(-1, 2, 2)
+    mirrored = np.rint((points - centroid) @ turns + centroid).astype(int)
+    inside = ((mirrored >= 0) & (mirrored < small.shape)).all(axis=-1)
+    mirrored[~inside] = 0
+    unmatched = 1 - (small[mirrored[..., 0], mirrored[..., 1]] & inside).mean(axis=1)
+    share = (unmatched[:MIRROR_ANGLES] + unmatched[MIRROR_ANGLES:]).min() / 2
+    if share <= SYMMETRIC_SHARE:
+        return Asymmetry.SYMMETRIC
+    return Asymmetry.ASYMMETRIC if share >= ASYMMETRIC_SHARE else None
 
 
 def border(lightness: np.ndarray, mask: np.ndarray) -> Border | None:
-    """How steeply L* (H, W) rises across the border of a mask (H, W); None if it has no border."""
-    edge = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    """How steeply L* (H, W) rises across the border of a mask (H, W); None if it is in doubt."""
+    edge = _edge(mask)
     if not edge.any():
         return None
     depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
@@ -220,7 +265,9 @@ def border(lightness: np.ndarray, mask: np.ndarray) -> Border | None:
     slope = np.stack(np.gradient(ndimage.gaussian_filter(lightness, 1)))
     rise = -(slope * inward).sum(axis=0) / np.maximum(np.hypot(*inward), 1e-6)
     steepest = ndimage.maximum_filter(rise, 2 * BORDER_REACH + 1)[edge].mean()
-    return Border.SHARP if steepest * max(mask.shape) / 100 >= SHARP_RISE else Border.BLURRED
+    blurred, sharp = BORDER_RISES
+    steepest *= max(mask.shape) / 100
+    return Border.SHARP if steepest >= sharp else Border.BLURRED if steepest < blurred else None
 
 
 def colors(rgb: np.ndarray, skin: np.ndarray | None) -> tuple[Color, ...]:
@@ -230,7 +277,9 @@ def colors(rgb: np.ndarray, skin: np.ndarray | None) -> tuple[Color, ...]:
     """
     xyz = rgb2xyz(rgb[None])
     if skin is not None:
-        gain = lab2xyz(np.array(REFERENCE_SKIN)) / lab2xyz(skin)
+        reference = np.array(REFERENCE_SKIN)
+        reference[1:] = ADAPTATION * reference[1:] + (1 - ADAPTATION) * skin[1:]
+        gain = lab2xyz(reference) / lab2xyz(skin)
         xyz = xyz * gain * (np.clip(gain[1], *EXPOSURE_LIMITS) / gain[1])
     lab = xyz2lab(xyz)[0]
     distance = np.square(lab[:, None] - np.array([point for _, point in PROTOTYPES])).sum(axis=-1)
@@ -257,67 +306,32 @@ def tint(skin: np.ndarray) -> Tint:
     return Tint.BEIGE if hue >= BEIGE_HUE else Tint.PINK
 
 
-def hair_mask(gray: np.ndarray) -> np.ndarray:
-    """Pixels of dark hair, (H, W) bool, in a grey image (H, W) uint8 of twice the working size."""
-    hat = ndimage.grey_closing(gray, (HAIR_CLOSING, HAIR_CLOSING)) - gray
-    components, _ = ndimage.label(hat >= HAIR_CONTRAST, np.ones((3, 3)))
-    boxes = ndimage.find_objects(components)
-    span = np.array([np.hypot(y.stop - y.start, x.stop - x.start) for y, x in boxes])
-    area = np.bincount(components.ravel(), minlength=len(boxes) + 1)[1:]
-    sparse = (span >= HAIR_LENGTH) & (area <= HAIR_DENSITY * span**2)
-    # No network reaches across the whole picture; dense hair does.
-    across = span >= max(gray.shape)
-    return np.concatenate([[False], sparse | across])[components]
+def diagnosis(label: str | None) -> str | None:
+    """The words of a class, without the commas that part the clauses of a caption."""
+    if label is None:
+        return None
+    return clean(CLASS_NAMES.get(label, label).replace(",", " ")).lower() or None
 
 
-def caption_manifest(
-    manifest: SourceManifest,
-    progress: Callable[[int, int], None] | None = None,
-    workers: int = 2,
-) -> list[SourceRecord]:
-    """Caption every record that has no caption yet; return all records in their order.
-
-    `progress` is called with the records done and their total; `workers` are processes. A file
-    that cannot be read, or a mask of another size than its image, is a `DidgenError`.
-    """
-    missing = [record for record in manifest.records if record.caption is None]
-    total = len(manifest.records)
-    done = total - len(missing)
-    captions: dict[str, str] = {}
-    jobs = [
-        (
-            manifest.image_path(record),
-            manifest.mask_path(record) if record.mask else None,
-            record.label,
-        )
-        for record in missing
-    ]
-    # Forked workers would inherit the threads of a progress bar in an unknown state.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        for record, caption in zip(missing, pool.map(_caption, jobs, chunksize=16), strict=True):
-            captions[record.key] = caption
-            if progress is not None:
-                progress(done + len(captions), total)
-    finally:
-        # After an error or an interrupt the images still in the queue are not waited for.
-        pool.shutdown(cancel_futures=True)
-    return [
-        record.model_copy(update={"caption": captions.get(record.key, record.caption)})
-        for record in manifest.records
-    ]
+def _working_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Width and height at which an image of shape (H, W) is measured."""
+    scale = WORKING_SIDE / max(shape)
+    height, width = (max(1, round(side * scale)) for side in shape)
+    return width, height
 
 
-def _caption(job: tuple[Path, Path | None, str | None]) -> str:
-    image_path, mask_path, label = job
-    image = np.asarray(read_image(image_path))
-    mask = None if mask_path is None else read_mask(mask_path)
-    if mask is not None and mask.shape != image.shape[:2]:
-        raise DidgenError(
-            f"{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels but its image has "
-            f"{image.shape[1]}x{image.shape[0]}; replace the mask."
-        )
-    return render(measure(image, mask, label))
+def _doubled(mask: np.ndarray) -> np.ndarray:
+    return mask.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def _halved(mask: np.ndarray) -> np.ndarray:
+    """Where all four pixels of (2H, 2W) bool hold, (H, W) bool."""
+    return mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2).all(axis=(1, 3))
+
+
+def _edge(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask (H, W) bool that border on what is not in it, the frame apart."""
+    return mask & ~ndimage.binary_erosion(mask, border_value=1)
 
 
 def _shrink(mask: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -338,27 +352,3 @@ def _skin_color(lab: np.ndarray, lesion: np.ndarray | None, bare: np.ndarray) ->
         outside = ~ndimage.binary_dilation(lesion, iterations=SKIN_MARGIN)
     outside &= bare & (lab[..., 0] >= SHADOW)
     return np.median(lab[outside], axis=0) if outside.mean() >= MIN_SKIN else None
-
-
-def _dark_corners(
-    lightness: np.ndarray, lesion: np.ndarray | None, skin: np.ndarray | None
-) -> bool:
-    """Whether at least two corners are mostly dark, the lesion apart."""
-    reference = np.median(lightness) if skin is None else skin[0]
-    dark = lightness < CORNER_LIGHTNESS * reference
-    if lesion is not None:
-        dark &= ~lesion
-    rows, columns = (max(1, round(CORNER * side)) for side in dark.shape)
-    corners = [
-        dark[y, x]
-        for y in (slice(rows), slice(-rows, None))
-        for x in (slice(columns), slice(-columns, None))
-    ]
-    return sum(corner.mean() > 0.5 for corner in corners) >= 2
-
-
-def _diagnosis(label: str | None) -> str | None:
-    """The words of a class, without the commas that part the clauses of a caption."""
-    if label is None:
-        return None
-    return clean(CLASS_NAMES.get(label, label).replace(",", " ")).lower() or None
