@@ -153,9 +153,7 @@ def ink_mask(lab: np.ndarray, lesion: np.ndarray, skin: np.ndarray) -> np.ndarra
     return blue & ~sticker & (lab[..., 0] <= skin[0] - INK_DEPTH)
 
 
-def dark_corners(
-    lightness: np.ndarray, lesion: np.ndarray | None, skin: np.ndarray | None
-) -> bool:
+def dark_corners(lightness: np.ndarray, lesion: np.ndarray | None, skin: np.ndarray | None) -> bool:
     """Whether at least two corners are mostly dark, the lesion apart."""
     reference = np.median(lightness) if skin is None else skin[0]
     dark = lightness < CORNER_LIGHTNESS * reference

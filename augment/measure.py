@@ -1,5 +1,6 @@
 """DermPrompt, measured: clinical attributes from the pixels of an image and its lesion mask."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,14 @@ from augment.prompt import (
     Surround,
     Tint,
     Tone,
-    clean,
+    diagnosis,
+    replace_geometry,
 )
-from manifests.records import CLASS_NAMES
+from manifests.errors import DidgenError
+from manifests.images import read_image, read_mask
+
+VERSION = 2
+"""Raised with every change of a measure, so that cached captions of another are not reused."""
 
 WORKING_SIDE = 128
 """Longest side in pixels at which all is measured but hair and rulers; those at twice that."""
@@ -42,6 +48,9 @@ which on it is round; between, the eye takes it for either."""
 
 IRREGULAR_SOLIDITY, SMOOTH_SOLIDITY = 0.93, 0.95
 """Area over convex area up to which an outline is irregular and from which on it is not."""
+
+RAGGED = 1.5
+"""Sigma in pixels of what is smoothed away first: masks made by programs have ragged outlines."""
 
 WHOLE = 0.15
 """Share of an outline that the frame may cut before the lesion's form cannot be told."""
@@ -177,8 +186,22 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
             dark_corners=dark_corners(lab[..., 0], small, skin),
             ruler=bool(ruler.any()),
             ink=bool(ink.mean() >= MIN_INK),
+            gel_bubbles=False,
         ),
     )
+
+
+def measure_files(files: tuple[Path, Path | None, str | None]) -> Attributes:
+    """Measure an image file, its mask file if it has one, and its label."""
+    image_path, mask_path, label = files
+    image = np.asarray(read_image(image_path))
+    mask = None if mask_path is None else read_mask(mask_path)
+    if mask is not None and mask.shape != image.shape[:2]:
+        raise DidgenError(
+            f"{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels but its image has "
+            f"{image.shape[1]}x{image.shape[0]}; replace the mask."
+        )
+    return measure(image, mask, label)
 
 
 def agree(attributes: Attributes, mask: np.ndarray) -> Attributes:
@@ -198,6 +221,15 @@ def agree(attributes: Attributes, mask: np.ndarray) -> Attributes:
         surround = surround.model_copy(update={"tone": None, "tint": None})
     lesion = attributes.lesion.model_copy(update=found)
     return attributes.model_copy(update={"lesion": lesion, "surround": surround})
+
+
+def agree_sentence(caption: str, mask: np.ndarray) -> str:
+    """Like `agree`, for a caption that was not rendered: what it says of geometry is the mask's."""
+    if not mask.any():
+        return caption
+    size, shape, position, _ = geometry(mask)
+    form = " ".join(filter(None, (size, shape)))
+    return replace_geometry(caption, f"a {form} lesion at the {position}")
 
 
 class Geometry(NamedTuple):
@@ -222,11 +254,14 @@ def geometry(mask: np.ndarray) -> Geometry:
     outline = small & ~ndimage.binary_erosion(small)
     if (outline & frame).sum() > WHOLE * outline.sum():
         return Geometry(size, None, position, None)
+    smooth = ndimage.gaussian_filter(small.astype(float), RAGGED) >= 0.5
+    solidity = regionprops(smooth.astype(np.uint8))[0].solidity if smooth.any() else 1.0
+    if solidity <= IRREGULAR_SOLIDITY:
+        odd = asymmetry(mask) is Asymmetry.ASYMMETRIC
+        return Geometry(size, Shape.IRREGULAR, position, Asymmetry.ASYMMETRIC if odd else None)
     ratio = region.axis_minor_length / max(region.axis_major_length, 1e-6)
     shape = None
-    if region.solidity <= IRREGULAR_SOLIDITY:
-        shape = Shape.IRREGULAR
-    elif region.solidity >= SMOOTH_SOLIDITY:
+    if solidity >= SMOOTH_SOLIDITY:
         shape = Shape.ROUND if ratio >= ROUND_RATIO else Shape.OVAL if ratio <= OVAL_RATIO else None
     return Geometry(size, shape, position, asymmetry(mask))
 
@@ -306,13 +341,6 @@ def tint(skin: np.ndarray) -> Tint:
     return Tint.BEIGE if hue >= BEIGE_HUE else Tint.PINK
 
 
-def diagnosis(label: str | None) -> str | None:
-    """The words of a class, without the commas that part the clauses of a caption."""
-    if label is None:
-        return None
-    return clean(CLASS_NAMES.get(label, label).replace(",", " ")).lower() or None
-
-
 def _working_size(shape: tuple[int, ...]) -> tuple[int, int]:
     """Width and height at which an image of shape (H, W) is measured."""
     scale = WORKING_SIDE / max(shape)
@@ -331,7 +359,7 @@ def _halved(mask: np.ndarray) -> np.ndarray:
 
 def _edge(mask: np.ndarray) -> np.ndarray:
     """The pixels of a mask (H, W) bool that border on what is not in it, the frame apart."""
-    return mask & ~ndimage.binary_erosion(mask, border_value=1)
+    return np.logical_and(mask, ~ndimage.binary_erosion(mask, border_value=1))
 
 
 def _shrink(mask: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from manifests.errors import DidgenError
+from manifests.records import CLASS_NAMES
 
 LESION = "<lesion>"
 SKIN = "<skin>"
@@ -141,7 +142,7 @@ class Lesion(BaseModel):
         tuple[Color, ...], Field(min_length=1, max_length=MAX_COLORS), AfterValidator(_distinct)
     ]
     position: Position
-    asymmetry: Asymmetry | None = None
+    asymmetry: Asymmetry | None
     border: Border | None
 
 
@@ -154,9 +155,9 @@ class Surround(BaseModel):
     tint: Tint | None
     hair: Hair
     dark_corners: bool
-    ruler: bool = False
-    ink: bool = False
-    gel_bubbles: bool = False
+    ruler: bool
+    ink: bool
+    gel_bubbles: bool
 
 
 class Attributes(BaseModel):
@@ -208,6 +209,18 @@ def _any_of(vocabulary: type[StrEnum]) -> str:
     return "|".join(re.escape(word) for word in vocabulary)
 
 
+GEOMETRY = re.compile(
+    r"\b(?:tiny|small|little|minute|medium|moderate|large|big|huge|giant|massive|extensive|frame"
+    r"|fill|cover|occup|span|size|mm|cm|millimet|diameter|wide|round|oval|ovoid|circular|ellip"
+    r"|irregular|shape|elongated|linear|annular|outline|a?symmetr|center|centre|centr|middle|left"
+    r"|right|upper|lower|top|bottom|corner|edge|side|quadrant|half|above|below|eccentric|off)",
+    re.IGNORECASE,
+)
+"""Beginnings of words by which a clause of a free caption may contradict a layout; rather more
+than fewer."""
+
+CLAUSE_END = re.compile(r"[,;:.!?]\s+|\s+(?:with|on|against|surrounded by)\s+")
+
 _SENTENCE = re.compile(
     r"(?:(?P<diagnosis>[^,]+), )?"
     rf"a (?:(?P<size>{_any_of(Size)}) (?:(?P<shape>{_any_of(Shape)}) )?"
@@ -246,6 +259,21 @@ def parse(caption: str) -> Attributes | None:
         )
     except ValidationError:
         return None
+
+
+def replace_geometry(caption: str, clause: str) -> str:
+    """Put `clause` for the clauses of a free caption that speak of size, shape or place.
+
+    The first of them is replaced and the others go; a caption that has none stays as it is.
+    """
+    clauses = CLAUSE_END.split(clean(caption).rstrip(".!?,;: "))
+    placed = [GEOMETRY.search(words) is not None for words in clauses]
+    if not any(placed):
+        return caption
+    first = placed.index(True)
+    kept = [words for n, words in enumerate(clauses) if n == first or not placed[n]]
+    kept[first] = clause
+    return ", ".join(kept) + "."
 
 
 def turn(caption: str, turns: int, mirrored: bool) -> str:
@@ -304,6 +332,13 @@ def clean(text: str) -> str:
     )
     folded = " ".join(visible.split())
     return folded if len(folded) <= MAX_LENGTH else folded[: MAX_LENGTH + 1].rpartition(" ")[0]
+
+
+def diagnosis(label: str | None) -> str | None:
+    """The words of a class, without the commas that part the clauses of a caption."""
+    if label is None:
+        return None
+    return clean(CLASS_NAMES.get(label, label).replace(",", " ")).lower() or None
 
 
 def compose(caption: str | None) -> str:

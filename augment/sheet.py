@@ -1,11 +1,18 @@
 """Contact sheets: images by class, captioned images, and pairs with their masks' outlines."""
 
+import io
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
+
+from manifests.errors import DidgenError
+from manifests.files import write_bytes
+from manifests.images import read_image, read_mask
+from manifests.records import SourceManifest
 
 GAP, TITLE = 4, 14
 LINE, LETTERS = 15, 44
@@ -79,3 +86,20 @@ def caption_sheet(
         for place, line in enumerate(lines):
             pen.text((left, top + PANEL + LINE * place), line, fill="black", font=font)
     return sheet
+
+
+def write_caption_sheet(manifest: SourceManifest, path: Path, count: int, seed: int) -> None:
+    """Draw `count` random captioned images of a manifest to the PNG `path`."""
+    captioned = [record for record in manifest.records if record.caption]
+    if not captioned:
+        raise DidgenError("No image has a caption yet; run `didgen caption` first.")
+    chosen = np.random.default_rng(seed).permutation(len(captioned))[:count]
+    records = [captioned[index] for index in sorted(chosen)]
+    sheet = caption_sheet(
+        [np.asarray(read_image(manifest.image_path(record))) for record in records],
+        [read_mask(manifest.mask_path(r)) if r.mask else None for r in records],
+        [(f"{n} {r.key}", r.caption or "") for n, r in enumerate(records, 1)],
+    )
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
