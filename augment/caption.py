@@ -135,11 +135,10 @@ class Described:
             ]
             for batch in as_completed(batches):
                 yield from batch.result()
-        except BaseException:
-            self.describer.close()
-            raise
         finally:
+            # Requests under way are waited for, those in the queue are not.
             pool.shutdown(cancel_futures=True)
+            self.describer.close()
 
     def _describe(self, jobs: Sequence[Job]) -> list[tuple[Job, Caption]]:
         written = self.describer.write(

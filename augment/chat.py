@@ -52,7 +52,7 @@ class Chat(Protocol):
         """
 
     def close(self) -> None:
-        """Give up what is still under way."""
+        """Close what is open; the model is not asked again."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class Describer:
         return found
 
     def close(self) -> None:
-        """Give up what is still under way."""
+        """Close what the models hold open; they are not asked again."""
         self.chat.close()
         self.shortener.close()
 

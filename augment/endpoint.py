@@ -87,7 +87,7 @@ class OpenAIChat:
         )
 
     def close(self) -> None:
-        """Close the connections, so that requests under way end."""
+        """Close the connections."""
         self._client.close()
 
 

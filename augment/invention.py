@@ -71,11 +71,9 @@ def invent(
             if progress is not None:
                 progress(done, len(wanted))
             yield place[0], made
-    except BaseException:
-        describer.close()
-        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        describer.close()
 
 
 def write_captions(

@@ -8,6 +8,9 @@ HAIR_CLOSING = 9
 """Side in pixels of a closing wider than hair, whose difference to the image is the black-hat
 (Lee et al., DullRazor, 1997)."""
 
+FRAME = 3
+"""Pixels along the frame where no line is looked for: some pictures were cut with a dark edge."""
+
 CONTRAST = 16
 """Grey levels of 256 in the black-hat from which on a pixel may be hair."""
 
@@ -65,7 +68,10 @@ CORNER_LIGHTNESS = 0.7
 
 def black_hat(gray: np.ndarray) -> np.ndarray:
     """How much darker a pixel is than what is beside it, (H, W), in a grey image (H, W) uint8."""
-    return ndimage.grey_closing(gray, (HAIR_CLOSING, HAIR_CLOSING)) - gray
+    hat = np.zeros_like(gray)
+    inner = (slice(FRAME, -FRAME), slice(FRAME, -FRAME))
+    hat[inner] = (ndimage.grey_closing(gray, (HAIR_CLOSING, HAIR_CLOSING)) - gray)[inner]
+    return hat
 
 
 def hair_mask(hat: np.ndarray, lesion: np.ndarray, foreign: np.ndarray) -> np.ndarray:

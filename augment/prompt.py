@@ -314,7 +314,8 @@ def recombine(
         )
     inner, outer = (observed[int(index)] for index in rng.integers(len(observed), size=2))
     surround = outer.surround
-    if inner.surround.tone is None:
+    filled = inner.lesion is not None and inner.lesion.size is Size.FRAME_FILLING
+    if filled and inner.surround.tone is None:
         surround = surround.model_copy(update={"tone": None, "tint": None})
     return inner.model_copy(update={"surround": surround})
 

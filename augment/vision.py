@@ -96,4 +96,4 @@ class TransformersChat:
         return [{"type": "image", "image": shown(question.image)}, text]
 
     def close(self) -> None:
-        """Nothing is under way between two batches."""
+        """Nothing is open between two batches."""

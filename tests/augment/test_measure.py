@@ -1,7 +1,6 @@
-"""Tests of the attributes measured from drawn lesions, and of captioning a manifest."""
+"""Tests of the attributes measured from drawn lesions."""
 
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 import pytest
@@ -12,18 +11,19 @@ from scipy import ndimage
 from skimage.color import lab2rgb
 from skimage.draw import ellipse, line
 
-from augment.caption import (
+from augment.measure import (
     CENTER_REACH,
     PROTOTYPES,
     REFERENCE_SKIN,
     SIZE_LIMITS,
     agree,
-    caption_manifest,
+    agree_sentence,
+    geometry,
     measure,
+    measure_files,
 )
-from augment.prompt import Border, Color, Hair, Position, Shape, Size, Tint, Tone, parse, render
+from augment.prompt import Asymmetry, Border, Color, Hair, Position, Shape, Size, Tint, Tone, parse, render
 from manifests.errors import DidgenError
-from manifests.records import SourceHeader, SourceManifest, SourceRecord
 
 SIDE = 192
 
@@ -100,6 +100,51 @@ def test_geometry_of_drawn_ellipses(
             assert lesion.shape is Shape.ROUND
         elif ratio < 0.73:
             assert lesion.shape is Shape.OVAL
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(sorted({name for name, _ in PROTOTYPES})),
+    st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
+    st.tuples(st.floats(0.1, 0.3), st.floats(0.1, 0.3)),
+    st.floats(0, np.pi),
+)
+def test_colour_of_drawn_ellipses_wherever_they_lie(
+    name: Color, center: tuple[float, float], radii: tuple[float, float], rotation: float
+) -> None:
+    lab = next(point for prototype, point in PROTOTYPES if prototype is name)
+    mask = oval(SIDE, SIDE, (center[0] * SIDE, center[1] * SIDE), _scaled(radii), rotation)
+    lesion = measure(paint(mask, lab), mask, None).lesion
+    assert lesion is not None and lesion.colors == (name,)
+
+
+def _scaled(radii: tuple[float, float]) -> tuple[float, float]:
+    return radii[0] * SIDE, radii[1] * SIDE
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.tuples(st.floats(0.12, 0.2), st.floats(0.12, 0.2)),
+    st.floats(0, np.pi),
+)
+def test_ellipses_are_symmetric_and_one_with_a_bite_is_not(
+    radii: tuple[float, float], rotation: float
+) -> None:
+    mask = oval(SIDE, SIDE, (SIDE / 2, SIDE / 2), _scaled(radii), rotation)
+    assert geometry(mask).asymmetry is Asymmetry.SYMMETRIC
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    # The quarter between two main axes is taken away.
+    along = np.cos(rotation) * y - np.sin(rotation) * x
+    across = np.sin(rotation) * y + np.cos(rotation) * x
+    bitten = mask & ~((along > 0) & (across > 0))
+    assert geometry(bitten).asymmetry is Asymmetry.ASYMMETRIC
+
+
+def test_a_lesion_cut_by_the_frame_has_no_form() -> None:
+    half = oval(SIDE, SIDE, (SIDE / 2, 0), (60, 60))
+    size, shape, position, symmetry = geometry(half)
+    assert (size, position) == (Size.MEDIUM, Position.LEFT)
+    assert shape is None and symmetry is None
 
 
 def test_a_star_is_irregular() -> None:
@@ -289,11 +334,32 @@ def test_agree_takes_the_geometry_of_the_mask_and_nothing_else(
     after = agree(before, layout)
     drawn = measure(paint(layout), layout, None).lesion
     assert before.lesion is not None and after.lesion is not None and drawn is not None
-    geometry = {"size", "shape", "position"}
-    assert after.lesion.model_dump(include=geometry) == drawn.model_dump(include=geometry)
-    assert after.lesion.model_dump(exclude=geometry) == before.lesion.model_dump(exclude=geometry)
+    taken = {"size", "shape", "position", "asymmetry"}
+    assert after.lesion.model_dump(include=taken) == drawn.model_dump(include=taken)
+    assert after.lesion.model_dump(exclude=taken) == before.lesion.model_dump(exclude=taken)
     assert (after.diagnosis, after.surround) == (before.diagnosis, before.surround)
     assert agree(after, layout) == after
+
+
+def test_agree_leaves_no_skin_and_no_border_to_a_layout_that_fills_the_frame() -> None:
+    before = measure(paint(DISC), DISC, "MEL")
+    assert before.lesion is not None and before.lesion.border and before.surround.tone
+    after = agree(before, np.ones_like(DISC))
+    assert after.lesion is not None and after.lesion.size is Size.FRAME_FILLING
+    assert after.lesion.border is None
+    assert after.surround.tone is None and after.surround.tint is None
+
+
+def test_a_free_sentence_takes_its_geometry_from_the_layout() -> None:
+    layout = oval(SIDE, SIDE, (50, 50), (25, 25))
+    said = "melanoma, a huge star-shaped mole that fills the frame, black and blue, on fair skin."
+    placed = agree_sentence(said, layout)
+    assert placed == (
+        "melanoma, a small round lesion at the upper left, black and blue, on fair skin."
+    )
+    assert agree_sentence(placed, layout) == placed
+    assert agree_sentence("black and blue on fair skin.", layout) == "black and blue on fair skin."
+    assert agree_sentence(said, np.zeros_like(layout)) == said
 
 
 def test_agree_adds_nothing_where_no_lesion_is_described() -> None:
@@ -301,75 +367,19 @@ def test_agree_adds_nothing_where_no_lesion_is_described() -> None:
     assert agree(unmasked, DISC) == unmasked
 
 
-def manifest_in(folder: Path, captions: list[str | None]) -> SourceManifest:
-    records = []
-    for number, caption in enumerate(captions):
-        mask = oval(SIDE, SIDE, (SIDE / 2, SIDE / 2), (20 + 10 * number, 30))
-        Image.fromarray(paint(mask)).save(folder / f"{number}.png")
-        Image.fromarray(mask).save(folder / f"{number}_mask.png")
-        records.append(
-            SourceRecord(
-                key=f"k{number}",
-                image=f"{number}.png",
-                width=SIDE,
-                height=SIDE,
-                sha256="0" * 64,
-                mask=f"{number}_mask.png" if number % 2 == 0 else None,
-                label="MEL",
-                lesion_id=f"l{number}",
-                split="train",
-                source="drawn",
-                licence="CC0-1.0",
-                caption=caption,
-            )
-        )
-    header = SourceHeader(
-        importer="test",
-        didgen_version="0",
-        root=str(folder),
-        classes=("MEL",),
-        seed=0,
-        fractions=(1.0, 0.0, 0.0),
-    )
-    return SourceManifest(header, tuple(records))
-
-
-def test_a_manifest_is_captioned_where_captions_are_missing(tmp_path: Path) -> None:
-    manifest = manifest_in(tmp_path, [None, "kept as it is", None, None])
-    calls: list[tuple[int, int]] = []
-    captioned = caption_manifest(manifest, progress=lambda *call: calls.append(call))
-    assert calls == [(2, 4), (3, 4), (4, 4)]
-    for before, after in zip(manifest.records, captioned, strict=True):
-        assert after.model_copy(update={"caption": before.caption}) == before
-        if before.caption is None:
-            image = np.asarray(Image.open(manifest.image_path(before)))
-            mask = np.asarray(Image.open(manifest.mask_path(before))) if before.mask else None
-            assert after.caption == render(measure(image, mask, "MEL"))
-    assert captioned[1].caption == "kept as it is"
-    whole = SourceManifest(manifest.header, tuple(captioned))
-    assert caption_manifest(whole) == captioned
-
-
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
-    manifest = manifest_in(tmp_path, [None])
+    Image.fromarray(paint(DISC)).save(tmp_path / "0.png")
     Image.fromarray(np.ones((5, 7), dtype=bool)).save(tmp_path / "0_mask.png")
     with pytest.raises(DidgenError, match=r"0_mask\.png has 7x5 pixels .*replace"):
-        caption_manifest(manifest, workers=1)
+        measure_files((tmp_path / "0.png", tmp_path / "0_mask.png", None))
 
 
 @pytest.mark.data
-def test_real_images_are_measured_fast_and_with_variety(data_dir: Path) -> None:
+def test_real_images_are_measured_with_variety(data_dir: Path) -> None:
     root = data_dir / "isic2018"
-    images = sorted((root / "ISIC2018_Task3_Training_Input").glob("*.jpg"))[::130]
-    pairs = [
-        (
-            np.asarray(Image.open(path).convert("RGB")),
-            np.asarray(Image.open(masks / f"{path.stem}_segmentation.png").convert("L")) > 0,
-        )
-        for masks in [root / "HAM10000_segmentations_lesion_tschandl"]
-        for path in images
+    masks = root / "HAM10000_segmentations_lesion_tschandl"
+    captions = [
+        render(measure_files((path, masks / f"{path.stem}_segmentation.png", None)))
+        for path in sorted((root / "ISIC2018_Task3_Training_Input").glob("*.jpg"))[::130]
     ]
-    start = process_time()
-    captions = [render(measure(image, mask, None)) for image, mask in pairs]
-    assert (process_time() - start) / len(pairs) < 0.04
     assert len(set(captions)) > 0.7 * len(captions)
