@@ -37,6 +37,9 @@ RULER_ANGLES = 48
 TICK_LENGTH = 5
 """Pixels across a row of ticks within which it is seen in neighbouring rows of pixels."""
 
+STACK = 2
+"""Rows of pixels in which the same ticks are seen."""
+
 RUNS = 6
 """Runs of evenly spaced ticks with the same gap, side by side or overlapping, in a ruler."""
 
@@ -118,8 +121,12 @@ def _even_ticks(lines: np.ndarray, count: int) -> np.ndarray:
         runs = _runs_of_ticks(turned, count)
         strip = np.zeros_like(turned)
         for row, column, gap in runs:
-            near = np.abs(runs - (row, column, gap)) <= (TICK_LENGTH, gap * count, 1)
-            if near.all(axis=1).sum() >= RUNS:
+            apart = np.abs(runs - (row, column, gap))
+            near = apart <= (TICK_LENGTH, gap * count, 1)
+            same = apart <= (TICK_LENGTH, 1, 1)
+            # A straight hair breaks up evenly in single rows; ticks stand over one another.
+            stacked = len(np.unique(runs[same.all(axis=1), 0])) >= STACK
+            if stacked and near.all(axis=1).sum() >= RUNS:
                 # The ruler goes on beyond the ticks that were found.
                 strip[max(0, int(row) - RULER_REACH) : int(row) + RULER_REACH] = True
         if strip.any():
@@ -132,11 +139,15 @@ def _even_ticks(lines: np.ndarray, count: int) -> np.ndarray:
 def _runs_of_ticks(marks: np.ndarray, count: int) -> np.ndarray:
     """Rows, first columns and gaps (N, 3) of runs of `count` evenly spaced marks in (H, W) bool."""
     flat = marks.ravel()
-    rows, columns = np.divmod(np.flatnonzero(flat[1:] > flat[:-1]), marks.shape[1])
+    starts = np.flatnonzero(flat[1:] > flat[:-1])
+    rows, columns = np.divmod(starts, marks.shape[1])
     if len(rows) < count:
         return np.empty((0, 3))
     gaps = np.diff(columns).astype(float)
     usable = (np.diff(rows) == 0) & (gaps >= TICK_GAPS[0]) & (gaps <= TICK_GAPS[1])
+    # A straight hair along the row breaks up evenly as well, but into more marks than gaps.
+    ends = np.append(np.flatnonzero(flat[1:] < flat[:-1]), flat.size)
+    usable &= (ends[np.searchsorted(ends, starts, side="right")] - starts)[:-1] <= gaps / 2
     runs = np.lib.stride_tricks.sliding_window_view(np.where(usable, gaps, np.nan), count - 1)
     # A gap that is not usable makes its whole run not a number, which is near to nothing.
     means = runs.mean(axis=1)

@@ -354,12 +354,13 @@ def _doubled(mask: np.ndarray) -> np.ndarray:
 
 def _halved(mask: np.ndarray) -> np.ndarray:
     """Where all four pixels of (2H, 2W) bool hold, (H, W) bool."""
-    return mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2).all(axis=(1, 3))
+    squares = mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2)
+    return np.asarray(squares.all(axis=(1, 3)))
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
     """The pixels of a mask (H, W) bool that border on what is not in it, the frame apart."""
-    return np.logical_and(mask, ~ndimage.binary_erosion(mask, border_value=1))
+    return mask & ~ndimage.binary_erosion(mask, border_value=1)
 
 
 def _shrink(mask: np.ndarray, width: int, height: int) -> np.ndarray:

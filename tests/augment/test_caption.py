@@ -359,4 +359,3 @@ def _tokenizer() -> Any:
 
 
 TOKENIZER = _tokenizer()
-

@@ -22,7 +22,19 @@ from augment.measure import (
     measure,
     measure_files,
 )
-from augment.prompt import Asymmetry, Border, Color, Hair, Position, Shape, Size, Tint, Tone, parse, render
+from augment.prompt import (
+    Asymmetry,
+    Border,
+    Color,
+    Hair,
+    Position,
+    Shape,
+    Size,
+    Tint,
+    Tone,
+    parse,
+    render,
+)
 from manifests.errors import DidgenError
 
 SIDE = 192

