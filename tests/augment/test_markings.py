@@ -13,7 +13,7 @@ from augment.prompt import Hair
 
 SIDE = 256
 NOTHING = np.zeros((SIDE, SIDE), dtype=bool)
-SKIN = tuple(int(round(value * 255)) for value in lab2rgb(np.array([70.0, 12.0, 17.0])))
+SKIN = tuple(round(float(value) * 255) for value in lab2rgb(np.array([70.0, 12.0, 17.0])))
 VIOLET = (80, 50, 150)
 
 

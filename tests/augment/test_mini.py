@@ -25,9 +25,8 @@ def held_out(data_dir: Path) -> SourceManifest:
     whole = import_isic2018(data_dir / "isic2018").manifest
     records = [r for r in whole.records if r.split != "train" and r.mask][::28][:60]
     few = SourceManifest(whole.header, tuple(records))
-    return SourceManifest(
-        whole.header, tuple(caption_manifest(few, Measured(token_counter("mini"))))
-    )
+    measured = Measured(token_counter("mini"))
+    return SourceManifest(whole.header, tuple(caption_manifest(few, measured)))
 
 
 def test_it_is_small_safe_and_documented() -> None:
