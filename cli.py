@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ import_app = typer.Typer(
 app.add_typer(import_app, name="import")
 
 Source = Annotated[Path, typer.Argument(help="Folder of a source manifest, made by `import`.")]
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 ManifestOut = Annotated[
     Path, typer.Option("--out", help="Folder for the manifest; images stay where they are.")
 ]
@@ -219,21 +221,28 @@ def prompts(
 @app.command()
 def finetune(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Finetune a model with the region-aware loss, or train a small one from nothing.
 
     Goes on where a stopped run of the same recipe stopped.
-    Runs on several processes under `torchrun` or `accelerate launch`.
+    Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
     from manifests.recipe import FinetuneRecipe, read_recipe
+    from manifests.records import read_training
 
     asked = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
         _print_recipe(asked.model_dump(mode="json"))
         return
+    if out is None:
+        raise typer.BadParameter("a training needs a folder", param_hint="--out")
+    # What is wrong with the data is said at once, before the heavy imports.
+    read_training(asked.source)
     from augment.finetune import finetune as run
 
     print(f"The model is in {run(asked, out)}.")
@@ -284,7 +293,7 @@ def augment(
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    directory: Run,
 ) -> None:
     """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra."""
     from rich.console import Console
@@ -299,6 +308,89 @@ def verify(
         print(f"{bad} of {len(verdicts)} files are not ok.")
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
+
+
+@app.command()
+def export(
+    directory: Run,
+    to: Annotated[
+        Literal["imagefolder", "parquet", "nnunet"], typer.Option("--to", help="The layout.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="New folder; for nnU-Net one named like Dataset501_DiDGen."),
+    ],
+    dry_run: DryRun = False,
+) -> None:
+    """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
+
+    Nothing is resized, and JPEG is encoded no second time.
+    Example: didgen export runs/mine --to parquet --out runs/mine-parquet
+    """
+    from manifests.export import export as write
+    from manifests.export import prepare_export
+
+    with _progress("checking") as advance:
+        job = prepare_export(directory, to, out, progress=advance)
+    for (config, split), count in job.counts().items():
+        print(f"{config}, {split}: {count} samples")
+    if not dry_run:
+        with _progress("exporting") as advance:
+            write(job, progress=advance)
+        print(f"The export is in {out}.")
+
+
+@app.command()
+def mix(
+    source: Source,
+    directory: Run,
+    ratio: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1e6,
+            help="Synthetic samples per real training sample: in each class of images, over all "
+            "in pairs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the mix, a run like any other.")],
+    config: Annotated[
+        Literal["images", "pairs"] | None,
+        typer.Option("--config", help="What to mix; without it, all that the run holds."),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
+    ] = 42,
+    dry_run: DryRun = False,
+) -> None:
+    """Mix real and synthetic samples into one set of shards; synthetic only ever in training.
+
+    Goes on where a stopped mix stopped. The splits are those of the source.
+    Example: didgen mix runs/isic2018 runs/mine --ratio 0.5 --out runs/mixed
+    """
+    if math.isnan(ratio):
+        raise typer.BadParameter("it is no number", param_hint="--ratio")
+    from manifests.mix import mix as write
+    from manifests.mix import prepare_mix
+    from manifests.recipe import MixRecipe
+
+    recipe = MixRecipe(
+        source=source,
+        run=directory,
+        ratio=ratio,
+        config=config,
+        shard_size=shard_size,
+        seed=seed,
+    )
+    with _progress("checking") as advance:
+        job = prepare_mix(recipe, progress=advance)
+    for place, what in job.summary().items():
+        print(f"{place}: {what}")
+    if not dry_run:
+        with _progress("mixing") as advance:
+            totals = write(job, out, progress=advance).totals
+        print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
 
 
 @contextmanager

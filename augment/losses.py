@@ -1,5 +1,7 @@
 """The method's losses: pure functions on attention maps and region masks."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,14 +36,15 @@ def attention_loss(maps: Tensor, masks: Tensor, *, normalised: bool = True) -> T
     return 0.5 * (maps - masks).square().mean((-2, -1)).sum(-1)
 
 
-def layout_loss(maps: Tensor, masks: Tensor, sigma: float) -> Tensor:
+def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool = True) -> Tensor:
     """Eq. 5: L_CA is Eq. 3 on Gaussian-smoothed maps, one value a sample.
 
     maps, masks: (B, 2, H, W); sigma in map pixels, 0 for no smoothing. Returns (B,).
     """
     if sigma > 0:
-        maps = gaussian_blur(maps, kernel_size=[3, 3], sigma=[sigma, sigma])
-    return attention_loss(maps, masks)
+        side = 2 * math.ceil(2 * sigma) + 1
+        maps = gaussian_blur(maps, kernel_size=[side, side], sigma=[sigma, sigma])
+    return attention_loss(maps, masks, normalised=normalised)
 
 
 def leak_loss(attended: Tensor, masks: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
-"""The pipeline: prompts, seeds and layouts in, images and their annotated masks out.
+"""The pipeline: prompts, layouts and generators in, images and their annotated masks out.
 
 Notable choices:
-- One seed a sample: its noise is drawn by a generator of its own, so the batch it is in does not
-  matter.
-- The guided pass is conditional only and asks for no weight gradients; the annotation's maps come
-  from the conditional half of the last ordinary pass.
+- One generator a sample: its noise is its own, so the batch it is in does not matter.
+- The guided pass is conditional only, asks for no weight gradients, and ends with the last layer
+  that is read; the annotation's maps come from the conditional half of the last ordinary pass.
+- Latents are float32 between the passes, whatever the weights are kept in.
+- Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +19,18 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    UNet2DConditionModel,
 )
-from torch import Tensor
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor, nn
 
 from augment.annotation import binarise, propagate
-from augment.attention import CROSS_SIDE, SELF_SIDE, Maps, captured
+from augment.attention import AllRead, captured
 from augment.losses import layout_loss, leak_loss, region_masks
-from augment.tokens import p_token_positions, tokenize
+from augment.tokens import end_positions, p_token_positions, tokenize
 from manifests.errors import DidgenError
-from manifests.recipe import Guidance, Sampling
+from manifests.recipe import Annotation, AttentionMaps, Guidance, Sampling
 
 SCHEDULERS = {
     "dpm++": DPMSolverMultistepScheduler,
@@ -33,21 +39,40 @@ SCHEDULERS = {
 }
 
 
-@dataclass(frozen=True)
-class Drawn:
+@dataclass
+class LesionPairs(BaseOutput):
     """A batch as it was drawn.
 
-    images: (B, H, W, 3) uint8; masks: (B, H, W) bool or None; attention: the maps that the masks
-    were cut from, (B, S, S) in [0, 1], or None.
+    images: (B, H, W, 3) uint8, or B PIL images; masks: (B, H, W) bool, or B PIL images of 0 and
+    255, or None where no layout was given; attention: the maps that the masks were cut from,
+    (B, S, S) in [0, 1], or None.
     """
 
-    images: np.ndarray
-    masks: np.ndarray | None = None
+    images: np.ndarray | list[Image.Image]
+    masks: np.ndarray | list[Image.Image] | None = None
     attention: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What a batch is drawn for.
+
+    context: text embeddings (B, T, C); positions: (B, 2) of the P-Tokens; ends: (B,) of the
+    prompts' end tokens; layouts: (B, 1, H, H) in [0, 1], or None for images alone.
+    """
+
+    context: Tensor
+    positions: Tensor
+    ends: Tensor
+    layouts: Tensor | None
+
+
 class LesionPairPipeline(StableDiffusionPipeline):
-    """DiDGen's sampler over any Stable Diffusion model with P-Tokens."""
+    """DiDGen's sampler over any Stable Diffusion model with P-Tokens.
+
+    `LesionPairPipeline.from_pretrained(folder)` loads what `didgen finetune` left; a scheduler is
+    put in by `pipeline.scheduler = scheduler_of(pipeline, "ddim")`.
+    """
 
     @property
     def image_size(self) -> int:
@@ -55,95 +80,212 @@ class LesionPairPipeline(StableDiffusionPipeline):
         return int(self.unet.config.sample_size * self.vae_scale_factor)
 
     @torch.no_grad()
-    def draw(
+    def __call__(
         self,
-        prompts: list[str],
-        seeds: list[int],
-        sampling: Sampling,
-        layouts: Tensor | None = None,
-    ) -> Drawn:
-        """Draw one image a prompt; with layouts also guide it (Eq. 5, 6) and annotate it (Eq. 7).
+        prompt: str | Sequence[str],
+        masks: Tensor | np.ndarray | Sequence[Image.Image] | None = None,
+        *,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 7.5,
+        negative_prompt: str = "",
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
+        guidance: Guidance = Guidance(),  # noqa: B008
+        annotation: Annotation = Annotation(),  # noqa: B008
+        output_type: str = "pil",
+    ) -> LesionPairs:
+        """Draw one image a prompt; with masks also guide it (Eq. 5, 6) and annotate it (Eq. 7).
 
-        prompts, seeds: B of each; layouts: (B, 1, H, W) lesion masks in [0, 1], or None for plain
-        classifier-free sampling. Raises DidgenError for a prompt without both P-Tokens and for a
-        model that has no attention maps of the sides that are read.
+        masks: the layouts, B PIL images or (B, H, H) or (B, 1, H, H) in [0, 1], or None for plain
+        classifier-free sampling; generator: B of them, one a sample, as diffusers takes them;
+        output_type: "pil" or "np". Raises DidgenError for a prompt without both P-Tokens and for a
+        model that has no attention maps of the sides that are read, ValueError for masks of
+        another number, shape or range.
         """
-        device = self._execution_device
-        side = self.unet.config.sample_size
-        scheduler = scheduler_of(self, sampling.scheduler)
-        scheduler.set_timesteps(sampling.steps, device=device)
-        noise = [
-            torch.randn(4, side, side, generator=torch.Generator().manual_seed(seed))
-            for seed in seeds
-        ]
-        latents = torch.stack(noise).to(device) * scheduler.init_noise_sigma
-        input_ids = tokenize(self.tokenizer, ["", *prompts]).to(device)
-        context = self.text_encoder(input_ids)[0]
-        empty, context = context[:1].expand(len(prompts), -1, -1), context[1:]
-        positions = p_token_positions(self.tokenizer, input_ids[1:])
-        both = torch.cat([empty, context])
-
-        guided = round(sampling.guidance.until * sampling.steps) if layouts is not None else 0
-        maps = Maps()
-        for number, timestep in enumerate(scheduler.timesteps):
-            if number < guided:
-                assert layouts is not None
-                latents = self._guide(
-                    latents, timestep, context, positions, layouts.to(device), sampling.guidance
-                )
-            doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
-            if layouts is not None and number == len(scheduler.timesteps) - 1:
-                with captured(self.unet, side) as maps:
-                    maps.rows = slice(len(prompts), None)
-                    maps.positions, maps.keep_self = positions, True
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        device, side = self._execution_device, self.unet.config.sample_size
+        layouts = None if masks is None else as_layouts(masks, len(prompts)).to(device)
+        input_ids = tokenize(self.tokenizer, [negative_prompt, *prompts]).to(device)
+        context = self.text_encoder(input_ids)[0].to(self.unet.dtype)
+        condition = Condition(
+            context[1:],
+            p_token_positions(self.tokenizer, input_ids[1:]),
+            end_positions(self.tokenizer, input_ids[1:]),
+            layouts,
+        )
+        unconditional = context[:1].expand(len(prompts), -1, -1)
+        scheduler = self.scheduler
+        scheduler.set_timesteps(num_inference_steps, device=device)
+        latents = self.prepare_latents(
+            len(prompts),
+            self.unet.config.in_channels,
+            self.image_size,
+            self.image_size,
+            torch.float32,
+            device,
+            generator,
+        )
+        etas = step_sizes(guidance, len(scheduler.timesteps)) if layouts is not None else []
+        attention = None
+        with frozen(self.unet), self.progress_bar(total=len(scheduler.timesteps)) as bar:
+            for number, timestep in enumerate(scheduler.timesteps):
+                if layouts is not None and etas[number] > 0:
+                    latents = self._guide(
+                        latents, timestep, condition, etas[number], maps, guidance
+                    )
+                doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
+                doubled = doubled.to(self.unet.dtype)
+                both = torch.cat([unconditional, condition.context])
+                if layouts is not None and number == len(scheduler.timesteps) - 1:
+                    with captured(self._eager_unet, side, maps) as read:
+                        read.rows = slice(len(prompts), None)
+                        read.positions, read.ends = condition.positions, condition.ends
+                        read.keep_self = True
+                        output = self._eager_unet(doubled, timestep, both).sample
+                    with exact(device):
+                        attention = propagate(
+                            read.cross_maps()[:, 0], read.self_map(), annotation.tau
+                        )
+                else:
                     output = self.unet(doubled, timestep, both).sample
-            else:
-                output = self.unet(doubled, timestep, both).sample
-            plain, prompted = output.float().chunk(2)
-            output = plain + sampling.cfg * (prompted - plain)
-            latents = scheduler.step(output, timestep, latents).prev_sample
-        images = self._decode(latents)
-        if layouts is None:
-            return Drawn(images)
-        attention = propagate(maps.cross_maps()[:, 0], maps.self_map())
-        return Drawn(images, binarise(attention, images.shape[1]), attention.cpu().numpy())
+                plain, prompted = output.float().chunk(2)
+                output = plain + guidance_scale * (prompted - plain)
+                latents = scheduler.step(output, timestep, latents).prev_sample
+                bar.update()
+        return self._output(latents, attention, annotation, output_type)
+
+    @property
+    def _eager_unet(self) -> UNet2DConditionModel:
+        """The UNet itself where `self.unet` is a compiled one."""
+        return getattr(self.unet, "_orig_mod", self.unet)
 
     def _guide(
         self,
         latents: Tensor,
         timestep: Tensor,
-        context: Tensor,
-        positions: Tensor,
-        layouts: Tensor,
+        condition: Condition,
+        eta: float,
+        maps: AttentionMaps,
         guidance: Guidance,
     ) -> Tensor:
         """Eq. 5, 6: z - eta grad (L_CA + L_SA), each sample with its own gradient."""
-        if guidance.eta == 0 or not (guidance.cross_attention or guidance.self_attention):
-            return latents
-        self.unet.requires_grad_(False)
-        with torch.enable_grad(), captured(self.unet, latents.shape[-1]) as maps:
-            maps.positions = positions
-            if guidance.self_attention:
-                regions = region_masks(layouts, SELF_SIDE)
-                maps.regions = regions.flatten(2).transpose(1, 2)
-            latents = latents.detach().requires_grad_()
-            self.unet(latents, timestep, context)
-            losses = []
+        assert condition.layouts is not None
+        reading = captured(
+            self._eager_unet,
+            latents.shape[-1],
+            maps,
+            cross_attention=guidance.cross_attention,
+            self_attention=guidance.self_attention,
+        )
+        with torch.enable_grad(), reading as read:
+            read.early_exit = True
             if guidance.cross_attention:
-                masks = region_masks(layouts, CROSS_SIDE)
-                losses.append(layout_loss(maps.cross_maps(), masks, guidance.smoothing_sigma))
+                read.positions, read.ends = condition.positions, condition.ends
             if guidance.self_attention:
-                losses.append(leak_loss(maps.attended_regions(), regions))
-            (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), latents)
-        return latents.detach() - guidance.eta * gradient
+                regions = region_masks(condition.layouts, maps.self_side)
+                read.regions = regions.flatten(2).transpose(1, 2)
+            latents = latents.detach().requires_grad_()
+            with suppress(AllRead):
+                scaled = self.scheduler.scale_model_input(latents, timestep)
+                self._eager_unet(scaled.to(self.unet.dtype), timestep, condition.context)
+            with exact(latents.device):
+                loss = torch.zeros((), device=latents.device)
+                if guidance.cross_attention:
+                    masks = region_masks(condition.layouts, maps.cross_side)
+                    loss = layout_loss(
+                        read.cross_maps(),
+                        masks,
+                        guidance.smoothing_sigma,
+                        normalised=maps.normalised,
+                    ).sum()
+                if guidance.self_attention:
+                    loss = loss + leak_loss(read.attended_regions(), regions).sum()
+            (gradient,) = torch.autograd.grad(loss, latents)
+        return latents.detach() - eta * gradient
 
-    def _decode(self, latents: Tensor) -> np.ndarray:
-        """Images (B, H, W, 3) uint8 of latents (B, 4, h, w)."""
+    def _output(
+        self, latents: Tensor, attention: Tensor | None, annotation: Annotation, kind: str
+    ) -> LesionPairs:
+        """Decode latents (B, 4, h, w) and cut the masks out of attention (B, S, S)."""
         config = self.vae.config
         raw = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
         pixels = self.vae.decode(raw.to(self.vae.dtype)).sample.float()
         levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        return levels.movedim(1, -1).cpu().numpy()
+        images = levels.movedim(1, -1).cpu().numpy()
+        masks = None
+        if attention is not None:
+            masks = binarise(attention, images.shape[1], annotation.closing)
+            attention = attention.cpu().numpy()
+        if kind == "np":
+            return LesionPairs(images, masks, attention)
+        pictures = None if masks is None else [Image.fromarray(mask).convert("L") for mask in masks]
+        return LesionPairs([Image.fromarray(image) for image in images], pictures, attention)
+
+
+def draw(
+    pipeline: LesionPairPipeline,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    layouts: Tensor | None = None,
+) -> LesionPairs:
+    """Draw a batch as a recipe says, as arrays: one seed a sample, layouts as the pipeline's."""
+    pipeline.scheduler = scheduler_of(pipeline, sampling.scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        prompts,
+        layouts,
+        num_inference_steps=sampling.steps,
+        guidance_scale=sampling.cfg,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        maps=sampling.maps,
+        guidance=sampling.guidance,
+        annotation=sampling.annotation,
+        output_type="np",
+    )
+
+
+def as_layouts(masks: Tensor | np.ndarray | Sequence[Image.Image], count: int) -> Tensor:
+    """Layouts (count, 1, H, H) float in [0, 1] of what a caller has; ValueError where it is not."""
+    if not isinstance(masks, Tensor | np.ndarray):
+        masks = np.stack([np.asarray(mask.convert("L"), np.float32) / 255 for mask in masks])
+    layouts = torch.as_tensor(masks).float()
+    layouts = layouts[:, None] if layouts.ndim == 3 else layouts
+    if layouts.ndim != 4 or layouts.shape[:2] != (count, 1) or layouts.shape[2] != layouts.shape[3]:
+        raise ValueError(f"masks of {count} prompts are ({count}, 1, H, H), not {masks.shape}")
+    if not bool(((layouts >= 0) & (layouts <= 1)).all()):
+        raise ValueError("masks lie in [0, 1]; divide levels of 0 to 255 by 255")
+    return layouts
+
+
+def step_sizes(guidance: Guidance, steps: int) -> list[float]:
+    """The eta of every step, 0 where a step is not guided."""
+    first, last = round(guidance.start * steps), round(guidance.until * steps)
+    if not (guidance.cross_attention or guidance.self_attention):
+        return [0.0] * steps
+    line = np.sqrt(np.linspace(1, 0.5, steps)) if guidance.decay == "sqrt" else np.ones(steps)
+    return [
+        float(guidance.eta * line[number]) if first <= number < last else 0.0
+        for number in range(steps)
+    ]
+
+
+def exact(device: torch.device) -> torch.autocast:
+    """No autocast for a while: maps and losses are float32, whatever the model computes in."""
+    return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Ask for no gradients of a module's weights for a while."""
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def scheduler_of(

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from augment.layout import DRAWN, Layouts
+from augment.layout import Layouts
 from augment.measure import agree, agree_sentence
 from augment.prompt import TOKEN_LIMIT, Attributes, compose, fit, parse, recombine, render
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import AugmentRecipe, ImagesPlan, PairsPlan
+from manifests.recipe import DRAWN, AugmentRecipe, ImagesPlan, PairsPlan
 from manifests.records import SourceManifest
 from manifests.shards import Config
 

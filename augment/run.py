@@ -24,7 +24,7 @@ from augment.device import Device, choose_device
 from augment.display import decisions, progress_bar
 from augment.layout import Layouts
 from augment.model import load_pipeline, model_folder, model_hashes
-from augment.pipeline import LesionPairPipeline
+from augment.pipeline import LesionPairPipeline, draw
 from augment.plan import (
     Planned,
     Prompts,
@@ -36,13 +36,14 @@ from augment.plan import (
     real_counts,
     shards_of,
 )
+from augment.provenance import ingredients
 from augment.sheet import image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json_lines
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
-from manifests.runs import MANIFEST_NAME, Manifest, finish_run, read_manifest, start_run
+from manifests.runs import MANIFEST_NAME, Manifest, finish_run, mend_run, start_run
 from manifests.shards import Config, Failure, Sample, iterate, shard_is_whole, write_shard
 
 BLANK = 2.0
@@ -135,7 +136,7 @@ def augment(job: Job, out: Path) -> Manifest:
     }
     if not todo and (out / MANIFEST_NAME).exists():
         # What the manifest says of device and versions stays true of the samples.
-        return read_manifest(out)
+        return mend_run(out, ingredients(job.recipe, job.layouts.manifest))
     device = choose_device()
     sampling = job.recipe.sampling
     made = {
@@ -174,6 +175,7 @@ def augment(job: Job, out: Path) -> Manifest:
         decisions=made,
         versions=versions,
         classes=list(job.classes),
+        made_from=ingredients(job.recipe, job.layouts.manifest),
     )
 
 
@@ -189,7 +191,8 @@ def _make(
             masks = [job.layouts.mask(planned.layout, planned.seed) for planned in batch]
             layouts = torch.from_numpy(np.stack(masks))[:, None].float()
         with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
-            drawn = job.pipeline.draw(
+            drawn = draw(
+                job.pipeline,
                 [planned.prompt for planned in batch],
                 [planned.seed for planned in batch],
                 job.recipe.sampling,
@@ -244,8 +247,8 @@ def pack(
 
 def write_sheets(job: Job, out: Path) -> None:
     """Contact sheets of a finished run: images by class, pairs with both outlines."""
-    for config, draw in (("images", _images_sheet), ("pairs", _pairs_sheet)):
-        if config in job.plan and (sheet := draw(job, out)) is not None:
+    for config, sheet_of in (("images", _images_sheet), ("pairs", _pairs_sheet)):
+        if config in job.plan and (sheet := sheet_of(job, out)) is not None:
             write_bytes(out / "sheets" / f"{config}.png", _encoded(np.asarray(sheet), "PNG"))
 
 

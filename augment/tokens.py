@@ -54,3 +54,8 @@ def p_token_positions(tokenizer: CLIPTokenizer, input_ids: Tensor) -> Tensor:
             )
         columns.append(found.int().argmax(1))
     return torch.stack(columns, 1)
+
+
+def end_positions(tokenizer: CLIPTokenizer, input_ids: Tensor) -> Tensor:
+    """Positions (B,) of the first end token in token ids (B, T), which padding may repeat."""
+    return (input_ids == tokenizer.eos_token_id).int().argmax(1)

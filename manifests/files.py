@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,32 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder `path` + `.tmp` to fill; on success it is renamed to `path`.
+
+    After an exception it is removed. A `path` that exists already is a `DidgenError`.
+    """
+    refuse_existing(path)
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    # What a killed write left there.
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        refuse_existing(path)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise a `DidgenError` if anything stands at `path`, be it a link to nowhere."""
+    if os.path.lexists(path):
+        raise DidgenError(f"{path} exists already; name another folder or delete it first.")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -27,6 +27,10 @@ Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
 
 
+DRAWN = "drawn"
+"""Name of a layout that is drawn from its sample's seed instead of taken from a source."""
+
+
 class Section(BaseModel):
     """A part of a recipe: immutable, and closed to unknown fields."""
 
@@ -65,6 +69,42 @@ class Build(Section):
         return self
 
 
+class AttentionMaps(Section):
+    """Which attention maps are read, and how: A_C of Eq. 3, 5 and 7, A_S of Eq. 6 and 7."""
+
+    cross_side: Positive = 16
+    """Side of the cross-attention maps: 16 in the paper, a quarter of SD's 64x64 latents."""
+    self_side: Positive = 32
+    """Side of the self-attention maps: 32 in the paper."""
+    parts: Annotated[tuple[Literal["down", "mid", "up"], ...], Field(min_length=1)] = (
+        "down",
+        "mid",
+        "up",
+    )
+    """Parts of the UNet whose layers of these sides are read; the paper averages over all."""
+    normalised: bool = True
+    """Min-max normalisation of each cross-attention map before it is compared with a mask: a token
+    holds a small share of a pixel's attention, which no map in [0, 1] could match otherwise."""
+    sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """0 reads the probabilities as they are, over all 77 tokens. Above 0 they are multiplied by it
+    and go through a second softmax, over the prompt's own words; the authors' code uses 100."""
+
+
+class Lora(Section):
+    """Low-rank adapters on the UNet's attention instead of its own weights, for small GPUs."""
+
+    rank: Positive = 16
+    alpha: Rate = 16.0
+    """The adapters' output is scaled by alpha / rank."""
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "to_q",
+        "to_k",
+        "to_v",
+        "to_out.0",
+    )
+    """Linear layers that get an adapter, by the end of their name: all of attention's."""
+
+
 class FinetuneRecipe(Section):
     """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one."""
 
@@ -73,6 +113,7 @@ class FinetuneRecipe(Section):
     model: str | None = None
     revision: str | None = None
     build: Build | None = None
+    lora: Lora | None = None
 
     image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
     steps: Positive = 20_000
@@ -83,13 +124,21 @@ class FinetuneRecipe(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     max_grad_norm: Rate = 1.0
     attention_weight: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of L_attn in Eq. 4; 0 is the paper's ablation without it."""
     leak_weight: Annotated[float, Field(ge=0)] = 0.0
-    normalise_maps: bool = True
+    """Weight of L_SA as a training loss: none in the paper; for models built from nothing."""
+    maps: AttentionMaps = AttentionMaps()
+    min_snr_gamma: Rate | None = None
+    """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
     caption_probability: Share = 0.8
     prompt_dropout: Share = 0.1
     orientations: Literal["none", "flips", "dihedral"] = "flips"
     ema_decay: Share | None = None
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
+    gradient_checkpointing: bool = False
+    """Form the UNet's activations anew in the backward pass: less memory, about a third slower."""
+    cache: bool = True
+    """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
     checkpoint_every: Positive = 500
     save_as: Literal["float32", "float16"] = "float32"
     seed: Seed = 42
@@ -98,27 +147,58 @@ class FinetuneRecipe(Section):
     def one_model(self) -> Self:
         if (self.model is None) == (self.build is None):
             raise ValueError("give one of `model` (a folder or hub id) and `build` (a shape)")
+        if self.lora is not None and self.build is not None:
+            raise ValueError("`lora` adapts a loaded model; with `build` there is nothing to adapt")
         return self
 
 
 class Guidance(Section):
-    """Layout guidance of pairs, Eq. 5 and 6."""
+    """Layout guidance of pairs: z - eta grad (L_CA + L_SA), Eq. 5 and 6."""
 
     eta: Annotated[float, Field(ge=0)] = 20.0
+    decay: Literal["none", "sqrt"] = "none"
+    """How eta falls from step to step: not at all, as the paper reads, or by the square root of a
+    line from 1 at the first step to 0.5 at the last, as in the authors' code."""
+    start: Share = 0.0
+    """Share of the steps before guidance begins."""
     until: Share = 0.5
+    """Share of the steps at which it ends: the first half in the paper."""
     smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
+    """Width of the Gaussian that smooths the maps of L_CA, in map pixels."""
     cross_attention: bool = True
+    """Guide by L_CA; false is the paper's ablation without it."""
     self_attention: bool = True
+    """Guide by L_SA; false is the paper's ablation without it."""
+
+    @model_validator(mode="after")
+    def range_in_order(self) -> Self:
+        if self.start > self.until:
+            raise ValueError("`start` must not lie after `until`")
+        return self
+
+
+class Annotation(Section):
+    """How a mask is cut from the attention maps of the last step, Eq. 7."""
+
+    tau: Annotated[int, Field(ge=0)] = 4
+    """The power of A_S; 0 cuts the mask from A_C alone."""
+    closing: Annotated[float, Field(ge=0)] = 1 / 48
+    """Radius of the closing's disc as a share of the image's side: a little more than half a pixel
+    of the 32x32 map, so that it closes what the map's grid tears open."""
 
 
 class Sampling(Section):
     """How one image is drawn."""
 
     scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
+    """DPM-Solver++ looks finished after 20 steps; the paper draws 50 steps of PNDM."""
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5
+    """Scale of classifier-free guidance."""
     batch_size: Positive = 8
+    maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
+    annotation: Annotation = Annotation()
 
 
 class ImagesPlan(Section):
@@ -161,6 +241,18 @@ class AugmentRecipe(Section):
             if self.images is not None and self.images.per_class == "fill":
                 raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
         return self
+
+
+class MixRecipe(Section):
+    """`didgen mix`: a source and a run in one set, with `ratio` synthetic samples a real one."""
+
+    kind: Literal["mix"] = "mix"
+    source: Path
+    run: Path
+    ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    config: Literal["images", "pairs"] | None = None
+    shard_size: Positive = 256
+    seed: Seed = 42
 
 
 SPEED_ONLY = {"sampling": {"batch_size"}}
@@ -209,23 +301,49 @@ def read_recipe(name: str | Path, kind: type[R]) -> R:
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first fault of a recipe in words, with the nearest known field for an unknown one."""
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the recipe"
-    if fault["type"] != "extra_forbidden":
-        return f"`{where}` is wrong: {fault['msg'].removeprefix('Value error, ')}."
-    field = str(fault["loc"][-1])
-    known = _fields(kind)
-    near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)
-    return f"`{where}` is not a field of a recipe; the nearest one is `{near[0]}`."
+    """The first fault of a recipe in words, with the nearest known field for an unknown one.
+
+    Unknown fields come first: a mistyped one is the reason why another is missing.
+    """
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    path = tuple(str(part) for part in faults[0]["loc"])
+    where = ".".join(path) or "the recipe"
+    if faults[0]["type"] != "extra_forbidden":
+        return f"`{where}` is wrong: {faults[0]['msg'].removeprefix('Value error, ')}."
+    return f"`{where}` is not a field of a recipe; the nearest one is `{_nearest(path, kind)}`."
 
 
-def _fields(kind: type[BaseModel]) -> list[str]:
-    """Names of all fields of a recipe and of its sections."""
-    names = []
-    for name, field in kind.model_fields.items():
-        names.append(name)
-        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                names += _fields(part)
-    return names
+def _nearest(path: tuple[str, ...], kind: type[BaseModel]) -> str:
+    """The field nearest to an unknown one: in its section, or a path where only others have it."""
+    *sections, field = path
+    here = kind
+    for name in sections:
+        here = _section(here, name) or here
+    elsewhere = {name.rpartition(".")[2]: name for name in reversed(_paths(kind))}
+    for known, cutoff in (
+        ({name: name for name in here.model_fields}, 0.6),
+        (elsewhere, 0.6),
+        ({name: name for name in here.model_fields}, 0.0),
+    ):
+        near = difflib.get_close_matches(field, known, n=1, cutoff=cutoff)
+        if near:
+            break
+    return known[near[0]]
+
+
+def _section(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The model of a field that is a section, also where it may be null."""
+    if name not in kind.model_fields:
+        return None
+    annotation = kind.model_fields[name].annotation
+    for part in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _paths(kind: type[BaseModel]) -> list[str]:
+    """All fields of a recipe and of its sections, these as `section.field`, outer ones first."""
+    sections = {name: _section(kind, name) for name in kind.model_fields}
+    inner = [f"{name}.{path}" for name, part in sections.items() if part for path in _paths(part)]
+    return [*sections, *inner]

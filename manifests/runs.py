@@ -1,16 +1,21 @@
 """Runs: the record a run directory opens with, and the index that closes it."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from manifests.card import CARD_NAME, card
+from manifests.croissant import CROISSANT_NAME, croissant
 from manifests.errors import DidgenError
-from manifests.files import write_json
+from manifests.files import sha256_of, write_bytes, write_json
+from manifests.licence import Ingredient
+from manifests.records import Split
 from manifests.shards import (
+    SHARD_NAME,
     Config,
     Sidecar,
     read_record,
@@ -21,6 +26,9 @@ from manifests.shards import (
 
 RUN_NAME = "run.json"
 MANIFEST_NAME = "manifest.json"
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Run(BaseModel):
@@ -39,8 +47,8 @@ class ShardEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(pattern=r"^(images|pairs)-\d{6,}\.tar$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    file: str = Field(pattern=SHARD_NAME)
+    sha256: Sha256
     bytes: int = Field(ge=0)
     samples: int = Field(ge=0)
 
@@ -71,7 +79,9 @@ class Manifest(BaseModel):
     """`manifest.json`: the index of a whole run; a directory without one is not finished.
 
     `classes` are the names that the class indices of `.cls` members stand for; `decisions` are
-    the run's own choices (device, dtype, batch) with their reasons.
+    the run's own choices (device, dtype, batch) with their reasons. `made_from` lists the model
+    and the data, from which the licence follows; `documents` has the sha256 of the card and of
+    the Croissant metadata. Runs of older versions have neither.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,6 +96,8 @@ class Manifest(BaseModel):
     configs: dict[Config, list[ShardEntry]]
     totals: Totals
     failures: list[FailureEntry]
+    made_from: list[Ingredient] = []
+    documents: dict[Literal["README.md", "croissant.json"], Sha256] = {}
 
 
 def start_run(directory: Path, *, fingerprint: str, recipe: Mapping[str, Any]) -> Run:
@@ -113,21 +125,26 @@ def start_run(directory: Path, *, fingerprint: str, recipe: Mapping[str, Any]) -
 
 def finish_run(
     directory: Path,
-    planned: Mapping[Config, int],
+    planned: Mapping[Config, int | Mapping[Split, int]],
     *,
     decisions: Mapping[str, Any],
     versions: Mapping[str, str],
     classes: list[str],
+    made_from: Sequence[Ingredient] = (),
 ) -> Manifest:
-    """Write each `_info.json` and, last of all, the manifest of a run whose shards are all there.
+    """Write each `_info.json`, the documents and, last of all, the manifest of a whole run.
 
-    `planned` is the number of shards of each config. A shard that is missing, cut off or of
-    another run is a `DidgenError`, and no manifest is written.
+    `planned` is the number of shards of each config, or of each of its splits. A shard that is
+    missing, cut off or of another run is a `DidgenError`, and no manifest is written.
     """
     run = read_run(directory)
     sidecars = {
-        config: [_whole_shard(directory, config, index, run) for index in range(count)]
-        for config, count in planned.items()
+        config: [
+            _whole_shard(shard_path(directory, config, index, split), run)
+            for split, count in ({None: counts} if isinstance(counts, int) else counts).items()
+            for index in range(count)
+        ]
+        for config, counts in planned.items()
     }
     entries = {
         config: [
@@ -159,9 +176,77 @@ def finish_run(
             bytes=sum(entry.bytes for entry in everything),
         ),
         failures=failures,
+        made_from=list(made_from),
     )
     for config in planned:
         write_info(directory, config)
+    return _document(directory, manifest, sidecars)
+
+
+def read_whole_run(
+    directory: Path, progress: Callable[[int, int], None] | None = None
+) -> tuple[Manifest, dict[Config, list[Sidecar]]]:
+    """The manifest and the sidecars of a finished run whose shards are as it wrote them.
+
+    Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so is a
+    sidecar that does not fit. `progress` is called with (shards hashed, all shards).
+    """
+    manifest = read_manifest(directory)
+    sidecars: dict[Config, list[Sidecar]] = {config: [] for config in manifest.configs}
+    done = 0
+    for config, entries in manifest.configs.items():
+        for entry in entries:
+            tar = directory / config / entry.file
+            sidecar = read_sidecar(tar.with_suffix(".json"))
+            fits = (sidecar.shard, sidecar.sha256) == (entry.file, entry.sha256)
+            if not fits or not tar.is_file() or sha256_of(tar) != entry.sha256:
+                raise DidgenError(
+                    f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
+                    "again to mend it."
+                )
+            sidecars[config].append(sidecar)
+            done += 1
+            if progress:
+                progress(done, manifest.totals.shards)
+    return manifest, sidecars
+
+
+def maker(recipe: Mapping[str, Any]) -> str:
+    """The command that makes, and mends, runs of a recipe."""
+    return "didgen mix" if recipe.get("kind") == "mix" else "didgen augment"
+
+
+def mend_run(directory: Path, made_from: Sequence[Ingredient]) -> Manifest:
+    """The manifest of a finished run, its documents written anew if they are not as they should be.
+
+    They are where one is missing or changed, and where `made_from` is not what the manifest has:
+    in runs of older versions, and after the card of a model was given a licence.
+    """
+    manifest = read_manifest(directory)
+    paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
+    as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
+    if paths and as_written and manifest.made_from == list(made_from):
+        return manifest
+    manifest = manifest.model_copy(update={"made_from": list(made_from)})
+    sidecars = {
+        config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
+        for config, entries in manifest.configs.items()
+    }
+    return _document(directory, manifest, sidecars)
+
+
+def _document(
+    directory: Path, manifest: Manifest, sidecars: Mapping[Config, Sequence[Sidecar]]
+) -> Manifest:
+    """Write card and Croissant metadata, and then the manifest with the hash of each."""
+    texts = {
+        CARD_NAME: card(manifest, sidecars),
+        CROISSANT_NAME: croissant(manifest, sidecars),
+    }
+    for name, text in texts.items():
+        write_bytes(directory / name, text.encode())
+    documents = {name: sha256_of(directory / name) for name in texts}
+    manifest = manifest.model_copy(update={"documents": documents})
     write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
     return manifest
 
@@ -195,12 +280,11 @@ def differences(there: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
     return found
 
 
-def _whole_shard(directory: Path, config: Config, index: int, run: Run) -> Sidecar:
-    path = shard_path(directory, config, index)
+def _whole_shard(path: Path, run: Run) -> Sidecar:
     sidecar = read_sidecar(path.with_suffix(".json"))
     if sidecar.fingerprint != run.fingerprint:
         raise DidgenError(
-            f"{path} belongs to another run than {directory / RUN_NAME}; "
+            f"{path} belongs to another run than the {RUN_NAME} above it; "
             "delete it and its sidecar and run `didgen augment` again."
         )
     if not path.is_file() or path.stat().st_size != sidecar.bytes:

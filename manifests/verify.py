@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -17,6 +17,7 @@ from manifests.runs import (
     RUN_NAME,
     Manifest,
     ShardEntry,
+    maker,
     read_manifest,
     read_run,
 )
@@ -78,6 +79,8 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
             f"{directory / MANIFEST_NAME} belongs to another run than {RUN_NAME}; "
             "delete it and run `didgen augment` again.",
         )
+    if manifest:
+        verdicts += [_document(directory / name, sha) for name, sha in manifest.documents.items()]
     verdicts += [
         _leftover(path, path.name) for path in sorted(directory.glob(f"*{TEMPORARY_SUFFIX}"))
     ]
@@ -98,7 +101,11 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
             if progress:
                 progress(done, total)
         verdicts += check.others()
-    return verdicts
+    command = maker(source.recipe) if source else "didgen augment"
+    return [
+        replace(verdict, sentence=verdict.sentence.replace("`didgen augment`", f"`{command}`"))
+        for verdict in verdicts
+    ]
 
 
 @dataclass
@@ -291,6 +298,15 @@ def _read_index(
         return None
     verdicts.append(Verdict(name, "ok", f"{path} is readable."))
     return record
+
+
+def _document(path: Path, sha256: str) -> Verdict:
+    mend = "run `didgen augment` again to write it."
+    if not path.is_file():
+        return Verdict(path.name, "missing", f"{path} is missing; {mend}")
+    if sha256_of(path) != sha256:
+        return Verdict(path.name, "mismatch", f"{path} has changed since it was written; {mend}")
+    return Verdict(path.name, "ok", f"{path} is as it was written.")
 
 
 def _leftover(path: Path, name: str) -> Verdict:

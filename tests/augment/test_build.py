@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
-from augment.attention import CROSS_SIDE, SELF_SIDE, layers_at
+from augment.attention import layers_at
 from augment.build import TOKENS, build_pipeline, build_tokenizer
 from augment.prompt import LESION, PREFIX, SKIN
-from manifests.recipe import Build
+from manifests.recipe import AttentionMaps, Build
 
 TEXTS = ["An image of lesion on skin. melanoma, a dark brown lesion, light skin, some hair."] * 8
 
@@ -102,8 +102,8 @@ def test_the_seed_decides_the_weights(built: StableDiffusionPipeline, shape: Bui
 def test_the_model_is_made_for_the_method(built: StableDiffusionPipeline) -> None:
     side = built.unet.config.sample_size
     assert side == 32
-    assert layers_at(built.unet, "attn2", CROSS_SIDE, side)
-    assert layers_at(built.unet, "attn1", SELF_SIDE, side)
+    assert layers_at(built.unet, "attn2", AttentionMaps(), side)
+    assert layers_at(built.unet, "attn1", AttentionMaps(), side)
     assert {LESION, SKIN} <= built.tokenizer.get_vocab().keys()
     assert built.text_encoder.get_input_embeddings().num_embeddings == len(built.tokenizer)
 

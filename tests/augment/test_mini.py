@@ -16,6 +16,7 @@ from augment.plan import model_captions
 from augment.prompt import compose
 from augment.tokens import P_TOKENS, p_token_positions, tokenize
 from manifests.isic2018 import import_isic2018
+from manifests.recipe import Annotation, AttentionMaps
 from manifests.records import CLASSES, SourceManifest
 
 
@@ -77,11 +78,12 @@ def test_its_attention_finds_held_out_lesions(held_out: SourceManifest) -> None:
     with torch.no_grad():
         noisy = pipeline.scheduler.add_noise(encode(pipeline.vae, pixels), noise, timesteps)
         context = pipeline.text_encoder(input_ids)[0]
-        with captured(pipeline.unet, 32) as maps:
+        with captured(pipeline.unet, 32, AttentionMaps()) as maps:
             maps.positions = p_token_positions(pipeline.tokenizer, input_ids)
             maps.keep_self = True
             pipeline.unet(noisy, timesteps, context)
-        masks = binarise(propagate(maps.cross_maps()[:, 0], maps.self_map()), 256)
+        attention = propagate(maps.cross_maps()[:, 0], maps.self_map(), Annotation().tau)
+        masks = binarise(attention, 256, Annotation().closing)
     iou = [(m & r).sum() / (m | r).sum() for m, r in zip(masks, real, strict=True)]
     print(f"annotation: mean IoU {np.mean(iou):.3f} with the masks of {len(iou)} held-out images")
     assert np.mean(iou) > 0.65

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from augment.layout import DRAWN, Layouts
+from augment.layout import Layouts
 from augment.measure import geometry
 from augment.plan import (
     Prompts,
@@ -23,7 +23,7 @@ from augment.plan import (
 )
 from augment.prompt import PREFIX, parse
 from manifests.errors import DidgenError
-from manifests.recipe import AugmentRecipe
+from manifests.recipe import DRAWN, AugmentRecipe
 from manifests.records import SourceManifest
 
 REAL = {"MEL": 10, "NV": 50, "DF": 3}
