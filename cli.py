@@ -37,6 +37,19 @@ Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 Fractions = Annotated[
     tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")
 ]
+ChatModel = Annotated[
+    str | None, typer.Option(help="Language model: a hub id, a folder, or the endpoint's name.")
+]
+ShortenWith = Annotated[
+    str | None, typer.Option(help="Another model that shortens what the first one says.")
+]
+BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests to an endpoint at once.")]
+Retries = Annotated[int, typer.Option(min=0, help="Further tries of a failed request.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that transformers takes at once.")]
+Target = Annotated[
+    str, typer.Option(help="Stable Diffusion model whose tokenizer counts the 77 tokens.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -102,21 +115,107 @@ def import_folder_command(
 
 
 @app.command()
-def caption(source: Source, dry_run: DryRun = False) -> None:
-    """Write one clinical sentence (DermPrompt) for every image that has none into the manifest."""
-    from dataclasses import replace
+def caption(
+    source: Source,
+    backend: Annotated[
+        Literal["measure", "transformers", "openai"],
+        typer.Option(help="Measure the pixels, or ask a language model, here or elsewhere."),
+    ] = "measure",
+    model: ChatModel = None,
+    shorten_with: ShortenWith = None,
+    base_url: BaseUrl = None,
+    concurrency: Concurrency = 8,
+    retries: Retries = 5,
+    batch_size: BatchSize = 4,
+    target: Target = "mini",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also replace captions of another backend or model.")
+    ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG for random images with their captions.")
+    ] = None,
+    sheet_count: Annotated[int, typer.Option(min=1, help="Images on that sheet.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that sheet.")] = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Write one clinical sentence (DermPrompt) for every image that has none into the manifest.
 
-    from augment.caption import caption_manifest
+    Goes on where a stopped run stopped; the key of an endpoint is read from OPENAI_API_KEY.
+    Example: didgen caption runs/isic2018 --sheet captions.png
+    """
+    from augment.caption import Described, Measured, caption_source, describer, to_do, token_counter
+    from augment.chat import ChatSettings
+    from manifests.records import SourceManifest
+
+    count_tokens = token_counter(target)
+    captioner: Described | Measured
+    if backend == "measure":
+        captioner = Measured(count_tokens)
+    else:
+        settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
+        captioner = Described(describer(settings, shorten_with, count_tokens))
+    manifest = SourceManifest.read(source)
+    missing = len(to_do(manifest, captioner.name, replace))
+    print(f"{missing} of {len(manifest.records)} images have no caption yet by {captioner.name}.")
+    if dry_run:
+        return
+    if missing:
+        with _progress("captions") as advance:
+            manifest = caption_source(
+                source, captioner, target=target, again=replace, progress=advance
+            )
+        first = manifest.records[0].caption
+        print(f"Captions are in {source / 'records.jsonl'}, for example: {first}")
+    for reason, count in manifest.header.caption_fallbacks.items():
+        print(f"{count} captions were measured in place of the model's words: {reason}.")
+    if sheet is not None:
+        from augment.sheet import write_caption_sheet
+
+        write_caption_sheet(manifest, sheet, sheet_count, seed)
+        print(f"The sheet is {sheet}.")
+
+
+@app.command()
+def prompts(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="File for the captions, JSON lines.")],
+    backend: Annotated[
+        Literal["transformers", "openai"],
+        typer.Option(help="A language model on this machine or behind an endpoint."),
+    ],
+    per_class: Annotated[int, typer.Option(min=1, help="New captions of each class.")] = 100,
+    model: ChatModel = None,
+    shorten_with: ShortenWith = None,
+    base_url: BaseUrl = None,
+    concurrency: Concurrency = 8,
+    retries: Retries = 5,
+    batch_size: BatchSize = 4,
+    target: Target = "mini",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the examples shown.")] = 42,
+    dry_run: DryRun = False,
+) -> None:
+    """Write new captions by a language model, for a recipe's `captions` field.
+
+    Without them, `augment` recombines what is known of a class. Goes on where a stopped run
+    stopped; the key of an endpoint is read from OPENAI_API_KEY.
+    Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
+    """
+    from augment.caption import describer, token_counter
+    from augment.chat import ChatSettings
+    from augment.invention import write_captions
     from manifests.records import SourceManifest
 
     manifest = SourceManifest.read(source)
-    missing = sum(record.caption is None for record in manifest.records)
-    print(f"{missing} of {len(manifest.records)} images have no caption yet.")
-    if missing and not dry_run:
-        with _progress("captions") as advance:
-            records = caption_manifest(manifest, progress=advance)
-        replace(manifest, records=tuple(records)).rewrite(source)
-        print(f"Captions are in {source / 'records.jsonl'}, for example: {records[0].caption}")
+    settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
+    asked = describer(settings, shorten_with, token_counter(target))
+    if dry_run:
+        print(f"{per_class} captions of each class would be asked of {asked.name}.")
+        return
+    with _progress("captions") as advance:
+        fallbacks = write_captions(manifest, asked, out, per_class, seed, progress=advance)
+    print(f"New captions are in {out}; name it as `captions` in a recipe.")
+    for reason, count in fallbacks.items():
+        print(f"{count} were recombined in place of the model's words: {reason}.")
 
 
 @app.command()

@@ -32,6 +32,7 @@ from augment.plan import (
     model_captions,
     plan_images,
     plan_pairs,
+    read_captions,
     real_counts,
     shards_of,
 )
@@ -85,12 +86,16 @@ def prepare(recipe: AugmentRecipe) -> Job:
             f"The model {recipe.model} does not know {' and '.join(missing)}; "
             "run `didgen finetune` on it first."
         )
-    if manifest is not None:
-        classes = manifest.header.classes
-        real = real_counts(manifest)
+    if recipe.captions is not None:
+        captions = read_captions(recipe.captions)
+    elif manifest is not None:
         captions = captions_of((r.label, r.caption) for r in manifest.select(split="train"))
     else:
         captions = model_captions(model_folder(recipe.model))
+    if manifest is not None:
+        classes = manifest.header.classes
+        real = real_counts(manifest)
+    else:
         known = [label for label in CLASSES if label in captions]
         classes = tuple(known + sorted(set(captions) - set(known) - {""}))
         real = {label: len(captions[label]) for label in classes}

@@ -223,6 +223,7 @@ class AugmentRecipe(Section):
     model: str = "mini"
     revision: str | None = None
     source: Path | None = None
+    captions: Path | None = None
     images: ImagesPlan | None = ImagesPlan()
     pairs: PairsPlan | None = PairsPlan()
     sampling: Sampling = Sampling()

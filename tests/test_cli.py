@@ -11,11 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import cli
+from augment.sheet import PANEL
 from manifests.files import read_json_lines
 from manifests.runs import finish_run, start_run
 from manifests.shards import Sample, write_shard
 
-COMMANDS = ["import", "caption", "finetune", "augment", "verify", "export", "mix"]
+COMMANDS = ["import", "caption", "prompts", "finetune", "augment", "verify", "export", "mix"]
 
 
 def didgen(
@@ -79,18 +80,52 @@ def test_import_and_caption_write_a_manifest(
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "3 of 3 images have no caption yet." in printed
+    assert "3 of 3 images have no caption yet by measure 2." in printed
     captions = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert captions["photo0"].startswith("melanoma, a ")
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "0 of 3 images have no caption yet." in printed
+    assert "0 of 3 images have no caption yet by measure 2." in printed
+
+    sheet = photographs / "sheet.png"
+    arguments = ["caption", str(out), "--sheet", str(sheet), "--sheet-count", "2", "--seed", "3"]
+    code, printed, _ = didgen(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert f"The sheet is {sheet}." in printed
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG" and drawn.height > PANEL
 
     code, _, _ = didgen(monkeypatch, capsys, *importing)
     assert code == 0
     kept = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert kept == captions
+
+
+def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photographs / "source"
+    importing = ["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"]
+    didgen(monkeypatch, capsys, *importing, "--out", str(out))
+    before = (out / "records.jsonl").read_bytes()
+    # Nothing listens on port 9 of this machine.
+    far = ["--backend", "openai", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"]
+    new = photographs / "new.jsonl"
+    for command in (["caption", str(out)], ["prompts", str(out), "--out", str(new)]):
+        code, printed, _ = didgen(monkeypatch, capsys, *command, *far, "--dry-run")
+        assert code == 0
+        assert "openai m, prompt 1" in printed
+    code, _, error = didgen(monkeypatch, capsys, "caption", str(out), *far, "--retries", "0")
+    assert code == 1
+    assert "does not answer for the model m" in error and "Traceback" not in error
+    code, _, error = didgen(monkeypatch, capsys, "prompts", str(out), "--out", str(new), *far)
+    assert code == 1
+    assert "run `didgen caption` first" in error
+    code, _, error = didgen(monkeypatch, capsys, "caption", str(out), "--backend", "openai")
+    assert code == 1
+    assert "--model" in error
+    assert (out / "records.jsonl").read_bytes() == before and not new.exists()
 
 
 def test_a_dry_run_writes_nothing(
