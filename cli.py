@@ -3,12 +3,13 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -29,12 +30,26 @@ import_app = typer.Typer(
 app.add_typer(import_app, name="import")
 
 Source = Annotated[Path, typer.Argument(help="Folder of a source manifest, made by `import`.")]
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 ManifestOut = Annotated[
     Path, typer.Option("--out", help="Folder for the manifest; images stay where they are.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 Fractions = Annotated[
     tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")
+]
+ChatModel = Annotated[
+    str | None, typer.Option(help="Language model: a hub id, a folder, or the endpoint's name.")
+]
+ShortenWith = Annotated[
+    str | None, typer.Option(help="Another model that shortens what the first one says.")
+]
+BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests to an endpoint at once.")]
+Retries = Annotated[int, typer.Option(min=0, help="Further tries of a failed request.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that transformers takes at once.")]
+Target = Annotated[
+    str, typer.Option(help="Stable Diffusion model whose tokenizer counts the 77 tokens.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
@@ -101,41 +116,134 @@ def import_folder_command(
 
 
 @app.command()
-def caption(source: Source, dry_run: DryRun = False) -> None:
-    """Write one clinical sentence (DermPrompt) for every image that has none into the manifest."""
-    from dataclasses import replace
+def caption(
+    source: Source,
+    backend: Annotated[
+        Literal["measure", "transformers", "openai"],
+        typer.Option(help="Measure the pixels, or ask a language model, here or elsewhere."),
+    ] = "measure",
+    model: ChatModel = None,
+    shorten_with: ShortenWith = None,
+    base_url: BaseUrl = None,
+    concurrency: Concurrency = 8,
+    retries: Retries = 5,
+    batch_size: BatchSize = 4,
+    target: Target = "mini",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also replace captions of another backend or model.")
+    ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG for random images with their captions.")
+    ] = None,
+    sheet_count: Annotated[int, typer.Option(min=1, help="Images on that sheet.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that sheet.")] = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Write one clinical sentence (DermPrompt) for every image that has none into the manifest.
 
-    from augment.caption import caption_manifest
+    Goes on where a stopped run stopped; the key of an endpoint is read from OPENAI_API_KEY.
+    Example: didgen caption runs/isic2018 --sheet captions.png
+    """
+    from augment.caption import Described, Measured, caption_source, describer, to_do, token_counter
+    from augment.chat import ChatSettings
+    from manifests.records import SourceManifest
+
+    count_tokens = token_counter(target)
+    captioner: Described | Measured
+    if backend == "measure":
+        captioner = Measured(count_tokens)
+    else:
+        settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
+        captioner = Described(describer(settings, shorten_with, count_tokens))
+    manifest = SourceManifest.read(source)
+    missing = len(to_do(manifest, captioner.name, replace))
+    print(f"{missing} of {len(manifest.records)} images have no caption yet by {captioner.name}.")
+    if dry_run:
+        return
+    if missing:
+        with _progress("captions") as advance:
+            manifest = caption_source(
+                source, captioner, target=target, again=replace, progress=advance
+            )
+        first = manifest.records[0].caption
+        print(f"Captions are in {source / 'records.jsonl'}, for example: {first}")
+    for reason, count in manifest.header.caption_fallbacks.items():
+        print(f"{count} captions were measured in place of the model's words: {reason}.")
+    if sheet is not None:
+        from augment.sheet import write_caption_sheet
+
+        write_caption_sheet(manifest, sheet, sheet_count, seed)
+        print(f"The sheet is {sheet}.")
+
+
+@app.command()
+def prompts(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="File for the captions, JSON lines.")],
+    backend: Annotated[
+        Literal["transformers", "openai"],
+        typer.Option(help="A language model on this machine or behind an endpoint."),
+    ],
+    per_class: Annotated[int, typer.Option(min=1, help="New captions of each class.")] = 100,
+    model: ChatModel = None,
+    shorten_with: ShortenWith = None,
+    base_url: BaseUrl = None,
+    concurrency: Concurrency = 8,
+    retries: Retries = 5,
+    batch_size: BatchSize = 4,
+    target: Target = "mini",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the examples shown.")] = 42,
+    dry_run: DryRun = False,
+) -> None:
+    """Write new captions by a language model, for a recipe's `captions` field.
+
+    Without them, `augment` recombines what is known of a class. Goes on where a stopped run
+    stopped; the key of an endpoint is read from OPENAI_API_KEY.
+    Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
+    """
+    from augment.caption import describer, token_counter
+    from augment.chat import ChatSettings
+    from augment.invention import write_captions
     from manifests.records import SourceManifest
 
     manifest = SourceManifest.read(source)
-    missing = sum(record.caption is None for record in manifest.records)
-    print(f"{missing} of {len(manifest.records)} images have no caption yet.")
-    if missing and not dry_run:
-        with _progress("captions") as advance:
-            records = caption_manifest(manifest, progress=advance)
-        replace(manifest, records=tuple(records)).rewrite(source)
-        print(f"Captions are in {source / 'records.jsonl'}, for example: {records[0].caption}")
+    settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
+    asked = describer(settings, shorten_with, token_counter(target))
+    if dry_run:
+        print(f"{per_class} captions of each class would be asked of {asked.name}.")
+        return
+    with _progress("captions") as advance:
+        fallbacks = write_captions(manifest, asked, out, per_class, seed, progress=advance)
+    print(f"New captions are in {out}; name it as `captions` in a recipe.")
+    for reason, count in fallbacks.items():
+        print(f"{count} were recombined in place of the model's words: {reason}.")
 
 
 @app.command()
 def finetune(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Finetune a model with the region-aware loss, or train a small one from nothing.
 
     Goes on where a stopped run of the same recipe stopped.
-    Runs on several processes under `torchrun` or `accelerate launch`.
+    Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
     from manifests.recipe import FinetuneRecipe, read_recipe
+    from manifests.records import read_training
 
     asked = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
         _print_recipe(asked.model_dump(mode="json"))
         return
+    if out is None:
+        raise typer.BadParameter("a training needs a folder", param_hint="--out")
+    # What is wrong with the data is said at once, before the heavy imports.
+    read_training(asked.source)
     from augment.finetune import finetune as run
 
     print(f"The model is in {run(asked, out)}.")
@@ -219,7 +327,7 @@ def augment(
 
 @app.command()
 def verify(
-    directory: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    directory: Run,
 ) -> None:
     """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra."""
     from rich.console import Console
@@ -248,6 +356,89 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
         return
     paths = write_members(remake(job, out, key), to)
     print(f"{key} is in {', '.join(str(path) for path in paths)}.")
+
+
+@app.command()
+def export(
+    directory: Run,
+    to: Annotated[
+        Literal["imagefolder", "parquet", "nnunet"], typer.Option("--to", help="The layout.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="New folder; for nnU-Net one named like Dataset501_DiDGen."),
+    ],
+    dry_run: DryRun = False,
+) -> None:
+    """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
+
+    Nothing is resized, and JPEG is encoded no second time.
+    Example: didgen export runs/mine --to parquet --out runs/mine-parquet
+    """
+    from manifests.export import export as write
+    from manifests.export import prepare_export
+
+    with _progress("checking") as advance:
+        job = prepare_export(directory, to, out, progress=advance)
+    for (config, split), count in job.counts().items():
+        print(f"{config}, {split}: {count} samples")
+    if not dry_run:
+        with _progress("exporting") as advance:
+            write(job, progress=advance)
+        print(f"The export is in {out}.")
+
+
+@app.command()
+def mix(
+    source: Source,
+    directory: Run,
+    ratio: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1e6,
+            help="Synthetic samples per real training sample: in each class of images, over all "
+            "in pairs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the mix, a run like any other.")],
+    config: Annotated[
+        Literal["images", "pairs"] | None,
+        typer.Option("--config", help="What to mix; without it, all that the run holds."),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
+    ] = 42,
+    dry_run: DryRun = False,
+) -> None:
+    """Mix real and synthetic samples into one set of shards; synthetic only ever in training.
+
+    Goes on where a stopped mix stopped. The splits are those of the source.
+    Example: didgen mix runs/isic2018 runs/mine --ratio 0.5 --out runs/mixed
+    """
+    if math.isnan(ratio):
+        raise typer.BadParameter("it is no number", param_hint="--ratio")
+    from manifests.mix import mix as write
+    from manifests.mix import prepare_mix
+    from manifests.recipe import MixRecipe
+
+    recipe = MixRecipe(
+        source=source,
+        run=directory,
+        ratio=ratio,
+        config=config,
+        shard_size=shard_size,
+        seed=seed,
+    )
+    with _progress("checking") as advance:
+        job = prepare_mix(recipe, progress=advance)
+    for place, what in job.summary().items():
+        print(f"{place}: {what}")
+    if not dry_run:
+        with _progress("mixing") as advance:
+            totals = write(job, out, progress=advance).totals
+        print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Checkpoints of a training loop: everything to go on from, as safetensors in one folder a step.
 
 Notable choices:
+- Only what trains is kept: a frozen model is loaded again from where it came from, and a
+  checkpoint of adapters is as small as they are.
 - Nothing is pickled: AdamW's state is tensors and goes into safetensors like the weights.
 - There is no sampler or random state to save, because training draws none (`augment.dataset`).
 - A folder appears under its final name only when it is whole; the two newest are kept.
@@ -8,10 +10,13 @@ Notable choices:
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 PREFIX = "step-"
@@ -19,23 +24,31 @@ KEPT = 2
 
 
 def save_checkpoint(
-    folder: Path, step: int, module: nn.Module, average: nn.Module | None, optimizer: Optimizer
+    folder: Path,
+    step: int,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor] | None,
+    optimizer: Optimizer,
+    scaler: GradScaler | None = None,
 ) -> Path:
     """Write `folder/step-NNNNNNN` and drop all but the newest two."""
     final = folder / f"{PREFIX}{step:07d}"
     temporary = final.with_name(final.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    _save(module.state_dict(), temporary / "weights.safetensors")
+    _save(weights, temporary / "weights.safetensors")
     if average is not None:
-        _save(average.state_dict(), temporary / "average.safetensors")
+        _save(average, temporary / "average.safetensors")
     moments = {
         f"{parameter}.{name}": value
         for parameter, state in optimizer.state_dict()["state"].items()
         for name, value in state.items()
     }
     _save(moments, temporary / "optimizer.safetensors")
-    shutil.rmtree(final, ignore_errors=True)
+    if scaler is not None:
+        # float64 holds every float32 scale and every count exactly.
+        state = {name: torch.tensor(v).double() for name, v in scaler.state_dict().items()}
+        _save(state, temporary / "scaler.safetensors")
     os.replace(temporary, final)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
@@ -48,30 +61,57 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix != ".tmp")
 
 
+@torch.no_grad()
 def load_checkpoint(
-    folder: Path, module: nn.Module, average: nn.Module | None, optimizer: Optimizer
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    average: Mapping[str, Tensor] | None,
+    optimizer: Optimizer,
+    scaler: GradScaler | None = None,
 ) -> int:
-    """Load the newest checkpoint into the given objects; returns its step, 0 without any."""
+    """Load the newest checkpoint into the given tensors and objects; returns its step, 0 for none.
+
+    Raises ValueError where its tensors have other names or shapes.
+    """
     found = checkpoints(folder)
     if not found:
         return 0
     newest = found[-1]
-    module.load_state_dict(load_file(newest / "weights.safetensors"))
+    _load(newest / "weights.safetensors", weights)
     if average is not None:
-        average.load_state_dict(load_file(newest / "average.safetensors"))
+        _load(newest / "average.safetensors", average)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(newest / "optimizer.safetensors").items():
-        parameter, name = key.split(".", 1)
-        states.setdefault(int(parameter), {})[name] = value
+        number, name = key.split(".", 1)
+        like = parameters[int(number)]
+        if value.shape == like.shape:
+            # In the order of its parameter's memory, or the arithmetic might round otherwise.
+            value = torch.empty_like(like).copy_(value)
+        states.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    if scaler is not None:
+        state = load_file(newest / "scaler.safetensors")
+        kinds = {name: type(value) for name, value in scaler.state_dict().items()}
+        scaler.load_state_dict({name: kinds[name](v.item()) for name, v in state.items()})
     return int(newest.name.removeprefix(PREFIX))
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors and flush them to disk."""
-    # Tied weights would be refused; a copy of each is cheap beside the optimizer's state.
-    save_file(
-        {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}, path
-    )
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def _load(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Copy a file's tensors into tensors of the same names and shapes."""
+    found = load_file(path)
+    shapes, expected = (
+        {name: tuple(value.shape) for name, value in group.items()} for group in (found, tensors)
+    )
+    if shapes != expected:
+        differ = min(set(shapes.items()) ^ set(expected.items()))
+        raise ValueError(f"{path} holds other tensors than the model trains, first {differ[0]}")
+    for name, value in tensors.items():
+        value.copy_(found[name])

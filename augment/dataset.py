@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from augment.cache import Cache
 from augment.prompt import compose, turn
 from manifests.images import read_image, read_mask
 from manifests.records import SourceManifest, SourceRecord
@@ -93,9 +94,12 @@ class ImageDataset(Dataset[dict[str, Any]]):
 class RegionDataset(Dataset[dict[str, Any]]):
     """Whole images with masks and prompts, and the noise and timestep of one training step.
 
-    An item: pixels (3, S, S) in [-1, 1]; mask (1, S, S) in [0, 1]; prompt; timestep; noise
-    (4, S/8, S/8). The caption is kept with `caption_probability`; the whole prompt is dropped with
-    `prompt_dropout`, for classifier-free guidance, and `prompted` says whether it was kept.
+    An item: pixels (3, S, S) in [-1, 1]; mask (1, S/8, S/8) in [0, 1], the lesion's share of each
+    latent's area; prompt; timestep; noise (4, S/8, S/8). The caption is kept with
+    `caption_probability`, the prefix always; the whole prompt becomes empty with `prompt_dropout`,
+    for classifier-free guidance, and `prompted` says whether it was kept. With a cache, `latents`
+    (4, S/8, S/8) stand for the pixels, and `context` (T, C) stands by the prompt where the cache
+    holds texts.
     """
 
     def __init__(
@@ -113,29 +117,67 @@ class RegionDataset(Dataset[dict[str, Any]]):
         self.orientations = ORIENTATIONS[orientations]
         self.caption_probability, self.prompt_dropout = caption_probability, prompt_dropout
         self.timesteps = timesteps
+        self.cache: Cache | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
         number, index = draw
-        record = self.records[index]
         rng = np.random.default_rng([self.seed, number])
-        orientation = self.orientations[rng.integers(len(self.orientations))]
+        place = int(rng.integers(len(self.orientations)))
+        orientation = self.orientations[place]
         captioned = rng.random() < self.caption_probability
         prompted = rng.random() >= self.prompt_dropout
-        caption = turn(record.caption, *orientation) if record.caption and captioned else None
+        prompt = self._prompt(self.records[index], orientation, captioned) if prompted else ""
         side = self.size // 8
-        return {
-            "pixels": orient(
-                load_pixels(self.manifest, record, self.size), *orientation
-            ).contiguous(),
-            "mask": orient(load_mask(self.manifest, record, self.size), *orientation).contiguous(),
-            "prompt": compose(caption),
+        item: dict[str, Any] = {
+            "prompt": prompt,
             "prompted": prompted,
             "timestep": int(rng.integers(self.timesteps)),
             "noise": torch.from_numpy(rng.standard_normal((4, side, side), dtype=np.float32)),
         }
+        if self.cache is None:
+            pixels = load_pixels(self.manifest, self.records[index], self.size)
+            item["pixels"] = orient(pixels, *orientation).contiguous()
+            mask = self.mask(index)
+        else:
+            item |= self.cache.item(index, place, prompt)
+            mask = item["mask"]
+        return item | {"mask": orient(mask, *orientation).contiguous()}
+
+    def mask(self, index: int) -> Tensor:
+        """The mask of a record as it was taken, reduced by area to the latents, (1, S/8, S/8)."""
+        return F.adaptive_avg_pool2d(
+            load_mask(self.manifest, self.records[index], self.size), self.size // 8
+        )
+
+    def views(self, index: int) -> Tensor:
+        """The image of a record in every orientation O, (O, 3, S, S) in [-1, 1]."""
+        pixels = load_pixels(self.manifest, self.records[index], self.size)
+        return torch.stack([orient(pixels, *orientation) for orientation in self.orientations])
+
+    def prompts(self) -> list[str]:
+        """Every prompt that can be drawn, each once."""
+        captioned = [
+            kept
+            for kept, probability in (
+                (True, self.caption_probability),
+                (False, 1 - self.caption_probability),
+            )
+            if probability > 0
+        ]
+        drawn = {
+            self._prompt(record, orientation, kept): None
+            for record in self.records
+            for orientation in self.orientations
+            for kept in captioned
+        }
+        return [*drawn, ""] if self.prompt_dropout > 0 else [*drawn]
+
+    def _prompt(self, record: SourceRecord, orientation: tuple[int, bool], captioned: bool) -> str:
+        """The prompt of an image in an orientation, with its caption or without."""
+        return compose(turn(record.caption, *orientation) if record.caption and captioned else None)
 
 
 def draws(

@@ -6,10 +6,8 @@ import numpy as np
 
 from augment.dataset import load_mask
 from manifests.errors import DidgenError
+from manifests.recipe import DRAWN
 from manifests.records import SourceManifest, SourceRecord
-
-DRAWN = "drawn"
-"""Name of a layout that is drawn from its sample's seed instead of taken from a source."""
 
 
 @dataclass(frozen=True)

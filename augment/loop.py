@@ -1,7 +1,8 @@
 """The training loop that all stages share, under accelerate: one process or many, any device."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from augment.checkpoint import load_checkpoint, save_checkpoint
@@ -40,34 +41,70 @@ class Schedule:
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
+class Average:
+    """The exponential moving average of a model's parameters, kept beside them.
+
+    Begins as the parameters of the first step; from then on a <- decay a + (1 - decay) p.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], decay: float) -> None:
+        self.parameters = parameters
+        self.values = {name: value.detach().clone() for name, value in parameters.items()}
+        self.blend = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the parameters as step number `step`, from 0, left them."""
+        values, parameters = list(self.values.values()), list(self.parameters.values())
+        if step == 0:
+            torch._foreach_copy_(values, parameters)
+        else:
+            self.blend(values, parameters, None)
+
+    def swap(self) -> None:
+        """Exchange the parameters and their average, without a copy."""
+        for name, parameter in self.parameters.items():
+            parameter.data, self.values[name] = self.values[name], parameter.data
+
+
+@contextmanager
+def averaged(average: Average | None) -> Iterator[None]:
+    """For a while the model holds its average, where it has one."""
+    if average is None:
+        yield
+        return
+    average.swap()
+    try:
+        yield
+    finally:
+        average.swap()
+
+
 def train(
     accelerator: Accelerator,
     name: str,
     module: nn.Module,
-    trained: nn.Module,
     dataset: Dataset[dict[str, Any]],
     schedule: Schedule,
     folder: Path,
-    on_checkpoint: Callable[[int, nn.Module], None] | None = None,
+    on_checkpoint: Callable[[int], None] | None = None,
 ) -> None:
-    """Minimise `module(batch)["loss"]` over the parameters of `trained`, a part of `module`.
+    """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
 
     Goes on from the newest checkpoint in `folder/checkpoints/name`; logs every scalar that the
-    module returns to TensorBoard. At the end `trained` holds the weights (their moving average
-    where the schedule asks for one). `on_checkpoint(step, weights)` runs on the main process.
+    module returns to TensorBoard. `on_checkpoint(step)` runs on the main process. During it and at
+    the end the module holds the weights' moving average where the schedule asks for one.
     """
-    average = None
-    if schedule.ema_decay is not None:
-        average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema_decay))
-        average.to(accelerator.device)
-    optimizer = torch.optim.AdamW(
-        _groups(trained, schedule.weight_decay), lr=schedule.learning_rate
-    )
     # bf16 convolutions want channels last: the mini autoencoder takes 0.25 s a step, else 1.2 s.
-    module.to(memory_format=torch.channels_last)
+    module.to(accelerator.device).to(memory_format=torch.channels_last)
+    parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    average = None if schedule.ema_decay is None else Average(parameters, schedule.ema_decay)
+    optimizer = torch.optim.AdamW(_groups(module, schedule.weight_decay), lr=schedule.learning_rate)
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     checkpoint_folder = folder / "checkpoints" / name
-    start = load_checkpoint(checkpoint_folder, trained, average, optimizer.optimizer)
+    averages = None if average is None else average.values
+    state = parameters, averages, optimizer.optimizer, accelerator.scaler
+    start = load_checkpoint(checkpoint_folder, *state)
     batches = draws(
         len(dataset),  # type: ignore[arg-type]
         schedule.batch_size,
@@ -94,11 +131,11 @@ def train(
             with accelerator.autocast():
                 scalars = wrapped(batch)
             accelerator.backward(scalars["loss"])
-            norm = accelerator.clip_grad_norm_(trained.parameters(), schedule.max_grad_norm)
+            norm = accelerator.clip_grad_norm_(parameters.values(), schedule.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if average is not None:
-                average.update_parameters(trained)
+                average.update(step)
 
             done = step + 1
             means = {
@@ -111,20 +148,21 @@ def train(
             if accelerator.is_main_process and (
                 done % schedule.checkpoint_every == 0 or done == schedule.steps
             ):
-                save_checkpoint(checkpoint_folder, done, trained, average, optimizer.optimizer)
+                save_checkpoint(checkpoint_folder, done, *state)
                 if on_checkpoint is not None:
-                    on_checkpoint(done, average.module if average is not None else trained)
+                    with averaged(average):
+                        on_checkpoint(done)
     accelerator.wait_for_everyone()
     if average is not None:
-        trained.load_state_dict(average.module.state_dict())
+        average.swap()
     module.to(memory_format=torch.contiguous_format)
 
 
-def _groups(trained: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Optimizer groups: embeddings are not decayed, since the P-Tokens' rows must stay fixed."""
-    embeddings = [module.weight for module in trained.modules() if isinstance(module, nn.Embedding)]
+    embeddings = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
     fixed = {id(weight) for weight in embeddings}
-    others = [p for p in trained.parameters() if p.requires_grad and id(p) not in fixed]
+    others = [p for p in module.parameters() if p.requires_grad and id(p) not in fixed]
     groups = [{"params": others, "weight_decay": weight_decay}]
     learned = [weight for weight in embeddings if weight.requires_grad]
     if learned:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from augment.pipeline import LesionPairPipeline
 from manifests.errors import DidgenError
-from manifests.files import sha256_of, write_json_lines
+from manifests.files import sha256_of, write_bytes, write_json_lines
 
 MINI = Path(__file__).parent / "mini"
 """The bundled model; a recipe calls it `mini`."""
@@ -75,12 +75,13 @@ def save_pipeline(
     folder: Path,
     captions: Iterable[tuple[str | None, str | None]],
     dtype: torch.dtype = torch.float32,
+    card: str = "",
 ) -> None:
     """Save a folder that `StableDiffusionPipeline.from_pretrained` loads, with its captions.
 
-    captions: (label, caption) of the training images, for new prompts without their source. The
-    weights are written as `dtype`, and the pipeline's own are rounded to it. An older model in the
-    folder is replaced only when the new one is whole.
+    captions: (label, caption) of the training images, for new prompts without their source;
+    card: the text of its README.md, if any. The weights are written as `dtype`, and the pipeline's
+    own are rounded to it. An older model in the folder is replaced only when the new one is whole.
     """
     _quiet()
     plain = StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False)
@@ -94,6 +95,8 @@ def save_pipeline(
         model.to(torch.float32)
     rows = ({"label": label, "caption": caption} for label, caption in captions)
     write_json_lines(temporary / "captions.jsonl", rows)
+    if card:
+        write_bytes(temporary / "README.md", card.encode())
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)

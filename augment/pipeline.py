@@ -4,12 +4,14 @@ Notable choices:
 - One generator a sample: its noise is its own, so the batch it is in does not matter.
 - The guided pass is conditional only, asks for no weight gradients, and ends with the last layer
   that is read; the annotation's maps come from the conditional half of the last ordinary pass.
+- Latents are float32 between the passes, whatever the weights are kept in.
 - Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,9 +49,16 @@ class LesionPairs(BaseOutput):
     (B, S, S) in [0, 1], or None.
     """
 
-    images: np.ndarray | list[Image.Image]
-    masks: np.ndarray | list[Image.Image] | None = None
+    images: Any
+    masks: Any = None
     attention: np.ndarray | None = None
+
+    def pictures(self) -> "LesionPairs":
+        """The same batch as PIL images."""
+        masks = self.masks
+        if masks is not None:
+            masks = [Image.fromarray(mask).convert("L") for mask in masks]
+        return LesionPairs([Image.fromarray(image) for image in self.images], masks, self.attention)
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         device, side = self._execution_device, self.unet.config.sample_size
         layouts = None if masks is None else as_layouts(masks, len(prompts)).to(device)
         input_ids = tokenize(self.tokenizer, [negative_prompt, *prompts]).to(device)
-        context = self.text_encoder(input_ids)[0]
+        context = self.text_encoder(input_ids)[0].to(self.unet.dtype)
         condition = Condition(
             context[1:],
             p_token_positions(self.tokenizer, input_ids[1:]),
@@ -133,6 +142,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
                         latents, timestep, condition, etas[number], maps, guidance
                     )
                 doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
+                doubled = doubled.to(self.unet.dtype)
                 both = torch.cat([unconditional, condition.context])
                 if layouts is not None and number == len(scheduler.timesteps) - 1:
                     with captured(self._eager_unet, side, maps) as read:
@@ -185,7 +195,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
             latents = latents.detach().requires_grad_()
             with suppress(AllRead):
                 scaled = self.scheduler.scale_model_input(latents, timestep)
-                self._eager_unet(scaled, timestep, condition.context)
+                self._eager_unet(scaled.to(self.unet.dtype), timestep, condition.context)
             with exact(latents.device):
                 loss = torch.zeros((), device=latents.device)
                 if guidance.cross_attention:
@@ -210,14 +220,11 @@ class LesionPairPipeline(StableDiffusionPipeline):
         pixels = self.vae.decode(raw.to(self.vae.dtype)).sample.float()
         levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         images = levels.movedim(1, -1).cpu().numpy()
-        masks = None
+        pairs = LesionPairs(images)
         if attention is not None:
             masks = binarise(attention, images.shape[1], annotation.closing)
-            attention = attention.cpu().numpy()
-        if kind == "np":
-            return LesionPairs(images, masks, attention)
-        pictures = None if masks is None else [Image.fromarray(mask).convert("L") for mask in masks]
-        return LesionPairs([Image.fromarray(image) for image in images], pictures, attention)
+            pairs = LesionPairs(images, masks, attention.cpu().numpy())
+        return pairs if kind == "np" else pairs.pictures()
 
 
 def draw(

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from augment.caption import agree
-from augment.layout import DRAWN, Layouts
+from augment.layout import Layouts
+from augment.measure import agree, agree_sentence
 from augment.prompt import TOKEN_LIMIT, Attributes, compose, fit, parse, recombine, render
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import AugmentRecipe, ImagesPlan, PairsPlan
+from manifests.recipe import DRAWN, AugmentRecipe, ImagesPlan, PairsPlan
 from manifests.records import SourceManifest
 from manifests.shards import Config
 
@@ -67,11 +67,16 @@ def model_captions(folder: Path) -> dict[str, list[str]]:
         raise DidgenError(
             f"The model {folder} has no captions.jsonl; give the recipe a `source` with captions."
         )
+    return read_captions(path)
+
+
+def read_captions(path: Path) -> dict[str, list[str]]:
+    """Captions by label of a file with a label and a caption a line, as `didgen prompts` writes."""
     try:
         return captions_of((row["label"], row["caption"]) for row in read_json_lines(path))
     except (KeyError, TypeError):
         raise DidgenError(
-            f"{path} must hold a label and a caption a line; give the recipe a `source` instead."
+            f"{path} must hold a label and a caption a line; make it again or give another one."
         ) from None
 
 
@@ -96,7 +101,8 @@ class Prompts:
     def draw(self, label: str, seed: int, layout: np.ndarray | None = None) -> str:
         """A prompt of a class; with a layout, one whose size, shape and place are the layout's.
 
-        A caption that was not rendered from attributes comes as often as it is there, as it is.
+        A caption that was not rendered from attributes comes as often as it is there; what it says
+        of the lesion's geometry gives way to the layout.
         Raises DidgenError for a class without captions.
         """
         known = self.captions.get(label)
@@ -113,6 +119,8 @@ class Prompts:
             if layout is not None:
                 attributes = agree(attributes, layout)
             caption = render(attributes)
+        elif layout is not None:
+            caption = agree_sentence(caption, layout)
         return compose(fit(caption, self.count_tokens, self.limit))
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from manifests.errors import DidgenError
+from manifests.records import CLASS_NAMES
 
 LESION = "<lesion>"
 SKIN = "<skin>"
@@ -48,6 +49,13 @@ class Shape(StrEnum):
     ROUND = "round"
     OVAL = "oval"
     IRREGULAR = "irregular"
+
+
+class Asymmetry(StrEnum):
+    """Whether the outline has two mirror axes at right angles, as the ABCD rule asks."""
+
+    SYMMETRIC = "symmetric"
+    ASYMMETRIC = "asymmetric"
 
 
 class Position(StrEnum):
@@ -124,16 +132,17 @@ Diagnosis = Annotated[str, StringConstraints(pattern=r"^[^\s,<>]+( [^\s,<>]+)*$"
 
 
 class Lesion(BaseModel):
-    """What is seen of a lesion; colours by falling share, no border where it is out of frame."""
+    """What is seen of a lesion, colours by falling share; None is what cannot be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Size
-    shape: Shape
+    shape: Shape | None
     colors: Annotated[
         tuple[Color, ...], Field(min_length=1, max_length=MAX_COLORS), AfterValidator(_distinct)
     ]
     position: Position
+    asymmetry: Asymmetry | None
     border: Border | None
 
 
@@ -146,6 +155,9 @@ class Surround(BaseModel):
     tint: Tint | None
     hair: Hair
     dark_corners: bool
+    ruler: bool
+    ink: bool
+    gel_bubbles: bool
 
 
 class Attributes(BaseModel):
@@ -156,6 +168,15 @@ class Attributes(BaseModel):
     diagnosis: Diagnosis | None
     lesion: Lesion | None
     surround: Surround
+
+
+MARKINGS = {
+    "dark_corners": "dark corners",
+    "ruler": "ruler marks",
+    "ink": "ink",
+    "gel_bubbles": "gel bubbles",
+}
+"""What may lie in the picture besides skin, lesion and hair, and how a caption says it."""
 
 
 def render(attributes: Attributes) -> str:
@@ -170,15 +191,17 @@ def render(attributes: Attributes) -> str:
         clauses.append("a lesion")
     else:
         colors = " and ".join(lesion.colors)
-        clauses.append(f"a {lesion.size} {lesion.shape} {colors} lesion at the {lesion.position}")
+        form = " ".join(filter(None, (lesion.size, lesion.shape, colors)))
+        clauses.append(f"a {form} lesion at the {lesion.position}")
+        if lesion.asymmetry:
+            clauses.append(f"{lesion.asymmetry} outline")
         if lesion.border:
             clauses.append(f"{lesion.border} border")
     if surround.tone or surround.tint:
         clauses.append(" ".join(filter(None, (surround.tone, surround.tint, "skin"))))
     if surround.hair is not Hair.NONE:
         clauses.append(f"{surround.hair} hair")
-    if surround.dark_corners:
-        clauses.append("dark corners")
+    clauses += [words for name, words in MARKINGS.items() if getattr(surround, name)]
     return ", ".join(clauses) + "."
 
 
@@ -186,15 +209,29 @@ def _any_of(vocabulary: type[StrEnum]) -> str:
     return "|".join(re.escape(word) for word in vocabulary)
 
 
+GEOMETRY = re.compile(
+    r"\b(?:tiny|small|little|minute|medium|moderate|large|big|huge|giant|massive|extensive|frame"
+    r"|fill|cover|occup|span|size|mm|cm|millimet|diameter|wide|round|oval|ovoid|circular|ellip"
+    r"|irregular|shape|elongated|linear|annular|outline|a?symmetr|center|centre|centr|middle|left"
+    r"|right|upper|lower|top|bottom|corner|edge|side|quadrant|half|above|below|eccentric|off)",
+    re.IGNORECASE,
+)
+"""Beginnings of words by which a clause of a free caption may contradict a layout; rather more
+than fewer."""
+
+CLAUSE_END = re.compile(r"[,;:.!?]\s+|\s+(?:with|on|against|surrounded by)\s+")
+
 _SENTENCE = re.compile(
     r"(?:(?P<diagnosis>[^,]+), )?"
-    rf"a (?:(?P<size>{_any_of(Size)}) (?P<shape>{_any_of(Shape)}) "
+    rf"a (?:(?P<size>{_any_of(Size)}) (?:(?P<shape>{_any_of(Shape)}) )?"
     rf"(?P<colors>(?:{_any_of(Color)})(?: and (?:{_any_of(Color)}))*) )?lesion"
     rf"(?(size) at the (?P<position>{_any_of(Position)})"
+    rf"(?:, (?P<asymmetry>{_any_of(Asymmetry)}) outline)?"
     rf"(?:, (?P<border>{_any_of(Border)}) border)?)"
     rf"(?:, (?:(?P<tone>{_any_of(Tone)}) )?(?:(?P<tint>{_any_of(Tint)}) )?(?<!, )skin)?"
     rf"(?:, (?P<hair>{Hair.SOME}|{Hair.DENSE}) hair)?"
-    r"(?P<corners>, dark corners)?\."
+    + "".join(rf"(?P<{name}>, {words})?" for name, words in MARKINGS.items())
+    + r"\."
 )
 
 
@@ -210,7 +247,7 @@ def parse(caption: str) -> Attributes | None:
         "tone": said["tone"],
         "tint": said["tint"],
         "hair": said["hair"] or Hair.NONE,
-        "dark_corners": said["corners"] is not None,
+        **{name: said[name] is not None for name in MARKINGS},
     }
     try:
         return Attributes.model_validate(
@@ -222,6 +259,21 @@ def parse(caption: str) -> Attributes | None:
         )
     except ValidationError:
         return None
+
+
+def replace_geometry(caption: str, clause: str) -> str:
+    """Put `clause` for the clauses of a free caption that speak of size, shape or place.
+
+    The first of them is replaced and the others go; a caption that has none stays as it is.
+    """
+    clauses = CLAUSE_END.split(clean(caption).rstrip(".!?,;: "))
+    placed = [GEOMETRY.search(words) is not None for words in clauses]
+    if not any(placed):
+        return caption
+    first = placed.index(True)
+    kept = [words for n, words in enumerate(clauses) if n == first or not placed[n]]
+    kept[first] = clause
+    return ", ".join(kept) + "."
 
 
 def turn(caption: str, turns: int, mirrored: bool) -> str:
@@ -252,7 +304,8 @@ def recombine(
     """Draw new attributes of a class: one record's lesion, another's skin, hair and corners.
 
     What belongs together stays together, so joint frequencies within the lesion and within its
-    surround are those observed. A class without attributes is a `DidgenError`.
+    surround are those observed; but a lesion that leaves no skin to be seen keeps none. A class
+    without attributes is a `DidgenError`.
     """
     observed = attributes_by_class.get(label, ())
     if not observed:
@@ -260,7 +313,11 @@ def recombine(
             f"No caption of the class {label} is known; run `didgen caption` on the manifest."
         )
     inner, outer = (observed[int(index)] for index in rng.integers(len(observed), size=2))
-    return inner.model_copy(update={"surround": outer.surround})
+    surround = outer.surround
+    filled = inner.lesion is not None and inner.lesion.size is Size.FRAME_FILLING
+    if filled and inner.surround.tone is None:
+        surround = surround.model_copy(update={"tone": None, "tint": None})
+    return inner.model_copy(update={"surround": surround})
 
 
 def clean(text: str) -> str:
@@ -276,6 +333,13 @@ def clean(text: str) -> str:
     )
     folded = " ".join(visible.split())
     return folded if len(folded) <= MAX_LENGTH else folded[: MAX_LENGTH + 1].rpartition(" ")[0]
+
+
+def diagnosis(label: str | None) -> str | None:
+    """The words of a class, without the commas that part the clauses of a caption."""
+    if label is None:
+        return None
+    return clean(CLASS_NAMES.get(label, label).replace(",", " ")).lower() or None
 
 
 def compose(caption: str | None) -> str:

@@ -32,25 +32,21 @@ from augment.plan import (
     model_captions,
     plan_images,
     plan_pairs,
+    read_captions,
     real_counts,
     shards_of,
 )
+from augment.provenance import ingredients
 from augment.samples import encoded, make
 from augment.sheet import image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes
 from manifests.locks import claimed
+from manifests.ownership import is_started, start_run
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
-from manifests.runs import (
-    Manifest,
-    finish_run,
-    finished,
-    is_started,
-    missing_shards,
-    start_run,
-)
+from manifests.runs import Manifest, finish_run, finished, is_documented, mend_run, missing_shards
 from manifests.shards import (
     Config,
     Sidecar,
@@ -82,12 +78,16 @@ def prepare(recipe: AugmentRecipe) -> Job:
             f"The model {recipe.model} does not know {' and '.join(missing)}; "
             "run `didgen finetune` on it first."
         )
-    if manifest is not None:
-        classes = manifest.header.classes
-        real = real_counts(manifest)
+    if recipe.captions is not None:
+        captions = read_captions(recipe.captions)
+    elif manifest is not None:
         captions = captions_of((r.label, r.caption) for r in manifest.select(split="train"))
     else:
         captions = model_captions(model_folder(recipe.model))
+    if manifest is not None:
+        classes = manifest.header.classes
+        real = real_counts(manifest)
+    else:
         known = [label for label in CLASSES if label in captions]
         classes = tuple(known + sorted(set(captions) - set(known) - {""}))
         real = {label: len(captions[label]) for label in classes}
@@ -173,13 +173,15 @@ def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
 
 def _finish(job: Job, out: Path) -> Manifest:
     """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
-    if (manifest := finished(out, job.shards)) and not strays(out, job.shards):
+    made_from = ingredients(job.recipe, job.layouts.manifest)
+    manifest = finished(out, job.shards)
+    if manifest and is_documented(out, manifest, made_from) and not strays(out, job.shards):
         return manifest
     with claimed(out, "run"):
         tidy(out, strays(out, job.shards))
         # Another process may have been faster.
-        if manifest := finished(out, job.shards):
-            return manifest
+        if finished(out, job.shards):
+            return mend_run(out, made_from)
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
         sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
@@ -190,6 +192,7 @@ def _finish(job: Job, out: Path) -> Manifest:
             decisions=_decisions(job, _each(sidecars, "device")),
             versions=versions,
             classes=list(job.classes),
+            made_from=made_from,
         )
 
 

@@ -1,10 +1,24 @@
-"""Contact sheets: images by class, and pairs with the outlines of mask and layout."""
+"""Contact sheets: images by class, captioned images, and pairs with their masks' outlines."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy import ndimage
 
+from manifests.errors import DidgenError
+from manifests.files import write_bytes
+from manifests.images import read_image, read_mask
+from manifests.records import SourceManifest
+
 GAP, TITLE = 4, 14
+LINE, LETTERS = 15, 44
+"""Height of a line of a caption in pixels, and the letters that fit into one."""
+PANEL = 288
+"""Side of an image on a sheet with captions, in pixels."""
 MASK_COLOUR, LAYOUT_COLOUR = (0, 255, 140), (255, 255, 255)
 
 
@@ -44,3 +58,48 @@ def pair_sheet(
         binary = np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=-1)
         panels.append(np.concatenate([marked, binary], axis=1))
     return image_sheet(np.stack(panels), titles, columns)
+
+
+def caption_sheet(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray | None],
+    captions: Sequence[tuple[str, str]],
+    columns: int = 5,
+) -> Image.Image:
+    """A grid of images (H, W, 3) uint8 with their masks' outlines, each over its name and caption.
+
+    masks: (H, W) booleans or None; captions: (name, caption).
+    """
+    texts = [[name, *textwrap.wrap(caption, LETTERS)] for name, caption in captions]
+    height = PANEL + LINE * max(map(len, texts), default=0) + GAP
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (PANEL + GAP) + GAP, rows * height + GAP), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for number, (image, mask, lines) in enumerate(zip(images, masks, texts, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = GAP + column * (PANEL + GAP), GAP + row * height
+        panel = np.asarray(ImageOps.pad(Image.fromarray(image), (PANEL, PANEL), color="white"))
+        if mask is not None:
+            area = ImageOps.pad(Image.fromarray(mask), (PANEL, PANEL), Image.Resampling.NEAREST)
+            panel = outline(panel, np.asarray(area), MASK_COLOUR)
+        sheet.paste(Image.fromarray(panel), (left, top))
+        for place, line in enumerate(lines):
+            pen.text((left, top + PANEL + LINE * place), line, fill="black", font=font)
+    return sheet
+
+
+def write_caption_sheet(manifest: SourceManifest, path: Path, count: int, seed: int) -> None:
+    """Draw `count` random captioned images of a manifest to the PNG `path`."""
+    captioned = [record for record in manifest.records if record.caption]
+    if not captioned:
+        raise DidgenError("No image has a caption yet; run `didgen caption` first.")
+    chosen = np.random.default_rng(seed).permutation(len(captioned))[:count]
+    records = [captioned[index] for index in sorted(chosen)]
+    sheet = caption_sheet(
+        [np.asarray(read_image(manifest.image_path(record))) for record in records],
+        [read_mask(manifest.mask_path(r)) if r.mask else None for r in records],
+        [(f"{n} {r.key}", r.caption or "") for n, r in enumerate(records, 1)],
+    )
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())

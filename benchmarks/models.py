@@ -5,7 +5,6 @@ from typing import Literal
 import torch
 from diffusers import (
     AutoencoderKL,
-    AutoencoderTiny,
     DDIMScheduler,
     UNet2DConditionModel,
 )
@@ -23,10 +22,10 @@ PROMPT = compose(CAPTION)
 Model = Literal["tiny", "sd21-small", "sd21", "mini"]
 
 SHAPES = {
-    # channels of the UNet, its heads, text width and layers, side of the latents
-    "tiny": ((16, 32, 32, 32), (1, 2, 2, 2), 32, 1, 64),
-    "sd21-small": ((64, 128, 256, 256), (1, 2, 4, 4), 256, 4, 64),
-    "sd21": ((320, 640, 1280, 1280), (5, 10, 20, 20), 1024, 23, 64),
+    # channels of the UNet, its heads, channels of the autoencoder, text width and layers
+    "tiny": ((16, 32, 32, 32), (1, 2, 2, 2), (8, 8, 8, 8), 32, 1),
+    "sd21-small": ((64, 128, 256, 256), (1, 2, 4, 4), (32, 64, 128, 128), 256, 4),
+    "sd21": ((320, 640, 1280, 1280), (5, 10, 20, 20), (128, 256, 512, 512), 1024, 23),
 }
 
 
@@ -41,7 +40,7 @@ def load(model: Model) -> LesionPairPipeline:
 
 
 def _random(model: Model) -> LesionPairPipeline:
-    channels, heads, text_width, text_layers, side = SHAPES[model]
+    channels, heads, vae_channels, text_width, text_layers = SHAPES[model]
     torch.manual_seed(0)
     tokenizer = build_tokenizer([CAPTION], 700)
     text_encoder = CLIPTextModel(
@@ -59,25 +58,20 @@ def _random(model: Model) -> LesionPairPipeline:
     )
     add_p_tokens(tokenizer, text_encoder)
     unet = UNet2DConditionModel(
-        sample_size=side,
+        sample_size=64,
         block_out_channels=channels,
         attention_head_dim=heads,
         cross_attention_dim=text_width,
         use_linear_projection=True,
         norm_num_groups=min(32, channels[0]),
     )
-    vae = (
-        AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-            latent_channels=4,
-        )
-        if model == "sd21"
-        else AutoencoderTiny(
-            encoder_block_out_channels=(16,) * 4, decoder_block_out_channels=(16,) * 4
-        )
+    vae = AutoencoderKL(
+        block_out_channels=vae_channels,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        norm_num_groups=min(32, vae_channels[0]),
     )
     scheduler = DDIMScheduler(
         beta_start=0.00085,

@@ -85,7 +85,8 @@ def _with_captions(records: tuple[SourceRecord, ...], folder: Path) -> tuple[Sou
             record.mask,
             record.label,
         ):
-            record = record.model_copy(update={"caption": was.caption})
+            fields = ("caption", "caption_by", "caption_fallback")
+            record = record.model_copy(update={name: getattr(was, name) for name in fields})
         kept.append(record)
     return tuple(kept)
 

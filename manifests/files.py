@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,8 +45,23 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.close(directory)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed writes of `path` left; nobody may be writing it."""
+@contextmanager
+def kept_whole(*paths: Path) -> Iterator[None]:
+    """Remove files, the marker first, where an exception or a signal ends their writing.
+
+    It may come when the last of them has its name already and only the folder is not yet synced.
+    """
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def clear(path: Path) -> None:
+    """Remove a file, and what killed writes of it left; nobody may be writing it."""
+    path.unlink(missing_ok=True)
     for leftover in leftovers(path.parent):
         if leftover.name.startswith(f"{path.name}."):
             leftover.unlink(missing_ok=True)
@@ -54,6 +70,32 @@ def remove_leftovers(path: Path) -> None:
 def leftovers(directory: Path) -> list[Path]:
     """The temporary files in a folder, in use or left by killed writes."""
     return sorted(directory.glob(f"*{TEMPORARY_SUFFIX}"))
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder `path` + `.tmp` to fill; on success it is renamed to `path`.
+
+    After an exception it is removed. A `path` that exists already is a `DidgenError`.
+    """
+    refuse_existing(path)
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    # What a killed write left there.
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        refuse_existing(path)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise a `DidgenError` if anything stands at `path`, be it a link to nowhere."""
+    if os.path.lexists(path):
+        raise DidgenError(f"{path} exists already; name another folder or delete it first.")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

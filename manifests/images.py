@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from manifests.errors import DidgenError
 
@@ -78,6 +78,13 @@ def upright(image: Image.Image) -> Image.Image:
     with _without_warnings(), suppress(*_EXIF_FAULTS):
         ImageOps.exif_transpose(image, in_place=True)
     return image
+
+
+def is_upright(image: Image.Image) -> bool:
+    """Whether an image is stored the way up that it is shown."""
+    with _without_warnings(), suppress(*_EXIF_FAULTS):
+        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    return True
 
 
 def read_image(path: Path) -> Image.Image:

@@ -27,6 +27,10 @@ Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
 
 
+DRAWN = "drawn"
+"""Name of a layout that is drawn from its sample's seed instead of taken from a source."""
+
+
 class Section(BaseModel):
     """A part of a recipe: immutable, and closed to unknown fields."""
 
@@ -244,6 +248,7 @@ class AugmentRecipe(Section):
     model: str = "mini"
     revision: str | None = None
     source: Path | None = None
+    captions: Path | None = None
     images: ImagesPlan | None = ImagesPlan()
     pairs: PairsPlan | None = PairsPlan()
     sampling: Sampling = Sampling()
@@ -262,6 +267,18 @@ class AugmentRecipe(Section):
             if self.images is not None and self.images.per_class == "fill":
                 raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
         return self
+
+
+class MixRecipe(Section):
+    """`didgen mix`: a source and a run in one set, with `ratio` synthetic samples a real one."""
+
+    kind: Literal["mix"] = "mix"
+    source: Path
+    run: Path
+    ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    config: Literal["images", "pairs"] | None = None
+    shard_size: Positive = 256
+    seed: Seed = 42
 
 
 SPEED_ONLY = {"sampling": {"batch_size"}}
@@ -310,23 +327,49 @@ def read_recipe(name: str | Path, kind: type[R]) -> R:
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first fault of a recipe in words, with the nearest known field for an unknown one."""
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the recipe"
-    if fault["type"] != "extra_forbidden":
-        return f"`{where}` is wrong: {fault['msg'].removeprefix('Value error, ')}."
-    field = str(fault["loc"][-1])
-    known = _fields(kind)
-    near = difflib.get_close_matches(field, known, n=1, cutoff=0.0)
-    return f"`{where}` is not a field of a recipe; the nearest one is `{near[0]}`."
+    """The first fault of a recipe in words, with the nearest known field for an unknown one.
+
+    Unknown fields come first: a mistyped one is the reason why another is missing.
+    """
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    path = tuple(str(part) for part in faults[0]["loc"])
+    where = ".".join(path) or "the recipe"
+    if faults[0]["type"] != "extra_forbidden":
+        return f"`{where}` is wrong: {faults[0]['msg'].removeprefix('Value error, ')}."
+    return f"`{where}` is not a field of a recipe; the nearest one is `{_nearest(path, kind)}`."
 
 
-def _fields(kind: type[BaseModel]) -> list[str]:
-    """Names of all fields of a recipe and of its sections."""
-    names = []
-    for name, field in kind.model_fields.items():
-        names.append(name)
-        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                names += _fields(part)
-    return names
+def _nearest(path: tuple[str, ...], kind: type[BaseModel]) -> str:
+    """The field nearest to an unknown one: in its section, or a path where only others have it."""
+    *sections, field = path
+    here = kind
+    for name in sections:
+        here = _section(here, name) or here
+    elsewhere = {name.rpartition(".")[2]: name for name in reversed(_paths(kind))}
+    for known, cutoff in (
+        ({name: name for name in here.model_fields}, 0.6),
+        (elsewhere, 0.6),
+        ({name: name for name in here.model_fields}, 0.0),
+    ):
+        near = difflib.get_close_matches(field, known, n=1, cutoff=cutoff)
+        if near:
+            break
+    return known[near[0]]
+
+
+def _section(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The model of a field that is a section, also where it may be null."""
+    if name not in kind.model_fields:
+        return None
+    annotation = kind.model_fields[name].annotation
+    for part in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _paths(kind: type[BaseModel]) -> list[str]:
+    """All fields of a recipe and of its sections, these as `section.field`, outer ones first."""
+    sections = {name: _section(kind, name) for name in kind.model_fields}
+    inner = [f"{name}.{path}" for name, part in sections.items() if part for path in _paths(part)]
+    return [*sections, *inner]

@@ -1,7 +1,7 @@
 """Source records: what is known of each real image, and the manifest that lists them."""
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,8 @@ class SourceRecord(BaseModel):
     """One real image: its files, size in pixels as seen upright, hash, label, lesion and split.
 
     `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
-    image file's bytes; `licence` is an SPDX id or free text.
+    image file's bytes; `licence` is an SPDX id or free text. `caption_by` says who was asked for
+    the caption, `caption_fallback` why it was measured where a language model was asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -97,12 +98,15 @@ class SourceRecord(BaseModel):
     source: OneLine
     licence: OneLine
     caption: Caption | None = None
+    caption_by: OneLine | None = None
+    caption_fallback: OneLine | None = None
 
 
 class SourceHeader(BaseModel):
     """What a manifest was made of and how; nothing in it depends on the time of making.
 
     `root` is the absolute path of the image folder, `fractions` those of train, val and test.
+    `captions` counts the records by `caption_by`, `caption_fallbacks` by `caption_fallback`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +118,8 @@ class SourceHeader(BaseModel):
     classes: tuple[Label, ...]
     seed: int
     fractions: tuple[float, float, float]
+    captions: dict[str, int] = {}
+    caption_fallbacks: dict[str, int] = {}
 
 
 Reason = Literal[
@@ -189,15 +195,18 @@ class SourceManifest:
 
     def write(self, folder: Path) -> None:
         """Write `records.jsonl`, then `source.json` as the mark that the manifest is whole."""
-        header = folder / HEADER_FILE
         # An old mark must not stand beside new records if the writing is cut short.
-        header.unlink(missing_ok=True)
+        (folder / HEADER_FILE).unlink(missing_ok=True)
         self.rewrite(folder)
-        write_json(header, self.header.model_dump(mode="json"))
 
     def rewrite(self, folder: Path) -> None:
-        """Replace the records of the same manifest, at once; its header stays as it is."""
+        """Replace the records of the same manifest, at once, and then its counts of captions."""
         write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
+        by = Counter(r.caption_by for r in self.records if r.caption_by)
+        fallbacks = Counter(r.caption_fallback for r in self.records if r.caption_fallback)
+        counts = {"captions": dict(by), "caption_fallbacks": dict(fallbacks)}
+        header = self.header.model_copy(update=counts)
+        write_json(folder / HEADER_FILE, header.model_dump(mode="json"))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -228,6 +237,20 @@ class SourceManifest:
                 )
             records[record.key] = record
         return cls(header, tuple(records.values()))
+
+
+def read_training(folder: Path) -> tuple[SourceManifest, list[SourceRecord]]:
+    """Read a manifest for finetuning: itself, and its training images with a mask.
+
+    Without any, or without captions on them, it is a `DidgenError`.
+    """
+    manifest = SourceManifest.read(folder)
+    records = manifest.select(split="train", masked=True)
+    if not records:
+        raise DidgenError(f"{folder} has no training image with a mask; import masks too.")
+    if not any(record.caption for record in records):
+        raise DidgenError(f"{folder} has no captions; run `didgen caption` on it first.")
+    return manifest, records
 
 
 def _validated(model: type[Model], value: Any, place: str) -> Model:

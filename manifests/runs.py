@@ -1,27 +1,29 @@
 """Runs: the record a run directory opens with, and the index that closes it."""
 
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from manifests.card import CARD_NAME, card
+from manifests.croissant import CROISSANT_NAME, croissant
 from manifests.errors import DidgenError
 from manifests.files import (
-    TEMPORARY_SUFFIX,
     read_json,
     sha256_of,
+    write_bytes,
     write_json,
-    write_json_lines,
 )
+from manifests.licence import Ingredient
+from manifests.records import Split
 from manifests.shards import (
     INFO_NAME,
+    SHARD_NAME,
     Config,
     Sidecar,
     info_of,
-    is_shard_name,
     read_record,
     read_sidecar,
     shard_path,
@@ -31,6 +33,9 @@ from manifests.shards import (
 RUN_NAME = "run.json"
 PLAN_NAME = "plan.jsonl"
 MANIFEST_NAME = "manifest.json"
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Run(BaseModel):
@@ -53,8 +58,8 @@ class ShardEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str = Field(pattern=r"^(images|pairs)-\d{6,}\.tar$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    file: str = Field(pattern=SHARD_NAME)
+    sha256: Sha256
     bytes: int = Field(ge=0)
     samples: int = Field(ge=0)
 
@@ -86,7 +91,9 @@ class Manifest(BaseModel):
     """`manifest.json`: the index of a whole run; a directory without one is not finished.
 
     `classes` are the names that the class indices of `.cls` members stand for; `decisions` are
-    the run's own choices (device, dtype, batch) with their reasons.
+    the run's own choices (device, dtype, batch) with their reasons. `made_from` lists the model
+    and the data, from which the licence follows; `documents` has the sha256 of the card and of
+    the Croissant metadata. Runs of older versions have neither.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,110 +108,32 @@ class Manifest(BaseModel):
     configs: dict[Config, list[ShardEntry]]
     totals: Totals
     failures: list[FailureEntry]
-
-
-def start_run(
-    directory: Path,
-    *,
-    fingerprint: str,
-    recipe: Mapping[str, Any],
-    plan: Sequence[Mapping[str, Any]] = (),
-) -> Run:
-    """Claim a directory for a recipe, or find it already claimed for the same one.
-
-    The plan, if there is one, is written first. What is broken of either record is written anew. A
-    directory of another recipe is a `DidgenError` that names the fields that differ; one of the
-    same recipe with another fingerprint was begun with other inputs, and is an error too, and so is
-    one that is no run's yet and has other files where the shards would lie.
-    """
-    wanted = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
-    there = _claim_of(directory)
-    if there is not None and there.fingerprint != fingerprint:
-        # Compared as JSON, so that a tuple or a path in the recipe is no difference.
-        fields = differences(there.recipe, wanted.model_dump(mode="json")["recipe"])
-        what = "another recipe" if fields else "the same recipe over other inputs (model or data)"
-        detail = f": it differs in {', '.join(fields)}" if fields else ""
-        raise DidgenError(
-            f"{directory} holds a run of {what}{detail}; choose another directory or restore them."
-        )
-    if there is not None and is_started(directory, fingerprint):
-        return there
-    if there is None and (foreign := _foreign(directory)):
-        raise DidgenError(
-            f"{foreign[0]} lies where a run would put its shards; choose another directory."
-        )
-    if plan:
-        write_json_lines(directory / PLAN_NAME, plan)
-        wanted = wanted.model_copy(update={"plan": sha256_of(directory / PLAN_NAME)})
-    write_json(directory / RUN_NAME, wanted.model_dump(mode="json"))
-    return wanted
-
-
-def is_started(directory: Path, fingerprint: str) -> bool:
-    """Whether `run.json` is there for this fingerprint, and the plan that it was written with."""
-    try:
-        run = read_run(directory)
-    except DidgenError:
-        return False
-    return run.fingerprint == fingerprint and (run.plan is None or plan_is_whole(directory, run))
-
-
-def plan_is_whole(directory: Path, run: Run) -> bool:
-    """Whether `plan.jsonl` is the one that `run` was begun with."""
-    path = directory / PLAN_NAME
-    return path.is_file() and sha256_of(path) == run.plan
-
-
-def _foreign(directory: Path) -> list[Path]:
-    """What lies in the folders of a run's shards and has the name of no file of any run."""
-    return [
-        path
-        for config in get_args(Config)
-        for path in sorted((directory / config).glob("*"))
-        if path.name != INFO_NAME
-        and not path.name.endswith(TEMPORARY_SUFFIX)
-        and not (path.suffix in (".tar", ".json") and is_shard_name(f"{path.stem}.tar", config))
-    ]
-
-
-def _claim_of(directory: Path) -> Run | None:
-    """Whose directory this is, by `run.json` or, where that is broken or gone, by what it left."""
-    try:
-        return read_run(directory)
-    except DidgenError:
-        pass
-    try:
-        manifest = read_manifest(directory)
-    except DidgenError:
-        pass
-    else:
-        return Run(**manifest.model_dump(include={"fingerprint", "recipe", "didgen"}))
-    for path in sorted(p for c in get_args(Config) for p in directory.glob(f"{c}/{c}-*.json")):
-        try:
-            sidecar = read_sidecar(path)
-        except DidgenError:
-            continue
-        return Run(fingerprint=sidecar.fingerprint, recipe={}, didgen=sidecar.didgen)
-    return None
+    made_from: list[Ingredient] = []
+    documents: dict[Literal["README.md", "croissant.json"], Sha256] = {}
 
 
 def finish_run(
     directory: Path,
-    planned: Mapping[Config, int],
+    planned: Mapping[Config, int | Mapping[Split, int]],
     *,
     decisions: Mapping[str, Any],
     versions: Mapping[str, str],
     classes: list[str],
+    made_from: Sequence[Ingredient] = (),
 ) -> Manifest:
-    """Write each `_info.json` and, last of all, the manifest of a run whose shards are all there.
+    """Write each `_info.json`, the documents and, last of all, the manifest of a whole run.
 
-    `planned` is the number of shards of each config. A shard that is missing, cut off or of
-    another run is a `DidgenError`, and no manifest is written.
+    `planned` is the number of shards of each config, or of each of its splits. A shard that is
+    missing, cut off or of another run is a `DidgenError`, and no manifest is written.
     """
     run = read_run(directory)
     sidecars = {
-        config: [_whole_shard(directory, config, index, run) for index in range(count)]
-        for config, count in planned.items()
+        config: [
+            _whole_shard(shard_path(directory, config, index, split), run)
+            for split, count in ({None: counts} if isinstance(counts, int) else counts).items()
+            for index in range(count)
+        ]
+        for config, counts in planned.items()
     }
     entries = {
         config: [
@@ -239,9 +168,82 @@ def finish_run(
             ),
         ),
         failures=failures,
+        made_from=list(made_from),
     )
     for config in planned:
         write_info(directory, config)
+    return _document(directory, manifest, sidecars)
+
+
+def read_whole_run(
+    directory: Path, progress: Callable[[int, int], None] | None = None
+) -> tuple[Manifest, dict[Config, list[Sidecar]]]:
+    """The manifest and the sidecars of a finished run whose shards are as it wrote them.
+
+    Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so is a
+    sidecar that does not fit. `progress` is called with (shards hashed, all shards).
+    """
+    manifest = read_manifest(directory)
+    sidecars: dict[Config, list[Sidecar]] = {config: [] for config in manifest.configs}
+    done = 0
+    for config, entries in manifest.configs.items():
+        for entry in entries:
+            tar = directory / config / entry.file
+            sidecar = read_sidecar(tar.with_suffix(".json"))
+            fits = (sidecar.shard, sidecar.sha256) == (entry.file, entry.sha256)
+            if not fits or not tar.is_file() or sha256_of(tar) != entry.sha256:
+                raise DidgenError(
+                    f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
+                    "again to mend it."
+                )
+            sidecars[config].append(sidecar)
+            done += 1
+            if progress:
+                progress(done, manifest.totals.shards)
+    return manifest, sidecars
+
+
+def maker(recipe: Mapping[str, Any]) -> str:
+    """The command that makes, and mends, runs of a recipe."""
+    return "didgen mix" if recipe.get("kind") == "mix" else "didgen augment"
+
+
+def mend_run(directory: Path, made_from: Sequence[Ingredient]) -> Manifest:
+    """The manifest of a finished run, its documents written anew if they are not as they should be.
+
+    They are where one is missing or changed, and where `made_from` is not what the manifest has:
+    in runs of older versions, and after the card of a model was given a licence.
+    """
+    manifest = read_manifest(directory)
+    if is_documented(directory, manifest, made_from):
+        return manifest
+    manifest = manifest.model_copy(update={"made_from": list(made_from)})
+    sidecars = {
+        config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
+        for config, entries in manifest.configs.items()
+    }
+    return _document(directory, manifest, sidecars)
+
+
+def is_documented(directory: Path, manifest: Manifest, made_from: Sequence[Ingredient]) -> bool:
+    """Whether card and metadata are as they were written, and for what the run is made from."""
+    paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
+    as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
+    return bool(paths) and as_written and manifest.made_from == list(made_from)
+
+
+def _document(
+    directory: Path, manifest: Manifest, sidecars: Mapping[Config, Sequence[Sidecar]]
+) -> Manifest:
+    """Write card and Croissant metadata, and then the manifest with the hash of each."""
+    texts = {
+        CARD_NAME: card(manifest, sidecars),
+        CROISSANT_NAME: croissant(manifest, sidecars),
+    }
+    for name, text in texts.items():
+        write_bytes(directory / name, text.encode())
+    documents = {name: sha256_of(directory / name) for name in texts}
+    manifest = manifest.model_copy(update={"documents": documents})
     write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
     return manifest
 
@@ -252,7 +254,7 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
     for config, count in planned.items():
         for index in range(count):
             try:
-                _whole_shard(directory, config, index, run)
+                _whole_shard(shard_path(directory, config, index), run)
             except DidgenError:
                 missing += 1
     return missing
@@ -266,7 +268,8 @@ def finished(directory: Path, planned: Mapping[Config, int]) -> Manifest | None:
             return None
         for config, entries in manifest.configs.items():
             sidecars = [
-                _whole_shard(directory, config, index, run) for index in range(planned[config])
+                _whole_shard(shard_path(directory, config, index), run)
+                for index in range(planned[config])
             ]
             if [(e.file, e.sha256, e.samples) for e in entries] != [
                 (s.shard, s.sha256, s.samples) for s in sidecars
@@ -293,28 +296,11 @@ def read_manifest(directory: Path) -> Manifest:
     return read_record(Manifest, path)
 
 
-def differences(there: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The fields in which two nested records differ, as `a.b (1, now 2)`, sorted by name."""
-    absent = object()
-    found = []
-    for name in sorted(there.keys() | wanted.keys()):
-        old, new = there.get(name, absent), wanted.get(name, absent)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            before, now = (
-                "absent" if value is absent else reprlib.repr(value) for value in (old, new)
-            )
-            found.append(f"{prefix}{name} ({before}, now {now})")
-    return found
-
-
-def _whole_shard(directory: Path, config: Config, index: int, run: Run) -> Sidecar:
-    path = shard_path(directory, config, index)
+def _whole_shard(path: Path, run: Run) -> Sidecar:
     sidecar = read_sidecar(path.with_suffix(".json"))
     if sidecar.fingerprint != run.fingerprint:
         raise DidgenError(
-            f"{path} belongs to another run than {directory / RUN_NAME}; "
+            f"{path} belongs to another run than the {RUN_NAME} above it; "
             "delete it and its sidecar and run `didgen augment` again."
         )
     if not path.is_file() or path.stat().st_size != sidecar.bytes:

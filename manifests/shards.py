@@ -5,7 +5,6 @@ import io
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import groupby
@@ -16,7 +15,8 @@ from typing import IO, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from manifests.errors import DidgenError
-from manifests.files import atomic_file, read_json, remove_leftovers, sha256_of, write_json
+from manifests.files import atomic_file, clear, kept_whole, read_json, sha256_of, write_json
+from manifests.records import SPLITS, Split
 
 Config = Literal["images", "pairs"]
 """What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
@@ -30,6 +30,7 @@ LAYOUTS: dict[Config, tuple[frozenset[str], ...]] = {
 }
 """The members that samples may have; one choice for a whole config."""
 
+SHARD_NAME = rf"^(images|pairs)(-({'|'.join(SPLITS)}))?-\d{{6,}}\.tar$"
 INFO_NAME = "_info.json"
 MAX_MEMBER_BYTES = 256 * 2**20
 """Members of more bytes than this are refused before they are read."""
@@ -86,7 +87,7 @@ class Sidecar(BaseModel):
 
     format: Literal[1] = 1
     config: Config
-    shard: str
+    shard: str = Field(pattern=SHARD_NAME)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     samples: int = Field(ge=0)
@@ -116,14 +117,21 @@ class Sidecar(BaseModel):
         return {row["key"]: row for row in self.rows if row["status"] == "ok"}
 
 
-def shard_path(directory: Path, config: Config, index: int) -> Path:
-    """The tar of shard `index` of `config` in a run directory; its sidecar ends in `.json`."""
-    return directory / config / f"{config}-{index:06d}.tar"
+def shard_path(directory: Path, config: Config, index: int, split: Split | None = None) -> Path:
+    """The tar of shard `index`, or of one of a split's shards; its sidecar ends in `.json`."""
+    # The split stands in the name, so that no pattern takes a test image for training.
+    stem = f"{config}-{split}" if split else config
+    return directory / config / f"{stem}-{index:06d}.tar"
 
 
 def is_shard_name(name: str, config: Config) -> bool:
     """Whether `name` is the file name of a shard of `config`."""
-    return re.fullmatch(rf"{config}-\d{{6,}}\.tar", name) is not None
+    return name.startswith(f"{config}-") and re.fullmatch(SHARD_NAME, name) is not None
+
+
+def split_of(name: str) -> Split:
+    """The split that a shard's file name says; one without a split is for training."""
+    return next((split for split in SPLITS if f"-{split}-" in name), "train")
 
 
 def write_shard(
@@ -134,6 +142,7 @@ def write_shard(
     *,
     fingerprint: str,
     versions: Mapping[str, str],
+    split: Split | None = None,
 ) -> Sidecar:
     """Write one shard and then its sidecar; the same samples always give the same tar bytes.
 
@@ -143,39 +152,32 @@ def write_shard(
     Samples whose members do not fit the config or differ from the first, and keys that come
     twice, are a `DidgenError`.
     """
-    tar_path = shard_path(directory, config, index)
+    tar_path = shard_path(directory, config, index, split)
     sidecar_path = tar_path.with_suffix(".json")
     # The marker goes first: an old sidecar must never stand beside a new tar.
-    sidecar_path.unlink(missing_ok=True)
-    tar_path.unlink(missing_ok=True)
-    remove_leftovers(sidecar_path)
-    remove_leftovers(tar_path)
+    clear(sidecar_path)
+    clear(tar_path)
 
     rows: dict[str, dict[str, Any]] = {}
     layouts = LAYOUTS[config]
     started, writing = perf_counter(), 0.0
-    with _dropped_if_cut_short(sidecar_path, tar_path), atomic_file(tar_path) as file:
-        stream = _HashedFile(file)
+    with kept_whole(sidecar_path, tar_path), atomic_file(tar_path) as file:
         # A tar opened as a stream needs nothing of its file but `write`.
-        fileobj = cast(IO[bytes], stream)
-        with tarfile.open(fileobj=fileobj, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        stream = _HashedFile(file)
+        with tarfile.open(None, "w|", cast(IO[bytes], stream), format=tarfile.USTAR_FORMAT) as tar:
             for result in results:
                 made = perf_counter()
                 if result.key in rows:
                     raise DidgenError(f"{tar_path} would hold the key {result.key!r} twice.")
                 if isinstance(result, Failure):
-                    rows[result.key] = {
-                        **result.row,
-                        "status": "failed",
-                        "reason": result.reason,
-                    }
+                    rows[result.key] = {**result.row, "status": "failed", "reason": result.reason}
                 else:
                     layouts = (_checked_layout(result, layouts, tar_path),)
                     _add(tar, result)
                     rows[result.key] = {**result.row, "status": "ok"}
                 writing += perf_counter() - made
             closing = perf_counter()
-    with _dropped_if_cut_short(sidecar_path, tar_path):
+    with kept_whole(sidecar_path, tar_path):
         ended = perf_counter()
         writing += ended - closing
         sidecar = Sidecar(
@@ -195,13 +197,19 @@ def write_shard(
 
 
 def shard_is_whole(
-    directory: Path, config: Config, index: int, *, fingerprint: str, keys: Iterable[str]
+    directory: Path,
+    config: Config,
+    index: int,
+    *,
+    fingerprint: str,
+    keys: Iterable[str],
+    split: Split | None = None,
 ) -> bool:
     """Whether a resumed run may skip this shard: made for it, planned alike, byte for byte there.
 
     It compares fingerprint, keys (made and failed), and the tar's size and hash.
     """
-    tar_path = shard_path(directory, config, index)
+    tar_path = shard_path(directory, config, index, split)
     try:
         sidecar = read_sidecar(tar_path.with_suffix(".json"))
     except DidgenError:
@@ -234,10 +242,11 @@ def read_sidecar(path: Path) -> Sidecar:
 
 
 def read_sidecars(directory: Path, config: Config) -> list[Sidecar]:
-    """All sidecars of a config, in the order of their shards; none at all is a `DidgenError`."""
+    """All sidecars of a config, split by split, in order; none at all is a `DidgenError`."""
     names = sorted((directory / config).glob(f"{config}-*.json"))
     if not names:
         raise DidgenError(f"{directory / config} holds no shards; run `didgen augment` first.")
+    names.sort(key=lambda path: SPLITS.index(split_of(path.name)))
     return [read_sidecar(name) for name in names]
 
 
@@ -286,37 +295,26 @@ def iterate(directory: Path, config: Config) -> Iterator[Sample]:
 
 def info_of(shards: Iterable[tuple[str, int]]) -> dict[str, Any]:
     """The `_info.json` that timm reads, of the (file name, number of samples) of each shard."""
-    names, lengths = [], []
+    by_split: dict[Split, dict[str, int]] = {}
     for name, length in shards:
-        names.append(name)
-        lengths.append(length)
-    train = {
-        "name": "train",
-        "filenames": names,
-        "shard_lengths": lengths,
-        "num_samples": sum(lengths),
+        by_split.setdefault(split_of(name), {})[name] = length
+    return {
+        "splits": {
+            split: {
+                "name": split,
+                "filenames": list(lengths),
+                "shard_lengths": list(lengths.values()),
+                "num_samples": sum(lengths.values()),
+            }
+            for split, lengths in by_split.items()
+        }
     }
-    return {"splits": {"train": train}}
 
 
 def write_info(directory: Path, config: Config) -> None:
     """Write the config's `_info.json` from its sidecars."""
     shards = [(sidecar.shard, sidecar.samples) for sidecar in read_sidecars(directory, config)]
     write_json(directory / config / INFO_NAME, info_of(shards))
-
-
-@contextmanager
-def _dropped_if_cut_short(*paths: Path) -> Iterator[None]:
-    """Remove files, the marker first, where an exception or a signal ends their writing.
-
-    It may come when the last of them has its name already and only the folder is not yet synced.
-    """
-    try:
-        yield
-    except BaseException:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        raise
 
 
 class _HashedFile:

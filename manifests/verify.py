@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -12,6 +12,7 @@ from PIL import Image
 from manifests.errors import DidgenError
 from manifests.files import TEMPORARY_SUFFIX, leftovers, read_json, sha256_of
 from manifests.images import decode
+from manifests.ownership import plan_is_whole
 from manifests.runs import (
     MANIFEST_NAME,
     PLAN_NAME,
@@ -19,7 +20,7 @@ from manifests.runs import (
     Manifest,
     Run,
     ShardEntry,
-    plan_is_whole,
+    maker,
     read_manifest,
     read_run,
 )
@@ -83,6 +84,8 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
         )
     if run and run.plan:
         verdicts.append(_plan(directory, run))
+    if manifest:
+        verdicts += [_document(directory / name, sha) for name, sha in manifest.documents.items()]
     verdicts += [_leftover(path, path.name) for path in leftovers(directory)]
 
     source = manifest or run
@@ -101,7 +104,11 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
             if progress:
                 progress(done, total)
         verdicts += check.others()
-    return verdicts
+    command = maker(source.recipe) if source else "didgen augment"
+    return [
+        replace(verdict, sentence=verdict.sentence.replace("`didgen augment`", f"`{command}`"))
+        for verdict in verdicts
+    ]
 
 
 @dataclass
@@ -305,6 +312,15 @@ def _plan(directory: Path, run: Run) -> Verdict:
         sentence = f"{path} is not the plan that {RUN_NAME} was written for; {mend}"
         return Verdict(PLAN_NAME, "mismatch", sentence)
     return Verdict(PLAN_NAME, "ok", f"{path} is the plan of the run.")
+
+
+def _document(path: Path, sha256: str) -> Verdict:
+    mend = "run `didgen augment` again to write it."
+    if not path.is_file():
+        return Verdict(path.name, "missing", f"{path} is missing; {mend}")
+    if sha256_of(path) != sha256:
+        return Verdict(path.name, "mismatch", f"{path} has changed since it was written; {mend}")
+    return Verdict(path.name, "ok", f"{path} is as it was written.")
 
 
 def _leftover(path: Path, name: str) -> Verdict:

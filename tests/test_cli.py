@@ -1,5 +1,6 @@
 """The command line: exit codes, one-sentence errors, and nothing heavy before it is needed."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import cli
+from augment.sheet import PANEL
 from manifests.files import read_json_lines
+from manifests.ownership import start_run
+from manifests.runs import finish_run
+from manifests.shards import Sample, write_shard
 
-COMMANDS = ["import", "caption", "finetune", "augment", "verify"]
+COMMANDS = ["import", "caption", "prompts", "finetune", "augment", "verify", "export", "mix"]
 
 
 def didgen(
@@ -76,18 +81,52 @@ def test_import_and_caption_write_a_manifest(
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "3 of 3 images have no caption yet." in printed
+    assert "3 of 3 images have no caption yet by measure 2." in printed
     captions = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert captions["photo0"].startswith("melanoma, a ")
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "0 of 3 images have no caption yet." in printed
+    assert "0 of 3 images have no caption yet by measure 2." in printed
+
+    sheet = photographs / "sheet.png"
+    arguments = ["caption", str(out), "--sheet", str(sheet), "--sheet-count", "2", "--seed", "3"]
+    code, printed, _ = didgen(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert f"The sheet is {sheet}." in printed
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG" and drawn.height > PANEL
 
     code, _, _ = didgen(monkeypatch, capsys, *importing)
     assert code == 0
     kept = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert kept == captions
+
+
+def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photographs / "source"
+    importing = ["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"]
+    didgen(monkeypatch, capsys, *importing, "--out", str(out))
+    before = (out / "records.jsonl").read_bytes()
+    # Nothing listens on port 9 of this machine.
+    far = ["--backend", "openai", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"]
+    new = photographs / "new.jsonl"
+    for command in (["caption", str(out)], ["prompts", str(out), "--out", str(new)]):
+        code, printed, _ = didgen(monkeypatch, capsys, *command, *far, "--dry-run")
+        assert code == 0
+        assert "openai m, prompt 1" in printed
+    code, _, error = didgen(monkeypatch, capsys, "caption", str(out), *far, "--retries", "0")
+    assert code == 1
+    assert "does not answer for the model m" in error and "Traceback" not in error
+    code, _, error = didgen(monkeypatch, capsys, "prompts", str(out), "--out", str(new), *far)
+    assert code == 1
+    assert "run `didgen caption` first" in error
+    code, _, error = didgen(monkeypatch, capsys, "caption", str(out), "--backend", "openai")
+    assert code == 1
+    assert "--model" in error
+    assert (out / "records.jsonl").read_bytes() == before and not new.exists()
 
 
 def test_a_dry_run_writes_nothing(
@@ -172,6 +211,81 @@ def test_an_interrupt_exits_130(
     assert code == 130
 
 
+@pytest.fixture
+def source_and_run(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[Path, Path]:
+    """A source of three photographs, and a run of two synthetic images for it."""
+    source = photographs / "source"
+    importing = ["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"]
+    importing += ["--masks", str(photographs / "masks"), "--out", str(source)]
+    assert didgen(monkeypatch, capsys, *importing, "--split", "1", "0", "0")[0] == 0
+    run = photographs / "run"
+    start_run(run, fingerprint="f00d", recipe={"kind": "augment"})
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), "peru").save(buffer, "JPEG")
+    members = {"jpg": buffer.getvalue(), "cls": b"0", "json": b"{}"}
+    samples = [Sample(f"MEL-{number}", members, {"label": "MEL"}) for number in range(2)]
+    write_shard(run, "images", 0, samples, fingerprint="f00d", versions={})
+    finish_run(run, {"images": 1}, decisions={}, versions={}, classes=["MEL", "NV"])
+    return source, run
+
+
+def test_export_and_its_refusals(
+    source_and_run: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, run = source_and_run
+    out = run.parent / "folders"
+    exporting = ["export", str(run), "--to", "imagefolder", "--out", str(out)]
+    code, printed, _ = didgen(monkeypatch, capsys, *exporting, "--dry-run")
+    assert code == 0
+    assert "images, train: 2 samples" in printed
+    assert not out.exists()
+
+    assert didgen(monkeypatch, capsys, *exporting)[0] == 0
+    assert len(list((out / "images" / "train" / "MEL").iterdir())) == 2
+
+    code, _, error = didgen(monkeypatch, capsys, *exporting)
+    assert code == 1
+    assert "exists already" in error and "Traceback" not in error
+
+    assert didgen(monkeypatch, capsys, "export", str(run), "--to", "zip", "--out", "x")[0] == 2
+    (run / "images" / "images-000000.tar").unlink()
+    exporting[-1] = str(run.parent / "other")
+    code, _, error = didgen(monkeypatch, capsys, *exporting)
+    assert code == 1
+    assert "run `didgen augment` again" in error
+
+
+def test_mix_and_its_refusals(
+    source_and_run: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, run = source_and_run
+    out = run.parent / "mixed"
+    mixing = ["mix", str(source), str(run), "--ratio", "0.5", "--out", str(out)]
+    code, printed, _ = didgen(monkeypatch, capsys, *mixing, "--dry-run")
+    assert code == 0
+    assert "images, train: 3 real and 1 synthetic samples in 1 shards" in printed
+    assert "short of images NV: 1 synthetic samples wanted, 0 made" in printed
+    assert not out.exists()
+
+    code, printed, _ = didgen(monkeypatch, capsys, *mixing)
+    assert code == 0
+    assert f"4 samples in 1 shards are in {out}." in printed
+    assert didgen(monkeypatch, capsys, "verify", str(out))[0] == 0
+
+    code, _, error = didgen(monkeypatch, capsys, *mixing, "--config", "pairs")
+    assert code == 1
+    assert "holds no pairs" in error
+    for ratio in ("-1", "nan", "much"):
+        mixing[4] = ratio
+        assert didgen(monkeypatch, capsys, *mixing)[0] == 2
+
+
 def test_recipes_print_with_every_default(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -180,4 +294,30 @@ def test_recipes_print_with_every_default(
     )
     assert code == 0
     assert "attention_weight: 0.1" in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_finetune_needs_a_folder_only_to_train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed, _ = didgen(monkeypatch, capsys, "finetune", "isic2018-sd21-lora", "--dry-run")
+    assert code == 0
+    assert "rank: 16" in printed
+    code, _, errors = didgen(monkeypatch, capsys, "finetune", "isic2018-sd21-lora")
+    assert code == 2
+    assert "--out" in errors
+
+
+def test_finetune_tells_of_faulty_data_before_the_heavy_imports(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"source: {tmp_path}\nmodel: mini\n")
+    code = (
+        "import sys, cli\n"
+        f"sys.argv = ['didgen', 'finetune', {str(recipe)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
+        "try:\n    cli.main()\n"
+        "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "1 False"
+    assert f"Error: {tmp_path} holds no source.json" in found.stderr
     assert not (tmp_path / "out").exists()

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlcroissant
 import numpy as np
 import pytest
 import timm.data
 import webdataset
 import yaml
 from datasets import load_dataset
+from huggingface_hub import DatasetCard
 from PIL import Image
 
 from manifests.recipe import RECIPES
@@ -59,6 +61,17 @@ def test_it_makes_what_it_promises_and_verifies(demo: Path) -> None:
     assert sum(1 for _ in iterate(demo, "pairs")) == 12
     assert {p.shape for c in ("images", "pairs") for p in pictures(demo, c)} == {(256, 256, 3)}
     assert "files are ok." in didgen("verify", str(demo))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib")
+def test_its_card_says_what_it_may_be_used_for(demo: Path) -> None:
+    data = DatasetCard.load(demo / "README.md").data
+    assert data.license == "cc-by-nc-4.0"
+    text = (demo / "README.md").read_text()
+    assert "Not for diagnosis" in text
+    assert "| **all** | 24 | 12 |" in text
+    metadata = mlcroissant.Dataset(str(demo / "croissant.json")).metadata
+    assert not metadata.ctx.issues.errors
 
 
 def test_masks_lie_on_lesions_and_follow_layouts(demo: Path) -> None:

@@ -1,375 +1,361 @@
-"""Tests of the attributes measured from drawn lesions, and of captioning a manifest."""
+"""Tests of captioning a manifest: backends, fallbacks, the cache, and runs that are cut short."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
-from time import process_time
+from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from scipy import ndimage
-from skimage.color import lab2rgb
-from skimage.draw import ellipse, line
 
 from augment.caption import (
-    CENTER_REACH,
-    PROTOTYPES,
-    REFERENCE_SKIN,
-    SIZE_LIMITS,
-    agree,
+    CACHE_FILE,
+    Cache,
+    Caption,
+    Described,
+    Measured,
     caption_manifest,
-    measure,
+    caption_source,
+    describer,
+    to_do,
+    token_counter,
 )
-from augment.prompt import Border, Color, Hair, Position, Shape, Size, Tint, Tone, parse, render
+from augment.chat import ChatSettings
+from augment.measure import measure_files
+from augment.prompt import LESION, PREFIX, SKIN, TOKEN_LIMIT, clean, compose, fit, render
+from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError
-from manifests.records import SourceHeader, SourceManifest, SourceRecord
+from manifests.records import SourceManifest
+from tests.augment.servers import Server, katan, serve
 
-SIDE = 192
-
-
-def rgb_of(lab: tuple[float, float, float]) -> np.ndarray:
-    return np.round(lab2rgb(np.array(lab, dtype=float)) * 255).astype(np.uint8)
-
-
-def oval(
-    height: int,
-    width: int,
-    center: tuple[float, float],
-    radii: tuple[float, float],
-    rotation: float = 0.0,
-) -> np.ndarray:
-    mask = np.zeros((height, width), dtype=bool)
-    mask[ellipse(*center, *radii, shape=mask.shape, rotation=rotation)] = True
-    return mask
-
-
-def paint(
-    mask: np.ndarray,
-    color: tuple[float, float, float] = (30, 16, 12),
-    skin: tuple[float, float, float] = REFERENCE_SKIN,
-) -> np.ndarray:
-    return np.where(mask[..., None], rgb_of(color), rgb_of(skin))
-
-
-DISC = oval(SIDE, SIDE, (SIDE / 2, SIDE / 2), (45, 45))
+COUNT = token_counter("mini")
+IMAGES = 6
+"""Images of the source that is captioned."""
+SENTENCE = "A small round brown lesion at the center on light skin."
+SEEN = {
+    "lesion": {
+        "size": "small",
+        "shape": "round",
+        "colors": ["tan"],
+        "position": "center",
+        "asymmetry": None,
+        "border": "sharp",
+    },
+    "surround": {
+        "tone": "light",
+        "tint": None,
+        "hair": "no",
+        "dark_corners": False,
+        "ruler": False,
+        "ink": False,
+        "gel_bubbles": True,
+    },
+}
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    st.tuples(st.floats(0.25, 0.75), st.floats(0.25, 0.75)),
-    st.tuples(st.floats(0.03, 0.24), st.floats(0.03, 0.24)),
-    st.floats(0, np.pi),
-    st.sampled_from([(SIDE, SIDE), (SIDE, 300), (300, SIDE), (64, 64)]),
-)
-def test_geometry_of_drawn_ellipses(
-    center: tuple[float, float],
-    radii: tuple[float, float],
-    rotation: float,
-    shape: tuple[int, int],
-) -> None:
-    height, width = shape
-    unit = min(shape)
-    mask = oval(
-        height,
-        width,
-        (center[0] * height, center[1] * width),
-        (max(radii[0] * unit, 4), max(radii[1] * unit, 4)),
-        rotation,
-    )
-    lesion = measure(paint(mask), mask, None).lesion
-    assert lesion is not None
-
-    share = mask.mean()
-    at_least = [limit for limit in SIZE_LIMITS if share >= limit]
-    assert lesion.size is list(Size)[len(at_least)]
-
-    vertical, horizontal = (c - 0.5 for c in center)
-    if all(abs(abs(c) - CENTER_REACH) > 0.02 for c in (vertical, horizontal)):
-        rows = {-1: "upper", 0: "", 1: "lower"}
-        columns = {-1: "left", 0: "", 1: "right"}
-        row = 0 if abs(vertical) < CENTER_REACH else int(np.sign(vertical))
-        column = 0 if abs(horizontal) < CENTER_REACH else int(np.sign(horizontal))
-        alone = {"upper": "top", "lower": "bottom", "": "center"}
-        both = f"{rows[row]} {columns[column]}".strip() if column else alone[rows[row]]
-        assert lesion.position == both
-
-    ratio = min(radii) / max(radii)
-    if min(radii) * unit > 14:
-        if ratio > 0.87:
-            assert lesion.shape is Shape.ROUND
-        elif ratio < 0.73:
-            assert lesion.shape is Shape.OVAL
+@pytest.fixture
+def bare(manifest: SourceManifest, tmp_path: Path) -> Path:
+    """The folder of the tiny source without its captions."""
+    records = tuple(r.model_copy(update={"caption": None}) for r in manifest.records[:IMAGES])
+    replace(manifest, records=records).write(tmp_path / "source")
+    return tmp_path / "source"
 
 
-def test_a_star_is_irregular() -> None:
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    star = np.hypot(y, x) < 50 + 18 * np.cos(6 * np.arctan2(y, x))
-    lesion = measure(paint(star), star, None).lesion
-    assert lesion is not None and lesion.shape is Shape.IRREGULAR
+def asks(server: Server | str, retries: int = 0, concurrency: int = 4) -> Described:
+    url = server if isinstance(server, str) else server.url
+    settings = ChatSettings("openai", "m", url, concurrency=concurrency, retries=retries)
+    return Described(describer(settings, None, COUNT))
 
 
-@pytest.mark.parametrize(("name", "lab"), PROTOTYPES)
-def test_a_lesion_of_a_prototype_colour_has_its_name(
-    name: Color, lab: tuple[float, float, float]
-) -> None:
-    lesion = measure(paint(DISC, lab), DISC, None).lesion
-    assert lesion is not None and lesion.colors == (name,)
+def by_schema(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+    return 200, json.dumps(SEEN) if "response_format" in body else SENTENCE
 
 
-def test_colours_are_ordered_by_share_and_small_ones_left_out() -> None:
-    image = paint(DISC, (50, 22, 20))
-    rows = np.arange(SIDE)[:, None]
-    image[DISC & (rows > 0.55 * SIDE)] = rgb_of((12, 7, 3))
-    image[DISC & (rows > 0.715 * SIDE)] = rgb_of((70, 12, 42))
-    lesion = measure(image, DISC, None).lesion
-    assert lesion is not None and lesion.colors == (Color.LIGHT_BROWN, Color.BLACK)
-
-
-@pytest.mark.parametrize("skin", [(70, 12, 17), (76, 15, 4), (66, 24, 8), (68, 10, -4)])
-def test_colours_are_relative_to_the_skin(skin: tuple[float, float, float]) -> None:
-    image = paint(DISC, (31, 26, 20)).astype(float) / 255
-    cast = lab2rgb(np.array(skin, dtype=float)) / lab2rgb(np.array(REFERENCE_SKIN))
-    # A lamp scales linear light; gamma turns that into another scale of the same kind.
-    lit = np.round(np.clip(image * cast, 0, 1) * 255).astype(np.uint8)
-    lesion = measure(lit, DISC, None).lesion
-    assert lesion is not None and lesion.colors == (Color.DARK_BROWN,)
-
-
-def test_border_is_sharp_until_it_is_smeared() -> None:
-    image = paint(DISC)
-    smeared = ndimage.gaussian_filter(image.astype(float), (16, 16, 0)).astype(np.uint8)
-    for picture, expected in ((image, Border.SHARP), (smeared, Border.BLURRED)):
-        lesion = measure(picture, DISC, None).lesion
-        assert lesion is not None and lesion.border is expected
-
-
-def test_a_sharp_border_survives_a_loose_mask() -> None:
-    loose = ndimage.binary_dilation(DISC, iterations=3)
-    lesion = measure(paint(DISC), loose, None).lesion
-    assert lesion is not None
-    assert (lesion.border, lesion.colors) == (Border.SHARP, (Color.DARK_BROWN,))
-
-
-@pytest.mark.parametrize(
-    ("lightness", "name"),
-    [
-        (82, Tone.VERY_LIGHT),
-        (70, Tone.LIGHT),
-        (62, Tone.INTERMEDIATE),
-        (56, Tone.TAN),
-        (46, Tone.BROWN),
-        (30, Tone.DARK),
-    ],
-)
-@pytest.mark.parametrize("masked", [True, False])
-def test_skin_tone_follows_its_lightness(lightness: float, name: Tone, masked: bool) -> None:
-    image = paint(DISC, (15, 5, 5), (lightness, 10, 10))
-    assert measure(image, DISC if masked else None, None).surround.tone is name
-
-
-@pytest.mark.parametrize(
-    ("ab", "name"),
-    [((10, 12), Tint.BEIGE), ((15, 2), Tint.PINK), ((30, 20), Tint.RED), ((12, -8), Tint.VIOLET)],
-)
-def test_skin_tint_follows_its_hue(ab: tuple[float, float], name: Tint) -> None:
-    assert measure(paint(DISC, skin=(70, *ab)), DISC, None).surround.tint is name
-
-
-def test_hairs_are_counted_and_dots_are_not() -> None:
-    rng = np.random.default_rng(0)
-    size = 256
-    disc = oval(size, size, (128, 128), (50, 50))
-
-    def with_hairs(count: int) -> np.ndarray:
-        strands = np.zeros((size, size), dtype=bool)
-        for _ in range(count):
-            top, bottom = rng.integers(0, size, 2)
-            strands[line(0, int(top), size - 1, int(bottom))] = True
-        strands = ndimage.binary_dilation(strands, np.ones((1, 3)))
-        return np.where(strands[..., None], 40, paint(disc)).astype(np.uint8)
-
-    dotted = paint(disc)
-    dotted[20:240:12, 20:240:12] = 30
-    dotted[21:240:12, 20:240:12] = 30
-    assert measure(with_hairs(0), disc, None).surround.hair is Hair.NONE
-    assert measure(dotted, disc, None).surround.hair is Hair.NONE
-    assert measure(with_hairs(1), disc, None).surround.hair is Hair.SOME
-    assert measure(with_hairs(12), disc, None).surround.hair is Hair.DENSE
-    assert measure(with_hairs(40), disc, None).surround.hair is Hair.DENSE
-    lesion = measure(with_hairs(12), disc, None).lesion
-    assert lesion is not None and lesion.colors == (Color.DARK_BROWN,)
-
-
-def test_dark_corners_are_those_of_a_vignette_and_not_of_the_lesion() -> None:
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    image = paint(DISC)
-    vignetted = np.where((np.hypot(y, x) > 0.6 * SIDE)[..., None], 5, image).astype(np.uint8)
-    whole = ~oval(SIDE, SIDE, (0, SIDE / 2), (60, 60))
-    for mask in (DISC, None):
-        assert measure(vignetted, mask, None).surround.dark_corners
-        assert not measure(image, mask, None).surround.dark_corners
-    assert not measure(paint(whole), whole, None).surround.dark_corners
-
-
-def test_without_a_mask_only_the_surround_is_known() -> None:
-    image = paint(DISC)
-    bare = measure(image, None, "NV")
-    assert bare == measure(image, np.zeros_like(DISC), "NV")
-    assert bare.lesion is None
-    assert bare.surround == measure(image, DISC, "NV").surround
-    assert bare.diagnosis == "melanocytic nevus"
-
-
-def test_a_mask_of_the_whole_frame_leaves_no_skin_and_no_border() -> None:
-    mask = np.ones_like(DISC)
-    found = measure(paint(mask), mask, None)
-    assert found.lesion is not None and found.lesion.size is Size.FRAME_FILLING
-    assert found.lesion.border is None
-    assert found.surround.tone is None and found.surround.tint is None
-
-
-@pytest.mark.parametrize(
-    ("label", "words"),
-    [
-        ("MEL", "melanoma"),
-        ("Spitz nevus, atypical", "spitz nevus atypical"),
-        ("grade_2", "grade_2"),
-        ("<lesion>", "lesion"),
-        (",", None),
-        (None, None),
-    ],
-)
-def test_labels_become_words(label: str | None, words: str | None) -> None:
-    assert measure(paint(DISC), DISC, label).diagnosis == words
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(1, 40),
-    st.integers(1, 40),
-    st.integers(0, 2**32),
-    st.sampled_from([0.0, 0.05, 0.5, 1.0]),
-)
-@example(1, 1, 0, 1.0)
-@example(2, 40, 0, 0.5)
-def test_any_picture_gives_a_caption_that_parses(
-    height: int, width: int, seed: int, density: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    mask = rng.random((height, width)) < density
-    found = measure(image, mask, "BKL")
-    assert parse(render(found)) == found
-    assert (found.lesion is None) == (not mask.any())
-
-
-def test_one_pixel_of_a_large_frame_is_still_a_lesion() -> None:
-    mask = np.zeros((1500, 2000), dtype=bool)
-    mask[100, 1900] = True
-    lesion = measure(paint(mask), mask, None).lesion
-    assert lesion is not None
-    assert (lesion.size, lesion.position) == (Size.TINY, Position.UPPER_RIGHT)
-
-
-def test_measure_refuses_arrays_of_the_wrong_form() -> None:
-    with pytest.raises(ValueError, match="uint8"):
-        measure(paint(DISC).astype(float), DISC, None)
-    with pytest.raises(ValueError, match="mask"):
-        measure(paint(DISC), DISC[:-1], None)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.floats(0.1, 0.9), st.floats(0.1, 0.9), st.floats(8, 80), st.floats(8, 80))
-def test_agree_takes_the_geometry_of_the_mask_and_nothing_else(
-    y: float, x: float, high: float, wide: float
-) -> None:
-    layout = oval(SIDE, SIDE, (y * SIDE, x * SIDE), (high, wide))
-    before = measure(paint(DISC, (12, 7, 3)), DISC, "MEL")
-    after = agree(before, layout)
-    drawn = measure(paint(layout), layout, None).lesion
-    assert before.lesion is not None and after.lesion is not None and drawn is not None
-    geometry = {"size", "shape", "position"}
-    assert after.lesion.model_dump(include=geometry) == drawn.model_dump(include=geometry)
-    assert after.lesion.model_dump(exclude=geometry) == before.lesion.model_dump(exclude=geometry)
-    assert (after.diagnosis, after.surround) == (before.diagnosis, before.surround)
-    assert agree(after, layout) == after
-
-
-def test_agree_adds_nothing_where_no_lesion_is_described() -> None:
-    unmasked = measure(paint(DISC), None, "NV")
-    assert agree(unmasked, DISC) == unmasked
-
-
-def manifest_in(folder: Path, captions: list[str | None]) -> SourceManifest:
-    records = []
-    for number, caption in enumerate(captions):
-        mask = oval(SIDE, SIDE, (SIDE / 2, SIDE / 2), (20 + 10 * number, 30))
-        Image.fromarray(paint(mask)).save(folder / f"{number}.png")
-        Image.fromarray(mask).save(folder / f"{number}_mask.png")
-        records.append(
-            SourceRecord(
-                key=f"k{number}",
-                image=f"{number}.png",
-                width=SIDE,
-                height=SIDE,
-                sha256="0" * 64,
-                mask=f"{number}_mask.png" if number % 2 == 0 else None,
-                label="MEL",
-                lesion_id=f"l{number}",
-                split="train",
-                source="drawn",
-                licence="CC0-1.0",
-                caption=caption,
-            )
-        )
-    header = SourceHeader(
-        importer="test",
-        didgen_version="0",
-        root=str(folder),
-        classes=("MEL",),
-        seed=0,
-        fractions=(1.0, 0.0, 0.0),
-    )
-    return SourceManifest(header, tuple(records))
-
-
-def test_a_manifest_is_captioned_where_captions_are_missing(tmp_path: Path) -> None:
-    manifest = manifest_in(tmp_path, [None, "kept as it is", None, None])
+def test_images_are_measured_where_captions_are_missing(bare: Path) -> None:
+    manifest = SourceManifest.read(bare)
+    kept = manifest.records[3].model_copy(update={"caption": "kept as it is"})
+    records = (*manifest.records[:3], kept, *manifest.records[4:])
+    replace(manifest, records=records).rewrite(bare)
     calls: list[tuple[int, int]] = []
-    captioned = caption_manifest(manifest, progress=lambda *call: calls.append(call))
-    assert calls == [(2, 4), (3, 4), (4, 4)]
-    for before, after in zip(manifest.records, captioned, strict=True):
-        assert after.model_copy(update={"caption": before.caption}) == before
-        if before.caption is None:
-            image = np.asarray(Image.open(manifest.image_path(before)))
-            mask = np.asarray(Image.open(manifest.mask_path(before))) if before.mask else None
-            assert after.caption == render(measure(image, mask, "MEL"))
-    assert captioned[1].caption == "kept as it is"
-    whole = SourceManifest(manifest.header, tuple(captioned))
-    assert caption_manifest(whole) == captioned
+    after = caption_source(bare, Measured(COUNT, 1), progress=lambda *call: calls.append(call))
+    assert calls == [(n, IMAGES) for n in range(2, IMAGES + 1)]
+    for was, now in zip(records, after.records, strict=True):
+        if was.caption is None:
+            said = measure_files((after.image_path(now), after.mask_path(now), now.label))
+            assert now.caption == fit(render(said), COUNT)
+            assert (now.caption_by, now.caption_fallback) == ("measure 2", None)
+        else:
+            assert now == was
+    assert after == SourceManifest.read(bare)
+    assert after.header.captions == {"measure 2": IMAGES - 1}
+    assert not to_do(after, "measure 2", again=False)
+    assert to_do(after, "measure 2", again=True) == [kept]
 
 
-def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
-    manifest = manifest_in(tmp_path, [None])
-    Image.fromarray(np.ones((5, 7), dtype=bool)).save(tmp_path / "0_mask.png")
-    with pytest.raises(DidgenError, match=r"0_mask\.png has 7x5 pixels .*replace"):
-        caption_manifest(manifest, workers=1)
-
-
-@pytest.mark.data
-def test_real_images_are_measured_fast_and_with_variety(data_dir: Path) -> None:
-    root = data_dir / "isic2018"
-    images = sorted((root / "ISIC2018_Task3_Training_Input").glob("*.jpg"))[::130]
-    pairs = [
-        (
-            np.asarray(Image.open(path).convert("RGB")),
-            np.asarray(Image.open(masks / f"{path.stem}_segmentation.png").convert("L")) > 0,
+def test_a_server_with_schemas_fills_them(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    with serve(by_schema) as server:
+        after = caption_source(bare, asks(server))
+    assert len(server.asked) == len(after.records)
+    assert set(server.keys) == {"Bearer secret"}
+    for record in after.records:
+        assert record.caption is not None
+        assert record.caption.endswith(
+            ", a small round tan lesion at the center, sharp border, light skin, gel bubbles."
         )
-        for masks in [root / "HAM10000_segmentations_lesion_tschandl"]
-        for path in images
-    ]
-    start = process_time()
-    captions = [render(measure(image, mask, None)) for image, mask in pairs]
-    assert (process_time() - start) / len(pairs) < 0.04
-    assert len(set(captions)) > 0.7 * len(captions)
+        assert record.caption_by == "openai m, prompt 1"
+    assert "secret" not in (bare / "records.jsonl").read_text()
+    schema = server.asked[0]["response_format"]["json_schema"]["schema"]
+    assert schema["additionalProperties"] is False
+    text, image = server.asked[0]["messages"][0]["content"]
+    assert text["type"] == "text"
+    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
+
+
+def test_a_server_without_schemas_says_a_sentence(bare: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if "response_format" in body:
+            return 400, {"error": {"message": "response_format is not supported"}}
+        return 200, SENTENCE
+
+    with serve(reply) as server:
+        after = caption_source(bare, asks(server, concurrency=1))
+    assert sum("response_format" in body for body in server.asked) == 1
+    first = after.records[0]
+    assert first.label == "MEL" and first.caption == f"melanoma, {SENTENCE}"
+    assert not after.header.caption_fallbacks
+
+
+LONG = " ".join(f"word{number}" for number in range(90)) + "."
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (LONG, SENTENCE, None),
+        ("One thing. Another thing.", SENTENCE, None),
+        (LONG, LONG, "too long"),
+        ("One thing. Another thing.", "A. B.", "several sentences"),
+        ("***", SENTENCE, None),
+        ("\x00\x1b", SENTENCE, "no words"),
+        ("", SENTENCE, "no words"),
+        (None, SENTENCE, "no words"),
+    ],
+)
+def test_what_is_no_short_sentence_is_shortened_or_measured(
+    bare: Path, first: str | None, second: str, reason: str | None
+) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if "response_format" in body:
+            return 200, "no JSON"
+        asked = body["messages"][0]["content"]
+        if isinstance(asked, list):
+            return 200, first or ""
+        assert asked.endswith(clean(first or ""))
+        return 200, second
+
+    with serve(reply) as server:
+        after = caption_source(bare, asks(server))
+    for record in after.records:
+        assert record.caption_fallback == reason
+        assert record.caption is not None and COUNT(compose(record.caption)) <= TOKEN_LIMIT
+        if reason is None:
+            assert record.caption.endswith(SENTENCE)
+    if reason is not None:
+        assert after.header.caption_fallbacks == {reason: len(after.records)}
+        first_record = after.records[0]
+        files = after.image_path(first_record), after.mask_path(first_record), first_record.label
+        assert first_record.caption == fit(render(measure_files(files)), COUNT)
+
+
+def test_another_model_shortens(bare: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        return 200, SENTENCE if body["model"] == "short" else LONG
+
+    with serve(reply) as server:
+        settings = ChatSettings("openai", "long", server.url, retries=0)
+        after = caption_source(bare, Described(describer(settings, "short", COUNT)))
+    assert not after.header.caption_fallbacks
+    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 1"
+
+
+def test_a_second_run_asks_nothing_and_replacing_is_cached(bare: Path) -> None:
+    with serve(by_schema) as server:
+        first = caption_source(bare, asks(server))
+        asked = len(server.asked)
+        assert caption_source(bare, asks(server)) == first
+        measured = caption_source(bare, Measured(COUNT, 1), again=True)
+        assert measured.header.captions == {"measure 2": IMAGES}
+        assert caption_source(bare, asks(server), again=True) == first
+        assert len(server.asked) == asked
+
+
+def test_a_dead_endpoint_keeps_what_is_finished(bare: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        return by_schema(number, body) if number < 2 else (503, {"error": {"message": "gone"}})
+
+    with serve(reply) as server:
+        with pytest.raises(DidgenError, match=r"endpoint http.* does not answer .*gone.*again"):
+            caption_source(bare, asks(server, concurrency=1))
+        after = SourceManifest.read(bare)
+        assert len(to_do(after, "openai m, prompt 1", again=False)) == IMAGES - 2
+        server.reply = by_schema
+        asked = len(server.asked)
+        caption_source(bare, asks(server))
+        assert len(server.asked) - asked == IMAGES - 2
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(401, "OPENAI_API_KEY"), (404, "--model"), (400, "refused it")]
+)
+def test_an_endpoint_that_takes_nothing_is_named(bare: Path, status: int, reason: str) -> None:
+    with (
+        serve(lambda number, body: (status, {"error": {"message": "refused it"}})) as server,
+        pytest.raises(DidgenError, match=reason),
+    ):
+        caption_source(bare, asks(server))
+    with pytest.raises(DidgenError, match="does not answer"):
+        caption_source(bare, asks(server))
+
+
+def test_one_refused_image_is_measured(bare: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        refused = (400, {"error": {"message": "content filter"}})
+        return refused if number >= IMAGES - 2 else by_schema(number, body)
+
+    with serve(reply) as server:
+        after = caption_source(bare, asks(server, concurrency=1))
+    assert after.header.caption_fallbacks == {"refused": 2}
+
+
+def test_a_busy_endpoint_is_asked_again(bare: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        return (429, {"error": {"message": "slow"}}) if number == 0 else by_schema(number, body)
+
+    with serve(reply) as server:
+        after = caption_source(bare, asks(server, retries=1, concurrency=1))
+    assert len(server.asked) == IMAGES + 1
+    assert not after.header.caption_fallbacks
+
+
+def test_a_real_server_with_errors_and_latency(bare: Path, tmp_path: Path) -> None:
+    options = ("--error-rate", "0.3", "--latency-ms", "5")
+    with katan(tmp_path, *options) as url:
+        after = caption_source(bare, asks(url, retries=8, concurrency=8))
+    # An echo is no sentence, so that every image is measured, and says so.
+    assert after.header.caption_fallbacks == {"several sentences": IMAGES}
+
+
+@pytest.mark.slow
+def test_a_real_server_that_stops_ends_the_run(bare: Path, tmp_path: Path) -> None:
+    with (
+        katan(tmp_path, "--rate-limit-after", "9") as url,
+        pytest.raises(DidgenError, match="does not answer"),
+    ):
+        caption_source(bare, asks(url, concurrency=1))
+    # An image takes three requests: by schema, in a sentence, and to shorten that.
+    assert len(to_do(SourceManifest.read(bare), "", again=False)) == IMAGES - 3
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(bare: Path) -> None:
+    def slow(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(0.2)
+        return by_schema(number, body)
+
+    with serve(slow) as server:
+        command = [sys.executable, "-m", "cli", "caption", str(bare), "--backend", "openai"]
+        command += ["--model", "m", "--base-url", server.url, "--concurrency", "1"]
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], env=dict(os.environ))
+        cache = bare / CACHE_FILE
+        while not cache.exists() or len(cache.read_bytes().splitlines()) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        finished = len(cache.read_bytes().splitlines())
+        assert finished < IMAGES
+        assert len(to_do(SourceManifest.read(bare), "", again=False)) == IMAGES
+        with open(cache, "ab") as file:
+            file.write(b'{"key": "torn')
+        server.reply = by_schema
+        asked = len(server.asked)
+        after = caption_source(bare, asks(server))
+        assert len(server.asked) - asked == IMAGES - finished
+    assert after.header.captions == {"openai m, prompt 1": IMAGES}
+    assert not after.header.caption_fallbacks
+
+
+def test_the_cache_passes_over_what_is_torn(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    Cache(path).add("a", Caption("one"))
+    with open(path, "ab") as file:
+        file.write(b'[1]\n{"key": 3\n\xff\n{"key": "b", "capt')
+    cache = Cache(path)
+    assert cache.get("a") == Caption("one") and cache.get("b") is None
+    cache.add("c", Caption("three", "refused"))
+    again = Cache(path)
+    assert again.get("a") == Caption("one")
+    assert again.get("c") == Caption("three", "refused")
+
+
+def test_a_changed_label_is_captioned_anew(bare: Path) -> None:
+    manifest = SourceManifest.read(bare)
+    cache = Cache(bare / CACHE_FILE)
+    few = replace(manifest, records=manifest.records[:1])
+    relabelled = few.records[0].model_copy(update={"label": "NV"})
+    with serve(by_schema) as server:
+        (first,) = caption_manifest(few, asks(server), cache=cache)
+        other_few = replace(few, records=(relabelled,))
+        (other,) = caption_manifest(other_few, asks(server), cache=cache)
+    assert first.caption is not None and other.caption is not None
+    assert first.caption.startswith("melanoma, ")
+    assert other.caption.startswith("melanocytic nevus, ")
+
+
+def test_a_target_that_is_no_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DidgenError, match=r"tokenizer of the model .* could not be loaded"):
+        token_counter(str(tmp_path))
+
+
+def test_a_target_without_p_tokens_counts_each_as_one() -> None:
+    assert COUNT(f"{LESION} {SKIN}") == 4
+
+
+HOSTILE = [LESION, SKIN, "<|endoftext|>", "<|startoftext|>", "<", ">", "\x00", "\u202e", "\n", "."]
+HOSTILE += ["\uff1clesion\uff1e", "<LESION>", "les<lesion>ion", "\U0001f9b7", "e\u0301", ", ", " "]
+hostile = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=20), max_size=60).map("".join)
+
+
+@settings(deadline=None, max_examples=150)
+@given(hostile)
+@example(LESION * 200)
+@example("\U0001f9b7" * 500)
+def test_no_caption_breaks_the_budget_or_the_p_tokens(text: str) -> None:
+    fitted = fit(text, COUNT)
+    assert COUNT(compose(fitted)) <= TOKEN_LIMIT
+    tokens = TOKENIZER(compose(fitted)).input_ids
+    for token in P_TOKENS:
+        assert tokens.count(TOKENIZER.convert_tokens_to_ids(token)) == 1
+    assert tokens.count(TOKENIZER.bos_token_id) == 1
+    assert tokens.count(TOKENIZER.eos_token_id) == 1
+    kept = [word.rstrip(",;:.") for word in fitted.split()]
+    assert kept == [word.rstrip(",;:.") for word in clean(text).split()][: len(kept)]
+    assert compose(fitted).startswith(PREFIX.rstrip())
+
+
+def _tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    from augment.model import MINI
+
+    return AutoTokenizer.from_pretrained(str(MINI), subfolder="tokenizer")
+
+
+TOKENIZER = _tokenizer()

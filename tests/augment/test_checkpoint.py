@@ -4,110 +4,125 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 
-Parts = tuple[nn.Module, AveragedModel, torch.optim.AdamW]
+
+class Parts:
+    """A small net with a second set of tensors, an optimizer and a scaler."""
+
+    def __init__(self, seed: int, *, channels_last: bool = False) -> None:
+        torch.manual_seed(seed)
+        self.module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 1, 1))
+        if channels_last:
+            self.module.to(memory_format=torch.channels_last)
+        self.weights: dict[str, Tensor] = dict(self.module.named_parameters())
+        self.average = {name: value.detach().clone() for name, value in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(self.module.parameters(), lr=0.1)
+        self.scaler = GradScaler("cpu", init_scale=2.0**60, growth_interval=2)
+
+    def state(
+        self,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], torch.optim.Optimizer, GradScaler]:
+        """What a checkpoint takes."""
+        return self.weights, self.average, self.optimizer, self.scaler
+
+    def step(self, at: int) -> float:
+        """One step on data that the step's number decides, its loss scaled; returns the scale."""
+        data = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(at))
+        self.optimizer.zero_grad()
+        # A scale that overflows, like that of fp16, is halved and its step is left out.
+        loss = self.module(data).square().mean() * 2.0**70
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        for name, value in self.weights.items():
+            self.average[name].lerp_(value.detach(), 0.1)
+        return float(self.scaler.get_scale())
 
 
-def parts(seed: int) -> Parts:
-    """A small net with its average and optimizer."""
-    torch.manual_seed(seed)
-    module = nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4), nn.Linear(4, 1))
-    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    return module, average, torch.optim.AdamW(module.parameters(), lr=0.1)
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two sets of tensors are the same, bit by bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def step(module: nn.Module, average: AveragedModel, optimizer: torch.optim.AdamW, at: int) -> None:
-    """One optimisation step on data that the step's number decides."""
-    data = torch.randn(5, 3, generator=torch.Generator().manual_seed(at))
-    loss = module(data).square().mean()
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    average.update_parameters(module)
-
-
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules hold the same state, bit by bit."""
-    states = one.state_dict(), other.state_dict()
-    return states[0].keys() == states[1].keys() and all(
-        torch.equal(states[0][name], states[1][name]) for name in states[0]
-    )
-
-
-def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
-    straight = parts(0)
-    for number in range(6):
-        step(*straight, number)
-    first = parts(0)
-    for number in range(3):
-        step(*first, number)
-    save_checkpoint(tmp_path, 3, *first)
-    second = parts(1)
-    assert load_checkpoint(tmp_path, *second) == 3
-    for number in range(3, 6):
-        step(*second, number)
-    assert equal(second[0], straight[0])
-    assert equal(second[1], straight[1])
-    assert not equal(second[1].module, second[0])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, channels_last: bool) -> None:
+    straight = Parts(0, channels_last=channels_last)
+    scales = [straight.step(number) for number in range(8)]
+    first = Parts(0, channels_last=channels_last)
+    for number in range(5):
+        first.step(number)
+    save_checkpoint(tmp_path, 5, *first.state())
+    second = Parts(1, channels_last=channels_last)
+    assert load_checkpoint(tmp_path, *second.state()) == 5
+    assert [second.step(number) for number in range(5, 8)] == scales[5:]
+    assert equal(second.weights, straight.weights)
+    assert equal(second.average, straight.average)
+    assert not equal(second.average, second.weights)
+    # The scale both fell and grew, and weights moved: none of the above holds for nothing.
+    assert len(set(scales)) > 1
+    assert not equal(second.weights, Parts(0).weights)
 
 
 def test_without_a_checkpoint_nothing_is_changed(tmp_path: Path) -> None:
-    module, average, optimizer = parts(0)
-    assert load_checkpoint(tmp_path / "absent", module, average, optimizer) == 0
-    assert equal(module, parts(0)[0])
+    parts = Parts(0)
+    assert load_checkpoint(tmp_path / "absent", *parts.state()) == 0
+    assert equal(parts.weights, Parts(0).weights)
 
 
 def test_the_two_newest_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
-    module, average, optimizer = parts(0)
+    parts = Parts(0)
     for number in (9, 10, 100):
-        step(module, average, optimizer, number)
-        save_checkpoint(tmp_path, number, module, average, optimizer)
+        parts.step(number)
+        save_checkpoint(tmp_path, number, *parts.state())
     assert [path.name for path in checkpoints(tmp_path)] == ["step-0000010", "step-0000100"]
-    fresh = parts(1)
-    assert load_checkpoint(tmp_path, *fresh) == 100
-    assert equal(fresh[0], module)
+    fresh = Parts(1)
+    assert load_checkpoint(tmp_path, *fresh.state()) == 100
+    assert equal(fresh.weights, parts.weights)
 
 
 def test_one_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
-    module, average, optimizer = parts(0)
-    step(module, average, optimizer, 0)
-    save_checkpoint(tmp_path, 1, module, average, optimizer)
+    parts = Parts(0)
+    save_checkpoint(tmp_path, 1, *parts.state())
     torn = tmp_path / "step-0000002.tmp"
     torn.mkdir()
     (torn / "weights.safetensors").write_bytes(b"\0" * 10)
-    assert load_checkpoint(tmp_path, *parts(1)) == 1
-    save_checkpoint(tmp_path, 2, module, average, optimizer)
+    assert load_checkpoint(tmp_path, *Parts(1).state()) == 1
+    save_checkpoint(tmp_path, 2, *parts.state())
     assert not torn.exists()
-    assert load_checkpoint(tmp_path, *parts(1)) == 2
+    assert load_checkpoint(tmp_path, *Parts(1).state()) == 2
 
 
-def test_the_average_is_optional(tmp_path: Path) -> None:
-    module, _, optimizer = parts(0)
-    save_checkpoint(tmp_path, 5, module, None, optimizer)
-    fresh = parts(1)
-    assert load_checkpoint(tmp_path, fresh[0], None, fresh[2]) == 5
-    assert equal(fresh[0], module)
+def test_average_and_scaler_are_optional(tmp_path: Path) -> None:
+    parts, fresh = Parts(0), Parts(1)
+    folder = save_checkpoint(tmp_path, 5, parts.weights, None, parts.optimizer)
+    assert len(list(folder.iterdir())) == 2
+    assert load_checkpoint(tmp_path, fresh.weights, None, fresh.optimizer) == 5
+    assert equal(fresh.weights, parts.weights)
 
 
-def test_nothing_is_pickled(tmp_path: Path) -> None:
-    module, average, optimizer = parts(0)
-    step(module, average, optimizer, 0)
-    folder = save_checkpoint(tmp_path, 1, module, average, optimizer)
+def test_only_what_is_given_is_kept_and_nothing_is_pickled(tmp_path: Path) -> None:
+    parts = Parts(0)
+    parts.step(0)
+    folder = save_checkpoint(tmp_path, 1, *parts.state())
     assert sorted(path.name for path in folder.iterdir()) == [
         "average.safetensors",
         "optimizer.safetensors",
+        "scaler.safetensors",
         "weights.safetensors",
     ]
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
-    module, average, optimizer = parts(0)
-    save_checkpoint(tmp_path, 1, module, average, optimizer)
-    other = nn.Linear(2, 2)
-    with pytest.raises(RuntimeError):
-        load_checkpoint(tmp_path, other, None, torch.optim.AdamW(other.parameters()))
+@pytest.mark.parametrize("change", ["shape", "name"])
+def test_other_weights_are_refused(tmp_path: Path, change: str) -> None:
+    parts = Parts(0)
+    save_checkpoint(tmp_path, 1, *parts.state())
+    other = {name if change == "shape" else f"x{name}": v for name, v in parts.weights.items()}
+    if change == "shape":
+        other["0.bias"] = torch.zeros(7)
+    with pytest.raises(ValueError, match="holds other tensors than the model trains"):
+        load_checkpoint(tmp_path, other, None, parts.optimizer)

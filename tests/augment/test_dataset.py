@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,6 +19,7 @@ from augment.dataset import (
     load_pixels,
     orient,
 )
+from augment.losses import region_masks
 from augment.prompt import PREFIX, compose
 from manifests.errors import DidgenError
 from manifests.records import SourceHeader, SourceManifest, SourceRecord
@@ -53,7 +55,7 @@ def test_an_item_has_the_shapes_and_ranges_it_says(manifest: SourceManifest) -> 
     item = regions(manifest)[0, 0]
     assert item["pixels"].shape == (3, 64, 64)
     assert -1 <= item["pixels"].min() < item["pixels"].max() <= 1
-    assert item["mask"].shape == (1, 64, 64)
+    assert item["mask"].shape == (1, 8, 8)
     assert item["mask"].min() == 0
     assert item["mask"].max() == 1
     assert item["noise"].shape == (4, 8, 8)
@@ -68,8 +70,10 @@ def test_draws_of_prompt_timestep_and_noise_have_their_distributions(
     items = [dataset[number, 0] for number in range(120)]
     caption = compose(dataset.records[0].caption)
     captioned = [item["prompt"] == caption for item in items]
-    assert all(item["prompt"] in (caption, PREFIX.rstrip()) for item in items)
-    assert 0.65 < np.mean(captioned) < 0.92
+    kept = [item for item in items if item["prompted"]]
+    assert all(item["prompt"] in (caption, PREFIX.rstrip()) for item in kept)
+    assert all(item["prompt"] == "" for item in items if not item["prompted"])
+    assert 0.65 < sum(captioned) / len(kept) < 0.92
     assert 0.62 < np.mean([item["prompted"] for item in items]) < 0.87
     noise = torch.stack([item["noise"] for item in items])
     assert abs(noise.mean()) < 0.03
@@ -98,10 +102,43 @@ def test_the_mask_stays_on_its_lesion(manifest: SourceManifest) -> None:
         item = dataset[number, 0]
         # Drawn lesions are dark on light skin, so the image shows its own mask.
         dark = item["pixels"].mean(0) < 0
-        mask = item["mask"][0] > 0.5
-        assert (dark != mask).float().mean() < 0.02
+        share = F.avg_pool2d(dark.float()[None], 8)[0]
+        mask = item["mask"][0]
+        assert (share - mask).abs().mean() < 0.02
         orientations.add(tuple(mask.flatten().tolist()))
     assert len(orientations) > 3
+
+
+@pytest.mark.parametrize("size", [64, 192])
+def test_masks_reduced_in_two_steps_are_those_of_one(manifest: SourceManifest, size: int) -> None:
+    dataset = regions(manifest)
+    dataset.size = size
+    whole = load_mask(manifest, dataset.records[2], size)
+    for side in (size // 8, size // 16, size // 32):
+        found = region_masks(dataset.mask(2)[None], side)[:, :1]
+        torch.testing.assert_close(found, F.avg_pool2d(whole[None], size // side))
+
+
+def test_all_that_is_drawn_lies_among_the_prompts_and_views(manifest: SourceManifest) -> None:
+    captions = ("melanoma, a small round tan lesion at the upper left.", "free words")
+    records = tuple(
+        record.model_copy(update={"caption": captions[number % 2]})
+        for number, record in enumerate(manifest.records)
+    )
+    manifest = SourceManifest(manifest.header, records)
+    dataset = regions(manifest)
+    prompts = dataset.prompts()
+    # Four corners, the words that name no place, the bare prefix and nothing at all.
+    assert len(prompts) == len(set(prompts)) == 4 + 1 + 1 + 1
+    drawn = [dataset[number, number % 2] for number in range(200)]
+    assert {item["prompt"] for item in drawn} == set(prompts)
+    for index, item in enumerate(drawn[:20]):
+        views = dataset.views(index % 2)
+        assert any(torch.equal(item["pixels"], view) for view in views)
+    plain = regions(manifest, caption_probability=1.0, prompt_dropout=0.0).prompts()
+    assert set(plain) == set(prompts) - {"", PREFIX.rstrip()}
+    bare = regions(manifest, caption_probability=0.0, prompt_dropout=0.0).prompts()
+    assert bare == [PREFIX.rstrip()]
 
 
 def drawn_source(folder: Path, width: int, height: int) -> tuple[SourceManifest, SourceRecord]:

@@ -1,32 +1,38 @@
-"""Tests of finetuning: Eq. 4 recomputed, and whole tiny runs from a source to a model on disk."""
+"""Tests of finetuning: whole tiny runs from a source to a model, also killed and shared."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from accelerate.state import AcceleratorState
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    PNDMScheduler,
-    SchedulerMixin,
-    StableDiffusionPipeline,
-)
+from diffusers import StableDiffusionPipeline
+from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
-from torch.utils.data import default_collate
 
-from augment.attention import CROSS_SIDE, layers_at
 from augment.build import build_pipeline
-from augment.dataset import RegionDataset, load_pixels
-from augment.finetune import RegionLoss, finetune
+from augment.cache import Table
+from augment.checkpoint import checkpoints
+from augment.dataset import load_pixels
+from augment.finetune import finetune
+from augment.lora import merge_adapters
 from augment.model import encode, load_pipeline
-from augment.prompt import LESION, PREFIX, SKIN, compose
+from augment.prompt import LESION, SKIN, compose
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import Build, FinetuneRecipe
+from manifests.recipe import Build, FinetuneRecipe, Lora
 from manifests.records import SourceManifest
 
 
@@ -87,6 +93,14 @@ def test_a_run_ends_in_a_model_that_stable_diffusion_loads(
         assert sheet.width > 4 * 256
     assert not list(run.rglob("*.tmp"))
     assert list(run.glob("logs/**/events*"))
+
+
+def test_its_card_has_the_licence_of_its_training_images(run: Path) -> None:
+    card = ModelCard.load(run / "model" / "README.md")
+    assert card.data.license == "cc0-1.0"
+    assert card.data.library_name == "diffusers"
+    assert "data: drawn, 9 real images" in card.text
+    assert "kind: finetune" in card.text
 
 
 def test_p_tokens_stay_fixed_while_other_words_learn(
@@ -175,168 +189,183 @@ def test_sources_without_masks_or_captions_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def adapted(run: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a LoRA run in bf16 with everything that saves memory."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    out = tmp_path_factory.mktemp("lora") / "run"
+    recipe = recipe_of(
+        source,
+        model=str(run / "model"),
+        lora={"rank": 2, "alpha": 4},
+        learning_rate=1e-2,
+        gradient_checkpointing=True,
+        mixed_precision="bf16",
+    )
+    finetune(recipe, out)
+    return out
+
+
+def test_a_lora_run_ends_in_adapters_and_a_merged_model(run: Path, adapted: Path) -> None:
+    before, merged = load_pipeline(str(run / "model")), load_pipeline(str(adapted / "model"))
+    old, new = before.unet.state_dict(), merged.unet.state_dict()
+    ends = tuple(f"{layer}.weight" for layer in Lora().layers)
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
+    # The adapters' base was rounded to bf16 in training; what is merged is the model's own.
+    assert moved == {name for name in old if name.endswith(ends)}
+    merge_adapters(before, adapted / "lora")
+    for name, value in before.unet.state_dict().items():
+        torch.testing.assert_close(new[name], value)
+    (checkpoint,) = adapted.glob("checkpoints/unet/*")
+    weights = load_file(checkpoint / "weights.safetensors")
+    assert all("lora_" in name for name in weights)
+    assert weights.keys() == load_file(checkpoint / "average.safetensors").keys()
+    with Image.open(adapted / "sheets" / "step-0000004.png") as sheet:
+        assert np.asarray(sheet).std() > 0
+    # Nine images in four orientations; nine captions that name no place, the prefix alone and the
+    # empty prompt.
+    decided = json.loads((adapted / "decisions.json").read_text())
+    assert "because latents of 9 images and embeddings of 11 prompts stay" in decided["cache"]
+    assert Table(adapted / "cache", "images", 9).read(8, "latents").shape == (4, 4, 32, 32)
+    assert Table(adapted / "cache", "texts", 11).read(10, "context").dtype == torch.bfloat16
+
+
+def test_an_adapter_for_a_layer_that_is_not_there_is_refused(
+    run: Path, source: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_of(source, model=str(run / "model"), lora={"layers": ["to_kk"]})
+    with pytest.raises(DidgenError, match=r"names to_kk, .* the nearest name is to_k\."):
+        finetune(recipe, tmp_path)
+
+
+def test_what_only_saves_memory_may_change_between_two_sittings(
+    run: Path, recipe: FinetuneRecipe
+) -> None:
+    weights = {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")}
+    finetune(recipe.model_copy(update={"gradient_checkpointing": True}), run)
+    assert {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")} == weights
+
+
 def test_a_size_without_the_maps_is_refused_before_training(
     run: Path, source: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(source, model=str(run / "model"), image_size=128)
-    with pytest.raises(DidgenError, match="no 32x32 attention layer at 16x16 latents"):
+    with pytest.raises(DidgenError, match="no 32x32 self-attention layer at 16x16 latents"):
         finetune(recipe, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
 
-def cross_maps(
-    pipeline: StableDiffusionPipeline, noisy: Tensor, at: Tensor, context: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The UNet's output and the mean softmax (256, 77) of its 16x16 layers, for one sample."""
-    seen: dict[str, dict[str, Any]] = {}
-    handles = []
-    for name in layers_at(pipeline.unet, "attn2", CROSS_SIDE, 32):
-        layer = pipeline.unet.get_submodule(name.removesuffix(".processor"))
-        seen[name] = {"heads": layer.heads}
-        for part in ("to_q", "to_k"):
-
-            def keep(
-                module: torch.nn.Module,
-                args: tuple[Tensor],
-                output: Tensor,
-                name: str = name,
-                part: str = part,
-            ) -> None:
-                seen[name][part] = output[0]
-
-            handles.append(getattr(layer, part).register_forward_hook(keep))
-    output = pipeline.unet(noisy, at, context).sample
-    for handle in handles:
-        handle.remove()
-    maps = []
-    for layer in seen.values():
-        queries, keys = (layer[part].chunk(layer["heads"], -1) for part in ("to_q", "to_k"))
-        heads = [
-            (q @ k.T / q.shape[-1] ** 0.5).softmax(-1) for q, k in zip(queries, keys, strict=True)
-        ]
-        maps.append(torch.stack(heads).mean(0))
-    return output, torch.stack(maps).mean(0)
+def curves(out: Path) -> dict[str, list[float]]:
+    """The scalars of a run's last stage by name, from its TensorBoard log."""
+    events = EventAccumulator(str(out / "logs")).Reload()
+    return {
+        name: [event.value for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+        if name.startswith("unet/")
+    }
 
 
-def equation_4(
-    pipeline: StableDiffusionPipeline, batch: dict[str, Any], recipe: FinetuneRecipe
-) -> tuple[Tensor, Tensor]:
-    """L_rec and L_attn, one sample at a time and with the model's own attention."""
-    config = pipeline.scheduler.config
-    alphas = pipeline.scheduler.alphas_cumprod
-    squares, regions = [], []
-    for sample in range(len(batch["prompt"])):
-        latents = encode(pipeline.vae, batch["pixels"][sample : sample + 1])
-        noise, at = batch["noise"][sample : sample + 1], batch["timestep"][sample]
-        signal, spread = alphas[at] ** 0.5, (1 - alphas[at]) ** 0.5
-        prompt = batch["prompt"][sample] if batch["prompted"][sample] else ""
-        ids = pipeline.tokenizer(
-            prompt, padding="max_length", max_length=77, truncation=True, return_tensors="pt"
-        ).input_ids
-        output, softmax = cross_maps(
-            pipeline, signal * latents + spread * noise, at, pipeline.text_encoder(ids)[0]
+def write(recipe: FinetuneRecipe, path: Path) -> Path:
+    """A recipe as a file."""
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    return path
+
+
+def start(folder: Path, *command: str | Path) -> subprocess.Popen[bytes]:
+    """A Python process of one thread in a group of its own; its words go to `folder/stderr`."""
+    root = Path(__file__).parents[2]
+    with open(folder / "stderr", "wb") as words:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=root,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+            stdout=subprocess.DEVNULL,
+            stderr=words,
+            start_new_session=True,
         )
-        target = {
-            "epsilon": noise,
-            "sample": latents,
-            "v_prediction": signal * noise - spread * latents,
-        }[config.prediction_type]
-        squares.append((output - target).square().mean())
-        if not batch["prompted"][sample]:
-            continue
-        lesion = batch["mask"][sample, 0].reshape(16, 16, 16, 16).mean((1, 3)).flatten()
-        total = torch.zeros(())
-        for token, mask in {LESION: lesion, SKIN: 1 - lesion}.items():
-            place = ids[0].tolist().index(pipeline.tokenizer.convert_tokens_to_ids(token))
-            level = softmax[:, place]
-            if recipe.normalise_maps:
-                level = (level - level.min()) / (level.max() - level.min())
-            total = total + (level - mask).square().mean() / 2
-        regions.append(total)
-    return torch.stack(squares).mean(), torch.stack(regions).mean()
 
 
-@pytest.fixture(scope="module")
-def batch(manifest: SourceManifest) -> dict[str, Any]:
-    """Three samples, the second without its prompt."""
-    records = manifest.select(split="train")
-    dataset = RegionDataset(manifest, records, 256, "dihedral", 1.0, 0.0, 1000, seed=0)
-    items = [dataset[number, number] for number in range(3)]
-    items[1]["prompted"] = False
-    return default_collate(items)
-
-
-@pytest.mark.parametrize(
-    ("prediction", "scheduler", "normalised"),
-    [
-        ("v_prediction", DDIMScheduler, True),
-        ("epsilon", PNDMScheduler, False),
-        ("sample", DDIMScheduler, True),
-        ("v_prediction", DPMSolverMultistepScheduler, True),
-    ],
-)
-def test_the_loss_is_equation_4(
-    shape: Build,
-    source: Path,
-    batch: dict[str, Any],
-    prediction: str,
-    scheduler: type[SchedulerMixin],
-    normalised: bool,
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_cached_and_uncached_runs_have_one_loss_curve(
+    run: Path, source: Path, tmp_path: Path
 ) -> None:
-    build = shape.model_copy(update={"prediction_type": prediction})
-    recipe = recipe_of(source, build=build, normalise_maps=normalised, attention_weight=0.3)
-    pipeline = build_pipeline(build, [PREFIX], 256, 1)
-    changes = {} if scheduler is DDIMScheduler else {"rescale_betas_zero_snr": False}
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **changes)
-    module = RegionLoss(pipeline, recipe)
-    with torch.no_grad():
-        scalars = module(batch)
-        reconstruction, attention = equation_4(pipeline, batch, recipe)
-    torch.testing.assert_close(scalars["reconstruction"], reconstruction, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(scalars["attention"], attention, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(scalars["loss"], reconstruction + 0.3 * attention)
+    recipe = recipe_of(source, model=str(run / "model"), steps=8, leak_weight=0.1)
+    for cached in (True, False):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        finetune(recipe.model_copy(update={"cache": cached}), tmp_path / str(cached))
+    plain, cached_curves = curves(tmp_path / "False"), curves(tmp_path / "True")
+    assert len(plain["unet/loss"]) == 8
+    for name, values in plain.items():
+        np.testing.assert_allclose(cached_curves[name], values, rtol=1e-4, err_msg=name)
 
 
-def test_the_leak_is_added_by_its_weight_and_lies_in_the_open_interval(
-    shape: Build, source: Path, batch: dict[str, Any]
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_train_like_one_with_the_doubled_batch(
+    run: Path, source: Path, tmp_path: Path
 ) -> None:
-    """Near-uniform self-attention of random weights leaks about what lies outside each region."""
-    modules = [
-        RegionLoss(
-            build_pipeline(shape, [PREFIX], 256, 0),
-            recipe_of(source, build=shape, leak_weight=weight),
+    """Equal up to the order of sums: losses to 1e-5, weights to 1 % of the way they went."""
+    recipe = recipe_of(
+        source, model=str(run / "model"), steps=8, batch_size=4, leak_weight=0.1, ema_decay=None
+    )
+    finetune(recipe, tmp_path / "one")
+    halved = write(recipe.model_copy(update={"batch_size": 2}), tmp_path / "recipe.yaml")
+    launcher = ("-m", "accelerate.commands.accelerate_cli", "launch")
+    command = ("--multi_gpu", "--num_processes", "2", "cli.py", "finetune", halved)
+    process = start(tmp_path, *launcher, *command, "--out", tmp_path / "two")
+    assert process.wait() == 0, (tmp_path / "stderr").read_text()
+    one, two = curves(tmp_path / "one"), curves(tmp_path / "two")
+    assert len(one["unet/loss"]) == 8
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-5, err_msg=name)
+    before, alone, together = (
+        torch.cat([value.flatten() for value in load_pipeline(str(folder)).unet.parameters()])
+        for folder in (run / "model", tmp_path / "one" / "model", tmp_path / "two" / "model")
+    )
+    assert (together - alone).norm() < 0.01 * (alone - before).norm()
+    decided = json.loads((tmp_path / "two" / "decisions.json").read_text())
+    assert decided["batch"] == "4 a step, because 2 processes take 2 each"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(
+    recipe: FinetuneRecipe, tmp_path: Path
+) -> None:
+    assert recipe.build is not None
+    stage = recipe.build.autoencoder.model_copy(update={"steps": 8})
+    build = recipe.build.model_copy(update={"autoencoder": stage})
+    changes = {"build": build, "steps": 10, "checkpoint_every": 2}
+    file = write(recipe.model_copy(update=changes), tmp_path / "recipe.yaml")
+
+    def go(name: str) -> subprocess.Popen[bytes]:
+        return start(tmp_path, "cli.py", "finetune", file, "--out", tmp_path / name)
+
+    assert go("straight").wait() == 0, (tmp_path / "stderr").read_text()
+    out, rng = tmp_path / "killed", np.random.default_rng(0)
+    unet = out / "checkpoints" / "unet"
+    moments: dict[str, Callable[[], bool]] = {
+        "the autoencoder trains": lambda: bool(checkpoints(unet.with_name("autoencoder"))),
+        "the cache is written": lambda: (out / "cache").exists(),
+        "the first checkpoint is written": lambda: any(unet.glob("*.tmp")),
+        "the UNet trains": lambda: len(checkpoints(unet)) > 1,
+        "another checkpoint is written": lambda: any(unet.glob("*.tmp")),
+        "the model is written": lambda: (out / "model.tmp" / "unet").exists(),
+    }
+    for moment, reached in moments.items():
+        process = go("killed")
+        while not reached():
+            assert process.poll() is None, f"ended before {moment}"
+            time.sleep(0.0005)
+        if moment.endswith("trains"):
+            time.sleep(rng.random())
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert go("killed").wait() == 0, (tmp_path / "stderr").read_text()
+    for part in ("unet", "vae", "text_encoder"):
+        (one,), (other,) = (
+            list((tmp_path / name / "model" / part).glob("*.safetensors"))
+            for name in ("straight", "killed")
         )
-        for weight in (0.0, 0.2)
-    ]
-    without, with_leak = (module(batch) for module in modules)
-    assert "leak" not in without
-    torch.testing.assert_close(with_leak["loss"], without["loss"] + 0.2 * with_leak["leak"])
-    # Of uniform attention, the share s of the lesion leaks 1 - s and the skin leaks s.
-    assert with_leak["leak"].item() == pytest.approx(0.5, abs=0.02)
-    with_leak["loss"].backward()
-
-
-def test_without_any_prompt_only_reconstruction_counts(
-    shape: Build, source: Path, batch: dict[str, Any]
-) -> None:
-    module = RegionLoss(build_pipeline(shape, [PREFIX], 256, 0), recipe_of(source, build=shape))
-    scalars = module(batch | {"prompted": torch.zeros(3, dtype=torch.bool)})
-    assert scalars["attention"] == 0
-    assert scalars["loss"] == scalars["reconstruction"] > 0
-    scalars["loss"].backward()
-
-
-def test_the_attention_term_reaches_unet_and_text_but_no_p_token(
-    shape: Build, source: Path, batch: dict[str, Any]
-) -> None:
-    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
-    module = RegionLoss(pipeline, recipe_of(source, build=shape, attention_weight=1.0))
-    scalars = module(batch)
-    scalars["loss"].backward()
-    table = pipeline.text_encoder.get_input_embeddings().weight.grad
-    assert table is not None
-    fixed = pipeline.tokenizer.convert_tokens_to_ids([LESION, SKIN])
-    assert table[fixed].abs().max() == 0
-    assert table.abs().max() > 0
-    assert all(parameter.grad is None for parameter in pipeline.vae.parameters())
-    assert not any(parameter.requires_grad for parameter in pipeline.vae.parameters())
+        assert one.read_bytes() == other.read_bytes(), part

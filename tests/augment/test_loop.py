@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from augment.dataset import ImageDataset
-from augment.loop import Schedule, train
+from augment.loop import Average, Schedule, averaged, train
 from manifests.records import SourceManifest
 
 SCHEDULE = Schedule(
@@ -59,11 +60,12 @@ def run(
     module = Brightness()
     dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
 
-    def keep(step: int, weights: nn.Module) -> None:
+    def keep(step: int) -> None:
         if saved is not None:
-            saved.append((step, {n: v.clone() for n, v in weights.state_dict().items()}))
+            weights = module.trained.state_dict()
+            saved.append((step, {name: value.clone() for name, value in weights.items()}))
 
-    train(accelerator, "net", module, module.trained, dataset, schedule, folder, keep)
+    train(accelerator, "net", module, dataset, schedule, folder, keep)
     return module
 
 
@@ -75,14 +77,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest: SourceManifest, tmp_
     schedule = replace(SCHEDULE, ema_decay=0.8)
     straight = run(manifest, tmp_path / "straight", schedule)
 
-    def kill(step: int, weights: nn.Module) -> None:
+    def kill(step: int) -> None:
         raise Killed
 
     module = Brightness()
     dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        train(Accelerator(cpu=True), "net", module, module.trained, dataset, schedule, folder, kill)
+        train(Accelerator(cpu=True), "net", module, dataset, schedule, folder, kill)
     resumed = run(manifest, folder, schedule)
     assert len(resumed.seen) == 3
     for name, value in straight.trained.state_dict().items():
@@ -134,6 +136,31 @@ def test_the_steps_are_those_of_plain_adamw(manifest: SourceManifest, tmp_path: 
         after["trained.table.weight"][unused], before["trained.table.weight"][unused]
     )
     assert torch.equal(module.frozen.weight, before["frozen.weight"])
+
+
+def test_checkpoints_hold_what_trains_and_no_more(manifest: SourceManifest, tmp_path: Path) -> None:
+    run(manifest, tmp_path, replace(SCHEDULE, ema_decay=0.8))
+    newest = tmp_path / "checkpoints" / "net" / "step-0000006"
+    trained = {"trained.net.weight", "trained.net.bias", "trained.table.weight"}
+    for name in ("weights", "average"):
+        assert load_file(newest / f"{name}.safetensors").keys() == trained
+
+
+def test_the_average_is_there_for_a_while_and_takes_no_weight_along() -> None:
+    module = nn.Linear(2, 2)
+    average = Average(dict(module.named_parameters()), 0.5)
+    first = module.weight.detach().clone()
+    average.update(0)
+    with torch.no_grad():
+        module.weight += 1
+    average.update(1)
+    pointers = {module.weight.data_ptr(), average.values["weight"].data_ptr()}
+    with averaged(average):
+        torch.testing.assert_close(module.weight.detach(), first + 0.5)
+    torch.testing.assert_close(module.weight.detach(), first + 1)
+    assert pointers == {module.weight.data_ptr(), average.values["weight"].data_ptr()}
+    with averaged(None):
+        torch.testing.assert_close(module.weight.detach(), first + 1)
 
 
 def test_the_rate_warms_up_and_ends_as_the_schedule_says() -> None:

@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from augment.annotation import binarise, propagate
 from augment.attention import captured
-from augment.caption import caption_manifest
+from augment.caption import Measured, caption_manifest, token_counter
 from augment.dataset import load_mask, load_pixels
 from augment.model import MINI, encode, load_pipeline
 from augment.plan import model_captions
@@ -26,7 +26,8 @@ def held_out(data_dir: Path) -> SourceManifest:
     whole = import_isic2018(data_dir / "isic2018").manifest
     records = [r for r in whole.records if r.split != "train" and r.mask][::28][:60]
     few = SourceManifest(whole.header, tuple(records))
-    return SourceManifest(whole.header, tuple(caption_manifest(few)))
+    measured = Measured(token_counter("mini"))
+    return SourceManifest(whole.header, tuple(caption_manifest(few, measured)))
 
 
 def test_it_is_small_safe_and_documented() -> None:

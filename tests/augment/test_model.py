@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from augment.model import encode, load_pipeline, save_pipeline
-from augment.pipeline import LesionPairPipeline
+from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import LESION, SKIN, compose
 from augment.tokens import p_token_positions, tokenize
 from manifests.errors import DidgenError
@@ -64,7 +64,7 @@ def test_a_loaded_model_draws_what_the_saved_one_draws(
     assert loaded.image_size == 256
     sampling = Sampling(scheduler="ddim", steps=2)
     before = LesionPairPipeline(**built.components, requires_safety_checker=False)
-    one, other = (model.draw([PROMPT], [1], sampling) for model in (before, loaded))
+    one, other = (draw(model, [PROMPT], [1], sampling) for model in (before, loaded))
     np.testing.assert_array_equal(one.images, other.images)
 
 

@@ -1,5 +1,6 @@
 """Tests of the sampler: seeds, batches, guidance and annotation on a tiny model."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -360,11 +361,16 @@ def test_the_recipes_choices_of_maps_reach_guidance_and_annotation(
     assert attention(maps={"self_side": 16}).shape == (1, 16, 16)
 
 
+@pytest.mark.parametrize("weights", [True, False], ids=["bf16 weights", "autocast"])
 def test_in_bf16_it_draws_nearly_the_same_pair(
-    sampler: LesionPairPipeline, layouts: Tensor
+    sampler: LesionPairPipeline, layouts: Tensor, weights: bool
 ) -> None:
     exact = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
-    with torch.autocast("cpu", torch.bfloat16):
+    if weights:
+        sampler = LesionPairPipeline(
+            **copy.deepcopy(sampler.components), requires_safety_checker=False
+        ).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not weights):
         half = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
     assert exact.attention is not None
     assert half.attention is not None

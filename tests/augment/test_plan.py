@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from augment.caption import geometry
-from augment.layout import DRAWN, Layouts
+from augment.layout import Layouts
+from augment.measure import geometry
 from augment.plan import (
     Prompts,
     captions_of,
@@ -23,7 +23,7 @@ from augment.plan import (
 )
 from augment.prompt import PREFIX, parse
 from manifests.errors import DidgenError
-from manifests.recipe import AugmentRecipe
+from manifests.recipe import DRAWN, AugmentRecipe
 from manifests.records import SourceManifest
 
 REAL = {"MEL": 10, "NV": 50, "DF": 3}
@@ -167,8 +167,8 @@ def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
         attributes = parse(planned.prompt.removeprefix(PREFIX))
         assert attributes is not None
         assert attributes.lesion is not None
-        said = (attributes.lesion.size, attributes.lesion.shape, attributes.lesion.position)
-        assert said == geometry(layouts.mask(planned.layout, planned.seed))
+        drawn = geometry(layouts.mask(planned.layout, planned.seed))
+        assert attributes.lesion == attributes.lesion.model_copy(update=drawn._asdict())
 
 
 def test_drawn_pairs_take_the_classes_in_turn() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from augment.prompt import (
     MAX_LENGTH,
     PREFIX,
     SKIN,
+    Asymmetry,
     Attributes,
     Border,
     Color,
@@ -34,15 +36,17 @@ from augment.prompt import (
     render,
 )
 from manifests.errors import DidgenError
+from manifests.files import read_json_lines
 
 lesions = st.builds(
     Lesion,
     size=st.sampled_from(Size),
-    shape=st.sampled_from(Shape),
+    shape=st.none() | st.sampled_from(Shape),
     colors=st.lists(st.sampled_from(Color), min_size=1, max_size=MAX_COLORS, unique=True).map(
         tuple
     ),
     position=st.sampled_from(Position),
+    asymmetry=st.none() | st.sampled_from(Asymmetry),
     border=st.none() | st.sampled_from(Border),
 )
 surrounds = st.builds(
@@ -51,6 +55,9 @@ surrounds = st.builds(
     tint=st.none() | st.sampled_from(Tint),
     hair=st.sampled_from(Hair),
     dark_corners=st.booleans(),
+    ruler=st.booleans(),
+    ink=st.booleans(),
+    gel_bubbles=st.booleans(),
 )
 # Class names made of the caption's own words are the ones that could be misread.
 words = st.sampled_from(["a", "lesion", "tan", "skin", "pink", "hair.", "melanoma", "some", "dark"])
@@ -63,7 +70,8 @@ attributes = st.builds(
     lesion=st.none() | lesions,
     surround=surrounds,
 )
-PLAIN = Surround(tone=None, tint=None, hair=Hair.NONE, dark_corners=False)
+UNMARKED = {"dark_corners": False, "ruler": False, "ink": False, "gel_bubbles": False}
+PLAIN = Surround(tone=None, tint=None, hair=Hair.NONE, **UNMARKED)
 FULL = Attributes(
     diagnosis="melanoma",
     lesion=Lesion(
@@ -71,9 +79,12 @@ FULL = Attributes(
         shape=Shape.OVAL,
         colors=(Color.DARK_BROWN, Color.BLACK),
         position=Position.UPPER_LEFT,
+        asymmetry=None,
         border=Border.SHARP,
     ),
-    surround=Surround(tone=Tone.LIGHT, tint=Tint.PINK, hair=Hair.SOME, dark_corners=True),
+    surround=Surround(
+        tone=Tone.LIGHT, tint=Tint.PINK, hair=Hair.SOME, **UNMARKED | {"dark_corners": True}
+    ),
 )
 SENTENCE = (
     "melanoma, a medium oval dark brown and black lesion at the upper left, sharp border, "
@@ -92,6 +103,26 @@ def count_words(prompt: str) -> int:
 
 def test_render_says_everything_in_its_order() -> None:
     assert render(FULL) == SENTENCE
+
+
+def test_render_says_what_was_added_to_the_schema_later() -> None:
+    assert FULL.lesion is not None
+    lesion = FULL.lesion.model_copy(update={"shape": None, "asymmetry": Asymmetry.ASYMMETRIC})
+    surround = FULL.surround.model_copy(update={"ruler": True, "ink": True, "gel_bubbles": True})
+    more = FULL.model_copy(update={"lesion": lesion, "surround": surround})
+    assert render(more) == (
+        "melanoma, a medium dark brown and black lesion at the upper left, asymmetric outline, "
+        "sharp border, light pink skin, some hair, dark corners, ruler marks, ink, gel bubbles."
+    )
+    assert parse(render(more)) == more
+
+
+def test_every_caption_of_the_bundled_model_is_still_read_back() -> None:
+    folder = Path(__file__).parents[2] / "augment" / "mini"
+    captions = [row["caption"] for row in read_json_lines(folder / "captions.jsonl")]
+    for caption in captions:
+        attributes = parse(caption)
+        assert attributes is not None and render(attributes) == caption
 
 
 def test_render_leaves_out_what_is_absent() -> None:
@@ -225,12 +256,17 @@ def test_recombine_joins_an_observed_lesion_and_an_observed_surround(
     pools = {"MEL": observed, "NV": [other]}
     made = recombine(pools, "MEL", np.random.default_rng(seed))
     assert (made.diagnosis, made.lesion) in {(a.diagnosis, a.lesion) for a in observed}
-    assert made.surround in {a.surround for a in observed}
+    kept = {a.surround for a in observed}
+    if made.lesion is not None and made.lesion.size is Size.FRAME_FILLING:
+        # A lesion that left no skin to be seen is given none.
+        bare = {"tone": None, "tint": None}
+        kept |= {surround.model_copy(update=bare) for surround in kept}
+    assert made.surround in kept
     assert made == recombine(pools, "MEL", np.random.default_rng(seed))
 
 
 def test_recombine_mixes_all_pairs_evenly() -> None:
-    hairy = Surround(tone=None, tint=None, hair=Hair.DENSE, dark_corners=False)
+    hairy = Surround(tone=None, tint=None, hair=Hair.DENSE, **UNMARKED)
     observed = [
         Attributes(diagnosis="one", lesion=None, surround=PLAIN),
         Attributes(diagnosis="two", lesion=None, surround=hairy),

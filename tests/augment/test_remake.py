@@ -12,8 +12,8 @@ from augment.remake import recipe_of, remake, write_members
 from augment.run import augment, prepare
 from augment.samples import draw_batch
 from manifests.errors import DidgenError
+from manifests.ownership import start_run
 from manifests.recipe import AugmentRecipe
-from manifests.runs import start_run
 from manifests.shards import iterate, read_sidecars
 
 

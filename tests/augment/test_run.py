@@ -67,6 +67,18 @@ def test_a_run_is_whole_and_verifies(finished: Path) -> None:
     assert "because" in manifest["decisions"]["device"]
 
 
+def test_its_card_is_remade_like_a_shard(job: Job, tmp_path: Path, finished: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    card = (out / "README.md").read_bytes()
+    # The tiny model has no card that names a licence.
+    assert b"license: other" in card
+    (out / "README.md").unlink()
+    (out / "croissant.json").write_text("{}")
+    augment(job, out)
+    assert (out / "README.md").read_bytes() == card
+    assert {verdict.status for verdict in verify(out)} == {"ok"}
+
+
 def test_samples_hold_what_the_plan_says(finished: Path, job: Job) -> None:
     planned = {p.key: p for shards in job.plan.values() for shard in shards for p in shard}
     for config, members in (

@@ -2,7 +2,18 @@
 
 import numpy as np
 
-from augment.sheet import GAP, LAYOUT_COLOUR, MASK_COLOUR, TITLE, image_sheet, outline, pair_sheet
+from augment.sheet import (
+    GAP,
+    LAYOUT_COLOUR,
+    LINE,
+    MASK_COLOUR,
+    PANEL,
+    TITLE,
+    caption_sheet,
+    image_sheet,
+    outline,
+    pair_sheet,
+)
 
 
 def square(side: int, start: int, stop: int) -> np.ndarray:
@@ -42,3 +53,17 @@ def test_a_pair_shows_image_outlines_and_mask() -> None:
     edge = masks[0] & ~square(32, 12, 18)
     np.testing.assert_array_equal((left == MASK_COLOUR).all(-1), edge)
     np.testing.assert_array_equal((left == LAYOUT_COLOUR).all(-1), layouts[0] & ~square(32, 6, 26))
+
+
+def test_captioned_images_stand_over_their_words() -> None:
+    images = [np.full((40, 40, 3), 90, np.uint8), np.full((20, 40, 3), 60, np.uint8)]
+    captions = [("one", "words " * 20), ("two", "a few")]
+    sheet = np.asarray(caption_sheet(images, [square(40, 10, 30), None], captions, columns=1))
+    lines = 1 + 3
+    height = PANEL + LINE * lines + GAP
+    assert sheet.shape == (2 * height + GAP, PANEL + 2 * GAP, 3)
+    first = sheet[GAP : GAP + PANEL, GAP : GAP + PANEL]
+    assert (first == MASK_COLOUR).all(-1).any() and (first == 90).all(-1).any()
+    assert (sheet[GAP + PANEL : height] < 128).any()
+    second = sheet[height + GAP : height + GAP + PANEL, GAP : GAP + PANEL]
+    assert (second[PANEL // 2] == 60).all() and (second[0] == 255).all()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from manifests.errors import DidgenError
 from manifests.files import (
     atomic_file,
+    atomic_folder,
     inside,
     read_json,
     read_json_lines,
@@ -114,3 +115,36 @@ def test_what_is_let_through_stays_below_the_root(text: str) -> None:
         depth += -1 if part == ".." else 1
         assert depth > 0
     assert path.is_relative_to("/data/folder")
+
+
+def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "out"
+    # What a killed write left behind is in nobody's way.
+    (tmp_path / "deep" / "out.tmp").mkdir(parents=True)
+    (tmp_path / "deep" / "out.tmp" / "old").touch()
+    with atomic_folder(path) as folder:
+        (folder / "new").touch()
+        assert not path.exists()
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert [file.name for file in path.parent.iterdir()] == ["out"]
+
+
+def test_an_exception_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out") as folder:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link to nowhere"])
+def test_a_folder_that_exists_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "file":
+        path.touch()
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DidgenError, match="exists already"), atomic_folder(path):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]

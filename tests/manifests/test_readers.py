@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.runs import finish_run, start_run
+from manifests.ownership import start_run
+from manifests.runs import finish_run
 from manifests.shards import Config, Failure, Sample, shard_path, write_shard
 
 # webdataset leaves closing a shard to the garbage collector.

@@ -1,5 +1,6 @@
 """Tests of recipes: what is read is what was written, and every fault is one sentence."""
 
+import difflib
 import json
 import subprocess
 import sys
@@ -8,18 +9,21 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from manifests.errors import DidgenError
 from manifests.recipe import (
     RECIPES,
+    AttentionMaps,
     AugmentRecipe,
+    AutoencoderStage,
     Build,
     FinetuneRecipe,
     Guidance,
     ImagesPlan,
+    Lora,
     PairsPlan,
     Sampling,
     asked,
@@ -87,6 +91,63 @@ def test_an_unknown_field_names_the_nearest(
 ) -> None:
     sentence = fault(tmp_path, content, kind)
     assert f"`{where}` is not a field of a recipe; the nearest one is `{nearest}`." in sentence
+
+
+SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): FinetuneRecipe,
+    ("lora",): Lora,
+    ("maps",): AttentionMaps,
+    ("build",): Build,
+    ("build", "autoencoder"): AutoencoderStage,
+}
+
+
+@st.composite
+def mistyped(draw: st.DrawFn) -> tuple[tuple[str, ...], str, str]:
+    """A section of a finetuning recipe, one of its fields, and the field with one slip of a key."""
+    section = draw(st.sampled_from(list(SECTIONS)))
+    field = draw(st.sampled_from(list(SECTIONS[section].model_fields)))
+    place = draw(st.integers(0, len(field) - 1))
+    letter = draw(st.sampled_from("aeinrst_") | st.just(""))
+    wrong = field[:place] + letter + field[place + draw(st.integers(0, 1)) :]
+    assume(wrong and wrong not in SECTIONS[section].model_fields)
+    return section, field, wrong
+
+
+@given(slip=mistyped())
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_mistyped_field_names_one_of_its_section_as_near_as_the_right_one(
+    tmp_path: Path, slip: tuple[tuple[str, ...], str, str]
+) -> None:
+    section, field, wrong = slip
+    content: dict[str, Any] = {wrong: 1}
+    for name in reversed(section):
+        content = {name: content}
+    # The right field may be one that is needed, and is missing now.
+    sentence = fault(tmp_path, content)
+    where = ".".join((*section, wrong))
+    assert f"`{where}` is not a field of a recipe; the nearest one is `" in sentence
+    near = sentence.removesuffix("`.").rpartition("`")[2]
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, name, wrong).ratio()
+
+    if likeness(field) >= 0.6:
+        assert near in SECTIONS[section].model_fields
+        assert likeness(near) >= likeness(field)
+
+
+def test_a_field_of_another_section_is_named_with_its_place(tmp_path: Path) -> None:
+    sentence = fault(tmp_path, AUGMENT | {"eta": 3}, AugmentRecipe)
+    assert (
+        "`eta` is not a field of a recipe; the nearest one is `sampling.guidance.eta`" in sentence
+    )
+    sentence = fault(tmp_path, FINETUNE | {"maps": {"rank": 3}})
+    assert "`maps.rank` is not a field of a recipe; the nearest one is `lora.rank`." in sentence
+    sentence = fault(tmp_path, FINETUNE | {"xyz": 3})
+    assert "`xyz` is not a field of a recipe; the nearest one is `" in sentence
 
 
 @pytest.mark.parametrize(

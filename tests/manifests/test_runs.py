@@ -5,13 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.errors import DidgenError
-from manifests.runs import (
-    differences,
-    finish_run,
-    read_manifest,
-    read_run,
-    start_run,
-)
+from manifests.files import read_json, sha256_of, write_json
+from manifests.licence import Ingredient
+from manifests.ownership import differences, start_run
+from manifests.runs import finish_run, mend_run, read_manifest, read_run, read_whole_run
 from manifests.shards import Failure, Sample, shard_path, write_shard
 
 RECIPE = {"seed": 1, "sampling": {"steps": 50, "size": [256, 256]}, "model": "mini"}
@@ -113,6 +110,115 @@ def test_absent_and_foreign_records_are_named(tmp_path, read):
         (tmp_path / name).write_text(text)
         with pytest.raises(DidgenError, match=name):
             read(tmp_path)
+
+
+DOCUMENTS = ("README.md", "croissant.json")
+MADE_FROM = [Ingredient(kind="model", name="mini", licence="MIT", sha256="0" * 64)]
+
+
+def finished(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    return finish_run(tmp_path, {"images": 1}, made_from=MADE_FROM, **CHOICES)
+
+
+def test_documents_are_written_and_their_hashes_recorded(tmp_path):
+    manifest = finished(tmp_path)
+    assert manifest.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
+    assert manifest.made_from == MADE_FROM
+
+
+@pytest.mark.parametrize("fault", ["changed", "missing", "never recorded", "other licence"])
+def test_documents_are_mended(tmp_path, fault):
+    manifest = finished(tmp_path)
+    made_from, before = MADE_FROM, (tmp_path / "README.md").read_bytes()
+    if fault == "changed":
+        (tmp_path / "README.md").write_text("mine")
+    elif fault == "missing":
+        (tmp_path / "croissant.json").unlink()
+    elif fault == "never recorded":
+        # As older versions left it.
+        told = read_json(tmp_path / "manifest.json")
+        del told["documents"], told["made_from"]
+        write_json(tmp_path / "manifest.json", told)
+        (tmp_path / "README.md").unlink()
+    else:
+        made_from = [MADE_FROM[0].model_copy(update={"licence": "CC0-1.0"})]
+    mended = mend_run(tmp_path, made_from)
+    assert mended == read_manifest(tmp_path)
+    assert mended.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
+    if fault == "other licence":
+        assert "license: cc0-1.0" in (tmp_path / "README.md").read_text()
+    else:
+        assert (tmp_path / "README.md").read_bytes() == before
+        assert mended == manifest
+
+
+def test_documents_that_are_as_written_are_left_alone(tmp_path):
+    manifest = finished(tmp_path)
+    files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json")]
+    before = [file.stat().st_mtime_ns for file in files]
+    assert mend_run(tmp_path, MADE_FROM) == manifest
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_a_manifest_names_no_document_but_its_own(tmp_path):
+    finished(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"README.md"', '"../secret"'))
+    with pytest.raises(DidgenError, match=r"manifest.json is not what didgen writes"):
+        read_manifest(tmp_path)
+
+
+def test_finish_takes_shards_of_splits(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    for split, count in (("train", 2), ("test", 1)):
+        for index in range(count):
+            write_shard(
+                tmp_path,
+                "images",
+                index,
+                [image(f"{split}{index}")],
+                fingerprint="f00d",
+                versions={},
+                split=split,
+            )
+    manifest = finish_run(tmp_path, {"images": {"train": 2, "test": 1}}, **CHOICES)
+    names = ["images-train-000000.tar", "images-train-000001.tar", "images-test-000000.tar"]
+    assert [entry.file for entry in manifest.configs["images"]] == names
+    splits = read_json(tmp_path / "images" / "_info.json")["splits"]
+    assert {name: split["filenames"] for name, split in splits.items()} == {
+        "train": names[:2],
+        "test": names[2:],
+    }
+    assert {name: split["num_samples"] for name, split in splits.items()} == {"train": 2, "test": 1}
+
+
+def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
+    manifest = finished(tmp_path)
+    calls = []
+    found, sidecars = read_whole_run(tmp_path, lambda *at: calls.append(at))
+    assert found == manifest
+    assert [list(sidecar.made) for sidecar in sidecars["images"]] == [["a"]]
+    assert calls == [(1, 1)]
+
+
+@pytest.mark.parametrize("kind", ["augment", "mix"])
+@pytest.mark.parametrize("fault", ["flip", "missing", "sidecar of another"])
+def test_a_run_that_is_not_whole_names_its_command(tmp_path, kind, fault):
+    start_run(tmp_path, fingerprint="f00d", recipe={"kind": kind})
+    write(tmp_path, 0, image("a"))
+    finish_run(tmp_path, {"images": 1}, **CHOICES)
+    tar = shard_path(tmp_path, "images", 0)
+    if fault == "flip":
+        tar.write_bytes(tar.read_bytes()[:-1] + b"1")
+    elif fault == "missing":
+        tar.unlink()
+    else:
+        side = tar.with_suffix(".json")
+        side.write_text(side.read_text().replace(sha256_of(tar), "0" * 64))
+    with pytest.raises(DidgenError, match=f"images-000000.tar is missing.*`didgen {kind}`"):
+        read_whole_run(tmp_path)
 
 
 def test_manifest_cannot_point_outside(tmp_path):

@@ -19,11 +19,14 @@ from manifests.shards import (
     Sample,
     Sidecar,
     TornError,
+    is_shard_name,
     iterate,
     read_shard,
     read_sidecar,
+    read_sidecars,
     shard_is_whole,
     shard_path,
+    split_of,
     write_info,
     write_shard,
 )
@@ -359,3 +362,39 @@ def test_info_lists_the_shards_in_order(tmp_path):
         "shard_lengths": [2, 1],
         "num_samples": 3,
     }
+
+
+def test_a_shard_says_its_split(tmp_path):
+    names = {
+        split: shard_path(tmp_path, "pairs", 3, split).name
+        for split in (None, "train", "val", "test")
+    }
+    assert names[None] == "pairs-000003.tar"
+    assert names["val"] == "pairs-val-000003.tar"
+    for split, name in names.items():
+        assert is_shard_name(name, "pairs") and not is_shard_name(name, "images")
+        assert split_of(name) == (split or "train")
+    for name in (
+        "pairs-dev-000003.tar",
+        "pairs-val-3.tar",
+        "pairs-val-000003.tar.tmp",
+        "pairs-.tar",
+    ):
+        assert not is_shard_name(name, "pairs")
+
+
+def test_sidecars_come_split_by_split(tmp_path):
+    for split in ("test", "val", "train"):
+        write_shard(
+            tmp_path,
+            "images",
+            0,
+            [image_sample(split)],
+            fingerprint="f00d",
+            versions={},
+            split=split,
+        )
+    found = [list(sidecar.made) for sidecar in read_sidecars(tmp_path, "images")]
+    assert found == [["train"], ["val"], ["test"]]
+    assert shard_is_whole(tmp_path, "images", 0, fingerprint="f00d", keys=["val"], split="val")
+    assert not shard_is_whole(tmp_path, "images", 0, fingerprint="f00d", keys=["val"])

@@ -13,7 +13,8 @@ from PIL import Image
 
 from manifests.errors import DidgenError
 from manifests.files import sha256_of
-from manifests.runs import finish_run, start_run
+from manifests.ownership import start_run
+from manifests.runs import finish_run
 from manifests.shards import Config, Sample, shard_path, write_shard
 from manifests.verify import verify
 
@@ -152,7 +153,14 @@ def test_longer_shard_is_a_mismatch(run):
 
 @pytest.mark.parametrize(
     "file",
-    ["images/images-000001.tar", "images/images-000001.json", "images/_info.json", "run.json"],
+    [
+        "images/images-000001.tar",
+        "images/images-000001.json",
+        "images/_info.json",
+        "run.json",
+        "README.md",
+        "croissant.json",
+    ],
 )
 def test_deleted_file_is_missing(run, file):
     (run / file).unlink()
@@ -194,7 +202,7 @@ def test_foreign_files_are_extra_and_leftovers_torn(run):
     (run / "pairs" / "folder").mkdir()
     (run / "images" / "images-000001.tar.tmp").write_bytes(b"half")
     (run / "manifest.json.tmp").write_bytes(b"half")
-    (run / "README.md").write_text("the card, which verify leaves alone")
+    (run / "notes.txt").write_text("mine, and in nobody's way")
     assert faults(run) == {
         "images/notes.txt": "extra",
         "images/images-1.tar": "extra",
@@ -203,6 +211,24 @@ def test_foreign_files_are_extra_and_leftovers_torn(run):
         "images/images-000001.tar.tmp": "torn",
         "manifest.json.tmp": "torn",
     }
+
+
+@pytest.mark.parametrize("name", ["README.md", "croissant.json"])
+def test_changed_document_is_a_mismatch(run, name):
+    with open(run / name, "a") as file:
+        file.write(" ")
+    assert faults(run) == {name: "mismatch"}
+    assert "run `didgen augment` again to write it" in sentence(run, name)
+
+
+def test_documents_of_older_runs_are_left_alone(run):
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["documents"], manifest["made_from"]
+    path.write_text(json.dumps(manifest))
+    (run / "README.md").write_text("mine")
+    (run / "croissant.json").unlink()
+    assert faults(run) == {}
 
 
 def test_shard_that_the_manifest_does_not_list_is_extra(run):

@@ -1,0 +1,97 @@
+"""Language models, near or far, that are shown an image and asked for words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from PIL import Image
+from pydantic import BaseModel
+
+from augment.prompt import clean
+from manifests.errors import DidgenError
+from manifests.images import read_image
+
+Backend = Literal["transformers", "openai"]
+
+PAPER_MODEL = "meta-llama/Llama-3.2-11B-Vision-Instruct"
+"""The vision model of the paper, which `transformers` takes unless another one is named."""
+
+MAX_SIDE = 768
+"""Longest side in pixels of an image that is shown to a model."""
+
+MAX_NEW_TOKENS = 200
+"""Tokens of the longest answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked: a text, an image file to look at, a schema for its answer."""
+
+    text: str
+    image: Path | None = None
+    schema: type[BaseModel] | None = None
+
+
+class Chat(Protocol):
+    """A language model behind one interface.
+
+    `name` is backend and model in words; `structured` says whether a schema may be asked for, and
+    may turn False when the model shows that it takes none.
+    """
+
+    name: str
+    structured: bool
+    batch_size: int
+    concurrency: int
+
+    def ask(self, questions: Sequence[Question]) -> list[str | None]:
+        """Answer a batch of questions, all with an image or all without; None where refused.
+
+        Raises DidgenError where the model cannot be reached at all.
+        """
+
+    def close(self) -> None:
+        """Close what is open; the model is not asked again."""
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """Which language model, and how hard it may be driven."""
+
+    backend: Backend
+    model: str | None = None
+    base_url: str | None = None
+    concurrency: int = 8
+    retries: int = 5
+    batch_size: int = 4
+
+
+def open_chat(settings: ChatSettings) -> Chat:
+    """The model of some settings, not loaded and not connected to before its first question."""
+    if settings.backend == "transformers":
+        from augment.vision import TransformersChat
+
+        return TransformersChat(settings.model or PAPER_MODEL, settings.batch_size)
+    from augment.endpoint import OpenAIChat
+
+    if settings.model is None:
+        raise DidgenError("An OpenAI-compatible endpoint needs the name of a model; give --model.")
+    return OpenAIChat(
+        settings.model,
+        base_url=settings.base_url,
+        concurrency=settings.concurrency,
+        retries=settings.retries,
+    )
+
+
+def chat_name(backend: Backend, model: str) -> str:
+    """Backend and model on one line, short enough for a record."""
+    return f"{backend} {clean(model)[-100:]}"
+
+
+def shown(path: Path) -> Image.Image:
+    """An image file as a model is shown it: RGB, upright, at most `MAX_SIDE` pixels a side."""
+    image = read_image(path)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    return image

@@ -1,0 +1,134 @@
+"""Finetuning steps: with the region loss against without, with the cache against without.
+
+python -m benchmarks.finetuning --model sd21-small
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch.nn.utils import clip_grad_norm_
+
+from augment.lora import add_adapters
+from augment.model import encode
+from augment.objective import RegionLoss
+from augment.pipeline import LesionPairPipeline
+from augment.tokens import tokenize
+from benchmarks.measure import machine, medians, peak_memory, show
+from benchmarks.models import PROMPT, Model, disc, load
+from manifests.recipe import Build, FinetuneRecipe
+
+PLAIN, REGION, LEAK = "without region loss", "with L_attn", "with L_attn and L_SA"
+UNCACHED, CHECKPOINTED, LORA = (
+    "with L_attn, no cache",
+    "with L_attn, checkpointed",
+    "with L_attn, LoRA",
+)
+
+FIELDS: dict[str, dict[str, Any]] = {
+    PLAIN: {"attention_weight": 0},
+    REGION: {},
+    LEAK: {"leak_weight": 0.1},
+    UNCACHED: {"cache": False},
+    CHECKPOINTED: {"gradient_checkpointing": True},
+    LORA: {"lora": {"rank": 16}},
+}
+"""What a recipe says for each kind of step."""
+
+
+def recipe_of(kind: str, model: Model) -> FinetuneRecipe:
+    """The recipe of a kind of step; nothing is read from its source."""
+    # The bundled model trained its text encoder along; the others are finetuned.
+    origin = {"build": Build()} if model == "mini" else {"model": model}
+    size = 256 if model == "mini" else 512
+    fields = {"source": Path("unused"), "image_size": size, **origin, **FIELDS[kind]}
+    return FinetuneRecipe.model_validate(fields)
+
+
+class Trainee:
+    """A model with its objective and optimizer, and one batch that is trained on again and again.
+
+    AdamW's state is made by the first step.
+    """
+
+    def __init__(self, model: Model, kind: str, batch: int, half: bool) -> None:
+        pipeline, recipe = load(model), recipe_of(kind, model)
+        self.half = half
+        self.device, self.batch = pipeline.device, batch_of(pipeline, recipe, batch)
+        if recipe.lora is not None:
+            add_adapters(
+                pipeline.unet, recipe.lora, torch.bfloat16 if half else torch.float32, seed=0
+            )
+        self.objective = RegionLoss(pipeline, recipe).train()
+        if recipe.cache:
+            pipeline.vae.to("meta")
+            if recipe.build is None:
+                pipeline.text_encoder.to("meta")
+        self.weights = [p for p in self.objective.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-5)
+
+    def step(self) -> None:
+        """One step of training."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            loss = self.objective(self.batch)["loss"]
+        loss.backward()
+        clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def batch_of(pipeline: LesionPairPipeline, recipe: FinetuneRecipe, count: int) -> dict[str, Any]:
+    """A batch as `RegionDataset` gives it: random pixels, or what the cache holds of them."""
+    generator = torch.Generator().manual_seed(0)
+    size, side = recipe.image_size, recipe.image_size // 8
+    batch: dict[str, Any] = {
+        "mask": torch.nn.functional.adaptive_avg_pool2d(disc(count), side),
+        "prompt": [PROMPT] * count,
+        "prompted": torch.ones(count, dtype=torch.bool),
+        "timestep": torch.randint(1000, (count,), generator=generator),
+        "noise": torch.randn(count, 4, side, side, generator=generator),
+    }
+    pixels = torch.rand(count, 3, size, size, generator=generator) * 2 - 1
+    if recipe.cache:
+        batch["latents"] = encode(pipeline.vae, pixels.to(pipeline.device))
+        ids = tokenize(pipeline.tokenizer, batch["prompt"]).to(pipeline.device)
+        batch["context"] = pipeline.text_encoder(ids)[0]
+    else:
+        batch["pixels"] = pixels
+    return {
+        name: value.to(pipeline.device) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }
+
+
+def two_steps(model: Model, kind: str, batch: int, half: bool) -> None:
+    """Load and train, for a process whose memory is measured; the second step has AdamW's state."""
+    trainee = Trainee(model, kind, batch, half)
+    trainee.step()
+    trainee.step()
+
+
+def main(
+    model: Model = "sd21-small",
+    batch: int = 4,
+    rounds: int = 5,
+    half: Annotated[bool, typer.Option("--half", help="Compute in bf16.")] = False,
+) -> None:
+    """Measure a step of finetuning in its kinds, side by side."""
+    print(machine())
+    chosen = [kind for kind in FIELDS if not (kind == LORA and model == "mini")]
+    setting = f"{model}, batch {batch}, {'bf16' if half else 'float32'}"
+    steps: dict[str, Callable[[], None]] = {
+        kind: Trainee(model, kind, batch, half).step for kind in chosen
+    }
+    show(f"{setting}: medians of {rounds} steps", medians(steps, rounds), "seconds")
+    del steps
+    peaks = {kind: peak_memory(two_steps, model, kind, batch, half) for kind in chosen}
+    show(f"{setting}: peak of a process", peaks, "MiB")
+
+
+if __name__ == "__main__":
+    typer.run(main)
