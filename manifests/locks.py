@@ -41,10 +41,13 @@ def claimed(directory: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
 
 def _acquire(lock: FileLock, path: Path, wait: bool) -> None:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=wait, poll_interval=0.1)
-        except FileNotFoundError:
-            # The last owner of a lock has just removed the folder.
+        except (FileExistsError, FileNotFoundError):
+            # The owner of another lock has just removed the folder; where that is not why, it is
+            # something that no folder can be made beside.
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
             continue
         return

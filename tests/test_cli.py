@@ -184,6 +184,27 @@ def test_a_recipe_asks_for_its_own_folder(
     assert "--out" in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--part", "0/4"], "0/4 is no part"),
+        (["--part", "four"], "i/N"),
+        (["--only", "MEL-000000"], "--to"),
+        (["--to", "here"], "--only"),
+        (["--only", "MEL-000000", "--to", "here", "--part", "1/2"], "--part"),
+    ],
+)
+def test_parts_and_single_samples_are_checked_before_work(
+    arguments: list[str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, error = didgen(monkeypatch, capsys, "augment", *arguments)
+    assert code == 2
+    assert named in error
+
+
 def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from manifests.errors import DidgenError
 

@@ -29,7 +29,7 @@ def job(model: Path) -> Job:
     }
     first = prepare(AugmentRecipe.model_validate(asked))
     drawn = draw_batch(first, first.plan["images"][0], 0, choose_device())
-    bound = round(float(np.median([one.scores["contrast"] for one in drawn])), 3) + 0.0005
+    bound = float(np.quantile([one.scores["contrast"] for one in drawn], 0.7))
     return prepare(
         AugmentRecipe.model_validate(asked | {"gates": asked["gates"] | {"contrast": bound}})
     )

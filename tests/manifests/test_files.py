@@ -1,6 +1,8 @@
 """Tests of atomic writes, hashes and guarded paths."""
 
+import errno
 import hashlib
+import os
 import tempfile
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +14,10 @@ from manifests.errors import DidgenError
 from manifests.files import (
     atomic_file,
     atomic_folder,
+    clear,
     inside,
+    kept_whole,
+    leftovers,
     read_json,
     read_json_lines,
     sha256_of,
@@ -148,3 +153,35 @@ def test_a_folder_that_exists_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DidgenError, match="exists already"), atomic_folder(path):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_writers_of_one_file_share_no_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with atomic_file(path) as one, atomic_file(path) as other:
+        one.write(b"one")
+        other.write(b"another")
+        assert len(leftovers(tmp_path)) == 2
+    # The inner one is done first, so the outer one's bytes come last.
+    assert path.read_bytes() == b"one"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_clearing_takes_a_file_and_its_leftovers_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("a", "a.host-1-ab.tmp", "ab", "ab.host-1-ab.tmp", "b.tmp"):
+        (tmp_path / name).touch()
+    clear(tmp_path / "a")
+    clear(tmp_path / "none")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ab", "ab.host-1-ab.tmp", "b.tmp"]
+
+
+def test_a_failed_write_names_its_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"a\.bin"), atomic_file(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_files_not_kept_whole_are_gone(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), kept_whole(tmp_path / "a", tmp_path / "b"):
+        (tmp_path / "b").touch()
+        raise error
+    assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.errors import DidgenError
-from manifests.files import read_json, sha256_of, write_json
+from manifests.files import read_json, read_json_lines, sha256_of, write_json
 from manifests.licence import Ingredient
-from manifests.ownership import differences, start_run
+from manifests.ownership import differences, is_started, start_run
 from manifests.runs import finish_run, mend_run, read_manifest, read_run, read_whole_run
 from manifests.shards import Failure, Sample, shard_path, write_shard
 
@@ -245,3 +245,27 @@ def test_differences_are_none_only_between_equals(one, two):
     assert (differences(one, two) == []) == (one == two)
     fields = [text.split(" (")[0] for text in differences(one, two)]
     assert fields == [text.split(" (")[0] for text in differences(two, one)]
+
+
+def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    for broken in ("{", None):
+        (tmp_path / "run.json").unlink()
+        if broken:
+            (tmp_path / "run.json").write_text(broken)
+        with pytest.raises(DidgenError, match="holds a run of another recipe"):
+            start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
+        assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE).fingerprint == "f00d"
+        assert is_started(tmp_path, "f00d") and not is_started(tmp_path, "beef")
+
+
+def test_the_plan_is_part_of_a_start(tmp_path):
+    rows = [{"key": "a"}, {"key": "b"}]
+    run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows)
+    plan = tmp_path / "plan.jsonl"
+    assert read_json_lines(plan) == rows and run.plan == sha256_of(plan)
+    plan.write_text("{}\n")
+    assert not is_started(tmp_path, "f00d")
+    assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows) == run
+    assert read_json_lines(plan) == rows and is_started(tmp_path, "f00d")
