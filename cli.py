@@ -308,8 +308,8 @@ def augment(
     manifest = run(job, out, share)
     if manifest is None:
         print(
-            f"The shards of part {part} are in {out}; the last part to end writes the manifest, "
-            "or `didgen augment` without --part once all have ended."
+            f"This part's shards are in {out}, but not all of the run's; the last part to end "
+            "writes the manifest, or `didgen augment` without --part once all have ended."
         )
         return
     totals = manifest.totals
@@ -342,20 +342,6 @@ def verify(
         print(f"{bad} of {len(verdicts)} files are not ok.")
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
-
-
-def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
-    """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
-    from augment.remake import recipe_of, remake, write_members
-    from augment.run import prepare
-    from manifests.recipe import AugmentRecipe, read_recipe
-
-    job = prepare(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
-    if to is None:
-        print(f"{key} of {out} would be drawn again.")
-        return
-    paths = write_members(remake(job, out, key), to)
-    print(f"{key} is in {', '.join(str(path) for path in paths)}.")
 
 
 @app.command()
@@ -439,6 +425,20 @@ def mix(
         with _progress("mixing") as advance:
             totals = write(job, out, progress=advance).totals
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
+
+
+def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
+    """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
+    from augment.remake import recipe_of, remake, write_members
+    from augment.run import prepare
+    from manifests.recipe import AugmentRecipe, read_recipe
+
+    job = prepare(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
+    if to is None:
+        print(f"{key} of {out} would be drawn again.")
+        return
+    paths = write_members(remake(job, out, key), to)
+    print(f"{key} is in {', '.join(str(path) for path in paths)}.")
 
 
 @contextmanager
