@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from manifests.files import TEMPORARY_SUFFIX, leftovers
-from manifests.locks import claimed
+from manifests.locks import LOCKS, claimed
 from manifests.shards import INFO_NAME, Config, shard_path
 
 SET_ASIDE = "set-aside"
@@ -14,11 +14,12 @@ SET_ASIDE = "set-aside"
 
 
 def strays(directory: Path, planned: Mapping[Config, int]) -> list[Path]:
-    """Temporary files, and what lies among the shards without being one of those planned.
+    """Temporary files, locks, and what lies among the shards without being one of those planned.
 
     `planned` is the number of shards of each config.
     """
     found = [*leftovers(directory), *leftovers(directory / "sheets")]
+    found += sorted((directory / LOCKS).glob("*.lock"))
     for config in get_args(Config):
         known = {INFO_NAME}
         for index in range(planned.get(config, 0)):
@@ -29,12 +30,17 @@ def strays(directory: Path, planned: Mapping[Config, int]) -> list[Path]:
 
 
 def tidy(directory: Path, found: Iterable[Path]) -> None:
-    """Remove temporary files, and move the other strays to `set-aside/`, where nothing is lost.
+    """Remove temporary files and dead locks; move other strays to `set-aside/`: nothing is lost.
 
     The caller holds the lock "run"; a file of a shard that another process has in hand stays.
     """
     for path in found:
-        if not path.name.endswith(TEMPORARY_SUFFIX):
+        if path.parent.name == LOCKS:
+            if path.stem != "run":
+                # A killed process leaves the file of its lock; whoever takes the lock removes it.
+                with claimed(directory, path.stem, wait=False):
+                    pass
+        elif not path.name.endswith(TEMPORARY_SUFFIX):
             _set_aside(directory, path)
         elif path.parent.name in get_args(Config):
             with claimed(directory, path.name.partition(".")[0], wait=False) as ours:
