@@ -138,7 +138,7 @@ def _even_ticks(lines: np.ndarray, count: int) -> np.ndarray:
 
 
 def _runs_of_ticks(marks: np.ndarray, count: int) -> np.ndarray:
-    """Rows, first columns and gaps (N, 3) of runs of `count` even marks in an image (H, W) of 0, 1."""
+    """Rows, first columns and gaps (N, 3) of runs of `count` even marks in (H, W) of 0 and 1."""
     flat = marks.ravel()
     starts = np.flatnonzero(flat[1:] > flat[:-1])
     rows, columns = np.divmod(starts, marks.shape[1])
