@@ -1,7 +1,7 @@
 """Faults: runs that are killed, starved, doubled and damaged, and what is left of them.
 
 Children of a warm process do the work, so that a kill costs no start of Python. The whole takes
-about three minutes on an idle machine.
+about two minutes on two idle cores.
 """
 
 import errno
