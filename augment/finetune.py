@@ -34,7 +34,7 @@ from augment.provenance import ingredients
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.card import model_card
-from manifests.files import atomic_file, write_json
+from manifests.files import atomic_file, sha256_of, write_json
 from manifests.ownership import start_run
 from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
@@ -59,18 +59,18 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     if accelerator.num_processes > 1:
         each, count = recipe.batch_size, accelerator.num_processes
         made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
-    if accelerator.is_main_process:
-        _claim(recipe, records, out)
-        decisions(made)
-        write_json(out / "decisions.json", made)
-    accelerator.wait_for_everyone()
-    accelerator.init_trackers("logs")
-
     pipeline = _start(recipe, records)
     for kind in ("attn2", "attn1"):
         layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
     if recipe.lora is not None:
         add_adapters(pipeline.unet, recipe.lora, device.dtype, recipe.seed)
+    # A recipe that does not fit its model is told before it has a folder.
+    if accelerator.is_main_process:
+        _claim(recipe, manifest, records, out, accelerator.num_processes)
+        decisions(made)
+        write_json(out / "decisions.json", made)
+    accelerator.wait_for_everyone()
+    accelerator.init_trackers("logs")
     if recipe.build is not None:
         _train_autoencoder(
             accelerator, pipeline.vae, manifest, records, recipe, recipe.build.autoencoder, out
@@ -158,7 +158,8 @@ def fill_cache(
     fixed_text = recipe.build is None
     prompts = dataset.prompts() if fixed_text else []
     images = Table(out / "cache", "images", len(dataset))
-    texts = Table(out / "cache", "texts", len(prompts))
+    # Where another version words its prompts in another way, the old rows are those of no prompt.
+    texts = Table(out / "cache", f"texts-{fingerprint(prompts)[:12]}", len(prompts))
 
     def image_row(index: int) -> dict[str, Tensor]:
         latents = encode(pipeline.vae, dataset.views(index).to(accelerator.device))
@@ -194,13 +195,24 @@ def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -
             pipeline.text_encoder.to("cpu")
 
 
-def _claim(recipe: FinetuneRecipe, records: list[SourceRecord], out: Path) -> None:
-    """Claim the folder for this recipe over these records and this model, or raise DidgenError."""
+def _claim(
+    recipe: FinetuneRecipe,
+    manifest: SourceManifest,
+    records: list[SourceRecord],
+    out: Path,
+    processes: int,
+) -> None:
+    """Claim the folder for this recipe over these records and this model, or raise DidgenError.
+
+    The number of processes belongs to it: it decides which samples a step sees.
+    """
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
-    asked = recipe.model_dump(mode="json", exclude=free)
+    asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
     decided_by = {
         "recipe": asked,
-        "records": [(r.key, r.sha256, r.label, r.caption) for r in records],
+        "records": [
+            (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
+        ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
     }
     start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)

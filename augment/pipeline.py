@@ -8,6 +8,7 @@ Notable choices:
 - Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,11 +34,18 @@ from augment.tokens import end_positions, p_token_positions, tokenize
 from manifests.errors import DidgenError
 from manifests.recipe import Annotation, AttentionMaps, Guidance, Sampling
 
+LOSS_SCALE = 1024.0
+"""Factor of the guidance's loss in the backward pass, a power of two, taken back after it."""
+
 SCHEDULERS = {
     "dpm++": DPMSolverMultistepScheduler,
     "ddim": DDIMScheduler,
     "pndm": PNDMScheduler,
 }
+
+
+Masks = Tensor | np.ndarray | Image.Image | Sequence[Image.Image | np.ndarray | Tensor]
+"""What a caller may have for layouts."""
 
 
 @dataclass
@@ -66,13 +74,13 @@ class Condition:
     """What a batch is drawn for.
 
     context: text embeddings (B, T, C); positions: (B, 2) of the P-Tokens; ends: (B,) of the
-    prompts' end tokens; layouts: (B, 1, H, H) in [0, 1], or None for images alone.
+    prompts' end tokens; layouts: (B, 1, H, H) in [0, 1].
     """
 
     context: Tensor
     positions: Tensor
     ends: Tensor
-    layouts: Tensor | None
+    layouts: Tensor
 
 
 class LesionPairPipeline(StableDiffusionPipeline):
@@ -91,11 +99,11 @@ class LesionPairPipeline(StableDiffusionPipeline):
     def __call__(
         self,
         prompt: str | Sequence[str],
-        masks: Tensor | np.ndarray | Sequence[Image.Image] | None = None,
+        masks: Masks | None = None,
         *,
         num_inference_steps: int = 20,
         guidance_scale: float = 7.5,
-        negative_prompt: str = "",
+        negative_prompt: str | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
         guidance: Guidance = Guidance(),  # noqa: B008
@@ -104,24 +112,27 @@ class LesionPairPipeline(StableDiffusionPipeline):
     ) -> LesionPairs:
         """Draw one image a prompt; with masks also guide it (Eq. 5, 6) and annotate it (Eq. 7).
 
-        masks: the layouts, B PIL images or (B, H, H) or (B, 1, H, H) in [0, 1], or None for plain
-        classifier-free sampling; generator: B of them, one a sample, as diffusers takes them;
-        output_type: "pil" or "np". Raises DidgenError for a prompt without both P-Tokens and for a
-        model that has no attention maps of the sides that are read, ValueError for masks of
-        another number, shape or range.
+        masks: the layouts, B PIL images or arrays, or (B, H, H) or (B, 1, H, H) in [0, 1], or None
+        for plain classifier-free sampling; generator: B of them, one a sample, as diffusers takes
+        them; output_type: "pil" or "np". Raises DidgenError for a prompt that is to be guided and
+        has not both P-Tokens, and for a model that has no attention maps of the sides that are
+        read; ValueError for masks of another number, shape or range.
         """
+        if output_type not in ("pil", "np"):
+            raise ValueError(f"output_type is pil or np, not {output_type}")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         device, side = self._execution_device, self.unet.config.sample_size
-        layouts = None if masks is None else as_layouts(masks, len(prompts)).to(device)
-        input_ids = tokenize(self.tokenizer, [negative_prompt, *prompts]).to(device)
+        input_ids = tokenize(self.tokenizer, [negative_prompt or "", *prompts]).to(device)
         context = self.text_encoder(input_ids)[0].to(self.unet.dtype)
-        condition = Condition(
-            context[1:],
-            p_token_positions(self.tokenizer, input_ids[1:]),
-            end_positions(self.tokenizer, input_ids[1:]),
-            layouts,
-        )
-        unconditional = context[:1].expand(len(prompts), -1, -1)
+        condition = None
+        if masks is not None:
+            condition = Condition(
+                context[1:],
+                p_token_positions(self.tokenizer, input_ids[1:]),
+                end_positions(self.tokenizer, input_ids[1:]),
+                as_layouts(masks, len(prompts)).to(device),
+            )
+        both = torch.cat([context[:1].expand(len(prompts), -1, -1), context[1:]])
         scheduler = self.scheduler
         scheduler.set_timesteps(num_inference_steps, device=device)
         latents = self.prepare_latents(
@@ -133,23 +144,24 @@ class LesionPairPipeline(StableDiffusionPipeline):
             device,
             generator,
         )
-        etas = step_sizes(guidance, len(scheduler.timesteps)) if layouts is not None else []
+        # Schedulers that draw noise as they go draw it from the samples' own generators.
+        extra = self.prepare_extra_step_kwargs(generator, 0.0)
+        etas = step_sizes(guidance, scheduler.timesteps.tolist())
         attention = None
         with frozen(self.unet), self.progress_bar(total=len(scheduler.timesteps)) as bar:
             for number, timestep in enumerate(scheduler.timesteps):
-                if layouts is not None and etas[number] > 0:
+                if condition is not None and etas[number] > 0:
                     latents = self._guide(
                         latents, timestep, condition, etas[number], maps, guidance
                     )
                 doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
                 doubled = doubled.to(self.unet.dtype)
-                both = torch.cat([unconditional, condition.context])
-                if layouts is not None and number == len(scheduler.timesteps) - 1:
+                if condition is not None and number == len(scheduler.timesteps) - 1:
                     with captured(self._eager_unet, side, maps) as read:
                         read.rows = slice(len(prompts), None)
                         read.positions, read.ends = condition.positions, condition.ends
                         read.keep_self = True
-                        output = self._eager_unet(doubled, timestep, both).sample
+                        output = self._eager_unet.forward(doubled, timestep, both).sample
                     with exact(device):
                         attention = propagate(
                             read.cross_maps()[:, 0], read.self_map(), annotation.tau
@@ -158,13 +170,15 @@ class LesionPairPipeline(StableDiffusionPipeline):
                     output = self.unet(doubled, timestep, both).sample
                 plain, prompted = output.float().chunk(2)
                 output = plain + guidance_scale * (prompted - plain)
-                latents = scheduler.step(output, timestep, latents).prev_sample
+                latents = scheduler.step(output, timestep, latents, **extra).prev_sample
                 bar.update()
-        return self._output(latents, attention, annotation, output_type)
+        drawn = self._output(latents, attention, annotation, output_type)
+        self.maybe_free_model_hooks()
+        return drawn
 
     @property
     def _eager_unet(self) -> UNet2DConditionModel:
-        """The UNet itself where `self.unet` is a compiled one."""
+        """The UNet itself where `self.unet` is a compiled one; its `forward` is never compiled."""
         return getattr(self.unet, "_orig_mod", self.unet)
 
     def _guide(
@@ -177,7 +191,6 @@ class LesionPairPipeline(StableDiffusionPipeline):
         guidance: Guidance,
     ) -> Tensor:
         """Eq. 5, 6: z - eta grad (L_CA + L_SA), each sample with its own gradient."""
-        assert condition.layouts is not None
         reading = captured(
             self._eager_unet,
             latents.shape[-1],
@@ -195,7 +208,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
             latents = latents.detach().requires_grad_()
             with suppress(AllRead):
                 scaled = self.scheduler.scale_model_input(latents, timestep)
-                self._eager_unet(scaled.to(self.unet.dtype), timestep, condition.context)
+                self._eager_unet.forward(scaled.to(self.unet.dtype), timestep, condition.context)
             with exact(latents.device):
                 loss = torch.zeros((), device=latents.device)
                 if guidance.cross_attention:
@@ -208,8 +221,9 @@ class LesionPairPipeline(StableDiffusionPipeline):
                     ).sum()
                 if guidance.self_attention:
                     loss = loss + leak_loss(read.attended_regions(), regions).sum()
-            (gradient,) = torch.autograd.grad(loss, latents)
-        return latents.detach() - eta * gradient
+            # Gradients of single pixels are below what float16 can hold.
+            (gradient,) = torch.autograd.grad(LOSS_SCALE * loss, latents)
+        return latents.detach() - eta / LOSS_SCALE * gradient
 
     def _output(
         self, latents: Tensor, attention: Tensor | None, annotation: Annotation, kind: str
@@ -250,10 +264,19 @@ def draw(
     )
 
 
-def as_layouts(masks: Tensor | np.ndarray | Sequence[Image.Image], count: int) -> Tensor:
+def as_layouts(masks: Masks, count: int) -> Tensor:
     """Layouts (count, 1, H, H) float in [0, 1] of what a caller has; ValueError where it is not."""
+    if isinstance(masks, Image.Image):
+        masks = [masks]
     if not isinstance(masks, Tensor | np.ndarray):
-        masks = np.stack([np.asarray(mask.convert("L"), np.float32) / 255 for mask in masks])
+        masks = np.stack(
+            [
+                np.asarray(mask.convert("L"), np.float32) / 255
+                if isinstance(mask, Image.Image)
+                else np.asarray(mask)
+                for mask in masks
+            ]
+        )
     layouts = torch.as_tensor(masks).float()
     layouts = layouts[:, None] if layouts.ndim == 3 else layouts
     if layouts.ndim != 4 or layouts.shape[:2] != (count, 1) or layouts.shape[2] != layouts.shape[3]:
@@ -263,16 +286,23 @@ def as_layouts(masks: Tensor | np.ndarray | Sequence[Image.Image], count: int) -
     return layouts
 
 
-def step_sizes(guidance: Guidance, steps: int) -> list[float]:
-    """The eta of every step, 0 where a step is not guided."""
-    first, last = round(guidance.start * steps), round(guidance.until * steps)
+def step_sizes(guidance: Guidance, timesteps: Sequence[int]) -> list[float]:
+    """The eta of every timestep, 0 where it is not guided; a part of a step is guided as a whole.
+
+    Where a timestep comes twice, PNDM takes the step before it once more, from the latents that
+    it kept: moving those at hand would do nothing, so the first of the two is not guided.
+    """
+    etas = [0.0] * len(timesteps)
     if not (guidance.cross_attention or guidance.self_attention):
-        return [0.0] * steps
-    line = np.sqrt(np.linspace(1, 0.5, steps)) if guidance.decay == "sqrt" else np.ones(steps)
-    return [
-        float(guidance.eta * line[number]) if first <= number < last else 0.0
-        for number in range(steps)
-    ]
+        return etas
+    taken = [i for i, t in enumerate(timesteps) if timesteps[i + 1 : i + 2] != [t]]
+    # Rounded first: 0.1 of 30 steps is a little more than 3.
+    first = math.floor(round(guidance.start * len(taken), 6))
+    last = math.ceil(round(guidance.until * len(taken), 6))
+    line = np.linspace(1, 0.5, len(taken)) if guidance.decay == "sqrt" else np.ones(len(taken))
+    for place in range(first, last):
+        etas[taken[place]] = float(guidance.eta * math.sqrt(line[place]))
+    return etas
 
 
 def exact(device: torch.device) -> torch.autocast:

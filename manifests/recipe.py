@@ -34,7 +34,7 @@ DRAWN = "drawn"
 class Section(BaseModel):
     """A part of a recipe: immutable, and closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AutoencoderStage(Section):
@@ -116,10 +116,14 @@ class FinetuneRecipe(Section):
     lora: Lora | None = None
 
     image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
+    """Side in pixels that images are brought to: SD 2.1 base was trained at 512."""
     steps: Positive = 20_000
+    """Steps, batch size (of one process) and learning rate are the paper's."""
     batch_size: Positive = 4
     learning_rate: Rate = 1e-5
     schedule: Literal["constant", "cosine"] = "constant"
+    """Constant after the warm-up, with its steps, the decay and the clipping of the next fields:
+    what the authors' code trains with; the paper names none of them."""
     warmup_steps: Annotated[int, Field(ge=0)] = 500
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     max_grad_norm: Rate = 1.0
@@ -131,9 +135,14 @@ class FinetuneRecipe(Section):
     min_snr_gamma: Rate | None = None
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
     caption_probability: Share = 0.8
+    """How often a caption follows the prefix, as in the authors' code."""
     prompt_dropout: Share = 0.1
+    """How often the prompt is empty, which is what a model from nothing learns classifier-free
+    guidance by. The paper drops none, and its recipe says 0."""
     orientations: Literal["none", "flips", "dihedral"] = "flips"
+    """How images may lie: a lesion has no upright. The paper names no augmentation."""
     ema_decay: Share | None = None
+    """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a third slower."""
@@ -156,13 +165,15 @@ class Guidance(Section):
     """Layout guidance of pairs: z - eta grad (L_CA + L_SA), Eq. 5 and 6."""
 
     eta: Annotated[float, Field(ge=0)] = 20.0
+    """Length of a step down the gradient: 20 in the paper; a small model may want more."""
     decay: Literal["none", "sqrt"] = "none"
     """How eta falls from step to step: not at all, as the paper reads, or by the square root of a
     line from 1 at the first step to 0.5 at the last, as in the authors' code."""
     start: Share = 0.0
     """Share of the steps before guidance begins."""
     until: Share = 0.5
-    """Share of the steps at which it ends: the first half in the paper."""
+    """Share of the steps at which it ends: the first half in the paper. A part of a step counts
+    as a whole one."""
     smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
     """Width of the Gaussian that smooths the maps of L_CA, in map pixels."""
     cross_attention: bool = True

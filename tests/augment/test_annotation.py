@@ -36,6 +36,63 @@ def test_propagate_is_the_matrix_power(tau: int) -> None:
         torch.testing.assert_close(found[sample].flatten(), expected)
 
 
+def test_propagation_has_the_gradients_of_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(5)
+    cross = torch.rand(2, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    scores = torch.randn(2, 16, 16, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda c, s: propagate(c, s.softmax(-1), 4), (cross, scores))
+
+
+def otsu(level: np.ndarray) -> float:
+    """Otsu's threshold by trying every one of 256 bins for the largest variance between classes."""
+    counts, edges = np.histogram(level, 256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    best, threshold = -1.0, 0.0
+    for place in range(255):
+        low, high = counts[: place + 1], counts[place + 1 :]
+        below = (low * centres[: place + 1]).sum() / low.sum()
+        above = (high * centres[place + 1 :]).sum() / high.sum()
+        between = float(low.sum() * high.sum() * (below - above) ** 2)
+        if between > best:
+            best, threshold = between, centres[place]
+    return threshold
+
+
+def closed(lesion: np.ndarray, radius: int) -> np.ndarray:
+    """A closing by a disc, pixel by pixel; what lies beyond the border continues it."""
+    padded = np.pad(lesion, 2 * radius, mode="edge")
+    disc_offsets = [
+        (down, right)
+        for down in range(-radius, radius + 1)
+        for right in range(-radius, radius + 1)
+        if down**2 + right**2 <= radius**2
+    ]
+
+    def spread(mask: np.ndarray, combine: np.ufunc) -> np.ndarray:
+        inner = slice(radius, -radius)
+        result = mask[inner, inner].copy()
+        rows, columns = result.shape
+        for down, right in disc_offsets:
+            top, left = radius + down, radius + right
+            result = combine(result, mask[top : top + rows, left : left + columns])
+        return result
+
+    return spread(spread(padded, np.logical_or), np.logical_and)
+
+
+def test_a_mask_is_otsus_threshold_and_a_closing() -> None:
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(3, 1, 6, 6, generator=generator)
+    maps = F.interpolate(coarse, (32, 32), mode="bicubic")[:, 0]
+    plain, masks = binarise(maps, 96, 0), binarise(maps, 96, CLOSING)
+    levels = F.interpolate(maps[:, None], (96, 96), mode="bicubic")[:, 0].numpy()
+    for level, threshold_alone, mask in zip(levels, plain, masks, strict=True):
+        np.testing.assert_array_equal(threshold_alone, level > otsu(level))
+        np.testing.assert_array_equal(mask, closed(threshold_alone, int(CLOSING * 96)))
+    one_by_one = np.concatenate([binarise(maps[i : i + 1], 96, CLOSING) for i in range(3)])
+    np.testing.assert_array_equal(masks, one_by_one)
+
+
 def test_propagation_fills_the_segment_that_attends_to_itself() -> None:
     segment = torch.zeros(8, 8, dtype=torch.bool)
     segment[2:6, 1:5] = True

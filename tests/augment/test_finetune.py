@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from augment.build import build_pipeline
 from augment.cache import Table
 from augment.checkpoint import checkpoints
 from augment.dataset import load_pixels
-from augment.finetune import finetune
+from augment.finetune import _claim, finetune
 from augment.lora import merge_adapters
 from augment.model import encode, load_pipeline
 from augment.prompt import LESION, SKIN, compose
@@ -235,7 +236,9 @@ def test_an_adapter_for_a_layer_that_is_not_there_is_refused(
 ) -> None:
     recipe = recipe_of(source, model=str(run / "model"), lora={"layers": ["to_kk"]})
     with pytest.raises(DidgenError, match=r"names to_kk, .* the nearest name is to_k\."):
-        finetune(recipe, tmp_path)
+        finetune(recipe, tmp_path / "run")
+    # Nothing is claimed: the recipe can be mended and the command given again.
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_only_saves_memory_may_change_between_two_sittings(
@@ -251,8 +254,24 @@ def test_a_size_without_the_maps_is_refused_before_training(
 ) -> None:
     recipe = recipe_of(source, model=str(run / "model"), image_size=128)
     with pytest.raises(DidgenError, match="no 32x32 self-attention layer at 16x16 latents"):
-        finetune(recipe, tmp_path)
-    assert not (tmp_path / "checkpoints").exists()
+        finetune(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_belongs_to_its_masks_and_its_number_of_processes(
+    manifest: SourceManifest, recipe: FinetuneRecipe, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(manifest.header.root, tmp_path / "source")
+    header = manifest.header.model_copy(update={"root": str(copied)})
+    moved = SourceManifest(header, manifest.records)
+    records = moved.select(split="train", masked=True)
+    _claim(recipe, moved, records, tmp_path / "run", 1)
+    _claim(recipe, moved, records, tmp_path / "run", 1)
+    with pytest.raises(DidgenError, match=r"differs in processes \(1, now 2\)"):
+        _claim(recipe, moved, records, tmp_path / "run", 2)
+    shutil.copy(moved.mask_path(records[1]), moved.mask_path(records[0]))
+    with pytest.raises(DidgenError, match="the same recipe over other inputs"):
+        _claim(recipe, moved, records, tmp_path / "run", 1)
 
 
 def curves(out: Path) -> dict[str, list[float]]:
@@ -278,7 +297,9 @@ def start(folder: Path, *command: str | Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=root,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+            # Byte equality is a promise of the CPU.
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.DEVNULL,
             stderr=words,
             start_new_session=True,

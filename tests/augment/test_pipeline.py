@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import EulerAncestralDiscreteScheduler, PNDMScheduler
 from PIL import Image
 from torch import Tensor
 
@@ -137,7 +138,7 @@ def condition_of(sampler: LesionPairPipeline, layouts: Tensor) -> Condition:
     """The first prompts, one for each layout."""
     ids = tokenize(sampler.tokenizer, PROMPTS[: len(layouts)])
     with torch.no_grad():
-        context = sampler.text_encoder(ids)[0]
+        context = sampler.text_encoder(ids)[0].to(sampler.unet.dtype)
     positions = p_token_positions(sampler.tokenizer, ids)
     return Condition(context, positions, end_positions(sampler.tokenizer, ids), layouts)
 
@@ -225,9 +226,13 @@ def test_pndm_refuses_models_it_cannot_sample(sampler: LesionPairPipeline, shape
         scheduler_of(build_pipeline(direct, PROMPTS, 256, 0), "pndm")
 
 
-def test_a_prompt_without_p_tokens_is_refused(sampler: LesionPairPipeline) -> None:
-    with pytest.raises(DidgenError, match="exactly once"):
-        draw(sampler, [PROMPTS[0], "a melanoma"], [1, 2], QUICK)
+def test_a_prompt_without_p_tokens_is_refused_where_it_is_to_be_guided(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    prompts = [PROMPTS[0], "a melanoma"]
+    with pytest.raises(DidgenError, match=r"exactly once .* as `augment.prompt.compose`"):
+        draw(sampler, prompts, [1, 2], QUICK, layouts[:2])
+    assert len(draw(sampler, prompts, [1, 2], QUICK).images) == 2
 
 
 def test_a_model_too_small_for_the_maps_is_refused(shape: Build, layouts: Tensor) -> None:
@@ -243,7 +248,7 @@ def test_called_as_a_diffusers_pipeline_it_draws_the_same_pair(
 ) -> None:
     expected = draw(sampler, PROMPTS, SEEDS, QUICK, layouts)
     pictures = [Image.fromarray((mask[0].numpy() * 255).astype(np.uint8)) for mask in layouts]
-    for masks in (layouts, layouts[:, 0], layouts.numpy(), pictures):
+    for masks in (layouts, layouts[:, 0], layouts.numpy(), pictures, list(layouts[:, 0])):
         drawn = sampler(
             PROMPTS,
             masks,
@@ -291,13 +296,80 @@ def test_layouts_of_another_number_shape_or_range_are_refused(
 
 
 def test_eta_is_nothing_outside_its_range_and_falls_as_asked() -> None:
-    assert step_sizes(Guidance(eta=20), 4) == [20, 20, 0, 0]
-    assert step_sizes(Guidance(eta=3, start=0.25, until=1), 4) == [0, 3, 3, 3]
-    assert step_sizes(Guidance(cross_attention=False, self_attention=False), 2) == [0, 0]
+    assert step_sizes(Guidance(eta=20), [4, 3, 2, 1]) == [20, 20, 0, 0]
+    assert step_sizes(Guidance(eta=3, start=0.25, until=1), [4, 3, 2, 1]) == [0, 3, 3, 3]
+    assert step_sizes(Guidance(cross_attention=False, self_attention=False), [2, 1]) == [0, 0]
     line = [20 * (1 - 0.5 * number / 50) ** 0.5 for number in range(51)]
-    falling = step_sizes(Guidance(decay="sqrt", until=1), 51)
+    falling = step_sizes(Guidance(decay="sqrt", until=1), range(51, 0, -1))
     np.testing.assert_allclose(falling, line)
-    assert len(step_sizes(Guidance(until=0.5), 51)) == 51
+
+
+@pytest.mark.parametrize(("steps", "guided"), [(1, 1), (3, 2), (30, 3), (50, 5)])
+def test_a_part_of_a_step_is_guided_as_a_whole(steps: int, guided: int) -> None:
+    until = 0.5 if steps < 30 else 0.1
+    etas = step_sizes(Guidance(until=until), range(steps, 0, -1))
+    assert [eta > 0 for eta in etas] == [place < guided for place in range(steps)]
+
+
+def test_every_guided_step_of_pndm_moves_what_it_draws(shape: Build) -> None:
+    epsilon = shape.model_copy(update={"prediction_type": "epsilon"})
+    model = build_pipeline(epsilon, PROMPTS, 256, 0)
+    etas = step_sizes(Guidance(), scheduler_steps(scheduler_of(model, "pndm")))
+    assert len(etas) == 11
+    assert sum(eta > 0 for eta in etas) == 5
+
+    def last(moved: int | None) -> Tensor:
+        scheduler = scheduler_of(model, "pndm")
+        scheduler_steps(scheduler)
+        latents = start(1)
+        for number, timestep in enumerate(scheduler.timesteps):
+            if number == moved:
+                latents = latents + 1
+            # A model whose output does not hang on its input: what moves is the latents alone.
+            latents = scheduler.step(torch.ones(1, 4, 32, 32), timestep, latents).prev_sample
+        return latents
+
+    for number, eta in enumerate(etas):
+        if eta > 0:
+            assert (last(number) - last(None)).abs().min() > 0.1
+
+
+def scheduler_steps(scheduler: PNDMScheduler) -> list[int]:
+    """The timesteps of ten steps."""
+    scheduler.set_timesteps(10)
+    return list(scheduler.timesteps.tolist())
+
+
+def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(
+    sampler: LesionPairPipeline,
+) -> None:
+    parts = {**sampler.components}
+    parts["scheduler"] = EulerAncestralDiscreteScheduler(prediction_type="epsilon")
+    model = LesionPairPipeline(**parts, requires_safety_checker=False)
+    model.set_progress_bar_config(disable=True)
+    images = []
+    for prompts in (PROMPTS[:1], PROMPTS[:2], PROMPTS[:1]):
+        seeded = [torch.Generator().manual_seed(seed) for seed in SEEDS[: len(prompts)]]
+        drawn = model(prompts, num_inference_steps=3, generator=seeded, output_type="np")
+        images.append(drawn.images[0].astype(int))
+    np.testing.assert_array_equal(images[0], images[2])
+    assert np.abs(images[0] - images[1]).max() <= 2
+
+
+def test_a_guided_step_keeps_small_gradients_in_float16(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    exact = guided(sampler, start(1), layouts[:1], Guidance(eta=1)) - start(1)
+    parts = copy.deepcopy(sampler.components)
+    half = LesionPairPipeline(**parts, requires_safety_checker=False).to(torch.float16)
+    found = guided(half, start(1), layouts[:1], Guidance(eta=1)) - start(1)
+    assert found.dtype == torch.float32
+    assert (found - exact).norm() < 0.02 * exact.norm()
+
+
+def test_what_it_cannot_give_is_refused(sampler: LesionPairPipeline) -> None:
+    with pytest.raises(ValueError, match="output_type is pil or np, not latent"):
+        sampler(PROMPTS[0], output_type="latent")
 
 
 def test_a_guided_pass_ends_with_the_last_layer_that_is_read(
