@@ -179,7 +179,9 @@ def fill_cache(
         for table, model, compute in work:
             model.to(accelerator.device)
             total = sum(map(len, table.shards()[rank::world]))
-            task = progress.add_task(f"cache of {table.name}", total=total, state="")
+            task = progress.add_task(
+                f"cache of {table.name.partition('-')[0]}", total=total, state=""
+            )
             for done in table.fill(compute, rank, world):
                 progress.advance(task, done)
     accelerator.wait_for_everyone()

@@ -344,7 +344,7 @@ def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(
     sampler: LesionPairPipeline,
 ) -> None:
     parts = {**sampler.components}
-    parts["scheduler"] = EulerAncestralDiscreteScheduler(prediction_type="epsilon")
+    parts["scheduler"] = EulerAncestralDiscreteScheduler(steps_offset=1)
     model = LesionPairPipeline(**parts, requires_safety_checker=False)
     model.set_progress_bar_config(disable=True)
     images = []
