@@ -34,7 +34,7 @@ from augment.provenance import ingredients
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.card import model_card
-from manifests.files import atomic_file, sha256_of, write_json
+from manifests.files import atomic_file, leftovers, sha256_of, write_json
 from manifests.ownership import start_run
 from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
@@ -67,6 +67,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     # A recipe that does not fit its model is told before it has a folder.
     if accelerator.is_main_process:
         _claim(recipe, manifest, records, out, accelerator.num_processes)
+        for folder in (out, out / "cache", out / "sheets"):
+            for path in filter(Path.is_file, leftovers(folder)):
+                path.unlink()
         decisions(made)
         write_json(out / "decisions.json", made)
     accelerator.wait_for_everyone()
