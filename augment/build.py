@@ -94,14 +94,30 @@ def build_autoencoder(stage: AutoencoderStage) -> AutoencoderTiny:
     )
 
 
+def build_scheduler(prediction_type: str) -> DDIMScheduler:
+    """SD's noise schedule, rescaled to zero terminal SNR where the prediction type allows it.
+
+    Lin et al., WACV 2024: a model with few steps of training then starts from the right brightness.
+    """
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+        rescale_betas_zero_snr=prediction_type == "v_prediction",
+        timestep_spacing="trailing",
+    )
+
+
 def build_pipeline(
     shape: Build, texts: Iterable[str], image_size: int, seed: int
 ) -> StableDiffusionPipeline:
     """A whole model with random weights, P-Tokens included; the same seed gives the same weights.
 
-    texts: what the tokenizer is made for. The scheduler is SD's noise schedule, rescaled to zero
-    terminal SNR where the prediction type allows it (Lin et al., WACV 2024), so that a model with
-    few steps of training still starts from the right brightness.
+    texts: what the tokenizer is made for.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,23 +126,12 @@ def build_pipeline(
         add_p_tokens(tokenizer, text_encoder)
         autoencoder = build_autoencoder(shape.autoencoder)
         unet = build_unet(shape, image_size // 8)
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        prediction_type=shape.prediction_type,
-        rescale_betas_zero_snr=shape.prediction_type == "v_prediction",
-        timestep_spacing="trailing",
-    )
     return StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=scheduler,
+        scheduler=build_scheduler(shape.prediction_type),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -5,12 +5,11 @@ from typing import Literal
 import torch
 from diffusers import (
     AutoencoderKL,
-    DDIMScheduler,
     UNet2DConditionModel,
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from augment.build import TOKENS, build_tokenizer
+from augment.build import TOKENS, build_scheduler, build_tokenizer
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose
@@ -73,20 +72,12 @@ def _random(model: Model) -> LesionPairPipeline:
         latent_channels=4,
         norm_num_groups=min(32, vae_channels[0]),
     )
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
     return LesionPairPipeline(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=scheduler,
+        scheduler=build_scheduler("epsilon"),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
