@@ -261,6 +261,10 @@ def augment(
         str | None,
         typer.Option("--part", help="Only the shards of part i of N, as i/N from 1/N to N/N."),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Make shards in this process, or on the Ray cluster that is running."),
+    ] = "local",
     only: Annotated[
         str | None,
         typer.Option("--only", help="Remake one sample of the run in --out, by its key."),
@@ -274,7 +278,8 @@ def augment(
 
     Goes on where a stopped run of the same recipe stopped, and mends what is broken of it.
     Without a recipe: the bundled model and the demo recipe, into runs/demo.
-    Several processes and machines may share a run: by --part, or by working on the same --out.
+    Several processes and machines may share a run: by --part, by working on the same --out, or by
+    --engine ray, a shard a task, with the resources of `cluster` in the recipe.
     Example: didgen augment my-recipe.yaml --out runs/mine
     """
     from manifests.recipe import AugmentRecipe, read_recipe
@@ -305,7 +310,7 @@ def augment(
             print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
         return
     out = out or Path("runs/demo")
-    manifest = run(job, out, share)
+    manifest = run(job, out, share, engine)
     if manifest is None:
         print(
             f"This part's shards are in {out}, but not all of the run's; the last part to end "

@@ -8,18 +8,16 @@ Notable choices:
 
 import io
 import json
-import platform
 from collections.abc import Iterable
 from functools import partial
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
 
-from augment.device import choose_device
+from augment.cluster import make_on_cluster
 from augment.display import decisions, progress_bar
 from augment.job import Job
 from augment.layout import Layouts
@@ -37,9 +35,10 @@ from augment.plan import (
     shards_of,
 )
 from augment.provenance import ingredients
-from augment.samples import encoded, make
+from augment.samples import encoded
 from augment.sheet import image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
+from augment.worker import Worker, is_whole, versions
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes
 from manifests.locks import claimed
@@ -52,9 +51,6 @@ from manifests.shards import (
     Sidecar,
     iterate,
     read_sidecars,
-    shard_is_whole,
-    shard_path,
-    write_shard,
 )
 from manifests.tidy import strays, tidy
 
@@ -112,7 +108,16 @@ def prepare(recipe: AugmentRecipe) -> Job:
     return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by))
 
 
-def augment(job: Job, out: Path, part: Part = Part()) -> Manifest | None:  # noqa: B008 - immutable
+Engine = Literal["local", "ray"]
+"""Who makes the shards: this process, or the workers of a Ray cluster."""
+
+
+def augment(
+    job: Job,
+    out: Path,
+    part: Part = Part(),  # noqa: B008 - immutable
+    engine: Engine = "local",
+) -> Manifest | None:
     """Carry out a job, or a part of it, into the run directory `out`; goes on where one stopped.
 
     Several processes may work on one directory, here or elsewhere: each makes shards that nobody
@@ -125,22 +130,15 @@ def augment(job: Job, out: Path, part: Part = Part()) -> Manifest | None:  # noq
             start_run(out, fingerprint=job.fingerprint, recipe=asked(job.recipe), plan=rows)
     everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
     ours = [shard for place, shard in enumerate(everything) if part.has(place)]
-    if todo := [shard for shard in ours if not _is_whole(job, out, *shard)]:
-        _make(job, out, todo)
+    if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:
+        (make_on_cluster if engine == "ray" else _make)(job, out, todo)
     return None if missing_shards(out, job.shards) else _finish(job, out)
-
-
-def _is_whole(job: Job, out: Path, config: Config, index: int) -> bool:
-    keys = [planned.key for planned in job.plan[config][index]]
-    return shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys)
 
 
 def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
     """Make shards; those that another process has in hand come last, and are made if it dies."""
-    device = choose_device()
-    decisions(_decisions(job, str(device)))
-    versions = _versions() | {"device": str(device)}
-    job.pipeline.to(device.name)
+    worker = Worker(job, out)
+    decisions(_decisions(job, str(worker.device)))
     with progress_bar() as progress:
         tasks = {config: progress.add_task(config, total=0, state="") for config, _ in todo}
         for config, index in todo:
@@ -151,23 +149,11 @@ def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
             for config, index in todo:
                 task = tasks[config]
                 progress.update(task, state="another process has the rest in hand" if wait else "")
-                with claimed(out, shard_path(out, config, index).stem, wait=wait) as ours:
-                    if not ours:
-                        held.append((config, index))
-                        continue
-                    progress.update(task, state="")
-                    before = progress.tasks[task].completed
-                    if not _is_whole(job, out, config, index):
-                        shard = job.plan[config][index]
-                        write_shard(
-                            out,
-                            config,
-                            index,
-                            make(job, shard, device, partial(progress.advance, task)),
-                            fingerprint=job.fingerprint,
-                            versions=versions,
-                        )
-                    progress.update(task, completed=before + len(job.plan[config][index]))
+                before = progress.tasks[task].completed
+                if worker.make(config, index, partial(progress.advance, task), wait=wait) is None:
+                    held.append((config, index))
+                    continue
+                progress.update(task, completed=before + len(job.plan[config][index]), state="")
             todo = held
 
 
@@ -185,12 +171,12 @@ def _finish(job: Job, out: Path) -> Manifest:
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
         sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
-        versions = {name: _each(sidecars, name) for name in _versions()}
+        stack = {name: _each(sidecars, name) for name in versions()}
         return finish_run(
             out,
             job.shards,
             decisions=_decisions(job, _each(sidecars, "device")),
-            versions=versions,
+            versions=stack,
             classes=list(job.classes),
             made_from=made_from,
         )
@@ -257,14 +243,3 @@ def _pairs_sheet(job: Job, out: Path) -> Image.Image | None:
 def _decoded(data: bytes) -> np.ndarray:
     """An image of our own making as an array."""
     return np.asarray(Image.open(io.BytesIO(data)))
-
-
-def _versions() -> dict[str, str]:
-    """What the samples were made with; another stack may give other bits."""
-    packages = ("didgen", "torch", "diffusers", "transformers", "numpy", "pillow")
-    found = {package: version(package) for package in packages}
-    return found | {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": str(torch.get_num_threads()),
-    }

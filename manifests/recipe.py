@@ -252,6 +252,22 @@ class Gates(Section):
         return self
 
 
+class Cluster(Section):
+    """What `--engine ray` asks of a Ray cluster; it decides how fast samples are made, not which.
+
+    But for the number of threads: sums differ in their last bits by it.
+    """
+
+    cpus: Positive = 4
+    """CPUs of a worker, and as many threads."""
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs of a worker, or a share of one; null is one where the cluster has any."""
+    workers: Positive | None = None
+    """Most workers at once; null for as many as the cluster has room for."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a shard whose worker died, or failed, is given to another one."""
+
+
 class AugmentRecipe(Section):
     """`didgen augment`: what to make, with which model, and how it is packed."""
 
@@ -264,6 +280,7 @@ class AugmentRecipe(Section):
     pairs: PairsPlan | None = PairsPlan()
     sampling: Sampling = Sampling()
     gates: Gates = Gates()
+    cluster: Cluster = Cluster()
     shard_size: Positive = 256
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     seed: Seed = 42
@@ -292,7 +309,7 @@ class MixRecipe(Section):
     seed: Seed = 42
 
 
-SPEED_ONLY = {"sampling": {"batch_size"}}
+SPEED_ONLY: dict[str, Any] = {"sampling": {"batch_size"}, "cluster": True}
 """Fields of an AugmentRecipe that change how fast samples are made, not which."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment import run as run_module
+from augment import worker as worker_module
 from augment.job import Job
 from augment.part import Part
 from augment.run import augment, prepare
@@ -144,7 +144,7 @@ def test_a_second_run_does_no_work(
     finished: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")}
-    monkeypatch.setattr(run_module, "make", lambda *_: pytest.fail("a whole shard was remade"))
+    monkeypatch.setattr(worker_module, "make", lambda *_: pytest.fail("a whole shard was remade"))
     augment(job, finished)
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")} == before
 
@@ -152,19 +152,19 @@ def test_a_second_run_does_no_work(
 def test_a_broken_run_goes_on_to_the_same_bytes(
     finished: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, made = tmp_path / "broken", run_module.make
+    out, made = tmp_path / "broken", worker_module.make
 
     def breaking(*arguments: object) -> Iterator[Sample | Failure]:
         if shard_path(out, "images", 0).exists():
             raise RuntimeError("the power failed")
         yield from made(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "make", breaking)
+    monkeypatch.setattr(worker_module, "make", breaking)
     with pytest.raises(RuntimeError, match="the power failed"):
         augment(job, out)
     assert list(tars(out)) == ["images/images-000000.tar"]
     assert not (out / "manifest.json").exists()
-    monkeypatch.setattr(run_module, "make", made)
+    monkeypatch.setattr(worker_module, "make", made)
     augment(job, out)
     assert tars(out) == tars(finished)
     assert {verdict.status for verdict in verify(out)} == {"ok"}
@@ -266,7 +266,7 @@ def test_the_plan_is_there_before_the_first_shard(
         assert read_json_lines(tmp_path / "plan.jsonl") == planned
         raise RuntimeError("the power failed")
 
-    monkeypatch.setattr(run_module, "make", stop)
+    monkeypatch.setattr(worker_module, "make", stop)
     with pytest.raises(RuntimeError, match="the power failed"):
         augment(job, tmp_path)
     faults = {v.file: v.status for v in verify(tmp_path) if v.status != "ok"}

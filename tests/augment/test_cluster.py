@@ -1,0 +1,196 @@
+"""The cluster: a run on a real local Ray cluster, of which a node goes while it works."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from augment import cluster as cluster_module
+from augment.cluster import room
+from augment.job import Job
+from augment.part import Part
+from augment.run import augment, prepare
+from manifests.errors import DidgenError
+from manifests.recipe import AugmentRecipe
+from manifests.verify import verify
+
+RECIPE = {
+    "images": {"per_class": {"MEL": 12, "BCC": 12}},
+    "pairs": {"count": 4, "layouts": "drawn"},
+    "sampling": {"steps": 4, "batch_size": 2},
+    "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
+    "cluster": {"cpus": 1, "retries": 2},
+    "shard_size": 2,
+}
+
+
+def recipe(model: Path, **fields: object) -> AugmentRecipe:
+    return AugmentRecipe.model_validate(RECIPE | {"model": str(model)} | fields)
+
+
+@pytest.fixture(scope="module")
+def job(model: Path) -> Job:
+    return prepare(recipe(model))
+
+
+def test_the_cluster_section_leaves_the_fingerprint_as_it_is(job: Job, model: Path) -> None:
+    other = prepare(recipe(model, cluster={"cpus": 7, "gpus": 0.5, "workers": 3}))
+    assert other.fingerprint == job.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "count"),
+    [
+        ([], 1, 0, 0),
+        ([{"CPU": 8.0}, {"CPU": 3.0}], 4, 0, 2),
+        ([{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}], 4, 1, 1),
+        ([{"CPU": 64.0, "GPU": 8.0}], 4, 0.5, 16),
+        ([{"CPU": 2.0, "GPU": 8.0}], 4, 1, 0),
+        ([{"memory": 1.0}], 1, 0, 0),
+    ],
+)
+def test_room_is_what_every_node_can_hold(
+    nodes: list[dict[str, float]], cpus: int, gpus: float, count: int
+) -> None:
+    assert room(nodes, cpus, gpus) == count
+
+
+def test_without_a_cluster_one_sentence_says_so(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(DidgenError, match="No Ray cluster can be reached; start one"):
+        augment(job, tmp_path / "run", engine="ray")
+    assert not list((tmp_path / "run").rglob("*.tar"))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[object]:
+    """A Ray cluster of two nodes with one CPU each; the second is `nodes.second`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        import ray
+        from ray.cluster_utils import Cluster
+
+        size = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args=size | {"include_dashboard": False},
+        )
+        cluster.second = cluster.add_node(**size)
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def single_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def local(job: Job, single_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of this process alone."""
+    out = tmp_path_factory.mktemp("runs") / "local"
+    augment(job, out)
+    return out
+
+
+def contents(out: Path) -> dict[str, object]:
+    """Every file of a run: its bytes, or a sidecar without its timings."""
+    found: dict[str, object] = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        found[str(path.relative_to(out))] = path.read_bytes()
+        if path.suffix == ".json" and path.with_suffix(".tar").exists():
+            found[str(path.relative_to(out))] = json.loads(path.read_bytes()) | {"timings": None}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::FutureWarning:ray", "ignore::ResourceWarning")
+class TestTwoNodes:
+    """In this order: the last test takes a node away."""
+
+    def test_a_part_and_then_the_rest_load_the_model_once_a_worker(
+        self, nodes: object, job: Job, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started = []
+        grow = cluster_module._Pool._grow
+
+        def counted(pool: cluster_module._Pool, shards: int) -> None:
+            before = set(pool.loading)
+            grow(pool, shards)
+            started.extend(set(pool.loading) - before)
+
+        monkeypatch.setattr(cluster_module._Pool, "_grow", counted)
+        out = tmp_path / "run"
+        assert augment(job, out, Part(1, 2), engine="ray") is None
+        assert len(started) == 2
+        made = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+        assert len(made) == 7
+        assert augment(job, out, engine="ray") is not None
+        assert {path: path.stat().st_mtime_ns for path in made} == made
+        assert contents(out) == contents(local)
+
+    def test_a_shard_that_fails_everywhere_ends_the_run_and_leaves_no_half(
+        self, nodes: object, job: Job, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "run"
+        # No worker can write beside a file that stands where the folder of pairs belongs.
+        out.mkdir()
+        (out / "pairs").write_text("in the way")
+        with pytest.raises(DidgenError, match=r"pairs-00000\d.tar was not made in 3 tries"):
+            augment(job, out, engine="ray")
+        assert not list(out.rglob("*.tmp")) and not (out / "manifest.json").exists()
+
+    def test_a_worker_that_reads_another_recipe_is_refused(
+        self, nodes: object, job: Job, tmp_path: Path
+    ) -> None:
+        from dataclasses import replace
+
+        with pytest.raises(DidgenError, match="must be the same on all nodes"):
+            augment(replace(job, fingerprint="0" * 64), tmp_path / "run", engine="ray")
+
+    def test_more_than_any_node_has_is_refused(
+        self, nodes: object, model: Path, tmp_path: Path
+    ) -> None:
+        greedy = prepare(recipe(model, cluster={"cpus": 64}))
+        with pytest.raises(DidgenError, match="No node of the Ray cluster has 64 CPUs"):
+            augment(greedy, tmp_path / "run", engine="ray")
+
+    def test_a_node_that_goes_takes_nothing_with_it(
+        self,
+        nodes: object,
+        job: Job,
+        local: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        out = tmp_path / "run"
+        made_before: list[int] = []
+
+        def remove() -> None:
+            while len(made := list(out.rglob("*-*.json"))) < 2:
+                time.sleep(0.02)
+            made_before.append(len(made))
+            nodes.remove_node(nodes.second, allow_graceful=False)  # type: ignore[attr-defined]
+
+        remover = threading.Thread(target=remove)
+        remover.start()
+        augment(job, out, engine="ray")
+        remover.join()
+        assert made_before[0] < 12
+        assert "because its worker died" in " ".join(capsys.readouterr().err.split())
+        assert contents(out) == contents(local)
+        assert {verdict.status for verdict in verify(out)} == {"ok"}
