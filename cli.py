@@ -29,10 +29,33 @@ import_app = typer.Typer(
 )
 app.add_typer(import_app, name="import")
 
-Source = Annotated[Path, typer.Argument(help="Folder of a source manifest, made by `import`.")]
-Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+def _place(text: str) -> Path:
+    """A folder, or a part of an object store by its URL."""
+    from manifests.files import located
+
+    return located(str(text))
+
+
+def _folder(text: str) -> Path:
+    """A place on this machine: what a command cannot take from a store is refused by name."""
+    if "://" in str(text):
+        raise typer.BadParameter(f"{text} is a URL; this takes a folder or file of this machine")
+    return Path(text)
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(help="Folder of a source manifest, made by `import`.", parser=_folder),
+]
+Run = Annotated[
+    Path, typer.Argument(help="Folder of a run, or its URL in an object store.", parser=_place)
+]
 ManifestOut = Annotated[
-    Path, typer.Option("--out", help="Folder for the manifest; images stay where they are.")
+    Path,
+    typer.Option(
+        "--out", help="Folder for the manifest; images stay where they are.", parser=_folder
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 Fractions = Annotated[
@@ -223,7 +246,8 @@ def prompts(
 def finetune(
     recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for checkpoints, sheets, the model.")
+        Path | None,
+        typer.Option("--out", help="Folder for checkpoints, sheets, the model.", parser=_folder),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -255,7 +279,13 @@ def augment(
         str | None, typer.Argument(help="Recipe file, or name of a bundled one.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the run; without a recipe, runs/demo.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder of the run, or a URL such as s3://bucket/run; without a recipe, "
+            "runs/demo.",
+            parser=_place,
+        ),
     ] = None,
     part: Annotated[
         str | None,
@@ -270,7 +300,8 @@ def augment(
         typer.Option("--only", help="Remake one sample of the run in --out, by its key."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Folder for the files of the sample of --only.")
+        Path | None,
+        typer.Option("--to", help="Folder for the files of the sample of --only.", parser=_folder),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -357,7 +388,11 @@ def export(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", help="New folder; for nnU-Net one named like Dataset501_DiDGen."),
+        typer.Option(
+            "--out",
+            help="New folder; for nnU-Net one named like Dataset501_DiDGen.",
+            parser=_folder,
+        ),
     ],
     dry_run: DryRun = False,
 ) -> None:
@@ -382,7 +417,7 @@ def export(
 @app.command()
 def mix(
     source: Source,
-    directory: Run,
+    directory: Annotated[Path, typer.Argument(help="Folder of a run.", parser=_folder)],
     ratio: Annotated[
         float,
         typer.Option(
@@ -392,7 +427,9 @@ def mix(
             "in pairs.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the mix, a run like any other.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the mix, a run like any other.", parser=_folder)
+    ],
     config: Annotated[
         Literal["images", "pairs"] | None,
         typer.Option("--config", help="What to mix; without it, all that the run holds."),

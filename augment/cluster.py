@@ -23,7 +23,7 @@ from augment.display import decisions, progress_bar
 from augment.job import Job
 from augment.worker import Worker, is_whole
 from manifests.errors import DidgenError
-from manifests.files import clear
+from manifests.files import clear, located
 from manifests.locks import claimed
 from manifests.recipe import AugmentRecipe
 from manifests.shards import Config, read_sidecar, shard_path
@@ -95,7 +95,7 @@ class _Remote:
         from augment.run import prepare
 
         job = prepare(AugmentRecipe.model_validate(recipe))
-        self.worker = Worker(job, Path(out))
+        self.worker = Worker(job, located(out))
         return job.fingerprint
 
     def make(self, config: Config, index: int, wait: bool) -> str | None:

@@ -1,4 +1,8 @@
-"""Files on disk: atomic writes, hashes, and paths that may not leave their folder."""
+"""Files: atomic writes, hashes, and paths that may not leave their folder.
+
+A place is a folder or, by `located`, a part of an object store; what is written there appears at
+once and whole, by a rename in a folder and by a single put in a store.
+"""
 
 import hashlib
 import json
@@ -6,14 +10,48 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from manifests.errors import DidgenError
 
 TEMPORARY_SUFFIX = ".tmp"
+
+
+def located(text: str) -> Path:
+    """The place that a text names: a folder, or a part of a store where it is a URL (by fsspec).
+
+    Raises DidgenError for a URL of an unknown kind, and for a bucket that cannot be reached.
+    """
+    if "://" not in text:
+        return Path(text)
+    from upath import UPath
+
+    try:
+        # Another process may write there too, so that no listing is remembered.
+        place = UPath(text, use_listings_cache=False)
+        if bucket := place.drive:
+            place.fs.info(bucket)
+    except ImportError as error:
+        raise DidgenError(
+            f"{text} needs a package that is not installed ({error}); for s3: "
+            "pip install 'didgen[s3]'."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
+        raise DidgenError(
+            f"{text} cannot be reached ({_reason(error)}); check the address, the bucket and the "
+            "credentials."
+        ) from None
+    # It does what a Path does, without being one.
+    return cast(Path, place)
+
+
+def is_local(path: Path) -> bool:
+    """Whether a place is a folder or file of this machine and not in a store."""
+    return isinstance(path, Path)
 
 
 @contextmanager
@@ -21,8 +59,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for binary writing; on success fsync and rename it.
 
     Its name begins with that of `path` and says whose it is, so no two processes share one. After
-    an exception it is removed and whatever stood at `path` is untouched.
+    an exception it is removed and whatever stood at `path` is untouched. In a store, `path` is put
+    there in one piece instead.
     """
+    if not is_local(path):
+        with _put(path) as file:
+            yield file
+        return
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f"{path.name}.{owner}{TEMPORARY_SUFFIX}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +86,25 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def _put(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file of the temporary folder for writing; on success it becomes an object."""
+    with tempfile.NamedTemporaryFile() as file:
+        yield cast(IO[bytes], file)
+        file.flush()
+        store = cast(Any, path)
+        try:
+            store.fs.put_file(file.name, store.path)
+        except Exception as error:  # noqa: BLE001 - each store has exceptions of its own
+            raise DidgenError(
+                f"{path} could not be written ({_reason(error)}); run the command again to go on."
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 @contextmanager
@@ -148,7 +210,7 @@ def read_json_lines(path: Path) -> list[Any]:
 
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

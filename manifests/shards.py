@@ -365,7 +365,7 @@ def _read_members(path: Path) -> Iterator[tuple[str, str, bytes]]:
     mend = "delete the shard and its sidecar and run `didgen augment` again."
     if not path.is_file():
         raise DidgenError(f"{path} does not exist; run `didgen augment` again to make it.")
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while any(block := _read_exactly(file, tarfile.BLOCKSIZE, path)):
             try:
                 member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")

@@ -1,11 +1,10 @@
 """Tidy: what lies in a run's folders and is no file of it is cleared away."""
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
-from manifests.files import TEMPORARY_SUFFIX, leftovers
+from manifests.files import TEMPORARY_SUFFIX, is_local, leftovers
 from manifests.locks import LOCKS, claimed
 from manifests.shards import INFO_NAME, Config, shard_path
 
@@ -51,10 +50,11 @@ def tidy(directory: Path, found: Iterable[Path]) -> None:
 
 
 def _set_aside(directory: Path, path: Path) -> None:
-    place = directory / SET_ASIDE / path.relative_to(directory)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place = directory / SET_ASIDE / path.relative_to(directory).as_posix()
+    if is_local(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while place.exists():
         number += 1
         place = place.with_name(f"{path.name}-{number}")
-    os.replace(path, place)
+    path.rename(place)

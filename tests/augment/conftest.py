@@ -142,6 +142,25 @@ def sampler(shape: Build, manifest: SourceManifest) -> LesionPairPipeline:
 
 
 @pytest.fixture(scope="session")
+def store() -> Iterator[str]:
+    """The URL of an empty bucket of a real S3 server on this machine."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3", use_listings_cache=False).mkdir("didgen-tests")
+        yield "s3://didgen-tests"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def disc() -> torch.Tensor:
     """A layout (1, 1, 256, 256): a disc left above the middle."""
     rows, columns = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import yaml
 
+from manifests.files import located
 from manifests.verify import verify
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -70,7 +71,7 @@ class Worker:
         self.at_work = False
         return statuses
 
-    def run(self, out: Path, part: str = "1/1") -> int:
+    def run(self, out: Path | str, part: str = "1/1") -> int:
         """Carry out the recipe, or a part of it, to the end."""
         self.start({"out": str(out), "part": part})
         return self.statuses()[0]
@@ -94,7 +95,7 @@ def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def worker(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+def worker(recipe: Path, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     worker = Worker(recipe, tmp_path_factory.mktemp("logs") / "worker.log")
     yield worker
     assert worker.process.stdin is not None and worker.process.stdout is not None
@@ -318,3 +319,34 @@ def test_a_read_only_target_is_one_sentence_and_a_finished_run_there_is_fine(
     assert worker.statuses() == [0], worker.said()
     assert_whole(out, whole)
     writable(True)
+
+
+def test_killed_runs_into_a_store_end_like_one_without_a_break(
+    worker: Worker, store: str, whole: Path
+) -> None:
+    out, rng, kills = f"{store}/killed", np.random.default_rng(7), 0
+    seconds = float((whole.parent / "seconds").read_text())
+    while True:
+        (child,) = worker.start({"out": out, "part": "1/1"})
+        deadline = time.monotonic() + rng.uniform(0, seconds / 2)
+        if kills < 8:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        status = worker.statuses()[0]
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, worker.said()
+        kills += 1
+        # What was begun and cut off is no object at all.
+        names = [path.name for path in located(out).rglob("*")]
+        assert not [name for name in names if name.endswith(".tmp")]
+    assert kills >= 1
+    assert_whole(located(out), whole)
+
+
+def test_two_processes_into_one_place_of_a_store(worker: Worker, store: str, whole: Path) -> None:
+    out = f"{store}/doubled"
+    worker.start({"out": out, "part": "1/1"}, {"out": out, "part": "1/1"})
+    assert worker.statuses() == [0, 0], worker.said()
+    assert_whole(located(out), whole)

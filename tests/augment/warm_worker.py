@@ -13,13 +13,13 @@ import resource
 import signal
 import sys
 import traceback
-from pathlib import Path
 
 import torch
 
 import cli
 from augment.part import Part
 from augment.run import augment, prepare
+from manifests.files import located
 from manifests.recipe import AugmentRecipe, read_recipe
 
 
@@ -39,7 +39,7 @@ def main() -> None:
             if "command" in task:
                 sys.argv = ["didgen", *task["command"]]
                 cli.main()
-            augment(job, Path(task["out"]), Part.parse(task["part"]))
+            augment(job, located(task["out"]), Part.parse(task["part"]))
         except SystemExit as leaving:
             return int(leaving.code or 0)
         except BaseException:  # noqa: BLE001 - a child ends here, whatever became of it
