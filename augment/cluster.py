@@ -40,7 +40,7 @@ def make_on_cluster(job: Job, out: Path, todo: Sequence[Shard]) -> None:
     Raises DidgenError without Ray or a cluster, where no node has room for a worker, for a worker
     that reads the recipe otherwise than this process, and for a shard that no try made.
     """
-    with _connected() as ray:
+    with _connected() as ray, _sigterm_as_interrupt():
         pool = _Pool(ray, job, out)
         decisions({"engine": pool.decision(len(todo))})
         try:
@@ -61,7 +61,7 @@ def _connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    # Ray's own handler would end the process with another exit code.
+    # Ray puts its own handler in its place.
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
@@ -76,6 +76,32 @@ def _connected() -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the work like Ctrl-C, and only then do what it does otherwise.
+
+    Ray makes an exit within one of its calls one of code 1; an interrupt it lets through.
+    """
+    handler, received = signal.getsignal(signal.SIGTERM), False
+
+    def interrupt(*_: object) -> None:
+        nonlocal received
+        received = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if received:
+            signal.signal(signal.SIGTERM, handler)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 class _Remote:

@@ -1,6 +1,10 @@
 """The cluster: a run on a real local Ray cluster, of which a node goes while it works."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from augment import cluster as cluster_module
 from augment.cluster import room
@@ -168,6 +173,26 @@ class TestTwoNodes:
         greedy = prepare(recipe(model, cluster={"cpus": 64}))
         with pytest.raises(DidgenError, match="No node of the Ray cluster has 64 CPUs"):
             augment(greedy, tmp_path / "run", engine="ray")
+
+    def test_sigterm_drops_what_is_in_hand_and_the_run_goes_on(
+        self, nodes: object, job: Job, local: Path, tmp_path: Path
+    ) -> None:
+        out, asked = tmp_path / "run", tmp_path / "recipe.yaml"
+        asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
+        command = [sys.executable, "-m", "cli", "augment", asked, "--out", out, "--engine", "ray"]
+        address = nodes.address  # type: ignore[attr-defined]
+        paths = os.pathsep.join(sys.path)
+        process = subprocess.Popen(
+            command, env=os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": paths}
+        )
+        while not list(out.rglob("*-*.json")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert not list(out.rglob("*.tmp")) and not (out / "manifest.json").exists()
+        augment(job, out, engine="ray")
+        assert contents(out) == contents(local)
 
     def test_a_node_that_goes_takes_nothing_with_it(
         self,
