@@ -11,6 +11,7 @@ Notable choices:
 import logging
 import os
 import signal
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -142,6 +143,7 @@ class _Pool:
         self.loading: dict[Any, Any] = {}
         self.free: list[Any] = []
         self.working: dict[Any, tuple[Any, Shard, bool]] = {}
+        self.lost = 0
 
     def _nodes(self) -> list[Mapping[str, float]]:
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
@@ -163,8 +165,7 @@ class _Pool:
 
     def make(self, todo: Sequence[Shard]) -> None:
         """Make all shards; those that another process has in hand come last."""
-        waiting, held, lost = deque(todo), deque[Shard](), Counter[str]()
-        tries: Counter[Shard] = Counter()
+        waiting, held, tries = deque(todo), deque[Shard](), Counter[Shard]()
         with progress_bar() as progress:
             tasks = {}
             for config, index in todo:
@@ -179,10 +180,10 @@ class _Pool:
                     wait = not waiting
                     self._send(waiting.popleft() if waiting else held.popleft(), wait)
                 for task in tasks.values():
-                    progress.update(task, state=f"{len(self.working)} workers at it")
+                    progress.update(task, state=self._state())
                 for reference in self._ended():
                     if reference in self.loading:
-                        self._loaded(reference, lost)
+                        self._loaded(reference)
                         continue
                     _, shard, _ = self.working[reference]
                     sha256, reason = self._result(reference)
@@ -201,13 +202,18 @@ class _Pool:
                         decisions({name: f"given to another worker, because {reason}"})
                         waiting.append(shard)
 
+    def _state(self) -> str:
+        """What the workers do, for the progress bar."""
+        if self.working:
+            return f"{len(self.working)} workers at it"
+        return f"{len(self.loading)} workers load the model" if self.loading else "waiting for room"
+
     def _grow(self, shards: int) -> None:
         """Start workers up to the room that the cluster has now, the limit, and the work left."""
         count = room(self._nodes(), self.cpus, self.gpus or 0)
         here = len(self.loading) + len(self.free) + len(self.working)
         recipe = self.job.recipe.model_dump(mode="json")
         for _ in range(min(count, shards, self.limit or count) - here):
-            # Remote code goes to another worker rather than to the same process again.
             actor = self.ray.remote(_Remote).options(
                 num_cpus=self.cpus, num_gpus=self.gpus, scheduling_strategy="SPREAD"
             )
@@ -222,10 +228,13 @@ class _Pool:
     def _ended(self) -> Iterable[Any]:
         """The tasks that ended, for better or worse; none if nothing did within a tick."""
         tasks = [*self.loading, *self.working]
-        ended, _ = self.ray.wait(tasks, num_returns=1, timeout=TICK) if tasks else ([], [])
+        if not tasks:
+            time.sleep(TICK)
+            return []
+        ended, _ = self.ray.wait(tasks, num_returns=1, timeout=TICK)
         return ended
 
-    def _loaded(self, reference: Any, lost: Counter[str]) -> None:
+    def _loaded(self, reference: Any) -> None:
         """Take on a worker that has loaded, or count one that died of it."""
         worker = self.loading.pop(reference)
         try:
@@ -233,10 +242,10 @@ class _Pool:
         except self.ray.exceptions.RayTaskError as error:
             raise _own(error) from None
         except self.ray.exceptions.RayError as error:
-            lost["loading"] += 1
-            if lost["loading"] > self.retries:
+            self.lost += 1
+            if self.lost > self.retries:
                 raise DidgenError(
-                    f"{lost['loading']} workers died while they loaded the model, the last one "
+                    f"{self.lost} workers died while they loaded the model, the last one "
                     f"with: {_line(error)}."
                 ) from None
             return

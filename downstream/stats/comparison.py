@@ -1,0 +1,232 @@
+"""What two arms' scores on the same test images say: every test, and one sentence."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from numpy.typing import ArrayLike
+from statsmodels.stats.multitest import multipletests
+
+from downstream.stats.bootstrap import RESAMPLES, bootstrap_mean
+from downstream.stats.paired import (
+    LEVEL,
+    EffectSize,
+    Floats,
+    Interval,
+    McNemar,
+    PairedTest,
+    crossed_test,
+    effect_size,
+    lesion_means,
+    mcnemar,
+    t_test,
+    wilcoxon,
+)
+
+ALPHA = 0.05
+"""A difference is called shown when p, after Holm where it applies, lies below this."""
+
+GAIN, LOSS = "gain", "loss"
+NULL = "no difference shown (null result)"
+UNTESTED = "not tested"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A figure over the seeds of one arm: mean, standard deviation and the t interval of the mean.
+
+    With one seed there is neither deviation nor interval: None.
+    """
+
+    mean: float
+    seeds: int
+    deviation: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Treatment against control, on one score of one model.
+
+    means and difference (treatment - control): over seeds and then over lesions, each lesion
+    counting the same. What the p of each test means:
+
+    over_lesions: paired t-test, seeds averaged; new lesions, these very networks.
+    wilcoxon: the same units, by ranks.
+    over_seeds: paired t-test of the seeds' means; new trainings, these very lesions.
+    crossed: new trainings and new lesions; the one that the verdict goes by. With one seed there
+        is none, the verdict goes by `over_lesions`, and the sentence says so.
+    mcnemar: one a seed, of right and wrong answers; empty for other scores.
+
+    bootstrap: interval of the difference by resampling lesions, seeds averaged. p_holm: the
+    verdict's p after Holm's correction over `family` comparisons.
+    """
+
+    model: str
+    score: str
+    control: str
+    treatment: str
+    higher_is_better: bool
+    seeds: int
+    lesions: int
+    images: int
+    control_mean: float
+    treatment_mean: float
+    difference: float
+    over_lesions: PairedTest
+    wilcoxon: PairedTest
+    over_seeds: PairedTest
+    crossed: PairedTest
+    bootstrap: Interval | None
+    effect: EffectSize
+    mcnemar: tuple[McNemar, ...] = ()
+    family: int = 1
+    p_holm: float | None = None
+
+    @property
+    def deciding(self) -> PairedTest:
+        """The test that the verdict goes by."""
+        return self.crossed if self.seeds > 1 else self.over_lesions
+
+    @property
+    def p(self) -> float | None:
+        """The verdict's p: after Holm where the comparison is one of several."""
+        return self.deciding.p if self.p_holm is None else self.p_holm
+
+    @property
+    def verdict(self) -> str:
+        """`gain`, `loss`, `no difference shown (null result)` or `not tested`."""
+        if self.p is None:
+            return UNTESTED
+        if self.p >= ALPHA:
+            return NULL
+        return GAIN if (self.difference > 0) == self.higher_is_better else LOSS
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain words, with interval, p and what it rests on."""
+        change = (
+            f"{self.model}, {self.score}: {self.verdict}; {self.treatment} minus {self.control} "
+            f"is {self.difference:+.4g}"
+        )
+        test = self.deciding
+        if self.p is None or test.interval is None:
+            return f"{change} ({test.note})."
+        corrected = f" after Holm over {self.family} comparisons" if self.family > 1 else ""
+        basis = (
+            f"{self.seeds} seeds and {self.lesions} lesions"
+            if self.seeds > 1
+            else f"{self.lesions} lesions; one seed, so it holds for these two networks only"
+        )
+        low, high = test.interval
+        return (
+            f"{change} ({LEVEL:.0%} interval {low:+.4g} to {high:+.4g}, "
+            f"p = {self.p:.2g}{corrected}; {basis})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, the verdict and the sentence, as JSON can hold them."""
+        return {**asdict(self), "verdict": self.verdict, "sentence": self.sentence}
+
+
+def compare(
+    control: ArrayLike,
+    treatment: ArrayLike,
+    lesions: ArrayLike | None = None,
+    *,
+    model: str,
+    score: str,
+    names: tuple[str, str] = ("original", "augmented"),
+    higher_is_better: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare scores per test image (log-loss, correctness, Dice ...) of two arms.
+
+    control, treatment: (S, N) finite, or (N,) for one seed; row s of both arms is the same seed,
+    column i the same image. Booleans are right and wrong answers, and get McNemar's test too, on
+    lesions: a lesion is right where more than half of its images are. lesions: (N,); None where
+    every image is a lesion of its own.
+    """
+    before, after = np.atleast_2d(np.asarray(control)), np.atleast_2d(np.asarray(treatment))
+    if before.shape != after.shape:
+        raise ValueError(f"control {before.shape} and treatment {after.shape} differ in shape")
+    if before.ndim != 2 or before.size == 0:
+        raise ValueError(f"scores have the shape (seeds, images), not {before.shape}")
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        raise ValueError(f"a score of {model} is not finite ({score})")
+    if lesions is None:
+        lesions = np.arange(before.shape[1])
+    right = before.dtype == after.dtype == np.bool_
+    of_control, of_treatment = lesion_means(before, lesions), lesion_means(after, lesions)
+    differences = of_treatment - of_control
+    by_lesion = differences.mean(0)
+    return Comparison(
+        model=model,
+        score=score,
+        control=names[0],
+        treatment=names[1],
+        higher_is_better=higher_is_better,
+        seeds=differences.shape[0],
+        lesions=differences.shape[1],
+        images=before.shape[1],
+        control_mean=float(of_control.mean()),
+        treatment_mean=float(of_treatment.mean()),
+        difference=float(differences.mean()),
+        over_lesions=t_test(by_lesion),
+        wilcoxon=wilcoxon(by_lesion),
+        over_seeds=t_test(differences.mean(1)),
+        crossed=crossed_test(differences),
+        bootstrap=bootstrap_mean(by_lesion, resamples=resamples, seed=seed),
+        effect=effect_size(by_lesion),
+        mcnemar=tuple(
+            mcnemar(old > 0.5, new > 0.5)
+            for old, new in zip(of_control, of_treatment, strict=True)
+            if right
+        ),
+    )
+
+
+def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Holm's correction (1979) of one family: the same score and arms over several models.
+
+    The chance of one or more false verdicts among all then stays below 0.05. What was not tested
+    stays so and counts in no family.
+    """
+    tested = [one.deciding.p for one in comparisons if one.deciding.p is not None]
+    if not tested:
+        return list(comparisons)
+    corrected = iter(multipletests(tested, ALPHA, method="holm")[1])
+    return [
+        one
+        if one.deciding.p is None
+        else replace(one, family=len(tested), p_holm=float(next(corrected)))
+        for one in comparisons
+    ]
+
+
+def summarise(figures: ArrayLike) -> Summary:
+    """The figure of an arm over its seeds (S,), such as balanced accuracy: mean and t interval."""
+    figures = np.asarray(figures, np.float64)
+    mean, seeds = float(figures.mean()), len(figures)
+    if seeds < 2:
+        return Summary(mean, seeds, None, None)
+    deviation = float(figures.std(ddof=1))
+    reach = float(scipy.stats.t.ppf((1 + LEVEL) / 2, seeds - 1)) * deviation / seeds**0.5
+    return Summary(mean, seeds, deviation, (mean - reach, mean + reach))
+
+
+def balanced(scores: ArrayLike, labels: ArrayLike, lesions: ArrayLike) -> Floats:
+    """Scores weighted such that their mean over lesions is the mean over classes.
+
+    scores: (S, N) or (N,), labels, lesions: (N,). Most lesions are nevi, so that a plain mean
+    says little of the rare classes; weighted correctness has balanced accuracy (each lesion
+    counting the same) as its mean, and `compare` takes it as any score.
+    """
+    _, first = np.unique(np.asarray(lesions), return_index=True)
+    _, classes = np.unique(np.asarray(labels), return_inverse=True)
+    counts = np.bincount(classes[first], minlength=int(classes.max()) + 1)
+    weights = len(first) / (np.count_nonzero(counts) * counts)
+    return np.asarray(scores, np.float64) * weights[classes]
