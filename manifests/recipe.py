@@ -26,7 +26,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
 
-
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
 
@@ -253,13 +252,10 @@ class Gates(Section):
 
 
 class Cluster(Section):
-    """What `--engine ray` asks of a Ray cluster; it decides how fast samples are made, not which.
-
-    But for the number of threads: sums differ in their last bits by it.
-    """
+    """What `--engine ray` asks of a Ray cluster: how fast samples are made, not which."""
 
     cpus: Positive = 4
-    """CPUs of a worker, and as many threads."""
+    """CPUs of a worker, and as many threads; sums differ in their last bits by these."""
     gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of a worker, or a share of one; null is one where the cluster has any."""
     workers: Positive | None = None

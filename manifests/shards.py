@@ -10,7 +10,7 @@ from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any, Literal, TypeVar, cast
+from typing import IO, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -34,6 +34,9 @@ SHARD_NAME = rf"^(images|pairs)(-({'|'.join(SPLITS)}))?-\d{{6,}}\.tar$"
 INFO_NAME = "_info.json"
 MAX_MEMBER_BYTES = 256 * 2**20
 """Members of more bytes than this are refused before they are read."""
+
+# tarfile's own 10 KiB cost a fifth of the speed: it copies what is left of a member at each write.
+_BUFFER = 64 * 2**10
 
 # The first character is narrower than the rest: `datasets` skips members that begin with "__".
 # The length keeps every member name within the 100 bytes of a plain tar header.
@@ -163,8 +166,8 @@ def write_shard(
     started, writing = perf_counter(), 0.0
     with kept_whole(sidecar_path, tar_path), atomic_file(tar_path) as file:
         # A tar opened as a stream needs nothing of its file but `write`.
-        stream = _HashedFile(file)
-        with tarfile.open(None, "w|", cast(IO[bytes], stream), format=tarfile.USTAR_FORMAT) as tar:
+        stream: Any = _HashedFile(file)
+        with tarfile.open(None, "w|", stream, _BUFFER, format=tarfile.USTAR_FORMAT) as tar:
             for result in results:
                 made = perf_counter()
                 if result.key in rows:
