@@ -20,14 +20,26 @@ from manifests.errors import DidgenError
 
 TEMPORARY_SUFFIX = ".tmp"
 
+STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
+"""Kinds of URL whose put is atomic: an object is there whole or not at all."""
+
 
 def located(text: str) -> Path:
     """The place that a text names: a folder, or a part of a store where it is a URL (by fsspec).
 
-    Raises DidgenError for a URL of an unknown kind, and for a bucket that cannot be reached.
+    Raises DidgenError for a URL of another kind than `STORES`, and for a bucket that cannot be
+    reached.
     """
-    if "://" not in text:
+    kind, separator, rest = text.partition("://")
+    if not separator:
         return Path(text)
+    if kind in ("file", "local"):
+        return Path(rest)
+    if kind not in STORES:
+        raise DidgenError(
+            f"{text} is no object store ({', '.join(STORES)}), which writes a file at once or not "
+            "at all; mount it and name the folder."
+        )
     from upath import UPath
 
     try:

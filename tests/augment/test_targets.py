@@ -204,7 +204,7 @@ def test_the_command_verifies_and_exports_from_the_store(
     ("url", "code", "sentence"),
     [
         ("s3://no-such-bucket/run", 1, "s3://no-such-bucket/run cannot be reached"),
-        ("gopher://somewhere/run", 1, "gopher://somewhere/run cannot be reached (Unsupported"),
+        ("gopher://somewhere/run", 1, "gopher://somewhere/run is no object store (s3,"),
     ],
 )
 def test_a_wrong_target_is_one_sentence(
@@ -217,6 +217,10 @@ def test_a_wrong_target_is_one_sentence(
 ) -> None:
     status, text = said(["verify", url], monkeypatch, capsys)
     assert (status, text.startswith(f"Error: {sentence}")) == (code, True), text
+
+
+def test_a_url_of_a_file_is_a_folder(tmp_path: Path) -> None:
+    assert located(f"file://{tmp_path}") == located(str(tmp_path)) == tmp_path
 
 
 def test_what_takes_no_url_says_so(
