@@ -1,6 +1,5 @@
 """The cluster: a run on a real local Ray cluster, of which a node goes while it works."""
 
-import json
 import os
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from augment.run import augment, prepare
 from manifests.errors import DidgenError
 from manifests.recipe import AugmentRecipe
 from manifests.verify import verify
+from tests.augment.runs import contents
 
 RECIPE = {
     "images": {"per_class": {"MEL": 12, "BCC": 12}},
@@ -109,16 +109,6 @@ def local(job: Job, single_thread: None, tmp_path_factory: pytest.TempPathFactor
     out = tmp_path_factory.mktemp("runs") / "local"
     augment(job, out)
     return out
-
-
-def contents(out: Path) -> dict[str, object]:
-    """Every file of a run: its bytes, or a sidecar without its timings."""
-    found: dict[str, object] = {}
-    for path in sorted(path for path in out.rglob("*") if path.is_file()):
-        found[str(path.relative_to(out))] = path.read_bytes()
-        if path.suffix == ".json" and path.with_suffix(".tar").exists():
-            found[str(path.relative_to(out))] = json.loads(path.read_bytes()) | {"timings": None}
-    return found
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import yaml
 
 from manifests.files import located
 from manifests.verify import verify
+from tests.augment.runs import contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -112,18 +113,6 @@ def whole(worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert worker.run(out) == 0, worker.said()
     (out.parent / "seconds").write_text(str(time.monotonic() - begin))
     return out
-
-
-def contents(out: Path) -> dict[str, object]:
-    """Every file of a run: its bytes, or a sidecar without its timings."""
-    found: dict[str, object] = {}
-    for path in sorted(out.rglob("*")):
-        if path.is_file():
-            name = str(path.relative_to(out))
-            found[name] = path.read_bytes()
-            if path.suffix == ".json" and path.with_suffix(".tar").exists():
-                found[name] = json.loads(path.read_bytes()) | {"timings": None}
-    return found
 
 
 def assert_whole(out: Path, whole: Path) -> None:

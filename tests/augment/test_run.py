@@ -16,23 +16,10 @@ from augment.part import Part
 from augment.run import augment, prepare
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import AugmentRecipe, Build
+from manifests.recipe import Build
 from manifests.shards import Failure, Sample, iterate, shard_path
 from manifests.verify import verify
-
-
-def recipe(model: Path, **fields: object) -> AugmentRecipe:
-    """A small recipe: two classes of two images and three pairs, in shards of two."""
-    given = {
-        "model": str(model),
-        "images": {"per_class": {"MEL": 2, "BCC": 2}},
-        "pairs": {"count": 3, "layouts": "drawn"},
-        "sampling": {"steps": 2, "batch_size": 2},
-        # A model of random weights meets no gate but by chance.
-        "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
-        "shard_size": 2,
-    }
-    return AugmentRecipe.model_validate(given | fields)
+from tests.augment.runs import flip, lay, recipe, truncate
 
 
 @pytest.fixture(scope="module")
@@ -170,22 +157,8 @@ def test_a_broken_run_goes_on_to_the_same_bytes(
     assert {verdict.status for verdict in verify(out)} == {"ok"}
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-700])
-
-
-def flip(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:700] + bytes([data[700] ^ 1]) + data[701:])
-
-
 def scribble(path: Path) -> None:
     path.write_text("{")
-
-
-def lay(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("not of the run")
 
 
 @pytest.mark.parametrize(
@@ -275,6 +248,7 @@ def test_the_plan_is_there_before_the_first_shard(
 
 
 def test_a_folder_of_other_files_is_refused(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     lay(tmp_path / "images" / "photo.jpg")
     with pytest.raises(DidgenError, match=r"photo\.jpg lies where a run would put its shards"):
         augment(job, tmp_path)

@@ -1,7 +1,6 @@
 """Targets: runs in an object store, byte for byte those of a folder, found and mended alike."""
 
 import io
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,21 +14,13 @@ from augment.remake import remake
 from augment.run import augment, prepare
 from manifests.errors import DidgenError
 from manifests.files import atomic_file, located
-from manifests.recipe import AugmentRecipe
 from manifests.verify import verify
+from tests.augment.runs import contents, flip, lay, recipe, truncate
 
 
 @pytest.fixture(scope="module")
 def job(model: Path) -> Job:
-    recipe = {
-        "model": str(model),
-        "images": {"per_class": {"MEL": 2, "BCC": 2}},
-        "pairs": {"count": 3, "layouts": "drawn"},
-        "sampling": {"steps": 2, "batch_size": 2},
-        "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
-        "shard_size": 2,
-    }
-    return prepare(AugmentRecipe.model_validate(recipe))
+    return prepare(recipe(model))
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +40,6 @@ def remote(request: pytest.FixtureRequest, job: Job) -> Path:
     return out
 
 
-def contents(out: Path) -> dict[str, object]:
-    """Every file of a run: its bytes, or a sidecar without its timings."""
-    found: dict[str, object] = {}
-    for path in sorted((path for path in out.rglob("*") if path.is_file()), key=str):
-        name = path.relative_to(out).as_posix()
-        found[name] = path.read_bytes()
-        if path.suffix == ".json" and path.with_suffix(".tar").exists():
-            found[name] = json.loads(path.read_bytes()) | {"timings": None}
-    return found
-
-
 def test_a_run_in_a_store_is_that_of_a_folder(remote: Path, local: Path) -> None:
     assert contents(remote) == contents(local)
     assert {verdict.status for verdict in verify(remote)} == {"ok"}
@@ -70,21 +50,8 @@ def test_a_second_run_does_no_work(remote: Path, job: Job, monkeypatch: pytest.M
     augment(job, remote)
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-700])
-
-
-def flip(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:700] + bytes([data[700] ^ 1]) + data[701:])
-
-
 def remove(path: Path) -> None:
     path.unlink()
-
-
-def lay(path: Path) -> None:
-    path.write_bytes(b"not of the run")
 
 
 @pytest.mark.parametrize(
