@@ -1,6 +1,7 @@
 """Tidy: what lies in a run's folders and is no file of it is cleared away."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,9 @@ def strays(directory: Path, planned: Mapping[Config, int]) -> list[Path]:
     `planned` is the number of shards of each config.
     """
     found = [*leftovers(directory), *leftovers(directory / "sheets")]
-    found += sorted((directory / LOCKS).glob("*.lock"))
+    # The folder goes with the last lock, perhaps while it is looked into.
+    with suppress(FileNotFoundError):
+        found += sorted((directory / LOCKS).glob("*.lock"))
     for config in get_args(Config):
         known = {INFO_NAME}
         for index in range(planned.get(config, 0)):

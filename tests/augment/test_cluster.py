@@ -175,7 +175,7 @@ class TestTwoNodes:
         process = subprocess.Popen(
             command, env=os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": paths}
         )
-        while not list(out.rglob("*-*.json")):
+        while not list(out.glob("[ip]*/*-*.json")):
             assert process.poll() is None
             time.sleep(0.02)
         process.terminate()
@@ -196,7 +196,7 @@ class TestTwoNodes:
         made_before: list[int] = []
 
         def remove() -> None:
-            while len(made := list(out.rglob("*-*.json"))) < 2:
+            while len(made := list(out.glob("[ip]*/*-*.json"))) < 2:
                 time.sleep(0.02)
             made_before.append(len(made))
             nodes.remove_node(nodes.second, allow_graceful=False)  # type: ignore[attr-defined]
