@@ -469,6 +469,51 @@ def mix(
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
 
 
+@app.command()
+def classify(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for trainings and figures.", parser=_folder),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train classifiers with and without synthetic images, and test what changed.
+
+    Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
+    Example: didgen classify isic2018-classify-cpu --out runs/classify
+    """
+    from downstream.recipe import ClassifyRecipe
+    from manifests.recipe import read_recipe
+
+    asked = read_recipe(recipe, ClassifyRecipe)
+    if out is None and not dry_run:
+        raise typer.BadParameter("a benchmark needs a folder", param_hint="--out")
+    from downstream.classify import classify as run
+    from downstream.data import counts
+    from downstream.job import prepare
+
+    with _progress("checking") as advance:
+        job = prepare(asked, progress=advance)
+    if dry_run or out is None:
+        _print_recipe(asked.model_dump(mode="json"))
+    parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
+    for name, part in parts.items():
+        by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
+        print(f"{name}: {len(part)} images ({by_class})")
+    if job.dropped:
+        print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
+    steps = sum(training.steps for training in job.trainings)
+    print(f"{len(job.trainings)} trainings, {steps} steps at most")
+    if dry_run or out is None:
+        return
+    with _progress("training") as advance:
+        benchmark = run(job, out, progress=advance)
+    for comparison in benchmark["comparisons"]:
+        print(comparison["sentence"])
+    print(f"The figures are in {out / 'benchmark.md'} and {out / 'benchmark.json'}.")
+
+
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
     from augment.remake import recipe_of, remake, write_members

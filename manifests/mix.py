@@ -14,7 +14,7 @@ import json
 import math
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +27,11 @@ from manifests.files import sha256_of, write_json_lines
 from manifests.images import decode, is_upright, read_file, read_mask, upright
 from manifests.licence import Ingredient, data_ingredients, strictest
 from manifests.ownership import start_run
-from manifests.recipe import DRAWN, MixRecipe, fingerprint
+from manifests.recipe import MixRecipe, fingerprint
 from manifests.records import SPLITS, SourceManifest, SourceRecord, Split
 from manifests.runs import MANIFEST_NAME, Manifest, finish_run, mend_run, read_whole_run
-from manifests.shards import Config, Sample, Sidecar, read_shard, shard_is_whole, write_shard
+from manifests.shards import Config, Sample, read_shard, shard_is_whole, write_shard
+from manifests.synthetic import Synthetic, check_run, synthetic
 
 PLAN_NAME = "plan.jsonl"
 JPEG_QUALITY = 95
@@ -105,12 +106,13 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     source = SourceManifest.read(recipe.source)
     records = {record.key: record for record in source.records}
     run, sidecars = read_whole_run(recipe.run, progress)
-    _check_run(recipe, run, source)
+    check_run(recipe.run, run, recipe.source, source, recipe.config)
     plan: list[Dealt] = []
     shortages = {}
     for config in (recipe.config,) if recipe.config else tuple(sidecars):
         real = list(_real(config, source))
-        made = list(_made(recipe, run, config, sidecars[config], records))
+        taken = synthetic(recipe.run, run, config, sidecars[config], recipe.source, source)
+        made = list(_made(config, taken))
         wanted = wanted_counts(
             Counter(_group(item) for item in real if item.split == "train"), recipe.ratio
         )
@@ -216,18 +218,6 @@ def interleave(one: Sequence[T], other: Sequence[T]) -> list[T]:
     return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _check_run(recipe: MixRecipe, run: Manifest, source: SourceManifest) -> None:
-    if run.recipe.get("kind") == "mix":
-        raise DidgenError(f"{recipe.run} is a mix already; give the run that `augment` made.")
-    if unknown := sorted({*run.classes} - {*source.header.classes}):
-        raise DidgenError(
-            f"{recipe.run} was made for the class {unknown[0]}, which {recipe.source} does not "
-            "have; mix it with the source it was made from."
-        )
-    if recipe.config and recipe.config not in run.configs:
-        raise DidgenError(f"{recipe.run} holds no {recipe.config}; make some, or mix the others.")
-
-
 def _real(config: Config, source: SourceManifest) -> Iterator[Item]:
     """The records that have what a config needs: a label for images, a mask for pairs."""
     wanted = {"labelled": True} if config == "images" else {"masked": True}
@@ -236,34 +226,21 @@ def _real(config: Config, source: SourceManifest) -> Iterator[Item]:
         yield Item(config, f"real-{key}", label, record.split, "real", key, key)
 
 
-def _made(
-    recipe: MixRecipe,
-    run: Manifest,
-    config: Config,
-    sidecars: Sequence[Sidecar],
-    records: Mapping[str, SourceRecord],
-) -> Iterator[Item]:
+def _made(config: Config, samples: Iterable[Synthetic]) -> Iterator[Item]:
     """The synthetic samples of a config, in the order of the run."""
-    for sidecar in sidecars:
-        for key, row in sidecar.made.items():
-            label, layout = str(row.get("label", "")), str(row.get("layout", ""))
-            if label not in run.classes and (label or config == "images"):
-                raise DidgenError(
-                    f"{sidecar.shard} of {recipe.run} has the sample {key} of the class "
-                    f"{label or 'none'}, which its run does not list; make the run again."
-                )
-            guided = config == "pairs" and layout != DRAWN
-            if guided and (layout not in records or records[layout].split != "train"):
-                raise DidgenError(
-                    f"{recipe.run} has the pair {key}, guided by the mask of "
-                    f"{layout or 'an unnamed image'}, which is no training image of "
-                    f"{recipe.source}; mix it with the source it was made from."
-                )
-            source_key = layout if guided else ""
-            name = f"synthetic-{key}"
-            yield Item(
-                config, name, label, "train", "synthetic", key, source_key, sidecar.shard, layout
-            )
+    for one in samples:
+        name = f"synthetic-{one.key}"
+        yield Item(
+            config,
+            name,
+            one.label,
+            "train",
+            "synthetic",
+            one.key,
+            one.guide,
+            one.shard,
+            one.layout,
+        )
 
 
 def _group(item: Item) -> str:

@@ -1,0 +1,115 @@
+"""Leaks: what would let a network see its test images in training, and what makes a test void."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from downstream.data import Images, Progress
+from manifests.errors import DidgenError
+from manifests.records import SPLITS, SourceRecord, Split
+
+HASH_SIDE = 16
+"""Side of the perceptual hash: 256 bits (Zauner 2010, by imagehash)."""
+
+NEAR = 48
+"""Bits by which the hashes of near-duplicates differ at most. Of 36 million pairs of ISIC 2018
+images, those within are images of one scene, but for one pair at 48 bits and 128 px."""
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """An image of one split that is nearly one of a later split; `bits` of 256 differ."""
+
+    split: Split
+    key: str
+    later_split: Split
+    later_key: str
+    bits: int
+
+
+def check_records(
+    records: Mapping[Split, Sequence[SourceRecord]], classes: Sequence[str], folder: object
+) -> None:
+    """Raise a `DidgenError` for a class missing in a split, and for a lesion in two splits."""
+    for split in SPLITS:
+        there = Counter(record.label for record in records[split])
+        if missing := [name for name in classes if not there[name]]:
+            raise DidgenError(
+                f"{folder} has no image of {missing[0]} in {split}; import it again with other "
+                f"shares or another seed, or set `exclude: [{missing[0]}]`."
+            )
+    for one, other in combinations(SPLITS, 2):
+        lesions = {record.lesion_id: record.key for record in records[one]}
+        for record in records[other]:
+            if record.lesion_id in lesions:
+                raise DidgenError(
+                    f"{folder} has the lesion {record.lesion_id} in {one} "
+                    f"({lesions[record.lesion_id]}) and in {other} ({record.key}); import it "
+                    "again, which splits by lesion."
+                )
+
+
+def perceptual_hashes(images: Images, progress: Progress | None = None) -> NDArray[np.bool_]:
+    """The perceptual hash of each image, (N, 256)."""
+    hashes = np.empty((len(images), HASH_SIDE**2), bool)
+    for place, pixels in enumerate(images.pixels.numpy()):
+        image = Image.fromarray(pixels.transpose(1, 2, 0))
+        hashes[place] = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
+        if progress:
+            progress(place + 1, len(images))
+    return hashes
+
+
+def distances(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Bits in which hashes differ; (N, B) and (M, B) give (N, M)."""
+    # Hamming distance by products of +1 and -1, which BLAS forms fast and float32 exactly.
+    signs, others = (np.where(bits, 1, -1).astype(np.float32) for bits in (one, other))
+    return ((one.shape[1] - signs @ others.T) / 2).round().astype(np.int64)
+
+
+def near_duplicates(
+    images: Mapping[Split, Images], hashes: Mapping[Split, NDArray[np.bool_]]
+) -> list[NearDuplicate]:
+    """Every image that is nearly one of a later split, with the nearest such; train comes first.
+
+    Turned or mirrored copies have other hashes, and are not found.
+    """
+    found: dict[tuple[Split, str], NearDuplicate] = {}
+    for split, later in combinations(SPLITS, 2):
+        apart = distances(hashes[split], hashes[later])
+        for place, nearest in enumerate(apart.argmin(1)):
+            bits = int(apart[place, nearest])
+            key = images[split].keys[place]
+            if bits <= NEAR and ((split, key) not in found or bits < found[split, key].bits):
+                later_key = images[later].keys[nearest]
+                found[split, key] = NearDuplicate(split, key, later, later_key, bits)
+    return list(found.values())
+
+
+def without(
+    images: Mapping[Split, Images], duplicates: Sequence[NearDuplicate]
+) -> dict[Split, Images]:
+    """The images that are no near-duplicates of a later split."""
+    gone = {(one.split, one.key) for one in duplicates}
+    return {
+        split: part.take([i for i, key in enumerate(part.keys) if (split, key) not in gone])
+        for split, part in images.items()
+    }
+
+
+def refuse(duplicates: Sequence[NearDuplicate], folder: object) -> None:
+    """Raise a `DidgenError` that names the first near-duplicate, if there is one."""
+    if duplicates:
+        first = duplicates[0]
+        raise DidgenError(
+            f"{folder}: {first.key} in {first.split} is nearly {first.later_key} in "
+            f"{first.later_split} ({first.bits} of {HASH_SIDE**2} bits differ), one of "
+            f"{len(duplicates)} near-duplicates; take it out, or set `near_duplicates: drop` to "
+            "train without it."
+        )

@@ -1,0 +1,143 @@
+"""Results: what each training of a benchmark leaves on disk, and the way back.
+
+    OUT/runs/NETWORK/ARM/seed-N/  curves/, predictions.jsonl, weights.safetensors, result.json
+
+`result.json` is written last: a folder without one, or whose files are no longer those it names,
+holds no result, and the training is made again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import save
+from torch import nn
+
+from manifests.errors import DidgenError
+from manifests.files import (
+    read_json,
+    read_json_lines,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_json_lines,
+)
+from manifests.ownership import differences
+
+RESULT_NAME = "result.json"
+CURVES_NAME = "curves"
+PREDICTIONS_NAME = "predictions.jsonl"
+WEIGHTS_NAME = "weights.safetensors"
+
+DECIMALS = 7
+"""Decimals of a probability in `predictions.jsonl`: float32 has no more."""
+
+
+class Result(BaseModel):
+    """`result.json` of one training: what was asked, what came out, and the hashes of its files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    asked: dict[str, Any]
+    training: dict[str, Any]
+    figures: dict[str, Any]
+    files: dict[str, str]
+    versions: dict[str, str]
+    device: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities (N, C) of test images, their labels (N,) and lesions."""
+
+    keys: tuple[str, ...]
+    lesions: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+
+def training_folder(out: Path, network: str, arm: str, seed: int) -> Path:
+    """Where a training's files lie."""
+    return out / "runs" / network / arm / f"seed-{seed}"
+
+
+def find_result(folder: Path, asked: dict[str, Any]) -> Result | None:
+    """The result in a folder if it is whole and was asked for like this; None if it is not whole.
+
+    One that was asked for otherwise is a `DidgenError` that names the fields that differ.
+    """
+    try:
+        result = Result.model_validate(read_json(folder / RESULT_NAME))
+    except (DidgenError, ValidationError):
+        return None
+    if fields := differences(result.asked, asked):
+        raise DidgenError(
+            f"{folder} holds the result of another training: it differs in {', '.join(fields)}; "
+            "choose another directory, or delete that one to train again."
+        )
+    for name, sha256 in result.files.items():
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != sha256:
+            return None
+    return result
+
+
+def write_result(
+    folder: Path,
+    predictions: Predictions,
+    classes: Sequence[str],
+    network: nn.Module | None,
+    record: dict[str, Any],
+) -> Result:
+    """Write predictions, the weights of a network if one is given, and then the result."""
+    write_json_lines(
+        folder / PREDICTIONS_NAME,
+        (
+            {
+                "key": key,
+                "lesion": lesion,
+                "label": classes[label],
+                "probabilities": [round(float(chance), DECIMALS) for chance in chances],
+            }
+            for key, lesion, label, chances in zip(
+                predictions.keys,
+                predictions.lesions,
+                predictions.labels,
+                predictions.probabilities,
+                strict=True,
+            )
+        ),
+    )
+    names = [PREDICTIONS_NAME]
+    if network is not None:
+        state = {name: part.contiguous().cpu() for name, part in network.state_dict().items()}
+        write_bytes(folder / WEIGHTS_NAME, save(state))
+        names.append(WEIGHTS_NAME)
+    result = Result(files={name: sha256_of(folder / name) for name in names}, **record)
+    write_json(folder / RESULT_NAME, result.model_dump(mode="json"))
+    return result
+
+
+def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
+    """The predictions of a training; what is not what didgen writes there is a `DidgenError`."""
+    path = folder / PREDICTIONS_NAME
+    rows = read_json_lines(path)
+    try:
+        chances = np.array([row["probabilities"] for row in rows], np.float64)
+        if chances.shape != (len(rows), len(classes)) or not len(rows):
+            raise ValueError(f"{chances.shape} probabilities of {len(classes)} classes")
+        return Predictions(
+            tuple(str(row["key"]) for row in rows),
+            tuple(str(row["lesion"]) for row in rows),
+            np.array([classes.index(row["label"]) for row in rows], np.int64),
+            chances,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DidgenError(
+            f"{path} is not what didgen writes there ({error}); delete its folder to train again."
+        ) from None
