@@ -8,7 +8,14 @@ from typing import Any
 
 from downstream.classifiers import build_classifier, weights_file
 from downstream.data import Images, Progress, load_real, load_synthetic
-from downstream.leaks import check_records, near_duplicates, perceptual_hashes, refuse, without
+from downstream.leaks import (
+    check_classes,
+    check_records,
+    near_duplicates,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from downstream.recipe import Arm, ClassifyRecipe, Network
 from manifests.errors import DidgenError
 from manifests.files import sha256_of
@@ -104,6 +111,8 @@ def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> Job:
     if recipe.near_duplicates == "refuse":
         refuse(duplicates, recipe.source)
     images = without(images, duplicates)
+    left = {split: {classes[label] for label in part.labels} for split, part in images.items()}
+    check_classes(left, classes, f"{recipe.source} without its near-duplicates")
     return Job(
         recipe=recipe,
         classes=classes,

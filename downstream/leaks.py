@@ -1,7 +1,6 @@
 """Leaks: what would let a network see its test images in training, and what makes a test void."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -18,8 +17,8 @@ HASH_SIDE = 16
 """Side of the perceptual hash: 256 bits (Zauner 2010, by imagehash)."""
 
 NEAR = 48
-"""Bits by which the hashes of near-duplicates differ at most. Of 36 million pairs of ISIC 2018
-images, those within are images of one scene, but for one pair at 48 bits and 128 px."""
+"""Bits by which the hashes of near-duplicates differ at most. On 8504 images of ISIC 2018 it finds
+the pairs of one lesion under two ids, at 128 px and above, and one pair more at 128 px."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,11 @@ def check_records(
     records: Mapping[Split, Sequence[SourceRecord]], classes: Sequence[str], folder: object
 ) -> None:
     """Raise a `DidgenError` for a class missing in a split, and for a lesion in two splits."""
-    for split in SPLITS:
-        there = Counter(record.label for record in records[split])
-        if missing := [name for name in classes if not there[name]]:
-            raise DidgenError(
-                f"{folder} has no image of {missing[0]} in {split}; import it again with other "
-                f"shares or another seed, or set `exclude: [{missing[0]}]`."
-            )
+    check_classes(
+        {split: {record.label for record in part} for split, part in records.items()},
+        classes,
+        folder,
+    )
     for one, other in combinations(SPLITS, 2):
         lesions = {record.lesion_id: record.key for record in records[one]}
         for record in records[other]:
@@ -53,6 +50,18 @@ def check_records(
                     f"({lesions[record.lesion_id]}) and in {other} ({record.key}); import it "
                     "again, which splits by lesion."
                 )
+
+
+def check_classes(
+    labels: Mapping[Split, Set[str | None]], classes: Sequence[str], folder: object
+) -> None:
+    """Raise a `DidgenError` for a class that a split has no image of."""
+    for split in SPLITS:
+        if missing := [name for name in classes if name not in labels[split]]:
+            raise DidgenError(
+                f"{folder} has no image of {missing[0]} in {split}; import it again with other "
+                f"shares or another seed, or add {missing[0]} to `exclude`."
+            )
 
 
 def perceptual_hashes(images: Images, progress: Progress | None = None) -> NDArray[np.bool_]:

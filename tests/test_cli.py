@@ -17,7 +17,17 @@ from manifests.ownership import start_run
 from manifests.runs import finish_run
 from manifests.shards import Sample, write_shard
 
-COMMANDS = ["import", "caption", "prompts", "finetune", "augment", "verify", "export", "mix"]
+COMMANDS = [
+    "import",
+    "caption",
+    "prompts",
+    "finetune",
+    "augment",
+    "verify",
+    "export",
+    "mix",
+    "classify",
+]
 
 
 def didgen(

@@ -1,0 +1,113 @@
+"""Classifiers: the weights a recipe names are the weights a network has, and faults are told."""
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from downstream.classifiers import build_classifier, weights_file
+from downstream.recipe import Network
+from manifests.errors import DidgenError
+
+NAME = "test_efficientnet"
+
+
+def network(**fields: object) -> Network:
+    return Network.model_validate({"name": NAME, "weights": "none"} | fields)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the network with a head for 1000 classes, as the hub has it."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_file(timm.create_model(NAME).state_dict(), path)
+    return path
+
+
+def test_pixels_are_normalised_as_the_weights_were_trained() -> None:
+    built = build_classifier(network(), 3, None).eval()
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    config = built.network.pretrained_cfg
+    scaled = torch.stack(
+        [
+            (pixels[:, i] / 255 - mean) / deviation
+            for i, (mean, deviation) in enumerate(zip(config["mean"], config["std"], strict=True))
+        ],
+        1,
+    )
+    with torch.no_grad():
+        assert torch.allclose(built(pixels), built.network(scaled), atol=1e-5)
+        assert built(pixels).shape == (2, 3)
+    assert all(name.startswith("network.") for name in built.state_dict())
+
+
+def test_a_file_gives_all_weights_but_the_heads(weights: Path) -> None:
+    named = network(weights=str(weights))
+    assert weights_file(named) == weights
+    state = build_classifier(named, 3, weights).network.state_dict()
+    theirs = timm.create_model(NAME, pretrained=False).state_dict() | {}
+    from safetensors.torch import load_file
+
+    theirs = load_file(weights)
+    differing = {name for name, part in theirs.items() if not torch.equal(part, state[name])}
+    assert differing == {"classifier.weight", "classifier.bias"}
+    assert state["classifier.weight"].shape[0] == 3
+
+
+def test_pretrained_weights_are_taken_from_the_hubs_cache(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = timm.models.get_pretrained_cfg(NAME).hf_hub_id
+    folder = tmp_path / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("a" * 40)
+    (folder / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    cached = folder / "snapshots" / ("a" * 40) / "model.safetensors"
+    cached.write_bytes(weights.read_bytes())
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert weights_file(network(weights="pretrained")) == cached
+
+
+def test_a_hub_that_does_not_answer_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(DidgenError, match=r"weights of test_efficientnet .* cannot be fetched"):
+        weights_file(network(weights="pretrained"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"name": "densenet12"}, "timm has no network densenet12; the nearest name is densenet121"),
+        ({"weights": "weights.pth"}, "weights.pth is no safetensors file"),
+        ({"weights": "gone.safetensors"}, "gone.safetensors does not exist"),
+        ({"name": "vgg16_gn", "weights": "pretrained"}, "no pretrained weights|no network"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_refused(fields, sentence: str) -> None:
+    with pytest.raises(DidgenError, match=sentence):
+        weights_file(network(**fields))
+
+
+@pytest.mark.parametrize("arguments", [{"depht": 3}, {"num_classes": 4}])
+def test_arguments_that_do_not_fit_are_refused(arguments) -> None:
+    with pytest.raises(DidgenError, match="cannot be built with the arguments") as caught:
+        build_classifier(network(arguments=arguments), 3, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(weights: Path) -> None:
+    with pytest.raises(DidgenError, match=r"and weights .*model.safetensors .*correct the recipe"):
+        build_classifier(network(name="test_resnet"), 3, weights)
+
+
+def test_a_torn_file_is_refused(weights: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(DidgenError, match="cannot be built"):
+        build_classifier(network(), 3, torn)

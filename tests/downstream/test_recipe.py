@@ -1,0 +1,69 @@
+"""Recipes of the benchmarks: the bundled ones are sound, and each fault is one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from downstream.recipe import ARMS, ClassifyRecipe
+from manifests.errors import DidgenError
+from manifests.recipe import RECIPES, read_recipe
+
+SOUND = {"source": "source", "run": "run", "networks": [{"name": "vgg16"}]}
+
+
+def test_the_papers_recipe_is_bundled() -> None:
+    recipe = read_recipe("isic2018-classify", ClassifyRecipe)
+    names = [network.name for network in recipe.networks]
+    assert names == ["vgg16", "densenet121", "vit_base_patch16_224"]
+    assert {network.weights for network in recipe.networks} == {"pretrained"}
+    assert (recipe.image_size, recipe.exclude, recipe.patience) == (224, ("NV",), 10)
+    assert recipe.arms == ARMS
+    assert len(recipe.seeds) >= 3
+
+
+def test_the_cpu_recipe_is_bundled() -> None:
+    recipe = read_recipe("isic2018-classify-cpu", ClassifyRecipe)
+    assert recipe.image_size == 128
+    assert {"original", "oversampled", "didgen"} <= set(recipe.arms)
+
+
+def test_every_bundled_recipe_of_this_kind_is_read() -> None:
+    for path in RECIPES.glob("*.yaml"):
+        if yaml.safe_load(path.read_text())["kind"] == "classify":
+            read_recipe(path, ClassifyRecipe)
+
+
+def test_a_network_is_called_by_its_name_unless_it_says() -> None:
+    networks = [{"name": "vgg16"}, {"name": "vgg16", "called": "wide"}]
+    recipe = ClassifyRecipe.model_validate(SOUND | {"networks": networks})
+    assert [network.called for network in recipe.networks] == ["vgg16", "wide"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"networks": []}, "`networks`"),
+        ({"networks": [{"name": "vgg16", "width": 2}]}, "`networks.0.width` is not a field"),
+        ({"networks": [{"name": "vgg16"}] * 2}, "`networks` has vgg16 twice; set another `called`"),
+        ({"networks": [{"name": "../vgg16"}]}, "`networks.0.called`"),
+        ({"seeds": [3, 3]}, "`seeds` has 3 twice"),
+        ({"arms": ["original", "original"]}, "`arms` has original twice"),
+        ({"arms": ["more"]}, "`arms.0`"),
+        ({"run": None}, "the arm `didgen` needs `run`"),
+        ({"run": None, "arms": ["original-epochs"]}, "the arm `original-epochs` needs `run`"),
+        ({"arms": ["original"]}, "`arms` has no `didgen`"),
+        ({"warmup": 1.0}, "`warmup`"),
+        ({"mixed_precision": "int8"}, "`mixed_precision`"),
+        ({"leraning_rate": 1}, "the nearest one is `learning_rate`"),
+    ],
+)
+def test_a_fault_is_one_sentence(fields: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SOUND | fields))
+    with pytest.raises(DidgenError) as caught:
+        read_recipe(path, ClassifyRecipe)
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
