@@ -1,6 +1,7 @@
 """Classifiers: networks of timm, with the weights that a recipe names."""
 
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 
 import timm
@@ -39,8 +40,19 @@ class Classifier(nn.Module):
         return self.network(scaled.contiguous(memory_format=torch.channels_last))
 
 
-def weights_file(network: Network) -> Path | None:
-    """The safetensors file a network starts from, fetched from the hub where need be; or None.
+@dataclass(frozen=True)
+class Weights:
+    """What a network starts from: a safetensors file, or None for random weights; in words too."""
+
+    file: Path | None
+    said: str
+
+
+RANDOM = "random weights, no pretraining"
+
+
+def find_weights(network: Network) -> Weights:
+    """The weights that a network is to start from, fetched from the hub where need be.
 
     A name that timm does not know, a file that is not there or no safetensors, weights that timm
     has none of and a hub that does not answer are each a `DidgenError`.
@@ -49,8 +61,8 @@ def weights_file(network: Network) -> Path | None:
         near = difflib.get_close_matches(network.name, timm.list_models(), n=1, cutoff=0)[0]
         raise DidgenError(f"timm has no network {network.name}; the nearest name is {near}.")
     if network.weights == "none":
-        return None
-    if network.weights != "pretrained":
+        return Weights(None, RANDOM)
+    if network.weights not in ("pretrained", "reachable"):
         path = Path(network.weights)
         if path.suffix != ".safetensors":
             raise DidgenError(
@@ -59,20 +71,23 @@ def weights_file(network: Network) -> Path | None:
             )
         if not path.is_file():
             raise DidgenError(f"{path} does not exist; correct `weights` of {network.called}.")
-        return path
+        return Weights(path, f"weights of {path.name}")
     config = timm.models.get_pretrained_cfg(network.name)
     if config is None or not config.hf_hub_id:
         raise DidgenError(
             f"timm has no pretrained weights of {network.name}; give `weights` none or a file."
         )
     try:
-        return Path(hf_hub_download(config.hf_hub_id, WEIGHTS))
+        file = Path(hf_hub_download(config.hf_hub_id, WEIGHTS))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        if network.weights == "reachable":
+            return Weights(None, f"{RANDOM}, since {config.hf_hub_id} could not be reached")
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
         raise DidgenError(
             f"The weights of {network.called} ({config.hf_hub_id}) cannot be fetched ({reason}); "
             "fetch them elsewhere and give the file as `weights`, or set it to none."
         ) from None
+    return Weights(file, f"weights of {config.hf_hub_id}")
 
 
 def build_classifier(network: Network, classes: int, weights: Path | None) -> Classifier:

@@ -113,7 +113,7 @@ def _train(
     shutil.rmtree(folder / CURVES_NAME, ignore_errors=True)
     accelerator.init_trackers(CURVES_NAME)
     set_seed(training.seed)
-    weights = job.starts[training.network.called].weights
+    weights = job.starts[training.network.called].weights.file
     network = build_classifier(training.network, len(job.classes), weights)
     images = job.images["train"]
     if training.arm == TREATMENT and job.made is not None:

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from downstream.classifiers import build_classifier, weights_file
+from downstream.classifiers import Weights, build_classifier, find_weights
 from downstream.data import Images, Progress, load_real, load_synthetic
 from downstream.leaks import (
     check_classes,
@@ -27,9 +26,9 @@ from manifests.synthetic import check_run, synthetic
 
 @dataclass(frozen=True)
 class Start:
-    """What a network starts from: a file of weights with its hash, or random ones; its size."""
+    """What a network starts from, with the hash of its file; its size."""
 
-    weights: Path | None
+    weights: Weights
     sha256: str | None
     parameters: int
 
@@ -142,10 +141,10 @@ def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:
 
 
 def _start(network: Network, classes: int) -> Start:
-    weights = weights_file(network)
-    built = build_classifier(network, classes, weights)
+    weights = find_weights(network)
+    built = build_classifier(network, classes, weights.file)
     parameters = sum(part.numel() for part in built.parameters())
-    return Start(weights, None if weights is None else sha256_of(weights), parameters)
+    return Start(weights, sha256_of(weights.file) if weights.file else None, parameters)
 
 
 def _trainings(recipe: ClassifyRecipe, real: int, made: int) -> Iterator[Training]:

@@ -5,7 +5,6 @@ the networks of one such question.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ def outcome(
         "networks": [
             {
                 "called": network.called,
-                "weights": _weights_said(network),
+                "weights": job.starts[network.called].weights.said,
                 "parameters": job.starts[network.called].parameters,
             }
             for network in recipe.networks
@@ -71,14 +70,6 @@ def outcome(
         "arms": arms,
         "comparisons": [comparison.to_dict() for comparison in comparisons],
     }
-
-
-def _weights_said(network: Network) -> str:
-    if network.weights == "none":
-        return "random weights, no pretraining"
-    if network.weights == "pretrained":
-        return "timm's pretrained weights from the hub"
-    return f"weights of {Path(network.weights).name}"
 
 
 def _arm(

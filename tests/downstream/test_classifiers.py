@@ -6,9 +6,9 @@ import huggingface_hub.constants
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from downstream.classifiers import build_classifier, weights_file
+from downstream.classifiers import RANDOM, Weights, build_classifier, find_weights
 from downstream.recipe import Network
 from manifests.errors import DidgenError
 
@@ -47,11 +47,8 @@ def test_pixels_are_normalised_as_the_weights_were_trained() -> None:
 
 def test_a_file_gives_all_weights_but_the_heads(weights: Path) -> None:
     named = network(weights=str(weights))
-    assert weights_file(named) == weights
+    assert find_weights(named) == Weights(weights, "weights of model.safetensors")
     state = build_classifier(named, 3, weights).network.state_dict()
-    theirs = timm.create_model(NAME, pretrained=False).state_dict() | {}
-    from safetensors.torch import load_file
-
     theirs = load_file(weights)
     differing = {name for name, part in theirs.items() if not torch.equal(part, state[name])}
     assert differing == {"classifier.weight", "classifier.bias"}
@@ -69,7 +66,8 @@ def test_pretrained_weights_are_taken_from_the_hubs_cache(
     cached = folder / "snapshots" / ("a" * 40) / "model.safetensors"
     cached.write_bytes(weights.read_bytes())
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert weights_file(network(weights="pretrained")) == cached
+    for asked in ("pretrained", "reachable"):
+        assert find_weights(network(weights=asked)) == Weights(cached, f"weights of {repository}")
 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(
@@ -77,7 +75,10 @@ def test_a_hub_that_does_not_answer_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(DidgenError, match=r"weights of test_efficientnet .* cannot be fetched"):
-        weights_file(network(weights="pretrained"))
+        find_weights(network(weights="pretrained"))
+    found = find_weights(network(weights="reachable"))
+    assert found.file is None
+    assert found.said.startswith(f"{RANDOM}, since timm/")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_hub_that_does_not_answer_is_one_sentence(
 )
 def test_weights_that_cannot_be_had_are_refused(fields, sentence: str) -> None:
     with pytest.raises(DidgenError, match=sentence):
-        weights_file(network(**fields))
+        find_weights(network(**fields))
 
 
 @pytest.mark.parametrize("arguments", [{"depht": 3}, {"num_classes": 4}])

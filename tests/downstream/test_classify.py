@@ -19,7 +19,7 @@ from downstream.stats.comparison import compare, holm
 from manifests.errors import DidgenError
 from manifests.files import read_json
 from manifests.mix import mix, prepare_mix
-from manifests.recipe import MixRecipe
+from manifests.recipe import MixRecipe, read_recipe
 from manifests.records import SourceManifest
 
 Make = Callable[..., ClassifyRecipe]
@@ -202,6 +202,29 @@ def test_another_recipe_is_refused_before_anything_is_trained(
     with pytest.raises(DidgenError, match=r"differs in recipe\.learning_rate \(0\.001, now 0\.5\)"):
         classify(prepare(recipe(learning_rate=0.5, seeds=[7, 0])), out)
     assert files(out) == before
+
+
+@pytest.mark.slow
+def test_the_papers_networks_train_at_their_size(recipe: Make, tmp_path: Path) -> None:
+    paper = read_recipe("isic2018-classify", ClassifyRecipe)
+    networks = [
+        network.model_dump() | {"weights": "none", "epochs": 1} for network in paper.networks
+    ]
+    few = recipe(
+        networks=networks,
+        image_size=paper.image_size,
+        mixed_precision=paper.mixed_precision,
+        arms=["original", "didgen"],
+        seeds=[0],
+        batch_size=16,
+        keep_weights=False,
+    )
+    benchmark = classify(prepare(few), tmp_path)
+    sizes = {one["called"]: one["parameters"] for one in benchmark["networks"]}
+    assert sizes["vgg16"] > 134e6
+    assert 6.9e6 < sizes["densenet121"] < 7e6
+    assert 85e6 < sizes["vit"] < 86e6
+    assert len(benchmark["arms"]) == 6
 
 
 def test_without_shards_there_is_nothing_to_compare(recipe: Make, tmp_path: Path) -> None:
