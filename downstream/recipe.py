@@ -37,7 +37,7 @@ class Network(Section):
     called: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,60}$")] = ""
     """What the report and the folder call it; the name unless one is given."""
     weights: str = "pretrained"
-    """`pretrained` is what timm takes from the hub; `reachable` is that too, or random weights where
+    """`pretrained` is what timm takes from the hub; `reachable` the same, or random weights where
     the hub cannot be reached; `none` is random ones; anything else is a safetensors file."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of `timm.create_model`, such as a width, a depth or the image size."""
