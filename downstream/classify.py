@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.data import DataLoader
 
 from downstream.classification import (
     balanced_accuracy,
@@ -26,7 +25,7 @@ from downstream.classification import (
     figures,
 )
 from downstream.classifiers import build_classifier
-from downstream.data import Draws, Images, Progress, draws
+from downstream.data import Images, Progress, loader
 from downstream.job import Job, Training
 from downstream.losses import classification_loss
 from downstream.outcome import outcome
@@ -48,6 +47,9 @@ from manifests.files import write_bytes, write_json
 BENCHMARK_NAME, PAGE_NAME = "benchmark.json", "benchmark.md"
 
 EVALUATION_BATCH = 64
+
+WORKERS = 4
+"""Processes that augment images for a GPU."""
 
 
 def classify(job: Job, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -108,10 +110,11 @@ def _train(
     on_step: Callable[[int], None] | None,
 ) -> Result:
     recipe, folder = job.recipe, _folder(out, training)
-    accelerator = start_accelerator(recipe.mixed_precision, recipe.trackers, folder)
     # Curves of a training that was stopped would run into those of this one.
     shutil.rmtree(folder / CURVES_NAME, ignore_errors=True)
-    accelerator.init_trackers(CURVES_NAME)
+    accelerator = start_accelerator(recipe.mixed_precision, recipe.trackers, folder / CURVES_NAME)
+    told = {"network": training.network.called, "arm": training.arm, "seed": training.seed}
+    accelerator.init_trackers("didgen", told, {"wandb": {"name": str(training)}})
     set_seed(training.seed)
     weights = job.starts[training.network.called].weights.file
     network = build_classifier(training.network, len(job.classes), weights)
@@ -120,21 +123,14 @@ def _train(
         images = images + job.made
     loss = classification_loss(training.arm, images.labels, len(job.classes), recipe.focal_gamma)
     criterion = loss.to(accelerator.device)
-    on_gpu = accelerator.device.type == "cuda"
-    loader = DataLoader(
-        Draws(images, training.seed),
-        batch_sampler=list(
-            draws(
-                images.labels,
-                batch_size=recipe.batch_size,
-                steps=training.steps,
-                seed=training.seed,
-                oversampled=training.arm == "oversampled",
-            )
-        ),
+    batches = loader(
+        images,
+        batch_size=recipe.batch_size,
+        steps=training.steps,
+        seed=training.seed,
+        oversampled=training.arm == "oversampled",
         # On a CPU the network needs every core itself.
-        num_workers=4 if on_gpu else 0,
-        pin_memory=on_gpu,
+        workers=WORKERS if accelerator.device.type == "cuda" else 0,
     )
     validation = job.images["val"]
 
@@ -146,7 +142,7 @@ def _train(
         trained = train(
             accelerator,
             network,
-            loader,
+            batches,
             lambda module, batch: criterion(module(batch["pixels"]).float(), batch["label"]),
             score,
             Schedule(
@@ -167,7 +163,7 @@ def _train(
     test = job.images["test"]
     with torch.no_grad(), accelerator.autocast():
         chances = predict(network, test, accelerator)
-    told = figures(chances, test.labels, job.classes, positive=recipe.positive)
+    measured = figures(chances, test.labels, job.classes, positive=recipe.positive)
     return write_result(
         folder,
         Predictions(test.keys, test.lesions, test.labels, chances),
@@ -176,7 +172,7 @@ def _train(
         {
             "asked": asked,
             "training": summary(trained),
-            "figures": told.to_dict(),
+            "figures": measured.to_dict(),
             "versions": {name: version(name) for name in ("didgen", "timm", "torch")},
             "device": f"{accelerator.device.type}, {recipe.mixed_precision}",
         },

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import webdataset
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from manifests.errors import DidgenError
 from manifests.images import decode, read_file, upright
@@ -106,11 +106,11 @@ def load_synthetic(
     class index is not what its sidecar says, is a `DidgenError`.
     """
     wanted = {one.key: one for one in taken}
-    shards = [str(run / "images" / name) for name in dict.fromkeys(one.shard for one in taken)]
+    shards = [run / "images" / name for name in dict.fromkeys(one.shard for one in taken)]
 
     def files() -> Iterator[tuple[bytes, Path]]:
         found = set()
-        for sample in webdataset.WebDataset(shards, shardshuffle=False, empty_check=False):
+        for sample in (sample for shard in shards for sample in _samples(shard)):
             key = sample["__key__"]
             if key not in wanted:
                 continue
@@ -136,6 +136,12 @@ def load_synthetic(
         np.array([classes.index(one.label) for one in taken], np.int64),
         pixels,
     )
+
+
+def _samples(shard: Path) -> Iterator[dict[str, Any]]:
+    """The samples of a tar by webdataset, which of itself leaves the file open."""
+    with shard.open("rb") as stream:
+        yield from group_by_keys(tar_file_expander([{"url": str(shard), "stream": stream}]))
 
 
 def square(data: bytes, path: Path, size: int) -> NDArray[np.uint8]:
@@ -214,6 +220,28 @@ def draws(
             epoch += 1
         batch, queue = queue[:batch_size], queue[batch_size:]
         yield [(step * batch_size + number, place) for number, place in enumerate(batch)]
+
+
+def loader(
+    images: Images,
+    *,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    oversampled: bool = False,
+    workers: int = 0,
+) -> DataLoader[dict[str, Any]]:
+    """Batches of augmented images, one a step; the same with any number of worker processes."""
+    batches = draws(
+        images.labels, batch_size=batch_size, steps=steps, seed=seed, oversampled=oversampled
+    )
+    return DataLoader(
+        Draws(images, seed),
+        batch_sampler=list(batches),
+        num_workers=workers,
+        multiprocessing_context="forkserver" if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def _epoch(

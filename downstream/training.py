@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import filter_trackers
+from accelerate.tracking import get_available_trackers
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ class Trained:
 def start_accelerator(precision: str, trackers: Iterable[str], folder: Path) -> Accelerator:
     """An accelerator of this process; a tracker or precision it cannot have is a `DidgenError`."""
     wanted = list(trackers)
-    there = [str(getattr(one, "value", one)) for one in filter_trackers(wanted, folder)]
+    there = [tracker.value for tracker in get_available_trackers()]
     if missing := [name for name in wanted if name not in there]:
         raise DidgenError(
             f"The tracker {missing[0]} is not installed; install it or take it out of `trackers`."

@@ -31,7 +31,7 @@ def accelerate_state() -> None:
 def images() -> Images:
     """Twelve images of smooth noise, 32 px, of three classes; the last two show one lesion."""
     rng = np.random.default_rng(0)
-    coarse = torch.from_numpy(rng.uniform(0, 255, (12, 3, 8, 8)))
+    coarse = torch.from_numpy(rng.uniform(0, 255, (12, 3, 16, 16)))
     pixels = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 255)
     return Images(
         tuple(f"image-{number}" for number in range(12)),

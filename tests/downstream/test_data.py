@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from downstream.data import Draws, counts, draws, load_real, load_synthetic, square
+from downstream.data import Draws, counts, draws, load_real, load_synthetic, loader, square
 from manifests.errors import DidgenError
 from manifests.records import SourceManifest
 from manifests.runs import read_whole_run
@@ -159,6 +159,17 @@ def test_a_draw_is_the_same_whatever_was_drawn_before(images) -> None:
     assert not torch.equal(Draws(images, seed=8)[5, 2]["pixels"], first)
     assert first.shape == images.pixels.shape[1:]
     assert first.dtype == torch.uint8
+
+
+def test_workers_load_what_one_process_loads(images) -> None:
+    alone, shared = (
+        list(loader(images, batch_size=4, steps=3, seed=1, oversampled=True, workers=workers))
+        for workers in (0, 2)
+    )
+    assert len(alone) == len(shared) == 3
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one["pixels"], other["pixels"])
+        assert torch.equal(one["label"], other["label"])
 
 
 def test_images_add_and_take(images) -> None:
