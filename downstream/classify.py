@@ -48,6 +48,8 @@ BENCHMARK_NAME, PAGE_NAME = "benchmark.json", "benchmark.md"
 
 EVALUATION_BATCH = 64
 
+PRECISIONS = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
+
 WORKERS = 4
 """Processes that augment images for a GPU."""
 
@@ -174,7 +176,7 @@ def _train(
             "training": summary(trained),
             "figures": measured.to_dict(),
             "versions": {name: version(name) for name in ("didgen", "timm", "torch")},
-            "device": f"{accelerator.device.type}, {recipe.mixed_precision}",
+            "device": f"{accelerator.device.type}, {PRECISIONS[recipe.mixed_precision]}",
         },
     )
 

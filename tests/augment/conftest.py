@@ -5,11 +5,9 @@ import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
@@ -25,19 +23,14 @@ SIZE = 256
 
 
 @pytest.fixture(scope="session", autouse=True)
-def method_environment() -> Iterator[None]:
-    """No hub, and loader workers that start in no time."""
+def method_environment(no_hub: None) -> None:
+    """Loader workers that start in no time."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["augment.dataset"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        yield
 
 
 @pytest.fixture(autouse=True)
-def accelerate_state() -> None:
-    """Accelerate keeps its state for a process; each test begins like one."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+def each_test(accelerate_state: None) -> None:
+    """Every test may start an accelerator."""
 
 
 @pytest.fixture(scope="session")

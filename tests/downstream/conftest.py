@@ -1,30 +1,19 @@
-"""Fixtures of the benchmarks: no hub, a fresh accelerate, and images in memory."""
+"""Fixtures of the benchmarks: images in memory, and a recipe that takes seconds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from downstream.data import Images
 from downstream.recipe import ClassifyRecipe
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_hub() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        yield
-
-
 @pytest.fixture(autouse=True)
-def accelerate_state() -> None:
-    """Accelerate keeps its state for a process; each test begins like one."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+def each_test(no_hub: None, accelerate_state: None) -> None:
+    """Every test may start an accelerator, and reaches no hub."""
 
 
 @pytest.fixture
