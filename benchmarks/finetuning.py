@@ -53,8 +53,9 @@ class Trainee:
     AdamW's state is made by the first step.
     """
 
-    def __init__(self, model: Model, kind: str, batch: int, half: bool) -> None:
-        pipeline, recipe = load(model), recipe_of(kind, model)
+    def __init__(
+        self, pipeline: LesionPairPipeline, recipe: FinetuneRecipe, batch: int, half: bool
+    ) -> None:
         self.half = half
         self.device, self.batch = pipeline.device, batch_of(pipeline, recipe, batch)
         if recipe.lora is not None:
@@ -77,6 +78,11 @@ class Trainee:
         clip_grad_norm_(self.weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def trainee(model: Model, kind: str, batch: int, half: bool) -> Trainee:
+    """A model that takes steps of a kind."""
+    return Trainee(load(model), recipe_of(kind, model), batch, half)
 
 
 @torch.no_grad()
@@ -106,9 +112,9 @@ def batch_of(pipeline: LesionPairPipeline, recipe: FinetuneRecipe, count: int) -
 
 def two_steps(model: Model, kind: str, batch: int, half: bool) -> None:
     """Load and train, for a process whose memory is measured; the second step has AdamW's state."""
-    trainee = Trainee(model, kind, batch, half)
-    trainee.step()
-    trainee.step()
+    trained = trainee(model, kind, batch, half)
+    trained.step()
+    trained.step()
 
 
 def main(
@@ -127,7 +133,7 @@ def main(
     chosen = [kind for kind in asked if not (kind == LORA and model == "mini")]
     setting = f"{model}, batch {batch}, {'bf16' if half else 'float32'}"
     steps: dict[str, Callable[[], None]] = {
-        kind: Trainee(model, kind, batch, half).step for kind in chosen
+        kind: trainee(model, kind, batch, half).step for kind in chosen
     }
     show(f"{setting}: medians of {rounds} steps", medians(steps, rounds), "seconds")
     del steps

@@ -1,0 +1,167 @@
+"""A model on images that it was not trained on: what it restores, denoises and finds.
+
+    python -m benchmarks.heldout mini runs/isic2018
+
+Unlike samples, these figures need no judge: each compares with the real image or its mask.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from diffusers import DDPMScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from augment.annotation import binarise, propagate
+from augment.attention import captured
+from augment.dataset import load_mask, load_pixels
+from augment.losses import region_masks
+from augment.model import encode, load_pipeline
+from augment.pipeline import LesionPairPipeline
+from augment.prompt import compose
+from augment.tokens import p_token_positions, tokenize
+from manifests.recipe import Annotation, AttentionMaps
+from manifests.records import SourceManifest, SourceRecord
+
+BATCH = 20
+
+NEAR_THE_END = 50
+"""Timestep, of 1000, whose noise is about what is left in the last step of sampling."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Figures over held-out images.
+
+    psnr: of the autoencoder, dB; denoising: L_rec as it was trained, over all timesteps; map_iou:
+    of the lesion's cross-attention map, cut by Otsu at its own side, with the mask's share of each
+    of its pixels above one half; annotation_iou: of Eq. 7 with the mask, at the image's size.
+    """
+
+    images: int
+    psnr: float
+    denoising: float
+    map_iou: float
+    annotation_iou: float
+
+
+def held_out(source: SourceManifest, count: int) -> list[SourceRecord]:
+    """Masked and captioned records of val and test, evenly over the manifest; `count` at most."""
+    records = [r for r in source.records if r.split != "train" and r.mask and r.caption]
+    return records[:: max(1, len(records) // count)][:count]
+
+
+@torch.no_grad()
+def measure(
+    pipeline: LesionPairPipeline, source: SourceManifest, records: list[SourceRecord]
+) -> HeldOut:
+    """All figures of a model; noise is drawn from the place of an image, timesteps are spread."""
+    size = pipeline.image_size
+    errors: list[Tensor] = []
+    losses: list[Tensor] = []
+    on_maps: list[float] = []
+    on_images: list[float] = []
+    for first, batch in _batches(records):
+        pixels = torch.stack([load_pixels(source, r, size) for r in batch])
+        masks = torch.stack([load_mask(source, r, size) for r in batch])
+        latents = encode(pipeline.vae, pixels)
+        restored = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+        errors.append((restored.clamp(-1, 1) - pixels).square().mean((1, 2, 3)))
+        noise = torch.stack(
+            [
+                torch.randn(latent.shape, generator=torch.Generator().manual_seed(first + place))
+                for place, latent in enumerate(latents)
+            ]
+        )
+        input_ids = tokenize(pipeline.tokenizer, [compose(r.caption) for r in batch])
+        context = pipeline.text_encoder(input_ids)[0]
+        losses.append(_denoising(pipeline, latents, noise, context, first, len(records)))
+        cross, attention = _attention(pipeline, latents, noise, context, input_ids)
+        shares = region_masks(masks, cross.shape[-1])[:, 0]
+        on_maps += ious(binarise(cross, cross.shape[-1], 0.0), shares.numpy() > 0.5)
+        found = binarise(attention, size, Annotation().closing)
+        on_images += ious(found, masks[:, 0].numpy() > 0.5)
+    return HeldOut(
+        images=len(records),
+        psnr=float((10 * torch.log10(4 / torch.cat(errors))).mean()),
+        denoising=float(torch.cat(losses).mean()),
+        map_iou=float(np.mean(on_maps)),
+        annotation_iou=float(np.mean(on_images)),
+    )
+
+
+def _batches(records: list[SourceRecord]) -> Iterator[tuple[int, list[SourceRecord]]]:
+    for first in range(0, len(records), BATCH):
+        yield first, records[first : first + BATCH]
+
+
+def _denoising(
+    pipeline: LesionPairPipeline,
+    latents: Tensor,
+    noise: Tensor,
+    context: Tensor,
+    first: int,
+    count: int,
+) -> Tensor:
+    """L_rec of each image, (B,), at timesteps that all images together spread over the range."""
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    steps = scheduler.config.num_train_timesteps
+    # Neighbours in the manifest have one class: a stride without common factor mixes them.
+    places = (torch.arange(first, first + len(latents)) * 7919) % count
+    timesteps = ((places + 0.5) / count * steps).long()
+    output = pipeline.unet(scheduler.add_noise(latents, noise, timesteps), timesteps, context)
+    kind = scheduler.config.prediction_type
+    target = {
+        "epsilon": lambda: noise,
+        "v_prediction": lambda: scheduler.get_velocity(latents, noise, timesteps),
+        "sample": lambda: latents,
+    }[kind]()
+    return F.mse_loss(output.sample, target, reduction="none").mean((1, 2, 3))
+
+
+def _attention(
+    pipeline: LesionPairPipeline,
+    latents: Tensor,
+    noise: Tensor,
+    context: Tensor,
+    input_ids: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The lesion's map A_C and its map by Eq. 7, on real images with a little noise."""
+    timesteps = torch.full((len(latents),), NEAR_THE_END)
+    noisy = pipeline.scheduler.add_noise(latents, noise, timesteps)
+    with captured(pipeline.unet, latents.shape[-1], AttentionMaps()) as maps:
+        maps.positions = p_token_positions(pipeline.tokenizer, input_ids)
+        maps.keep_self = True
+        pipeline.unet(noisy, timesteps, context)
+    cross = maps.cross_maps()[:, 0]
+    return cross, propagate(cross, maps.self_map(), Annotation().tau)
+
+
+def ious(masks: NDArray[np.bool_], truths: NDArray[np.bool_]) -> list[float]:
+    """Intersection over union of each pair of masks (N, H, W); two empty ones agree."""
+    return [
+        float((mask & truth).sum() / union) if (union := (mask | truth).sum()) else 1.0
+        for mask, truth in zip(masks, truths, strict=True)
+    ]
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="`mini`, a folder or a hub id.")],
+    source: Annotated[Path, typer.Argument(help="Folder of a captioned source manifest.")],
+    count: Annotated[int, typer.Option(min=1, help="Images.")] = 240,
+) -> None:
+    """Print what a model does with held-out images."""
+    manifest = SourceManifest.read(source)
+    figures = measure(load_pipeline(model), manifest, held_out(manifest, count))
+    for name, value in asdict(figures).items():
+        print(f"{name}: {value:.4g}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
