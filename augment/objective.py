@@ -83,7 +83,8 @@ class RegionLoss(nn.Module):
 
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         output = self.unet(noisy, timesteps, context).sample.float()
-        errors = F.mse_loss(output, self._target(latents, noise, timesteps), reduction="none")
+        aim = target(self.scheduler, latents, noise, timesteps)
+        errors = F.mse_loss(output, aim, reduction="none")
         per_sample = errors.mean((1, 2, 3))
         if recipe.min_snr_gamma is not None:
             per_sample = per_sample * min_snr_weights(
@@ -130,14 +131,15 @@ class RegionLoss(nn.Module):
         input_ids = tokenize(self.tokenizer, batch["prompt"])
         return self.text_encoder(input_ids.to(batch["noise"].device))[0]
 
-    def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the model predicts, by its scheduler's prediction type."""
-        kind = self.scheduler.config.prediction_type
-        if kind == "epsilon":
-            return noise
-        if kind == "v_prediction":
-            return self.scheduler.get_velocity(latents, noise, timesteps)
-        return latents
+
+def target(scheduler: SchedulerMixin, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What a model predicts, by its scheduler's prediction type, (B, 4, h, w)."""
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        return noise
+    if kind == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)
+    return latents
 
 
 def min_snr_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) -> Tensor:

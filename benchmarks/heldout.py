@@ -23,6 +23,7 @@ from augment.attention import captured
 from augment.dataset import load_mask, load_pixels
 from augment.losses import region_masks
 from augment.model import encode, load_pipeline
+from augment.objective import target
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose
 from augment.tokens import p_token_positions, tokenize
@@ -116,13 +117,8 @@ def _denoising(
     places = (torch.arange(first, first + len(latents)) * 7919) % count
     timesteps = ((places + 0.5) / count * steps).long()
     output = pipeline.unet(scheduler.add_noise(latents, noise, timesteps), timesteps, context)
-    kind = scheduler.config.prediction_type
-    target = {
-        "epsilon": lambda: noise,
-        "v_prediction": lambda: scheduler.get_velocity(latents, noise, timesteps),
-        "sample": lambda: latents,
-    }[kind]()
-    return F.mse_loss(output.sample, target, reduction="none").mean((1, 2, 3))
+    aim = target(scheduler, latents, noise, timesteps)
+    return F.mse_loss(output.sample, aim, reduction="none").mean((1, 2, 3))
 
 
 def _attention(

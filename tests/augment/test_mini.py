@@ -2,21 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from augment.annotation import binarise, propagate
-from augment.attention import captured
 from augment.caption import Measured, caption_manifest, token_counter
-from augment.dataset import load_mask, load_pixels
-from augment.model import MINI, encode, load_pipeline
+from augment.model import MINI, load_pipeline
 from augment.plan import model_captions
-from augment.prompt import compose
-from augment.tokens import P_TOKENS, p_token_positions, tokenize
+from augment.tokens import P_TOKENS
+from benchmarks.heldout import measure
 from manifests.isic2018 import import_isic2018
-from manifests.recipe import Annotation, AttentionMaps
 from manifests.records import CLASSES, SourceManifest
 
 
@@ -53,37 +48,9 @@ def test_it_knows_captions_of_every_class() -> None:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_its_autoencoder_restores_held_out_images(held_out: SourceManifest) -> None:
-    pipeline = load_pipeline("mini")
-    pixels = torch.stack([load_pixels(held_out, r, 256) for r in held_out.records])
-    with torch.no_grad():
-        latents = encode(pipeline.vae, pixels)
-        output = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
-    error = (output.clamp(-1, 1) - pixels).square().mean((1, 2, 3))
-    psnr = float((10 * torch.log10(4 / error)).mean())
-    print(f"autoencoder: {psnr:.2f} dB on {len(pixels)} held-out images")
-    assert psnr > 30
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_its_attention_finds_held_out_lesions(held_out: SourceManifest) -> None:
-    """Eq. 7 on real images at a low noise level, against their real masks."""
-    pipeline = load_pipeline("mini")
-    pixels = torch.stack([load_pixels(held_out, r, 256) for r in held_out.records])
-    real = np.stack([load_mask(held_out, r, 256)[0].numpy() > 0.5 for r in held_out.records])
-    input_ids = tokenize(pipeline.tokenizer, [compose(r.caption) for r in held_out.records])
-    timesteps = torch.full((len(pixels),), 50)
-    noise = torch.randn(len(pixels), 4, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        noisy = pipeline.scheduler.add_noise(encode(pipeline.vae, pixels), noise, timesteps)
-        context = pipeline.text_encoder(input_ids)[0]
-        with captured(pipeline.unet, 32, AttentionMaps()) as maps:
-            maps.positions = p_token_positions(pipeline.tokenizer, input_ids)
-            maps.keep_self = True
-            pipeline.unet(noisy, timesteps, context)
-        attention = propagate(maps.cross_maps()[:, 0], maps.self_map(), Annotation().tau)
-        masks = binarise(attention, 256, Annotation().closing)
-    iou = [(m & r).sum() / (m | r).sum() for m, r in zip(masks, real, strict=True)]
-    print(f"annotation: mean IoU {np.mean(iou):.3f} with the masks of {len(iou)} held-out images")
-    assert np.mean(iou) > 0.65
+def test_it_does_on_held_out_images_what_its_card_says(held_out: SourceManifest) -> None:
+    figures = measure(load_pipeline("mini"), held_out, list(held_out.records))
+    print(figures)
+    assert figures.psnr > 30
+    assert figures.map_iou > 0.7
+    assert figures.annotation_iou > 0.65

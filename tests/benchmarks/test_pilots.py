@@ -1,0 +1,22 @@
+"""Tests of the pilots: each is a recipe that differs from `mini` in what its name says."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pilots import PILOTS, recipe_of
+
+KEPT = {"steps", "warmup_steps", "source"}
+
+
+@pytest.mark.parametrize("name", PILOTS)
+def test_a_pilot_changes_what_it_says_and_nothing_else(name: str) -> None:
+    base = recipe_of("base", Path("src"), 400).model_dump(mode="json", exclude=KEPT)
+    pilot = recipe_of(name, Path("src"), 400).model_dump(mode="json", exclude=KEPT)
+    build = base["build"] | PILOTS[name].get("build", {})
+    assert pilot == base | PILOTS[name] | {"build": build}
+
+
+def test_a_short_pilot_warms_up_for_a_fifth_of_its_steps() -> None:
+    assert recipe_of("base", Path("src"), 100).warmup_steps == 20
+    assert recipe_of("base", Path("src"), 5000).warmup_steps == 200
