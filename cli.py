@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from downstream.job import Job, Training
     from manifests.candidates import Import
     from manifests.verify import Verdict
 
@@ -434,6 +435,12 @@ def mix(
         Literal["images", "pairs"] | None,
         typer.Option("--config", help="What to mix; without it, all that the run holds."),
     ] = None,
+    drop_copies: Annotated[
+        bool,
+        typer.Option(
+            "--drop-copies", help="Leave out what `didgen quality --write-scores` calls a copy."
+        ),
+    ] = False,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
@@ -456,6 +463,7 @@ def mix(
         run=directory,
         ratio=ratio,
         config=config,
+        drop_copies=drop_copies,
         shard_size=shard_size,
         seed=seed,
     )
@@ -501,17 +509,168 @@ def classify(
     for name, part in parts.items():
         by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
         print(f"{name}: {len(part)} images ({by_class})")
-    if job.dropped:
-        print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
-    steps = sum(training.steps for training in job.trainings)
-    print(f"{len(job.trainings)} trainings, {steps} steps at most")
+    _print_trainings(job)
     if dry_run or out is None:
         return
     with _progress("training") as advance:
         benchmark = run(job, out, progress=advance)
+    _print_benchmark(benchmark, out)
+
+
+@app.command()
+def segment(
+    recipe: Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for trainings, figures and plots.", parser=_folder),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train segmentation nets with and without synthetic pairs, and test what changed.
+
+    Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
+    Example: didgen segment isic2018-segment-cpu --out runs/segment
+    """
+    from downstream.recipe import SegmentRecipe
+    from manifests.recipe import read_recipe
+
+    asked = read_recipe(recipe, SegmentRecipe)
+    if out is None and not dry_run:
+        raise typer.BadParameter("a benchmark needs a folder", param_hint="--out")
+    from downstream.job import prepare_segmentation
+    from downstream.outcome import scale_name
+    from downstream.segment import segment as run
+
+    with _progress("checking") as advance:
+        job = prepare_segmentation(asked, progress=advance)
+    if dry_run or out is None:
+        _print_recipe(asked.model_dump(mode="json"))
+    parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
+    print(", ".join(f"{name}: {len(part)} pairs" for name, part in parts.items()))
+    print(f"Training sets: {', '.join(scale_name(job, count) for count in asked.real)}")
+    _print_trainings(job, *job.judges)
+    if dry_run or out is None:
+        return
+    with _progress("training") as advance:
+        benchmark = run(job, out, progress=advance)
+    _print_benchmark(benchmark, out)
+
+
+def _print_trainings(job: "Job", *more: "Training") -> None:
+    """Print what is left out, and how much there is to train."""
+    if job.dropped:
+        print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
+    trainings = [*job.trainings, *more]
+    steps = sum(training.steps for training in trainings)
+    print(f"{len(trainings)} trainings, {steps} steps at most")
+
+
+def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:
+    """Print the verdicts, and where the figures are."""
     for comparison in benchmark["comparisons"]:
         print(comparison["sentence"])
     print(f"The figures are in {out / 'benchmark.md'} and {out / 'benchmark.json'}.")
+
+
+@app.command()
+def quality(
+    real: Annotated[
+        Path, typer.Option("--real", help="Folder of the source manifest.", parser=_folder)
+    ],
+    synthetic: Annotated[
+        Path,
+        typer.Option("--synthetic", help="Folder of a run, or its URL in a store.", parser=_place),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for figures, copies and pictures.", parser=_folder),
+    ] = None,
+    extractor: Annotated[
+        str,
+        typer.Option(
+            help="Network of the features: inception, timm:NAME, or an earlier layer of either "
+            "as inception/768, timm:NAME/4."
+        ),
+    ] = "inception",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Its weights: a safetensors file; for timm also pretrained, reachable or none."
+        ),
+    ] = "pretrained",
+    size: Annotated[
+        int | None,
+        typer.Option(min=32, max=2048, help="Side of the images in pixels; else the network's."),
+    ] = None,
+    against: Annotated[
+        Literal["held-out", "train"],
+        typer.Option(help="Real images to compare with; the others make the floor."),
+    ] = "held-out",
+    config: Annotated[
+        Literal["images", "pairs"] | None,
+        typer.Option("--config", help="What to assess; without it, all that the run holds."),
+    ] = None,
+    lpips: Annotated[
+        Path | None,
+        typer.Option("--lpips", help="LPIPS's weights, a safetensors file.", parser=_folder),
+    ] = None,
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Pairs of images that MS-SSIM and LPIPS compare.")
+    ] = 256,
+    planted: Annotated[
+        int, typer.Option(min=1, help="Training images that are changed and looked for again.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every draw.")] = 0,
+    write_scores: Annotated[
+        bool,
+        typer.Option(
+            "--write-scores", help="Put each sample's score into the run, for --drop-copies."
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Measure how near a run's images are to real ones, and which are copies of training images.
+
+    FID, KID, precision, recall, density, coverage, MS-SSIM and LPIPS, each beside what real images
+    get; a table of copies, and a sheet of the closest pairs.
+    Example: didgen quality --real runs/isic2018 --synthetic runs/mine --out runs/quality
+    --weights weights/inception.safetensors
+    """
+    if out is None and not dry_run:
+        raise typer.BadParameter("figures need a folder", param_hint="--out")
+    from downstream.assess import Asked, assess, prepare
+
+    asked = Asked(
+        real=real,
+        synthetic=synthetic,
+        extractor=extractor,
+        weights=weights,
+        size=size,
+        against=against,
+        config=config,
+        lpips=lpips,
+        pairs=pairs,
+        planted=planted,
+        seed=seed,
+    )
+    with _progress("checking") as advance:
+        job = prepare(asked, progress=advance)
+    print(
+        f"extractor: {extractor}, {job.extractor.dimension} features at {job.size} px, "
+        f"{job.extractor.weights}"
+    )
+    for name, counts in job.counts().items():
+        by_class = ", ".join(f"{n} {label or 'without a class'}" for label, n in counts.items())
+        print(f"{name}: {sum(counts.values())} images ({by_class})")
+    if dry_run or out is None:
+        return
+    with _progress("looking") as advance:
+        record = assess(job, out, scores=write_scores, progress=advance)
+    copies = record["copies"]
+    print(f"{copies['count']} of {copies['n']} samples are copies of training images.")
+    if write_scores:
+        print(f"The scores are in the sidecars of {synthetic}.")
+    print(f"The figures are in {out / 'quality.md'} and {out / 'quality.json'}.")
 
 
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:

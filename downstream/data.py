@@ -9,9 +9,10 @@ Notable choices:
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -25,46 +26,73 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from manifests.errors import DidgenError
 from manifests.images import decode, read_file, upright
 from manifests.records import SourceManifest, SourceRecord
+from manifests.shards import Config
 from manifests.synthetic import Synthetic
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
+U = TypeVar("U")
 
 AHEAD = 64
 """Images decoded at a time: bounds what waits in memory as encoded bytes."""
 
 
 @dataclass(frozen=True)
-class Images:
-    """Labelled images in memory.
+class Pictures:
+    """Images in memory, and what is known of each: every field has N entries.
 
-    pixels: (N, 3, S, S) uint8; labels: (N,) indices of classes; keys and lesions: N each, a
-    synthetic image being a lesion of its own.
+    pixels: (N, 3, S, S) uint8; keys and lesions: N each, a synthetic image being a lesion of its
+    own.
     """
 
     keys: tuple[str, ...]
     lesions: tuple[str, ...]
-    labels: NDArray[np.int64]
     pixels: Tensor
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, places: Sequence[int]) -> "Images":
+    def take(self, places: Sequence[int]) -> Self:
         """The images at these places."""
-        return Images(
-            tuple(self.keys[place] for place in places),
-            tuple(self.lesions[place] for place in places),
-            self.labels[list(places)],
-            self.pixels[list(places)],
-        )
+        return type(self)(*(_taken(part, list(places)) for part in self._parts()))
 
-    def __add__(self, other: "Images") -> "Images":
-        return Images(
-            self.keys + other.keys,
-            self.lesions + other.lesions,
-            np.concatenate([self.labels, other.labels]),
-            torch.cat([self.pixels, other.pixels]),
-        )
+    def __add__(self, other: Self) -> Self:
+        both = zip(self._parts(), other._parts(), strict=True)
+        return type(self)(*(_joined(one, two) for one, two in both))
+
+    def _parts(self) -> list[Any]:
+        return [getattr(self, part.name) for part in fields(self)]
+
+    def planes(self, place: int) -> Tensor:
+        """What moves as one when an image is augmented: (C, S, S) uint8, its pixels first."""
+        return self.pixels[place]
+
+    def sample(self, place: int, pixels: Tensor, further: Tensor) -> dict[str, Any]:
+        """What a network trains on: augmented pixels (3, S, S), and what they should give.
+
+        further: (C - 3, S, S), the moved planes behind the pixels.
+        """
+        raise NotImplementedError
+
+
+def _taken(part: Any, places: list[int]) -> Any:
+    return tuple(part[place] for place in places) if isinstance(part, tuple) else part[places]
+
+
+def _joined(one: Any, two: Any) -> Any:
+    if isinstance(one, Tensor):
+        return torch.cat([one, two])
+    return np.concatenate([one, two]) if isinstance(one, np.ndarray) else one + two
+
+
+@dataclass(frozen=True)
+class Images(Pictures):
+    """Labelled images in memory; labels: (N,) indices of classes."""
+
+    labels: NDArray[np.int64]
+
+    def sample(self, place: int, pixels: Tensor, further: Tensor) -> dict[str, Any]:
+        return {"pixels": pixels, "label": int(self.labels[place])}
 
 
 def load_real(
@@ -75,21 +103,29 @@ def load_real(
     progress: Progress | None = None,
 ) -> Images:
     """The images of records with a label; one that is not as it was imported is a `DidgenError`."""
-
-    def files() -> Iterator[tuple[bytes, Path]]:
-        for record in records:
-            path = source.image_path(record)
-            data = read_file(path)
-            if hashlib.sha256(data).hexdigest() != record.sha256:
-                raise DidgenError(f"{path} has changed since it was imported; import it again.")
-            yield data, path
-
     return Images(
         tuple(record.key for record in records),
         tuple(record.lesion_id for record in records),
+        _squares(real_files(source, records), len(records), size, progress),
         np.array([classes.index(record.label or "") for record in records], np.int64),
-        _squares(files(), len(records), size, progress),
     )
+
+
+def real_files(
+    source: SourceManifest, records: Iterable[SourceRecord]
+) -> Iterator[tuple[bytes, Path]]:
+    """The image file of each record, and where it lies; raises what `image_file` raises."""
+    for record in records:
+        yield image_file(source, record), source.image_path(record)
+
+
+def image_file(source: SourceManifest, record: SourceRecord) -> bytes:
+    """The file of a record's image; one that is not as it was imported is a `DidgenError`."""
+    path = source.image_path(record)
+    data = read_file(path)
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        raise DidgenError(f"{path} has changed since it was imported; import it again.")
+    return data
 
 
 def load_synthetic(
@@ -102,40 +138,55 @@ def load_synthetic(
 ) -> Images:
     """The images of a run by webdataset, those in `taken` only, in the order of the run.
 
+    Raises what `synthetic_images` raises.
+    """
+    files = synthetic_images(run, "images", taken, run_classes)
+    pixels = _squares(files, len(taken), size, progress)
+    names = tuple(f"synthetic-{one.key}" for one in taken)
+    labels = np.array([classes.index(one.label) for one in taken], np.int64)
+    return Images(names, names, pixels, labels)
+
+
+def synthetic_images(
+    run: Path, config: Config, taken: Sequence[Synthetic], run_classes: Sequence[str]
+) -> Iterator[tuple[bytes, Path]]:
+    """The image of each sample in `taken`, and where it lies, in the order of the run.
+
     `run_classes` are what the run's class indices stand for. A sample that is not there, or whose
     class index is not what its sidecar says, is a `DidgenError`.
     """
-    wanted = {one.key: one for one in taken}
-    shards = [run / "images" / name for name in dict.fromkeys(one.shard for one in taken)]
-
-    def files() -> Iterator[tuple[bytes, Path]]:
-        found = set()
-        for sample in (sample for shard in shards for sample in _samples(shard)):
-            key = sample["__key__"]
-            if key not in wanted:
-                continue
-            place = Path(sample["__url__"]) / f"{key}.jpg"
-            index, label = sample.get("cls", b"").decode(errors="replace"), wanted[key].label
-            if not index.isdecimal() or run_classes[int(index) : int(index) + 1] != [label]:
-                raise DidgenError(
-                    f"{place.with_suffix('.cls')} says the class {index or 'none'}, and the "
-                    f"sidecar {label}; run `didgen verify {run}`, and make the run again."
-                )
-            found.add(key)
-            yield sample.get("jpg", b""), place
-        if missing := wanted.keys() - found:
+    for one, place, members in synthetic_files(run, config, taken):
+        index = members.get("cls", b"").decode(errors="replace")
+        # Pairs of unlabelled images have no class.
+        classed = config == "images" or "cls" in members
+        fits = index.isdecimal() and run_classes[int(index) : int(index) + 1] == [one.label]
+        if classed and not fits:
             raise DidgenError(
-                f"{run} does not hold the image {min(missing)} that a sidecar lists; "
-                f"run `didgen verify {run}`."
+                f"{place}.cls says the class {index or 'none'}, and the sidecar {one.label}; "
+                f"run `didgen verify {run}`, and make the run again."
             )
+        yield members.get("jpg", b""), Path(f"{place}.jpg")
 
-    pixels = _squares(files(), len(taken), size, progress)
-    return Images(
-        tuple(f"synthetic-{one.key}" for one in taken),
-        tuple(f"synthetic-{one.key}" for one in taken),
-        np.array([classes.index(one.label) for one in taken], np.int64),
-        pixels,
-    )
+
+def synthetic_files(
+    run: Path, config: Config, taken: Sequence[Synthetic]
+) -> Iterator[tuple[Synthetic, Path, dict[str, Any]]]:
+    """The samples `taken` by webdataset in their order: where each lies, without an ending, and
+    its members by theirs. One that is not there is a `DidgenError`.
+    """
+    wanted = {one.key: one for one in taken}
+    found = set()
+    for name in dict.fromkeys(one.shard for one in taken):
+        for sample in _samples(run / config / name):
+            key = sample["__key__"]
+            if key in wanted:
+                found.add(key)
+                yield wanted[key], Path(sample["__url__"]) / key, sample
+    if missing := wanted.keys() - found:
+        raise DidgenError(
+            f"{run} does not hold the sample {min(missing)} that a sidecar lists; "
+            f"run `didgen verify {run}`."
+        )
 
 
 def _samples(shard: Path) -> Iterator[dict[str, Any]]:
@@ -144,48 +195,66 @@ def _samples(shard: Path) -> Iterator[dict[str, Any]]:
         yield from group_by_keys(tar_file_expander([{"url": str(shard), "stream": stream}]))
 
 
-def square(data: bytes, path: Path, size: int) -> NDArray[np.uint8]:
+def square(
+    data: bytes, path: Path, size: int, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> NDArray[np.uint8]:
     """Decode an image, bring its short side to `size` and cut its middle; (3, size, size)."""
-    image = upright(decode(data, path)).convert("RGB")
-    fitted = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(fitted).transpose(2, 0, 1)
+    return fitted(upright(decode(data, path)), size, resample)
+
+
+def fitted(
+    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> NDArray[np.uint8]:
+    """The central square of an upright image, scaled; (3, size, size).
+
+    Pillow widens the filter where it scales down, so that nothing aliases.
+    """
+    cut = ImageOps.fit(image.convert("RGB"), (size, size), resample)
+    return np.asarray(cut).transpose(2, 0, 1)
+
+
+def squares(
+    files: Iterable[tuple[bytes, Path]],
+    size: int,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode files, in their order; each (3, size, size)."""
+    return in_threads(lambda file: square(file[0], file[1], size, resample), files)
 
 
 def _squares(
     files: Iterable[tuple[bytes, Path]], count: int, size: int, progress: Progress | None
 ) -> Tensor:
-    """Decode files in threads, in their order; (count, 3, size, size) uint8."""
+    """The squares of files in one piece; (count, 3, size, size) uint8."""
     pixels = torch.empty((count, 3, size, size), dtype=torch.uint8)
-    numbers, waiting = iter(range(count)), iter(files)
-    # Pillow decodes without Python's lock, so that threads are enough.
-    with ThreadPoolExecutor() as pool:
-        done = 0
-        while batch := [file for _, file in zip(range(AHEAD), waiting, strict=False)]:
-            for image in pool.map(lambda file: square(file[0], file[1], size), batch):
-                pixels[next(numbers)] = torch.from_numpy(image.copy())
-            done += len(batch)
-            if progress:
-                progress(done, count)
+    for place, image in enumerate(squares(files, size)):
+        pixels[place] = torch.from_numpy(image.copy())
+        if progress:
+            progress(place + 1, count)
     return pixels
 
 
-AUGMENTATION = v2.Compose(
-    [
-        v2.RandomHorizontalFlip(),
-        v2.RandomVerticalFlip(),
-        v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
-    ]
-)
-"""Classic augmentation of both arms, after the crop and the quarter turns of `Draws`."""
+def in_threads(work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """What `work` makes of each item, in their order, `AHEAD` at a time."""
+    waiting = iter(items)
+    # Pillow decodes without Python's lock, so that threads are enough.
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(waiting, AHEAD)):
+            yield from pool.map(work, batch)
+
+
+FLIPS = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
+COLOURS = v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)
+"""With quarter turns and a crop before them, the classic augmentation of all arms."""
 
 CROP = (0.7, 1.0)
 """Least and largest share of the image's area that a crop takes."""
 
 
 class Draws(Dataset[dict[str, Any]]):
-    """Training images by (draw, place), augmented: {"pixels": (3, S, S) uint8, "label"}."""
+    """Training images by (draw, place), augmented: {"pixels": (3, S, S) uint8, ...}."""
 
-    def __init__(self, images: Images, seed: int) -> None:
+    def __init__(self, images: Pictures, seed: int) -> None:
         self.images, self.seed = images, seed
         side = images.pixels.shape[-1]
         self.crop = v2.RandomResizedCrop(side, scale=CROP, ratio=(0.9, 1.1), antialias=True)
@@ -198,9 +267,9 @@ class Draws(Dataset[dict[str, Any]]):
         # torchvision draws from torch's global generator, which the network's dropout uses too.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_mixed(self.seed, number))
-            turned = torch.rot90(self.images.pixels[place], int(torch.randint(4, ())), (-2, -1))
-            pixels = AUGMENTATION(self.crop(turned))
-        return {"pixels": pixels, "label": int(self.images.labels[place])}
+            turned = torch.rot90(self.images.planes(place), int(torch.randint(4, ())), (-2, -1))
+            moved = FLIPS(self.crop(turned))
+            return self.images.sample(place, COLOURS(moved[:3]), moved[3:])
 
 
 def draws(
@@ -223,7 +292,7 @@ def draws(
 
 
 def loader(
-    images: Images,
+    images: Pictures,
     *,
     batch_size: int,
     steps: int,
@@ -231,10 +300,12 @@ def loader(
     oversampled: bool = False,
     workers: int = 0,
 ) -> DataLoader[dict[str, Any]]:
-    """Batches of augmented images, one a step; the same with any number of worker processes."""
-    batches = draws(
-        images.labels, batch_size=batch_size, steps=steps, seed=seed, oversampled=oversampled
-    )
+    """Batches of augmented images, one a step; the same with any number of worker processes.
+
+    oversampled: by their labels, which only `Images` have.
+    """
+    labels = images.labels if isinstance(images, Images) else np.zeros(len(images), np.int64)
+    batches = draws(labels, batch_size=batch_size, steps=steps, seed=seed, oversampled=oversampled)
     return DataLoader(
         Draws(images, seed),
         batch_sampler=list(batches),

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from downstream.data import Images, Progress
+from downstream.data import Pictures, Progress
 from manifests.errors import DidgenError
 from manifests.records import SPLITS, SourceRecord, Split
+
+P = TypeVar("P", bound=Pictures)
 
 HASH_SIDE = 16
 """Side of the perceptual hash: 256 bits (Zauner 2010, by imagehash)."""
@@ -41,6 +44,11 @@ def check_records(
         classes,
         folder,
     )
+    check_lesions(records, folder)
+
+
+def check_lesions(records: Mapping[Split, Sequence[SourceRecord]], folder: object) -> None:
+    """Raise a `DidgenError` for a lesion in two splits."""
     for one, other in combinations(SPLITS, 2):
         lesions = {record.lesion_id: record.key for record in records[one]}
         for record in records[other]:
@@ -64,12 +72,17 @@ def check_classes(
             )
 
 
-def perceptual_hashes(images: Images, progress: Progress | None = None) -> NDArray[np.bool_]:
+def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The perceptual hash of an image (3, S, S), (256,)."""
+    image = Image.fromarray(pixels.transpose(1, 2, 0))
+    return imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
+
+
+def perceptual_hashes(images: Pictures, progress: Progress | None = None) -> NDArray[np.bool_]:
     """The perceptual hash of each image, (N, 256)."""
     hashes = np.empty((len(images), HASH_SIDE**2), bool)
     for place, pixels in enumerate(images.pixels.numpy()):
-        image = Image.fromarray(pixels.transpose(1, 2, 0))
-        hashes[place] = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
+        hashes[place] = perceptual_hash(pixels)
         if progress:
             progress(place + 1, len(images))
     return hashes
@@ -83,7 +96,7 @@ def distances(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.in
 
 
 def near_duplicates(
-    images: Mapping[Split, Images], hashes: Mapping[Split, NDArray[np.bool_]]
+    images: Mapping[Split, Pictures], hashes: Mapping[Split, NDArray[np.bool_]]
 ) -> list[NearDuplicate]:
     """Every image that is nearly one of a later split, with the nearest such; train comes first.
 
@@ -101,9 +114,7 @@ def near_duplicates(
     return list(found.values())
 
 
-def without(
-    images: Mapping[Split, Images], duplicates: Sequence[NearDuplicate]
-) -> dict[Split, Images]:
+def without(images: Mapping[Split, P], duplicates: Sequence[NearDuplicate]) -> dict[Split, P]:
     """The images that are no near-duplicates of a later split."""
     gone = {(one.split, one.key) for one in duplicates}
     return {

@@ -2,12 +2,13 @@
 
     OUT/runs/NETWORK/ARM/seed-N/  curves/, predictions.jsonl, weights.safetensors, result.json
 
+Where a training has a part of the real images only, `real-100`, say, stands before the seed.
 `result.json` is written last: a folder without one, or whose files are no longer those it names,
 holds no result, and the training is made again.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save
 from torch import nn
 
+from downstream.segmentation import Masks, Overlaps, mask_of, run_lengths
 from manifests.errors import DidgenError
 from manifests.files import (
     read_json,
@@ -34,7 +36,7 @@ PREDICTIONS_NAME = "predictions.jsonl"
 WEIGHTS_NAME = "weights.safetensors"
 
 DECIMALS = 7
-"""Decimals of a probability in `predictions.jsonl`: float32 has no more."""
+"""Decimals of a probability or figure in `predictions.jsonl`: float32 has no more."""
 
 
 class Result(BaseModel):
@@ -60,10 +62,36 @@ class Predictions:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
+    def rows(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One row an image, as `predictions.jsonl` holds it."""
+        known = zip(self.keys, self.lesions, self.labels, self.probabilities, strict=True)
+        for key, lesion, label, chances in known:
+            rounded = [round(float(chance), DECIMALS) for chance in chances]
+            yield {"key": key, "lesion": lesion, "label": classes[label], "probabilities": rounded}
 
-def training_folder(out: Path, network: str, arm: str, seed: int) -> Path:
+
+@dataclass(frozen=True)
+class Segmentations:
+    """Predicted masks (N, S, S) of test images, and how well each agrees with the true one."""
+
+    keys: tuple[str, ...]
+    lesions: tuple[str, ...]
+    overlaps: Overlaps
+    masks: Masks
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row an image, as `predictions.jsonl` holds it."""
+        figures = vars(self.overlaps)
+        for place, key in enumerate(self.keys):
+            told = {name: round(float(values[place]), DECIMALS) for name, values in figures.items()}
+            mask = run_lengths(self.masks[place])
+            yield {"key": key, "lesion": self.lesions[place], **told, "mask": mask}
+
+
+def training_folder(out: Path, network: str, arm: str, seed: int, real: int | None = None) -> Path:
     """Where a training's files lie."""
-    return out / "runs" / network / arm / f"seed-{seed}"
+    scale = "" if real is None else f"real-{real}"
+    return out / "runs" / network / arm / scale / f"seed-{seed}"
 
 
 def find_result(folder: Path, asked: dict[str, Any]) -> Result | None:
@@ -89,30 +117,12 @@ def find_result(folder: Path, asked: dict[str, Any]) -> Result | None:
 
 def write_result(
     folder: Path,
-    predictions: Predictions,
-    classes: Sequence[str],
+    rows: Iterable[dict[str, Any]],
     network: nn.Module | None,
     record: dict[str, Any],
 ) -> Result:
     """Write predictions, the weights of a network if one is given, and then the result."""
-    write_json_lines(
-        folder / PREDICTIONS_NAME,
-        (
-            {
-                "key": key,
-                "lesion": lesion,
-                "label": classes[label],
-                "probabilities": [round(float(chance), DECIMALS) for chance in chances],
-            }
-            for key, lesion, label, chances in zip(
-                predictions.keys,
-                predictions.lesions,
-                predictions.labels,
-                predictions.probabilities,
-                strict=True,
-            )
-        ),
-    )
+    write_json_lines(folder / PREDICTIONS_NAME, rows)
     names = [PREDICTIONS_NAME]
     if network is not None:
         state = {name: part.contiguous().cpu() for name, part in network.state_dict().items()}
@@ -138,6 +148,28 @@ def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
             chances,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DidgenError(
-            f"{path} is not what didgen writes there ({error}); delete its folder to train again."
-        ) from None
+        raise _foreign(path, error) from None
+
+
+def read_segmentations(folder: Path) -> Segmentations:
+    """The masks of a training; what is not what didgen writes there is a `DidgenError`."""
+    path = folder / PREDICTIONS_NAME
+    rows = read_json_lines(path)
+    try:
+        if not rows:
+            raise ValueError("no image")
+        names = [one.name for one in fields(Overlaps)]
+        return Segmentations(
+            tuple(str(row["key"]) for row in rows),
+            tuple(str(row["lesion"]) for row in rows),
+            Overlaps(**{name: np.array([row[name] for row in rows], np.float64) for name in names}),
+            np.stack([mask_of(row["mask"]) for row in rows]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(path, error) from None
+
+
+def _foreign(path: Path, error: Exception) -> DidgenError:
+    return DidgenError(
+        f"{path} is not what didgen writes there ({error}); delete its folder to train again."
+    )

@@ -67,7 +67,10 @@ def start_accelerator(precision: str, trackers: Iterable[str], folder: Path) -> 
         )
     if precision == "fp16" and not torch.cuda.is_available():
         raise DidgenError("A CPU cannot train in fp16; set `mixed_precision` to bf16 or no.")
-    accelerator = Accelerator(mixed_precision=precision, log_with=wanted, project_dir=folder)
+    # An empty list is taken for trackers that are not installed.
+    accelerator = Accelerator(
+        mixed_precision=precision, log_with=wanted or None, project_dir=folder
+    )
     if accelerator.num_processes > 1:
         raise DidgenError(
             "A benchmark trains its networks one after another in one process; start it without "

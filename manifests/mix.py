@@ -100,8 +100,9 @@ class Mix:
 def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     """Check both parts of a mix and fix its plan; every shard is hashed, nothing is written.
 
-    A run that is not whole, one that has a class the source lacks, and a pair that was guided by
-    a mask that is no training mask of the source, are each a `DidgenError`.
+    A run that is not whole, one that has a class the source lacks, a pair that was guided by a
+    mask that is no training mask of the source, and with `drop_copies` a sample that the copy check
+    has not scored, are each a `DidgenError`.
     """
     source = SourceManifest.read(recipe.source)
     records = {record.key: record for record in source.records}
@@ -111,7 +112,15 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     shortages = {}
     for config in (recipe.config,) if recipe.config else tuple(sidecars):
         real = list(_real(config, source))
-        taken = synthetic(recipe.run, run, config, sidecars[config], recipe.source, source)
+        taken = synthetic(
+            recipe.run,
+            run,
+            config,
+            sidecars[config],
+            recipe.source,
+            source,
+            drop_copies=recipe.drop_copies,
+        )
         made = list(_made(config, taken))
         wanted = wanted_counts(
             Counter(_group(item) for item in real if item.split == "train"), recipe.ratio

@@ -301,6 +301,7 @@ class MixRecipe(Section):
     run: Path
     ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     config: Literal["images", "pairs"] | None = None
+    drop_copies: bool = False
     shard_size: Positive = 256
     seed: Seed = 42
 

@@ -8,6 +8,7 @@ from manifests.errors import DidgenError
 from manifests.recipe import DRAWN
 from manifests.records import SourceManifest
 from manifests.runs import Manifest
+from manifests.scores import is_copy
 from manifests.shards import Config, Sidecar
 
 
@@ -55,15 +56,20 @@ def synthetic(
     sidecars: Sequence[Sidecar],
     folder: Path,
     source: SourceManifest,
+    *,
+    drop_copies: bool = False,
 ) -> Iterator[Synthetic]:
     """The samples of a config of the run in `path`, in its order.
 
     One of a class that its run does not list, and a pair guided by a mask that is no training mask
-    of the source in `folder`, are a `DidgenError`.
+    of the source in `folder`, are a `DidgenError`. `drop_copies` leaves out what the copy check
+    found to be one; a sample that it has not scored is then a `DidgenError` too.
     """
     training = {record.key for record in source.select(split="train")}
     for sidecar in sidecars:
         for key, row in sidecar.made.items():
+            if drop_copies and is_copy(path, sidecar, row):
+                continue
             label, layout = str(row.get("label", "")), str(row.get("layout", ""))
             if label not in run.classes and (label or config == "images"):
                 raise DidgenError(

@@ -27,6 +27,7 @@ COMMANDS = [
     "export",
     "mix",
     "classify",
+    "quality",
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from downstream.data import Images
-from downstream.recipe import ClassifyRecipe
+from downstream.recipe import ClassifyRecipe, SegmentRecipe
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +25,8 @@ def images() -> Images:
     return Images(
         tuple(f"image-{number}" for number in range(12)),
         tuple(f"lesion-{min(number, 10)}" for number in range(12)),
-        np.array([0] * 6 + [1] * 4 + [2] * 2),
         pixels.to(torch.uint8),
+        np.array([0] * 6 + [1] * 4 + [2] * 2),
     )
 
 
@@ -50,5 +50,42 @@ def recipe(source: Path, run: Path) -> Callable[..., ClassifyRecipe]:
             "mixed_precision": "no",
         }
         return ClassifyRecipe.model_validate(given | fields)
+
+    return make
+
+
+GUIDES = ("ISIC_0000000", "drawn", "ISIC_0000013", "ISIC_0000024")
+"""Layouts of the pairs: masks of training images, and a shape."""
+
+
+@pytest.fixture(scope="session")
+def guided_run(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Path]) -> Path:
+    """A run whose pairs are guided by training masks of the source, and by a drawn layout."""
+    return make_run(tmp_path_factory.mktemp("runs") / "guided", layouts=GUIDES)
+
+
+@pytest.fixture(scope="session")
+def segment_recipe(source: Path, guided_run: Path) -> Callable[..., SegmentRecipe]:
+    """A recipe that takes seconds: two small networks, 8 real pairs and all, every arm."""
+
+    def make(**fields: object) -> SegmentRecipe:
+        small, wide = ({"channels": [n, 2 * n], "strides": [2]} for n in (4, 8))
+        given = {
+            "source": source,
+            "run": guided_run,
+            "networks": [
+                {"name": "monai.UNet", "called": "unet", "weights": "none", "arguments": small},
+                {"name": "monai.UNet", "called": "wide", "weights": "none", "arguments": wide},
+            ],
+            "real": [8, None],
+            "seeds": [0, 1],
+            "image_size": 32,
+            "batch_size": 4,
+            "epochs": 1,
+            "learning_rate": 1e-2,
+            "mixed_precision": "no",
+            "trackers": [],
+        }
+        return SegmentRecipe.model_validate(given | fields)
 
     return make

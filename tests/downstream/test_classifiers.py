@@ -8,8 +8,9 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from downstream.classifiers import RANDOM, Weights, build_classifier, find_weights
+from downstream.classifiers import build_classifier, find_weights
 from downstream.recipe import Network
+from downstream.weights import RANDOM, Weights
 from manifests.errors import DidgenError
 
 NAME = "test_efficientnet"
@@ -102,9 +103,22 @@ def test_arguments_that_do_not_fit_are_refused(arguments) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("argument", ["pretrained", "checkpoint_path"])
+def test_arguments_load_no_weights(argument) -> None:
+    with pytest.raises(DidgenError, match=f"`arguments` of .* cannot hold {argument}"):
+        build_classifier(network(arguments={argument: "weights.pth"}), 3, None)
+
+
 def test_weights_of_another_network_are_refused(weights: Path) -> None:
-    with pytest.raises(DidgenError, match=r"and weights .*model.safetensors .*correct the recipe"):
+    with pytest.raises(DidgenError, match=r"and weights .*model.safetensors .*correct them"):
         build_classifier(network(name="test_resnet"), 3, weights)
+
+
+def test_a_file_without_the_networks_weights_is_refused(tmp_path: Path) -> None:
+    # timm alone would skip them all, and leave the network random.
+    save_file({"other.weight": torch.rand(3, 3)}, tmp_path / "other.safetensors")
+    with pytest.raises(DidgenError, match=r"has 0 of the network's \d+ matrices"):
+        build_classifier(network(), 3, tmp_path / "other.safetensors")
 
 
 def test_a_torn_file_is_refused(weights: Path, tmp_path: Path) -> None:

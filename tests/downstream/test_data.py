@@ -91,7 +91,7 @@ def test_a_class_index_that_says_another_class_is_refused(run: Path, source: Pat
 def test_an_image_that_only_a_sidecar_knows_is_refused(run: Path, source: Path) -> None:
     every, classes = taken_from(run, source)
     ghost = Synthetic("ghost", "MEL", every[0].shard, "", "")
-    with pytest.raises(DidgenError, match="does not hold the image ghost"):
+    with pytest.raises(DidgenError, match="does not hold the sample ghost"):
         load_synthetic(run, [*every, ghost], classes, classes, 32)
 
 

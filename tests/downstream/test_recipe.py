@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from downstream.recipe import ARMS, ClassifyRecipe
+from downstream.recipe import ARMS, SEGMENT_ARMS, ClassifyRecipe, SegmentRecipe
 from manifests.errors import DidgenError
 from manifests.recipe import RECIPES, read_recipe
 
@@ -29,16 +29,63 @@ def test_the_cpu_recipe_is_bundled() -> None:
     assert {"original", "oversampled", "didgen"} <= set(recipe.arms)
 
 
-def test_every_bundled_recipe_of_this_kind_is_read() -> None:
+def test_every_bundled_recipe_of_these_kinds_is_read() -> None:
     for path in RECIPES.glob("*.yaml"):
-        if yaml.safe_load(path.read_text())["kind"] == "classify":
-            read_recipe(path, ClassifyRecipe)
+        kind = yaml.safe_load(path.read_text())["kind"]
+        if kind in ("classify", "segment"):
+            read_recipe(path, ClassifyRecipe if kind == "classify" else SegmentRecipe)
+
+
+def test_the_papers_segmentation_recipe_is_bundled() -> None:
+    recipe = read_recipe("isic2018-segment", SegmentRecipe)
+    assert {"dcsaunet", "xboundformer"} <= {network.name for network in recipe.networks}
+    assert recipe.real == (1000, None)
+    assert recipe.collections == ("isic2018-task1",)
+    assert (recipe.patience, recipe.arms) == (20, SEGMENT_ARMS)
+    assert len(recipe.seeds) >= 3
+
+
+def test_the_cpu_segmentation_recipe_is_bundled() -> None:
+    recipe = read_recipe("isic2018-segment-cpu", SegmentRecipe)
+    assert (recipe.image_size, recipe.real) == (128, (100, 1000))
+    assert recipe.arms == SEGMENT_ARMS
 
 
 def test_a_network_is_called_by_its_name_unless_it_says() -> None:
     networks = [{"name": "vgg16"}, {"name": "vgg16", "called": "wide"}]
     recipe = ClassifyRecipe.model_validate(SOUND | {"networks": networks})
     assert [network.called for network in recipe.networks] == ["vgg16", "wide"]
+
+
+SEGMENT = {"source": "source", "run": "run", "networks": [{"name": "smp.Unet"}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"real": []}, "`real`"),
+        ({"real": [100, 100]}, "`real` has 100 twice"),
+        ({"real": [0]}, "`real.0"),
+        ({"collections": ["a", "a"]}, "`collections` has a twice"),
+        ({"arms": ["oversampled"]}, "`arms.0`"),
+        ({"run": None, "arms": ["didgen-filtered"]}, "the arm `didgen-filtered` needs `run`"),
+        ({"arms": ["original"]}, "`run` is given, but `arms` has no `didgen`"),
+        ({"filter": {"folds": 1}}, "`filter.folds`"),
+        ({"filter": {"keep": 1.0}}, "`filter.keep`"),
+        ({"filter": {"share": 0.5}}, "`filter.share` is not a field"),
+        ({"loss": "hinge"}, "`loss`"),
+        ({"positive": "MEL"}, "`positive` is not a field"),
+    ],
+)
+def test_a_fault_of_a_segmentation_is_one_sentence(
+    fields: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SEGMENT | fields))
+    with pytest.raises(DidgenError) as caught:
+        read_recipe(path, SegmentRecipe)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,14 @@ from downstream.results import (
     RESULT_NAME,
     WEIGHTS_NAME,
     Predictions,
+    Segmentations,
     find_result,
     read_predictions,
+    read_segmentations,
     training_folder,
     write_result,
 )
+from downstream.segmentation import overlaps
 from manifests.errors import DidgenError
 
 CLASSES = ("MEL", "BCC")
@@ -39,7 +42,7 @@ def write(folder: Path, network: nn.Module | None = None) -> Predictions:
         "versions": {},
         "device": "cpu, no",
     }
-    write_result(folder, predictions, CLASSES, network, record)
+    write_result(folder, predictions.rows(CLASSES), network, record)
     return predictions
 
 
@@ -95,11 +98,31 @@ def test_predictions_that_are_none_are_refused(rows, tmp_path: Path) -> None:
         read_predictions(tmp_path, CLASSES)
 
 
+def test_masks_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks, truths = rng.random((2, 3, 8, 9)) < 0.5
+    written = Segmentations(("a", "b", "c"), ("1", "1", "2"), overlaps(masks, truths), masks)
+    path = tmp_path / PREDICTIONS_NAME
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in written.rows()))
+    read = read_segmentations(tmp_path)
+    assert (read.keys, read.lesions) == (written.keys, written.lesions)
+    assert np.array_equal(read.masks, masks)
+    for name, values in vars(written.overlaps).items():
+        assert getattr(read.overlaps, name) == pytest.approx(values, abs=1e-7)
+    first = json.loads(path.read_text().splitlines()[0])
+    for fault in ({}, {"mask": {"size": [8, 9], "counts": [1]}}, {"dice": "good"}):
+        row = first | fault if fault else {}
+        path.write_text(json.dumps(row))
+        with pytest.raises(DidgenError, match="is not what didgen writes there"):
+            read_segmentations(tmp_path)
+
+
 def test_each_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
     folders = {
-        training_folder(tmp_path, network, arm, seed)
+        training_folder(tmp_path, network, arm, seed, real)
         for network in ("vgg16", "vit")
         for arm in ("original", "didgen")
         for seed in (0, 1)
+        for real in (None, 100, 1000)
     }
-    assert len(folders) == 8
+    assert len(folders) == 24

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 from isic_challenge_scoring.segmentation import SegmentationScore
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from downstream.segmentation import overlaps
+from downstream.segmentation import dice_scores, mask_of, overlaps, run_lengths
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +86,27 @@ def test_what_are_no_masks_is_refused() -> None:
         overlaps(np.zeros((2, 3, 3), bool), np.zeros((2, 3, 4), bool))
     with pytest.raises(ValueError, match="boolean"):
         overlaps(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3, 3), np.uint8))  # type: ignore[arg-type]
+
+
+def test_dice_alone_is_that_of_all_figures(masks: tuple[np.ndarray, np.ndarray]) -> None:
+    assert np.array_equal(dice_scores(*masks), overlaps(*masks).dice)
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)))
+def test_runs_are_those_of_a_loop_and_give_the_mask_again(mask: np.ndarray) -> None:
+    runs = run_lengths(mask)
+    expected, current = [0], False
+    for column in range(mask.shape[1]):
+        for row in range(mask.shape[0]):
+            if mask[row, column] != current:
+                expected.append(0)
+                current = not current
+            expected[-1] += 1
+    assert runs == {"size": list(mask.shape), "counts": expected}
+    assert np.array_equal(mask_of(runs), mask)
+
+
+@pytest.mark.parametrize("counts", [[3], [3, 4], [-1, 7], []])
+def test_runs_that_do_not_fill_their_mask_are_refused(counts: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"reshape|negative"):
+        mask_of({"size": [2, 3], "counts": counts})

@@ -1,0 +1,393 @@
+"""Assessing a run: its figures of quality and its copies, written as a record, rows and pictures.
+
+Notable choices:
+- Images pass by in batches, and their features and hashes are what is kept. The pictures of the
+  pairs that are compared pixel by pixel are read a second time.
+- Synthetic images are compared with real ones that no model was trained on, unless asked otherwise.
+  The floor is what the other real images get against the same ones: the distance of a generator
+  that draws real images of new lesions.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from downstream.collection import (
+    RESIZE,
+    Collection,
+    Embedded,
+    embed,
+    real_collection,
+    synthetic_collection,
+    views_of,
+)
+from downstream.copies import (
+    PLANTED,
+    QUANTILE,
+    Calibration,
+    Nearest,
+    TrainingIndex,
+    are_copies,
+    calibrate,
+    contact_sheet,
+    duplicates_within,
+    planted,
+    rate,
+)
+from downstream.data import Progress
+from downstream.features import BATCH, Extractor, find_extractor, orientations
+from downstream.leaks import NEAR
+from downstream.perceptual import load_lpips
+from downstream.quality_page import quality_page
+from downstream.scorecard import PICTURE_SIDE, scorecard
+from manifests.errors import DidgenError
+from manifests.files import sha256_of, write_bytes, write_json, write_json_lines
+from manifests.recipe import DRAWN
+from manifests.records import SourceManifest
+from manifests.runs import read_whole_run
+from manifests.scores import COPY, write_scores
+from manifests.shards import Config, Sidecar
+from manifests.synthetic import Synthetic, check_run, synthetic
+
+RECORD_NAME, PAGE_NAME = "quality.json", "quality.md"
+COPIES_NAME, SHEET_NAME = "copies.jsonl", "copies.png"
+
+CLOSEST = 24
+"""Pairs on the contact sheet."""
+
+Part = Literal["train", "held-out"]
+PARTS: tuple[Part, Part] = ("train", "held-out")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be assessed, and how.
+
+    against: the real images that figures compare with; the others make the floor. planted: how
+    many training images are changed and looked for again. lpips: a safetensors file. pairs: most
+    pairs of images that are compared one with one.
+    """
+
+    real: Path
+    synthetic: Path
+    extractor: str = "inception"
+    weights: str = "pretrained"
+    size: int | None = None
+    against: Part = "held-out"
+    config: Config | None = None
+    lpips: Path | None = None
+    pairs: int = 256
+    planted: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """An assessment made ready: what is compared, with which network, at which size."""
+
+    asked: Asked
+    classes: tuple[str, ...]
+    sidecars: Mapping[Config, Sequence[Sidecar]]
+    samples: Mapping[Config, Sequence[Synthetic]]
+    real: Mapping[Part, Collection]
+    made: Mapping[Config, Collection]
+    extractor: Extractor
+    size: int
+    lpips: nn.Module | None
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by class, of each part of the source and each config of the run."""
+        return {
+            name: dict(sorted(Counter(collection.labels).items()))
+            for name, collection in (*self.real.items(), *self.made.items())
+        }
+
+    @property
+    def looked_at(self) -> int:
+        """Images that go through the extractor, whatever the number of their orientations."""
+        copies = min(self.asked.planted, len(self.real["train"])) * len(PLANTED)
+        return sum(map(len, [*self.real.values(), *self.made.values()])) + copies
+
+
+def prepare(asked: Asked, progress: Progress | None = None) -> Job:
+    """Read and check all that an assessment needs; every shard is hashed, nothing is written.
+
+    Raises DidgenError for a run that is not whole or not of this source, a source without
+    training or held-out images, and an extractor or weights that are not at hand.
+    """
+    source = SourceManifest.read(asked.real)
+    held_out = [*source.select(split="val"), *source.select(split="test")]
+    records = {"train": source.select(split="train"), "held-out": held_out}
+    for part in PARTS:
+        if not records[part]:
+            raise DidgenError(
+                f"{asked.real} has no {part} images to compare with; import it again with other "
+                "shares of the splits."
+            )
+    extractor = find_extractor(asked.extractor, asked.weights)
+    size = asked.size or extractor.side
+    extractor.check_side(size)
+    lpips = load_lpips(asked.lpips) if asked.lpips else None
+    run, sidecars = read_whole_run(asked.synthetic, progress)
+    check_run(asked.synthetic, run, asked.real, source, asked.config)
+    samples = {
+        config: list(synthetic(asked.synthetic, run, config, shards, asked.real, source))
+        for config, shards in sidecars.items()
+        if asked.config in (None, config)
+    }
+    samples = {config: taken for config, taken in samples.items() if taken}
+    if not samples:
+        raise DidgenError(f"{asked.synthetic} holds no sample; make some first.")
+    return Job(
+        asked,
+        source.header.classes,
+        sidecars,
+        samples,
+        {part: real_collection(source, records[part]) for part in PARTS},
+        {
+            config: synthetic_collection(asked.synthetic, config, taken, run.classes)
+            for config, taken in samples.items()
+        },
+        extractor,
+        size,
+        lpips,
+    )
+
+
+def assess(
+    job: Job, out: Path, *, scores: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Carry an assessment out into the folder `out`, and return what `quality.json` then holds.
+
+    With `scores`, each sample's row in the sidecars of the run gets its score of the copy check.
+    `progress` is called with (images looked at, all that there are).
+    """
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, job.looked_at)
+
+    train = embed(job.real["train"], job.extractor, job.size, advance=advance)
+    index = TrainingIndex(train.features, train.hashes, train.collection.lesions)
+    held_out = embed(job.real["held-out"], job.extractor, job.size, index, advance)
+    made = {
+        config: embed(collection, job.extractor, job.size, index, advance)
+        for config, collection in job.made.items()
+    }
+    assert held_out.nearest is not None
+    calibration = calibrate(held_out.nearest)
+    rows = [row for c, part in made.items() for row in _rows(job, c, part, calibration.threshold)]
+    real = {"train": train, "held-out": held_out}
+    (rest,) = real.keys() - {job.asked.against}
+    figures = [
+        {"config": config} | row
+        for config, part in made.items()
+        for row in scorecard(
+            part,
+            real[job.asked.against],
+            real[rest],
+            pairs=job.asked.pairs,
+            network=job.lpips,
+            seed=job.asked.seed,
+        )
+    ]
+    record = {
+        "kind": "quality",
+        "real": str(job.asked.real),
+        "synthetic": str(job.asked.synthetic),
+        "against": job.asked.against,
+        "seed": job.asked.seed,
+        "classes": list(job.classes),
+        "images": job.counts(),
+        "weights": job.extractor.weights,
+        "features": job.extractor.dimension,
+        **_basis(job, "features"),
+        "figures": [row | _basis(job, row["basis"]) for row in figures],
+        "copies": {
+            **_basis(job, "features"),
+            **_copies(job, rows, calibration, held_out.nearest),
+            "planted": _planted(job, index, calibration.threshold, advance),
+            "duplicates_within": {
+                config: rate(duplicates_within(part.hashes)) for config, part in made.items()
+            },
+        },
+        "versions": {
+            name: version(name)
+            for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
+        },
+    }
+    write_bytes(out / SHEET_NAME, _closest(job, rows))
+    write_json_lines(out / COPIES_NAME, rows)
+    if scores:
+        _write_scores(job, rows, calibration.threshold)
+    write_bytes(out / PAGE_NAME, quality_page(record).encode())
+    write_json(out / RECORD_NAME, record)
+    return record
+
+
+def _basis(job: Job, basis: str) -> dict[str, Any]:
+    """How the images of a figure were seen: their size, the filter, the network and its weights."""
+    name: str | None
+    if basis == "features":
+        name, sha256, size = job.extractor.name, job.extractor.sha256, job.size
+    else:
+        name, sha256, size = None, None, PICTURE_SIDE
+        if basis == "lpips" and job.asked.lpips:
+            name, sha256 = "LPIPS on AlexNet", sha256_of(job.asked.lpips)
+    return {"size": size, "resize": RESIZE, "extractor": name, "extractor_sha256": sha256}
+
+
+def _rows(job: Job, config: Config, part: Embedded, threshold: float) -> list[dict[str, Any]]:
+    """The copy check of each sample, as `copies.jsonl` holds it."""
+    nearest, training = part.nearest, job.real["train"].keys
+    assert nearest is not None
+    return [
+        {
+            "config": config,
+            "key": sample.key,
+            "class": sample.label,
+            "origin": _origin(config, sample),
+            "layout": sample.layout,
+            "nearest": training[nearest.places[place]],
+            "similarity": float(nearest.similarities[place]),
+            "hash_nearest": training[nearest.hash_places[place]],
+            "hash_distance": int(nearest.bits[place]),
+            "copy": bool(copy),
+        }
+        for place, (sample, copy) in enumerate(
+            zip(job.samples[config], are_copies(nearest, threshold), strict=True)
+        )
+    ]
+
+
+def _origin(config: Config, sample: Synthetic) -> str:
+    """What the copies are counted by: whether a training image gave the layout."""
+    if config == "images":
+        return "images"
+    return "drawn layout" if sample.layout == DRAWN else "training layout"
+
+
+def _copies(
+    job: Job, rows: Sequence[Mapping[str, Any]], calibration: Calibration, held_out: Nearest
+) -> dict[str, Any]:
+    """How many samples are copies, of all and of each origin, and what they were judged by."""
+    origins: dict[str, dict[str, Any]] = {}
+    for origin in dict.fromkeys(row["origin"] for row in rows):
+        part = [row for row in rows if row["origin"] == origin]
+        origins[origin] = rate([row["copy"] for row in part])
+        if origin == "training layout":
+            # Whether the mask brought its image along.
+            own = rate([row["nearest"] == row["layout"] for row in part])
+            origins[origin]["nearest_is_layout"] = own
+    return {
+        **rate([row["copy"] for row in rows]),
+        "threshold": calibration.threshold,
+        "quantile": QUANTILE,
+        "bits": NEAR,
+        "orientations": len(orientations(torch.zeros(1, 3, 1, 1))),
+        "held_out": rate(are_copies(held_out, calibration.threshold)),
+        "by_features": rate([row["similarity"] > calibration.threshold for row in rows]),
+        "by_hash": rate([row["hash_distance"] <= NEAR for row in rows]),
+        "origins": origins,
+        "calibrated_on": calibration.n,
+        "held_out_duplicates": [
+            {
+                "key": job.real["held-out"].keys[place],
+                "nearest": job.real["train"].keys[held_out.hash_places[place]],
+                "bits": int(held_out.bits[place]),
+            }
+            for place in calibration.duplicates
+        ],
+    }
+
+
+def _planted(
+    job: Job, index: TrainingIndex, threshold: float, advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """How many changed training images are found as copies, by what was done to them."""
+    training = job.real["train"]
+    rng = np.random.default_rng(job.asked.seed)
+    places = np.sort(rng.permutation(len(training))[: job.asked.planted])
+    pixels = training.pictures(places, job.size).numpy()
+    found = {}
+    for kind in PLANTED:
+        copies = torch.from_numpy(np.stack([planted(image, kind) for image in pixels]))
+        parts = []
+        for batch in copies.split(BATCH):
+            parts.append(index.nearest(*views_of(batch, job.extractor, turned=True)))
+            advance(len(batch))
+        nearest = Nearest.joined(parts)
+        flags = are_copies(nearest, threshold)
+        right = (nearest.places == places) | (nearest.hash_places == places)
+        found[kind] = {**rate(flags), "right_image": rate(flags & right)}
+    return {
+        kind: {"recall" if name == "rate" else name: value for name, value in told.items()}
+        for kind, told in found.items()
+    }
+
+
+def _closest(job: Job, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The contact sheet of the samples that are nearest to a training image, the nearest first."""
+    ranked = sorted(rows, key=lambda row: (not row["copy"], -row["similarity"]))[:CLOSEST]
+    # A copy by hash is shown beside the image that the hash found.
+    shown = [row["hash_nearest" if row["hash_distance"] <= NEAR else "nearest"] for row in ranked]
+    real = _pictures(job.real["train"], shown)
+    made = {
+        (config, key): picture
+        for config, collection in job.made.items()
+        for key, picture in _pictures(
+            collection, [row["key"] for row in ranked if row["config"] == config]
+        ).items()
+    }
+    return contact_sheet(
+        [
+            (made[row["config"], row["key"]], real[key], _title(row, key))
+            for row, key in zip(ranked, shown, strict=True)
+        ]
+    )
+
+
+def _title(row: Mapping[str, Any], key: str) -> str:
+    told = f"similarity {row['similarity']:.3f}, {row['hash_distance']} bits differ"
+    return "\n".join((row["key"] + (" (copy)" if row["copy"] else ""), key, told))
+
+
+def _pictures(collection: Collection, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """The images of some keys, by key, as they are compared and shown."""
+    wanted = {*keys}
+    places = np.array([p for p, key in enumerate(collection.keys) if key in wanted], np.int64)
+    pixels = collection.pictures(places, PICTURE_SIDE).numpy()
+    return {collection.keys[place]: image for place, image in zip(places, pixels, strict=True)}
+
+
+def _write_scores(job: Job, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
+    """Put each sample's score into the sidecar of its shard."""
+    for config in job.samples:
+        scores = {
+            row["key"]: {
+                "nearest": row["nearest"],
+                "similarity": row["similarity"],
+                "threshold": threshold,
+                "hash_nearest": row["hash_nearest"],
+                "hash_distance": row["hash_distance"],
+                "is_copy": row[COPY],
+                "extractor": job.extractor.name,
+                "extractor_sha256": job.extractor.sha256,
+                "size": job.size,
+            }
+            for row in rows
+            if row["config"] == config
+        }
+        for sidecar in job.sidecars[config]:
+            write_scores(job.asked.synthetic, config, sidecar, scores)

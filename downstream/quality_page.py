@@ -1,0 +1,219 @@
+"""The page of an assessment: its figures with their floors, and its copies, as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from downstream.tables import number, table
+
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "fid": ("FID", "lower"),
+    "fid_inf": ("FID, bias removed", "lower"),
+    "kid": ("KID x 1000", "lower"),
+    "precision": ("precision", "higher"),
+    "recall": ("recall", "higher"),
+    "density": ("density", "higher"),
+    "coverage": ("coverage", "higher"),
+    "feature_distance": ("feature distance", "lower"),
+    "ms_ssim": ("MS-SSIM to real", "higher"),
+    "lpips": ("LPIPS to real", "lower"),
+    "feature_distance_within": ("feature distance within", "as the floor"),
+    "ms_ssim_within": ("MS-SSIM within", "as the floor"),
+    "lpips_within": ("LPIPS within", "as the floor"),
+}
+"""What the page calls each figure, and which way it is better."""
+
+SCALES = {"kid": 1000.0}
+"""KID is usually told times 1000."""
+
+
+def quality_page(record: Mapping[str, Any]) -> str:
+    """The page of what `quality.json` holds."""
+    against, rest = record["against"], "train"
+    if against == "train":
+        rest = "held-out"
+    weights = record["weights"]
+    if record["extractor_sha256"]:
+        weights += f", SHA-256 {record['extractor_sha256'][:12]}"
+    labels = [*record["classes"], *sorted(_classes(record) - {*record["classes"]})]
+    lines = [
+        "# Quality",
+        "",
+        (
+            f"Features of {record['extractor']} ({record['features']} of them; {weights}) at "
+            f"{record['size']} px, {record['resize']}. Figures compare with the {against} images; "
+            f"the floor is what {rest} images get against the same ones. Both are matched: as many "
+            "of each class on both sides, drawn by seed."
+        ),
+        "",
+        *table(
+            ["images", *(label or "no class" for label in labels), "all"],
+            [
+                [name, *(str(counts.get(label, 0)) for label in labels), str(sum(counts.values()))]
+                for name, counts in record["images"].items()
+            ],
+        ),
+        "",
+    ]
+    for config in dict.fromkeys(row["config"] for row in record["figures"]):
+        rows = [row for row in record["figures"] if row["config"] == config]
+        lines += [f"## {config}", "", *_overall([r for r in rows if r["class"] is None]), ""]
+        if by_class := [row for row in rows if row["class"] is not None]:
+            lines += ["Of each class with enough images, with its floor behind the stroke:", ""]
+            lines += [*_by_class(by_class), ""]
+    lines += [*_copies(record["copies"])]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _classes(record: Mapping[str, Any]) -> set[str]:
+    return {label for counts in record["images"].values() for label in counts}
+
+
+def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = []
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        name, better = FIGURES[row["figure"]]
+        floor = row["floor"]
+        if row["value"] is None:
+            notes.setdefault(row["note"], []).append(name)
+        cells.append(
+            [
+                name,
+                _value(row),
+                _interval(row),
+                _value(floor, row["figure"]),
+                _interval(floor, row["figure"]),
+                better,
+                _counted(row),
+                _counted(floor),
+                str(row["size"]),
+            ]
+        )
+    header = ["figure", "value", "95 %", "floor", "95 %", "better", "n", "n floor", "px"]
+    said = [
+        "",
+        (
+            "n is synthetic and real images, or those of the pairs that were compared. KID has the "
+            "deviation over its subsets. The interval of precision and density is over "
+            "synthetic images, that of recall and coverage over real lesions, that of distances "
+            "over pairs. Within: two images of one class, a measure of diversity."
+        ),
+    ]
+    listed = [f"- {', '.join(names)}: {note}." for note, names in notes.items()]
+    return [*table(header, cells), *said, *(["", *listed] if listed else [])]
+
+
+def _by_class(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    figures = list(dict.fromkeys(row["figure"] for row in rows))
+    labels = list(dict.fromkeys(row["class"] for row in rows))
+    found = {(row["figure"], row["class"]): row for row in rows}
+    return table(
+        ["figure", *labels],
+        [
+            [
+                FIGURES[figure][0],
+                *(
+                    f"{_value(row)} / {_value(row['floor'], figure)}"
+                    if (row := found.get((figure, label)))
+                    else "-"
+                    for label in labels
+                ),
+            ]
+            for figure in figures
+        ],
+    )
+
+
+def _scaled(value: float | None, figure: str) -> str:
+    return number(None if value is None else value * SCALES.get(figure, 1.0))
+
+
+def _value(row: Mapping[str, Any], figure: str | None = None) -> str:
+    name = figure or row["figure"]
+    told = _scaled(row["value"], name)
+    return told if row["deviation"] is None else f"{told} ± {_scaled(row['deviation'], name)}"
+
+
+def _interval(row: Mapping[str, Any], figure: str | None = None) -> str:
+    if row["interval"] is None:
+        return "-"
+    low, high = (_scaled(end, figure or row["figure"]) for end in row["interval"])
+    return f"{low} to {high}"
+
+
+def _counted(row: Mapping[str, Any]) -> str:
+    return f"{row['n_synthetic']}, {row['n_real']}" if row["n_real"] else str(row["n_synthetic"])
+
+
+def _share(told: Mapping[str, Any], name: str = "rate") -> str:
+    """A share in percent with its interval and what it counts."""
+    if told[name] is None:
+        return "-"
+    low, high = told["interval"]
+    return (
+        f"{100 * told[name]:.1f} % ({100 * low:.1f} to {100 * high:.1f}; "
+        f"{told['count']} of {told['n']})"
+    )
+
+
+def _copies(copies: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "## Copies",
+        "",
+        (
+            f"A sample is a copy where its similarity to a training image is above "
+            f"{copies['threshold']:.4f}, or its perceptual hash differs in {copies['bits']} of 256 "
+            f"bits at most, in any of its {copies['orientations']} orientations. The threshold is "
+            f"the {100 * copies['quantile']:g} % quantile of {copies['calibrated_on']} held-out "
+            f"images' similarity to training images of other lesions. {_left_out(copies)}"
+        ),
+        "",
+        *table(
+            ["samples", "copies", "by features", "by hash"],
+            [
+                ["all", _share(copies), _share(copies["by_features"]), _share(copies["by_hash"])],
+                ["held-out images, to compare", _share(copies["held_out"]), "", ""],
+                *(
+                    [origin, _share(told), "", ""]
+                    for origin, told in copies["origins"].items()
+                    if len(copies["origins"]) > 1 or "nearest_is_layout" in told
+                ),
+            ],
+        ),
+        "",
+    ]
+    for told in copies["origins"].values():
+        if "nearest_is_layout" in told:
+            lines += [
+                (
+                    "The nearest training image is the very one whose mask was the layout of "
+                    f"{_share(told['nearest_is_layout'])} of the pairs."
+                ),
+                "",
+            ]
+    lines += [
+        "Training images that were changed and looked for again:",
+        "",
+        *table(
+            ["change", "found as a copy", "and the right image"],
+            [
+                [kind, _share(told, "recall"), _share(told["right_image"])]
+                for kind, told in copies["planted"].items()
+            ],
+        ),
+        "",
+    ]
+    for config, told in copies["duplicates_within"].items():
+        lines.append(f"Nearly another sample of {config}, by hash: {_share(told)}.")
+    return [*lines, "", "The closest pairs are in copies.png, every sample in copies.jsonl."]
+
+
+def _left_out(copies: Mapping[str, Any]) -> str:
+    near = copies["held_out_duplicates"]
+    if not near:
+        return "None of them is nearly one by hash."
+    first = near[0]
+    return (
+        f"{len(near)} more are nearly training images of other names by hash, the first "
+        f"{first['key']} ({first['nearest']}), and were left out."
+    )
