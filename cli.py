@@ -620,6 +620,15 @@ def quality(
     planted: Annotated[
         int, typer.Option(min=1, help="Training images that are changed and looked for again.")
     ] = 100,
+    judges: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--judge",
+            help="Folder of a training on real images, OUT/runs/NETWORK/original/seed-0 of "
+            "`classify` or `segment`, that is asked about classes or masks; may be repeated.",
+            parser=_folder,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of every draw.")] = 0,
     write_scores: Annotated[
         bool,
@@ -632,7 +641,7 @@ def quality(
     """Measure how near a run's images are to real ones, and which are copies of training images.
 
     FID, KID, precision, recall, density, coverage, MS-SSIM and LPIPS, each beside what real images
-    get; a table of copies, and a sheet of the closest pairs.
+    get; what judges say of classes and masks; a table of copies, and a sheet of the closest pairs.
     Example: didgen quality --real runs/isic2018 --synthetic runs/mine --out runs/quality
     --weights weights/inception.safetensors
     """
@@ -651,6 +660,7 @@ def quality(
         lpips=lpips,
         pairs=pairs,
         planted=planted,
+        judges=tuple(judges or ()),
         seed=seed,
     )
     with _progress("checking") as advance:

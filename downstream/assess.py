@@ -9,7 +9,7 @@ Notable choices:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +44,8 @@ from downstream.copies import (
 )
 from downstream.data import Progress
 from downstream.features import BATCH, Extractor, find_extractor, orientations
+from downstream.fidelity import class_fidelity, layout_fidelity, mask_fidelity
+from downstream.judge import Judge, read_judge
 from downstream.leaks import NEAR
 from downstream.perceptual import load_lpips
 from downstream.quality_page import quality_page
@@ -73,7 +75,8 @@ class Asked:
 
     against: the real images that figures compare with; the others make the floor. planted: how
     many training images are changed and looked for again. lpips: a safetensors file. pairs: most
-    pairs of images that are compared one with one.
+    pairs of images that are compared one with one. judges: folders of trainings that say what they
+    see in the samples.
     """
 
     real: Path
@@ -86,6 +89,7 @@ class Asked:
     lpips: Path | None = None
     pairs: int = 256
     planted: int = 100
+    judges: tuple[Path, ...] = ()
     seed: int = 0
 
 
@@ -94,7 +98,7 @@ class Job:
     """An assessment made ready: what is compared, with which network, at which size."""
 
     asked: Asked
-    classes: tuple[str, ...]
+    source: SourceManifest
     sidecars: Mapping[Config, Sequence[Sidecar]]
     samples: Mapping[Config, Sequence[Synthetic]]
     real: Mapping[Part, Collection]
@@ -102,6 +106,7 @@ class Job:
     extractor: Extractor
     size: int
     lpips: nn.Module | None
+    judges: tuple[Judge, ...]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images by class, of each part of the source and each config of the run."""
@@ -148,7 +153,7 @@ def prepare(asked: Asked, progress: Progress | None = None) -> Job:
         raise DidgenError(f"{asked.synthetic} holds no sample; make some first.")
     return Job(
         asked,
-        source.header.classes,
+        source,
         sidecars,
         samples,
         {part: real_collection(source, records[part]) for part in PARTS},
@@ -159,6 +164,7 @@ def prepare(asked: Asked, progress: Progress | None = None) -> Job:
         extractor,
         size,
         lpips,
+        tuple(read_judge(folder, source) for folder in asked.judges),
     )
 
 
@@ -208,12 +214,12 @@ def assess(
         "synthetic": str(job.asked.synthetic),
         "against": job.asked.against,
         "seed": job.asked.seed,
-        "classes": list(job.classes),
+        "classes": list(job.source.header.classes),
         "images": job.counts(),
         "weights": job.extractor.weights,
         "features": job.extractor.dimension,
         **_basis(job, "features"),
-        "figures": [row | _basis(job, row["basis"]) for row in figures],
+        "figures": [row | _basis(job, row["basis"]) for row in figures] + [*_fidelity(job)],
         "copies": {
             **_basis(job, "features"),
             **_copies(job, rows, calibration, held_out.nearest),
@@ -234,6 +240,23 @@ def assess(
     write_bytes(out / PAGE_NAME, quality_page(record).encode())
     write_json(out / RECORD_NAME, record)
     return record
+
+
+def _fidelity(job: Job) -> Iterator[dict[str, Any]]:
+    """How well the samples are what they were to be."""
+    for config, taken in job.samples.items():
+        rows: list[dict[str, Any]] = []
+        for judge in job.judges:
+            if judge.classes:
+                rows += class_fidelity(judge, job.made[config])
+            elif config == "pairs":
+                rows.append(mask_fidelity(judge, job.asked.synthetic, taken, job.source))
+        if config == "pairs":
+            kept = {
+                key: row for sidecar in job.sidecars[config] for key, row in sidecar.made.items()
+            }
+            rows += layout_fidelity(kept)
+        yield from ({"config": config} | row for row in rows)
 
 
 def _basis(job: Job, basis: str) -> dict[str, Any]:

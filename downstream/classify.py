@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from downstream.benchmark import (
     EVALUATION_BATCH,
@@ -83,7 +83,7 @@ def _train(
         criterion = loss.to(accelerator.device)
 
         def score(module: nn.Module) -> float:
-            chances = predict(module, validation, accelerator)
+            chances = predict(module, validation.pixels)
             return balanced_accuracy(correctness(chances, validation.labels), validation.labels)
 
         return Setup(
@@ -98,21 +98,22 @@ def _train(
         recipe, training, job.evaluate_every, folder, setup, on_step
     )
     with torch.no_grad(), accelerator.autocast():
-        chances = predict(network, test, accelerator)
+        chances = predict(network, test.pixels)
     measured = figures(chances, test.labels, job.classes, positive=recipe.positive)
     return write_result(
         folder,
         Predictions(test.keys, test.lesions, test.labels, chances).rows(job.classes),
-        # The bare network of timm, whose weights timm loads again.
-        network.network if recipe.keep_weights else None,  # type: ignore[arg-type]
+        # The bare network, whose weights timm loads again.
+        network.get_submodule("network") if recipe.keep_weights else None,
         record_of(recipe, asked, accelerator, trained, measured.to_dict(), ("timm",)),
     )
 
 
-def predict(network: nn.Module, images: Images, accelerator: Accelerator) -> NDArray[np.float64]:
-    """Probabilities (N, C) of images as they are, by a network in eval mode."""
+def predict(network: nn.Module, pixels: Tensor) -> NDArray[np.float64]:
+    """Probabilities (N, C) of images (N, 3, S, S) uint8 as they are, by a network in eval mode."""
+    device = next(network.parameters()).device
     parts = [
-        F.softmax(network(batch.to(accelerator.device)).double(), 1).cpu()
-        for batch in images.pixels.split(EVALUATION_BATCH)
+        F.softmax(network(batch.to(device)).double(), 1).cpu()
+        for batch in pixels.split(EVALUATION_BATCH)
     ]
     return torch.cat(parts).numpy()

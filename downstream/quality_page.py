@@ -19,6 +19,9 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "feature_distance_within": ("feature distance within", "as the floor"),
     "ms_ssim_within": ("MS-SSIM within", "as the floor"),
     "lpips_within": ("LPIPS within", "as the floor"),
+    "class_fidelity": ("class fidelity", "higher"),
+    "mask_fidelity": ("mask fidelity", "higher"),
+    "layout_iou": ("IoU of mask and layout", "higher"),
 }
 """What the page calls each figure, and which way it is better."""
 
@@ -72,7 +75,7 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = []
     notes: dict[str, list[str]] = {}
     for row in rows:
-        name, better = FIGURES[row["figure"]]
+        name, better = _name(row), FIGURES[row["figure"]][1]
         floor = row["floor"]
         if row["value"] is None:
             notes.setdefault(row["note"], []).append(name)
@@ -86,7 +89,7 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 better,
                 _counted(row),
                 _counted(floor),
-                str(row["size"]),
+                str(row["size"] or "-"),
             ]
         )
     header = ["figure", "value", "95 %", "floor", "95 %", "better", "n", "n floor", "px"]
@@ -96,7 +99,10 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             "n is synthetic and real images, or those of the pairs that were compared. KID has the "
             "deviation over its subsets. The interval of precision and density is over "
             "synthetic images, that of recall and coverage over real lesions, that of distances "
-            "over pairs. Within: two images of one class, a measure of diversity."
+            "over pairs. Within: two images of one class, a measure of diversity. Class fidelity: "
+            "the balanced accuracy of a classifier; mask fidelity: the mean IoU of a segmentation "
+            "net's masks with the annotated ones. Both nets learned from real images, and their "
+            "floor is what they reach on the real test images."
         ),
     ]
     listed = [f"- {', '.join(names)}: {note}." for note, names in notes.items()]
@@ -104,24 +110,30 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _by_class(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    figures = list(dict.fromkeys(row["figure"] for row in rows))
+    names = list(dict.fromkeys(map(_name, rows)))
     labels = list(dict.fromkeys(row["class"] for row in rows))
-    found = {(row["figure"], row["class"]): row for row in rows}
+    found = {(_name(row), row["class"]): row for row in rows}
     return table(
         ["figure", *labels],
         [
             [
-                FIGURES[figure][0],
+                name,
                 *(
-                    f"{_value(row)} / {_value(row['floor'], figure)}"
-                    if (row := found.get((figure, label)))
+                    f"{_value(row)} / {_value(row['floor'], row['figure'])}"
+                    if (row := found.get((name, label)))
                     else "-"
                     for label in labels
                 ),
             ]
-            for figure in figures
+            for name in names
         ],
     )
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What a figure is called; one of a judge with the judge's name."""
+    name = FIGURES[row["figure"]][0]
+    return f"{name} ({row['extractor']})" if row["basis"] == "judge" else name
 
 
 def _scaled(value: float | None, figure: str) -> str:
@@ -142,7 +154,8 @@ def _interval(row: Mapping[str, Any], figure: str | None = None) -> str:
 
 
 def _counted(row: Mapping[str, Any]) -> str:
-    return f"{row['n_synthetic']}, {row['n_real']}" if row["n_real"] else str(row["n_synthetic"])
+    counts = [row["n_synthetic"], row["n_real"]] if row["n_real"] else [row["n_synthetic"] or "-"]
+    return ", ".join(map(str, counts))
 
 
 def _share(told: Mapping[str, Any], name: str = "rate") -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from downstream.agreement import Agreements, agree, unseen
 from downstream.benchmark import (
@@ -183,7 +183,8 @@ def _train(
     return write_result(
         folder,
         Segmentations(test.keys, test.lesions, measured, masks).rows(),
-        network if job.recipe.keep_weights else None,
+        # The bare network, whose weights its library loads again.
+        network.get_submodule("network") if job.recipe.keep_weights else None,
         record_of(job.recipe, asked, accelerator, trained, measured.means(), PACKAGES),
     )
 
@@ -202,24 +203,22 @@ def _fit(
             build_segmenter(training.network, weights),
             images,
             lambda module, batch: criterion(module(batch["pixels"]), batch["mask"].float()),
-            lambda module: float(
-                dice_scores(predict(module, validation, accelerator), truths).mean()
-            ),
+            lambda module: float(dice_scores(predict(module, validation.pixels), truths).mean()),
         )
 
     every = job.evaluate_every(training.real)
     return fit(recipe, training, every, folder, setup, on_step)
 
 
-def predict(network: nn.Module, pairs: Pairs, accelerator: Accelerator) -> Masks:
-    """Masks (N, S, S) of images as they are, by a network in eval mode."""
+def predict(network: nn.Module, pixels: Tensor) -> Masks:
+    """Masks (N, S, S) of images (N, 3, S, S) uint8 as they are, by a network in eval mode."""
+    device = next(network.parameters()).device
     parts = [
-        (network(batch.to(accelerator.device))[:, 0] > 0).cpu()
-        for batch in pairs.pixels.split(EVALUATION_BATCH)
+        (network(batch.to(device))[:, 0] > 0).cpu() for batch in pixels.split(EVALUATION_BATCH)
     ]
     return torch.cat(parts).numpy()
 
 
 def _predict_best(network: nn.Module, pairs: Pairs, accelerator: Accelerator) -> Masks:
     with torch.no_grad(), accelerator.autocast():
-        return predict(network, pairs, accelerator)
+        return predict(network, pairs.pixels)

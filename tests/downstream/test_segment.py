@@ -129,7 +129,7 @@ def test_the_kept_weights_are_those_of_the_masks(done, job: SegmentationJob) -> 
     out, _ = done
     folder = training_folder(out, "unet", "didgen-filtered", 0, 8)
     network = build_segmenter(job.recipe.networks[0], None)
-    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    network.get_submodule("network").load_state_dict(load_file(folder / "weights.safetensors"))
     with torch.no_grad():
         masks = network.eval()(job.images["test"].pixels)[:, 0] > 0
     assert np.array_equal(masks.numpy(), read_segmentations(folder).masks)
