@@ -1,7 +1,7 @@
 """Jobs: a recipe of a benchmark made ready, with its data checked."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -180,10 +180,16 @@ def prepare_segmentation(
     images = {split: load_real_pairs(source, records[split], size, progress) for split in SPLITS}
     data = {"real": fingerprint({split: part.sha256() for split, part in images.items()})}
     made = None
+    leaking: list[NearDuplicate] = []
     if recipe.run is not None:
         _, taken, data["run"] = _synthetic(recipe, source, "pairs", progress)
+        leaking = _leaking_guides(recipe, source, images, taken, progress)
+        gone = {one.key for one in leaking}
+        taken = [one for one in taken if one.guide not in gone]
         made = load_synthetic_pairs(recipe.run, taken, source, size, progress)
     images, made, duplicates = _screened(recipe, images, made, progress)
+    known = {one.key for one in duplicates}
+    duplicates += [one for one in leaking if one.key not in known]
     plan = list(_segment_trainings(recipe, images["train"], 0 if made is None else len(made)))
     return SegmentationJob(
         recipe=recipe,
@@ -256,6 +262,29 @@ def _synthetic(
     return run, taken, fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept])
 
 
+def _leaking_guides(
+    recipe: SegmentRecipe,
+    source: SourceManifest,
+    images: Mapping[Split, Pairs],
+    taken: Sequence[Synthetic],
+    progress: Progress | None,
+) -> list[NearDuplicate]:
+    """The images whose masks guided pairs and that are nearly validation or test images.
+
+    Their masks are those of the later images, so that pairs guided by them would leak. They may be
+    of collections that are not asked for.
+    """
+    named = {one.guide for one in taken}
+    records = [record for record in source.select(split="train") if record.key in named]
+    parts: dict[Split, Pictures] = {**images}
+    parts["train"] = load_real_pairs(source, records, recipe.image_size, progress)
+    hashes = {split: perceptual_hashes(part) for split, part in parts.items()}
+    found = [one for one in near_duplicates(parts, hashes) if one.split == "train"]
+    if recipe.near_duplicates == "refuse":
+        refuse(found, recipe.source)
+    return found
+
+
 def _screened(
     recipe: BenchmarkRecipe, images: dict[Split, P], made: P | None, progress: Progress | None
 ) -> tuple[dict[Split, P], P | None, list[NearDuplicate]]:
@@ -269,6 +298,10 @@ def _screened(
         copies = [one for one in found if one.split == "train"]
         duplicates += copies
         made = without({"train": made}, copies)["train"]
+        if not len(made):
+            raise DidgenError(
+                f"{recipe.run} has no sample left without copies and near-duplicates; make more."
+            )
     if recipe.near_duplicates == "refuse":
         refuse(duplicates, recipe.source)
     return without(images, duplicates), made, duplicates

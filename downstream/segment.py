@@ -78,15 +78,20 @@ def segment(job: SegmentationJob, out: Path, progress: Progress | None = None) -
         return None if progress is None else lambda done, _: progress(before + done, total)
 
     judges = {training: asked[training] for training in job.judges}
-    carry_out(judges, out, partial(_judge, job, out), from_(0))
+    judged = carry_out(judges, out, partial(_judge, job, out), from_(0))
     agreements = _agreements(job, out)
     for training in job.trainings:
         if training.arm == FILTERED:
             asked[training] = _asked(job, training, agreements[training.real])
     ordered = {training: asked[training] for training in job.trainings}
+    # Those that the filter makes are known only now; what they have replaced stays if refused.
+    finished(ordered, out)
+    for count, told in agreements.items():
+        name = f"real-{'all' if count is None else count}.jsonl"
+        write_json_lines(out / FILTER_FOLDER / name, told.rows())
     results = carry_out(ordered, out, partial(_train, job, out, agreements), from_(first))
     found = {training: read_segmentations(folder_of(out, training)) for training in results}
-    benchmark = segmentation_outcome(job, results, found, agreements)
+    benchmark = segmentation_outcome(job, {**judged, **results}, found, agreements)
     benchmark["plots"] = draw_plots(job, found, out)
     write_benchmark(out, benchmark, segmentation_page(benchmark))
     return benchmark
@@ -99,7 +104,7 @@ def _asked(job: SegmentationJob, training: Training, agreements: Agreements | No
     if training in job.judges:
         images["train"], images["synthetic"] = _fold(job, training)
         asked["folds"] = job.recipe.filter.folds
-    elif synthetic := _synthetic(job, training, agreements):
+    elif (synthetic := _synthetic(job, training, agreements)) is not None:
         images["synthetic"] = synthetic
     if agreements is not None:
         asked["filter"] = job.recipe.filter.model_dump() | {
@@ -128,7 +133,7 @@ def _fold(job: SegmentationJob, judge: Training) -> tuple[Pairs, Pairs]:
 
 
 def _agreements(job: SegmentationJob, out: Path) -> dict[Scale, Agreements]:
-    """What the judges of each scale say together, which is written down too."""
+    """What the judges of each scale say together."""
     told: dict[Scale, Agreements] = {}
     for count in dict.fromkeys(judge.real for judge in job.judges):
         assert job.made is not None
@@ -141,8 +146,6 @@ def _agreements(job: SegmentationJob, out: Path) -> dict[Scale, Agreements]:
             if judge.real == count
         ]
         told[count] = agree(job.made, judged, job.recipe.filter.keep)
-        name = f"real-{'all' if count is None else count}.jsonl"
-        write_json_lines(out / FILTER_FOLDER / name, told[count].rows())
     return told
 
 
@@ -153,7 +156,10 @@ def _judge(
     folder = folder_of(out, judge)
     real, pairs = _fold(job, judge)
     accelerator, network, trained = _fit(job, judge, real, folder, on_step)
-    dice = dice_scores(_predict_best(network, pairs, accelerator), pairs.masks.numpy())
+    dice = np.empty(0)
+    # Where few masks guided all pairs, the judge may know them all.
+    if len(pairs):
+        dice = dice_scores(_predict_best(network, pairs, accelerator), pairs.masks.numpy())
     return write_result(
         folder,
         (
@@ -161,7 +167,7 @@ def _judge(
             for key, guide, score in zip(pairs.keys, pairs.guides, dice, strict=True)
         ),
         None,
-        record_of(job.recipe, asked, accelerator, trained, {"dice": float(dice.mean())}, PACKAGES),
+        record_of(job.recipe, asked, accelerator, trained, {"pairs": len(pairs)}, PACKAGES),
     )
 
 
@@ -175,7 +181,8 @@ def _train(
 ) -> Result:
     folder, test = folder_of(out, training), job.images["test"]
     images = job.real(training.real)
-    if synthetic := _synthetic(job, training, agreements.get(training.real)):
+    synthetic = _synthetic(job, training, agreements.get(training.real))
+    if synthetic is not None:
         images = images + synthetic
     accelerator, network, trained = _fit(job, training, images, folder, on_step)
     masks = _predict_best(network, test, accelerator)

@@ -345,6 +345,8 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
     job = prepare_segmentation(segment_recipe(source=leaking, near_duplicates="drop"))
     assert [one["key"] for one in job.dropped] == ["ISIC_0000000"]
     assert "ISIC_0000000" not in job.real(None).keys
+    # Its mask is that of the test image, and guided two of the six pairs.
+    assert job.made is not None and job.made.guides == ("", "lesion 13", "lesion 24", "")
 
 
 def test_data_that_does_not_fit_is_refused(
