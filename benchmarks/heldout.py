@@ -55,7 +55,8 @@ class HeldOut:
 def held_out(source: SourceManifest, count: int) -> list[SourceRecord]:
     """Masked and captioned records of val and test, evenly over the manifest; `count` at most."""
     records = [r for r in source.records if r.split != "train" and r.mask and r.caption]
-    return records[:: max(1, len(records) // count)][:count]
+    places = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
+    return [records[place] for place in places]
 
 
 @torch.no_grad()

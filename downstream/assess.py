@@ -3,7 +3,8 @@
 Notable choices:
 - Images pass by in batches, and their features and hashes are what is kept. The pictures of the
   pairs that are compared pixel by pixel are read a second time.
-- Synthetic images are compared with real ones that no model was trained on, unless asked otherwise.
+- Synthetic images are compared with held-out ones unless asked otherwise, which says something
+  where their model was finetuned on the training split of the same source: a run does not tell.
   The floor is what the other real images get against the same ones: the distance of a generator
   that draws real images of new lesions.
 """
@@ -192,7 +193,9 @@ def assess(
         for config, collection in job.made.items()
     }
     assert held_out.nearest is not None
-    calibration = calibrate(held_out.nearest)
+    # An importer takes an image of an unknown lesion for a lesion of the image's own name.
+    named = zip(held_out.collection.lesions, held_out.collection.keys, strict=True)
+    calibration = calibrate(held_out.nearest, [lesion != key for lesion, key in named])
     rows = [row for c, part in made.items() for row in _rows(job, c, part, calibration.threshold)]
     real = {"train": train, "held-out": held_out}
     (rest,) = real.keys() - {job.asked.against}
@@ -235,10 +238,10 @@ def assess(
     }
     write_bytes(out / SHEET_NAME, _closest(job, rows))
     write_json_lines(out / COPIES_NAME, rows)
-    if scores:
-        _write_scores(job, rows, calibration.threshold)
     write_bytes(out / PAGE_NAME, quality_page(record).encode())
     write_json(out / RECORD_NAME, record)
+    if scores:
+        _write_scores(job, rows, calibration.threshold)
     return record
 
 

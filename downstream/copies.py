@@ -52,15 +52,6 @@ class Nearest:
         names = ("places", "similarities", "hash_places", "bits")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
-    def take(self, chosen: NDArray[Any]) -> "Nearest":
-        """The queries at these places."""
-        return Nearest(
-            self.places[chosen],
-            self.similarities[chosen],
-            self.hash_places[chosen],
-            self.bits[chosen],
-        )
-
 
 class TrainingIndex:
     """The training images' features (T, D), hashes (T, 256) and lesions (T), to look up queries."""
@@ -114,15 +105,18 @@ class Calibration:
     duplicates: NDArray[np.int64]
 
 
-def calibrate(held_out: Nearest) -> Calibration:
+def calibrate(held_out: Nearest, known: ArrayLike | None = None) -> Calibration:
     """The threshold from held-out images, looked up without their own lesions.
 
-    It is their similarity at `QUANTILE`, such that at most that share of them lies above; with
-    fewer than 1 / (1 - QUANTILE) images it is their largest. Raises DidgenError where every one of
-    them is nearly a training image.
+    known (N,): whether the data say which lesion an image shows; of the others, a further
+    photograph of the same lesion may stand in training, so that they count only where none is
+    known. The threshold is their similarity at `QUANTILE`, such that at most that share of them
+    lies above; with fewer than 1 / (1 - QUANTILE) images it is their largest. Raises DidgenError
+    where every one of them is nearly a training image.
     """
     near = held_out.bits <= NEAR
-    kept = held_out.similarities[~near]
+    counted = ~near if known is None or not np.any(known) else ~near & np.asarray(known)
+    kept = held_out.similarities[counted]
     if not len(kept):
         raise DidgenError(
             f"All {len(near)} held-out images are nearly training images, so that they say nothing "

@@ -7,7 +7,6 @@ have fewer features, which fewer images suffice for.
 """
 
 import io
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -103,8 +102,6 @@ def _timm(name: str, model: str, weights: str) -> Extractor:
     if stage:
         arguments = {"features_only": True, "out_indices": [_whole(name, stage)]}
     asked = Network(name=model, arguments=arguments)
-    # It warns at length of the head that is left over; what is missing is looked for below.
-    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
     extractor = _seeded(name, asked, found, 0)
     if found.file is not None:
         # timm takes what fits of a file, and leaves the rest as it was drawn by its seed.
@@ -157,7 +154,8 @@ def _inception(name: str, weights: str) -> Extractor:
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise DidgenError(f"{path} holds no weights of Inception ({reason}).") from None
-    return _extractor(name, network, Weights(path, f"weights of {path.name}"), INCEPTION_SIDE)
+    # At another size the library would scale once more, by a filter of its own.
+    return _extractor(name, network, Weights(path, f"weights of {path.name}"), INCEPTION_SIDE, True)
 
 
 def _extractor(

@@ -2,7 +2,8 @@
 
 Notable choices:
 - A judge is the folder of one training of `didgen classify` or `didgen segment`, with its weights.
-- One that was trained on synthetic samples, or on an image that is now held out, is no judge.
+- One that was trained on synthetic samples is no judge, nor one that was tested on images which
+  are not held out in this source: it learned from another split.
 """
 
 from dataclasses import dataclass

@@ -153,12 +153,13 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> str:
 def _scale(scale: Mapping[str, Any]) -> str:
     """Whose masks an arm with pairs has used, in a sentence that is a paragraph of its own."""
     guided = ""
-    if scale["guided"]:
+    if scale["guided"] and scale["real"] is not None:
         guided = (
-            f" With {scale['pairs']} real pairs, `didgen` has also used {scale['guides']} masks of "
-            f"the training split as layouts, {scale['guides_among_real']} of them from these pairs,"
-            " and the model that drew the synthetic pairs was trained on images beyond them: the "
-            "real pairs are scarce for the network, not for the model behind its data."
+            f" With {scale['pairs']} real pairs, `didgen` has also used masks of "
+            f"{scale['guides']} lesions of the training split as layouts, "
+            f"{scale['guides_among_real']} of them lesions of these pairs, and the model that drew "
+            "the synthetic pairs was trained on images beyond them: the real pairs are scarce for "
+            "the network, not for the model behind its data."
         )
     return f"\n{guided.strip()}" if guided else ""
 

@@ -36,7 +36,7 @@ LEAST = 20
 """Images on each side below which no figure is formed: its neighbourhoods are then not local."""
 
 IMAGES_A_FEATURE = 2
-"""Images on each side that FID needs for each feature."""
+"""Images on each side and for each feature that FID needs to be told without its bias."""
 
 FOLDS = 10
 """Parts of the jackknife."""
@@ -110,16 +110,23 @@ def fid(made: Floats, real: Floats, seed: int = 0) -> dict[str, Figure]:
     `FOLDS` parts of both samples (Quenouille 1956), whose pseudo-values give the t interval too.
     With few images to a feature the term is not linear in 1/N, and less than all of it goes: of
     200 features of real images of other lesions, it left 2.4 of 12.7 with 230 images on each side,
-    and 0.4 of 6.5 with 450. Below `IMAGES_A_FEATURE` no figure is formed.
+    and 0.4 of 6.5 with 450. Below `IMAGES_A_FEATURE` it is not formed, and with no more images than
+    features, whose covariance then has no full rank, neither is `fid`.
     """
     n, m, dimension = len(made), len(real), made.shape[1]
-    least = IMAGES_A_FEATURE * dimension
-    if min(n, m) < least:
+
+    def left_out(least: int) -> Figure:
         note = (
             f"left out: {min(n, m)} images are too few for {dimension} features; it needs {least} "
             "on each side, or an extractor of fewer features"
         )
-        return {name: Figure(None, n, m, note=note) for name in ("fid", "fid_inf")}
+        return Figure(None, n, m, note=note)
+
+    if min(n, m) <= dimension:
+        return {name: left_out(dimension + 1) for name in ("fid", "fid_inf")}
+    if min(n, m) < IMAGES_A_FEATURE * dimension:
+        biased = Figure(frechet_distance(made, real), n, m)
+        return {"fid": biased, "fid_inf": left_out(IMAGES_A_FEATURE * dimension)}
     rng = np.random.default_rng(seed)
     folds = [rng.permutation(size) % FOLDS for size in (n, m)]
     whole = frechet_distance(made, real)

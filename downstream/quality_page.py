@@ -97,12 +97,15 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         (
             "n is synthetic and real images, or those of the pairs that were compared. KID has the "
-            "deviation over its subsets. The interval of precision and density is over "
-            "synthetic images, that of recall and coverage over real lesions, that of distances "
-            "over pairs. Within: two images of one class, a measure of diversity. Class fidelity: "
-            "the balanced accuracy of a classifier; mask fidelity: the mean IoU of a segmentation "
-            "net's masks with the annotated ones. Both nets learned from real images, and their "
-            "floor is what they reach on the real test images."
+            "deviation over its subsets, FID without its bias an interval by the jackknife over "
+            "images. The interval of precision and density is over synthetic images, that of "
+            "recall and coverage over real lesions, that of distances over pairs. Feature distance "
+            "is 1 less the cosine of two images' features. Within: two images of one class, a "
+            "measure of diversity. Class fidelity is the balanced accuracy of a classifier, mask "
+            "fidelity the mean IoU of a segmentation net's masks with the annotated ones. Both "
+            "nets learned from real images, and their floor is what they reach on the real test "
+            "images. A net that learned from the image whose mask guided a pair may know that "
+            "mask, which flatters the pair."
         ),
     ]
     listed = [f"- {', '.join(names)}: {note}." for note, names in notes.items()]
@@ -177,8 +180,8 @@ def _copies(copies: Mapping[str, Any]) -> list[str]:
             f"A sample is a copy where its similarity to a training image is above "
             f"{copies['threshold']:.4f}, or its perceptual hash differs in {copies['bits']} of 256 "
             f"bits at most, in any of its {copies['orientations']} orientations. The threshold is "
-            f"the {100 * copies['quantile']:g} % quantile of {copies['calibrated_on']} held-out "
-            f"images' similarity to training images of other lesions. {_left_out(copies)}"
+            f"{_quantile(copies)} held-out images' similarity to training images of other lesions. "
+            f"{_left_out(copies)}"
         ),
         "",
         *table(
@@ -219,6 +222,13 @@ def _copies(copies: Mapping[str, Any]) -> list[str]:
     for config, told in copies["duplicates_within"].items():
         lines.append(f"Nearly another sample of {config}, by hash: {_share(told)}.")
     return [*lines, "", "The closest pairs are in copies.png, every sample in copies.jsonl."]
+
+
+def _quantile(copies: Mapping[str, Any]) -> str:
+    n, quantile = copies["calibrated_on"], copies["quantile"]
+    if n * (1 - quantile) < 1:
+        return f"the largest of {n}"
+    return f"the {100 * quantile:g} % quantile of {n}"
 
 
 def _left_out(copies: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ class Network(Section):
     """A network of timm or, for masks, of `downstream.segmenters`; the weights it starts from."""
 
     name: str
-    called: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,60}$")] = ""
+    called: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}$")] = ""
     """What the report and the folder call it; the name unless one is given."""
     weights: str = "pretrained"
     """`pretrained` is what the hub has for it; `reachable` the same, or random weights where the
@@ -92,8 +92,8 @@ class BenchmarkRecipe(Section):
     """Share of the steps in which the learning rate rises; it then falls along a cosine to 0."""
     max_grad_norm: Rate = 1.0
     patience: Positive = 10
-    """Evaluations without a better one after which a training ends. One is made after as many steps
-    as the real images take, in every arm alike."""
+    """Evaluations without a better one after which a training ends. They come after as many steps
+    in every arm."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     trackers: tuple[Tracker, ...] = ("tensorboard",)
     """Where curves go to, besides the result: trackers of accelerate."""

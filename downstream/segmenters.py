@@ -137,6 +137,10 @@ def build_segmenter(network: Network, weights: Path | None) -> Segmenter:
     """
     made, encoder = _class_of(network), _encoder(network)
     check_arguments(network)
+    if network.arguments.get("activation") is not None:
+        raise DidgenError(
+            f"`arguments` of {network.called} cannot hold activation; the losses take logits."
+        )
     try:
         if encoder is None:
             filled = {} if network.name in OWN else FILLED

@@ -1,8 +1,7 @@
 """Training of a network: one loop for every benchmark, ended early and left at its best.
 
 Notable choices:
-- An evaluation comes after as many steps as the recipe's real images take, in every arm, so that
-  patience means the same number of steps everywhere.
+- An evaluation comes after as many steps in every arm, so that patience means the same everywhere.
 - The best weights are kept in memory and restored at the end; a training that is stopped begins
   again, since the unit that resumes is one training among many.
 """

@@ -106,6 +106,23 @@ def test_kid_is_that_of_torch_fidelity() -> None:
     assert found.deviation == oracle["kernel_inception_distance_std"]
 
 
+def test_kid_of_whole_samples_is_the_unbiased_mmd() -> None:
+    """The formula of Gretton et al. (2012) with the cubic kernel, over all images at once."""
+    one, other = gaussians(40)
+
+    def kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return (left @ right.T / left.shape[1] + 1) ** 3
+
+    within_one, within_other = (
+        (kernel(part, part).sum() - np.trace(kernel(part, part))) / (40 * 39)
+        for part in (one, other)
+    )
+    oracle = within_one + within_other - 2 * kernel(one, other).mean()
+    found = [kid(one, other, seed).value for seed in range(20)]
+    # Subsets of half of the images spread about it.
+    assert np.mean(found) == pytest.approx(oracle, abs=4 * np.std(found) / 20**0.5 + 1e-3)
+
+
 def test_precision_and_recall_are_those_of_torch_fidelity() -> None:
     one, other = gaussians(1100)
     found = neighbourhoods(one[:1050], other)
@@ -162,13 +179,19 @@ def test_few_images_are_refused_in_words() -> None:
         assert figure.value is None and "19 images are fewer than 20" in figure.note
 
 
-@pytest.mark.parametrize(("count", "formed"), [(59, False), (60, True)])
-def test_fid_needs_more_images_than_features(count: int, formed: bool) -> None:
+@pytest.mark.parametrize(
+    ("count", "least"),
+    [(30, {"fid": 31, "fid_inf": 31}), (31, {"fid_inf": 60}), (59, {"fid_inf": 60}), (60, {})],
+)
+def test_fid_needs_more_images_than_features(count: int, least: dict[str, int]) -> None:
     features = RNG.normal(size=(2, count, 30))
-    for figure in fid(*features).values():
-        assert (figure.value is not None) == formed
-        if not formed:
-            assert "59 images are too few for 30 features; it needs 60 on each" in figure.note
+    for name, figure in fid(*features).items():
+        assert (figure.value is None) == (name in least)
+        if name in least:
+            told = f"{count} images are too few for 30 features; it needs {least[name]} on each"
+            assert told in figure.note
+        elif name == "fid":
+            assert figure.value == pytest.approx(frechet_distance(*features))
 
 
 LABELS = st.lists(st.sampled_from(["MEL", "NV", ""]), max_size=30)
