@@ -43,6 +43,7 @@ from downstream.copies import (
     rate,
 )
 from downstream.data import Progress
+from downstream.document import markdown
 from downstream.features import BATCH, Extractor, find_extractor, orientations
 from downstream.leaks import NEAR
 from downstream.perceptual import load_lpips
@@ -231,7 +232,7 @@ def assess(
     write_json_lines(out / COPIES_NAME, rows)
     if scores:
         _write_scores(job, rows, calibration.threshold)
-    write_bytes(out / PAGE_NAME, quality_page(record).encode())
+    write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
     write_json(out / RECORD_NAME, record)
     return record
 

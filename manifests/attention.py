@@ -72,8 +72,8 @@ class AttentionHistory:
             maps = np.stack(np.split(strip, len(told.steps), axis=1))
         except (ValidationError, ValueError, binascii.Error, DidgenError):
             raise DidgenError(
-                f"The attention maps of {key} are not what didgen writes into a sidecar; delete the "
-                "shard and its sidecar and run `didgen augment` again."
+                f"The attention maps of {key} are not what didgen writes into a sidecar; delete "
+                "its shard and sidecar and run `didgen augment` again."
             ) from None
         return cls(tuple(told.steps), told.of, maps, propagated)
 
