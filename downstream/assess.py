@@ -47,7 +47,7 @@ from downstream.document import markdown
 from downstream.features import BATCH, Extractor, find_extractor, orientations
 from downstream.leaks import NEAR
 from downstream.perceptual import load_lpips
-from downstream.quality_page import quality_page
+from downstream.quality_page import RECORD_NAME, SHEET_NAME, quality_page
 from downstream.scorecard import PICTURE_SIDE, scorecard
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json, write_json_lines
@@ -58,8 +58,7 @@ from manifests.scores import COPY, write_scores
 from manifests.shards import Config, Sidecar
 from manifests.synthetic import Synthetic, check_run, synthetic
 
-RECORD_NAME, PAGE_NAME = "quality.json", "quality.md"
-COPIES_NAME, SHEET_NAME = "copies.jsonl", "copies.png"
+PAGE_NAME, COPIES_NAME = "quality.md", "copies.jsonl"
 
 CLOSEST = 24
 """Pairs on the contact sheet."""

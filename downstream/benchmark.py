@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from downstream.data import Pictures, Progress, loader
 from downstream.document import Block, markdown
 from downstream.job import Job, Training
+from downstream.page import BENCHMARK_NAME
 from downstream.recipe import TRACKING_ONLY, BenchmarkRecipe
 from downstream.results import CURVES_NAME, Result, find_result, training_folder
 from downstream.training import Schedule, Trained, start_accelerator, summary, train
 from manifests.errors import DidgenError
 from manifests.files import write_bytes, write_json
 
-BENCHMARK_NAME, PAGE_NAME = "benchmark.json", "benchmark.md"
+PAGE_NAME = "benchmark.md"
 
 EVALUATION_BATCH = 64
 

@@ -15,6 +15,8 @@ from downstream.tables import (
     verdicts,
 )
 
+BENCHMARK_NAME = "benchmark.json"
+
 PARTS = ("train", "val", "test", "synthetic")
 
 CROSSED = "Each sentence rests on new lesions and new seeds both where there are two seeds or more."

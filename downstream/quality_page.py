@@ -23,6 +23,8 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 }
 """What the page calls each figure, and which way it is better."""
 
+RECORD_NAME, SHEET_NAME = "quality.json", "copies.png"
+
 PARTS = ("train", "held-out", "images", "pairs")
 
 SCALES = {"kid": 1000.0}
