@@ -725,11 +725,11 @@ def inspect(
     """
     if picture is not None and key is None:
         raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
-    from downstream.listing import contents_listing, sample_listing
     from rich.console import Console
 
     from manifests.inspection import find, write_picture
     from manifests.inspection import inspect as look
+    from manifests.listing import contents_listing, sample_listing
 
     contents = look(directory)
     if key is None:
