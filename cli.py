@@ -683,6 +683,75 @@ def quality(
     print(f"The figures are in {out / 'quality.md'} and {out / 'quality.json'}.")
 
 
+@app.command()
+def report(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of runs, models, assessments or benchmarks, or folders that hold some.",
+            parser=_folder,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="The HTML file; else report.html in the folder.", parser=_folder
+        ),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page: what was asked and made, pictures, curves, tables.
+
+    It needs no network, reads well on a phone, and follows the light or dark of the system. What is
+    not finished is shown as far as it goes.
+    Example: didgen report runs/mine
+    """
+    if out is None and len(directories) > 1:
+        raise typer.BadParameter("several folders need a file for their report", param_hint="--out")
+    from downstream.report.page import NAME
+    from downstream.report.page import report as write
+
+    print(f"The report is {write(directories, out or directories[0] / NAME)}.")
+
+
+@app.command()
+def inspect(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a run, or its URL in a store; or of a source manifest.", parser=_place
+        ),
+    ],
+    key: Annotated[str | None, typer.Argument(help="A sample, or a real image.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", help="File for its picture: .png, .jpg or .webp.", parser=_folder
+        ),
+    ] = None,
+) -> None:
+    """Say what a run or a source manifest holds: counts, failures; with KEY, one sample's record.
+
+    Example: didgen inspect runs/mine pair-000003 --picture pair.png
+    """
+    if picture is not None and key is None:
+        raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
+    from rich.console import Console
+
+    from manifests.inspection import find, write_picture
+    from manifests.inspection import inspect as look
+    from manifests.listing import contents_listing, sample_listing
+
+    contents = look(directory)
+    if key is None:
+        Console().print(*contents_listing(contents), sep="\n")
+        return
+    found = find(contents, key)
+    Console().print(*sample_listing(found), sep="\n")
+    if picture is not None:
+        write_picture(found, picture)
+        print(f"The picture is {picture}.")
+
+
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
     from augment.remake import recipe_of, remake, write_members

@@ -1,10 +1,13 @@
 """The job: a recipe made ready to be carried out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from augment.layout import Layouts
 from augment.pipeline import LesionPairPipeline
 from augment.plan import Planned
+from manifests.attention import WATCHED
 from manifests.recipe import AugmentRecipe
 from manifests.shards import Config
 
@@ -24,6 +27,12 @@ class Job:
     def count(self, config: Config) -> int:
         """Samples planned for a config."""
         return sum(len(shard) for shard in self.plan[config])
+
+    def watched(self, batch: Iterable[Planned]) -> int:
+        """How many of a batch have their attention maps kept: of pairs, those first in the plan."""
+        pairs = (planned.key for shard in self.plan.get("pairs", []) for planned in shard)
+        first = {*islice(pairs, WATCHED)}
+        return sum(planned.key in first for planned in batch)
 
     @property
     def shards(self) -> dict[Config, int]:

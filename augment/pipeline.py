@@ -6,6 +6,7 @@ Notable choices:
   that is read; the annotation's maps come from the conditional half of the last ordinary pass.
 - Latents are float32 between the passes, whatever the weights are kept in.
 - Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
+- Maps that are only looked at come from passes of their own, so that no sample's bits hang on it.
 """
 
 import math
@@ -31,6 +32,7 @@ from augment.annotation import binarise, propagate
 from augment.attention import AllRead, captured
 from augment.losses import layout_loss, leak_loss, region_masks
 from augment.tokens import end_positions, p_token_positions, tokenize
+from manifests.attention import moments
 from manifests.errors import DidgenError
 from manifests.recipe import Annotation, AttentionMaps, Guidance, Sampling
 
@@ -54,19 +56,22 @@ class LesionPairs(BaseOutput):
 
     images: (B, H, W, 3) uint8, or B PIL images; masks: (B, H, W) bool, or B PIL images of 0 and
     255, or None where no layout was given; attention: the maps that the masks were cut from,
-    (B, S, S) in [0, 1], or None.
+    (B, S, S) in [0, 1], or None; history: the lesion token's cross-attention of the first W
+    samples at the steps of `moments`, (W, T, S, S), or None where none was watched.
     """
 
     images: Any
     masks: Any = None
     attention: np.ndarray | None = None
+    history: np.ndarray | None = None
 
     def pictures(self) -> "LesionPairs":
         """The same batch as PIL images."""
         masks = self.masks
         if masks is not None:
             masks = [Image.fromarray(mask).convert("L") for mask in masks]
-        return LesionPairs([Image.fromarray(image) for image in self.images], masks, self.attention)
+        images = [Image.fromarray(image) for image in self.images]
+        return LesionPairs(images, masks, self.attention, self.history)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class Condition:
     positions: Tensor
     ends: Tensor
     layouts: Tensor
+
+    def first(self, count: int) -> "Condition":
+        """That of the first samples of the batch."""
+        parts = (self.context, self.positions, self.ends, self.layouts)
+        return Condition(*(part[:count] for part in parts))
 
 
 class LesionPairPipeline(StableDiffusionPipeline):
@@ -108,13 +118,15 @@ class LesionPairPipeline(StableDiffusionPipeline):
         maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
         guidance: Guidance = Guidance(),  # noqa: B008
         annotation: Annotation = Annotation(),  # noqa: B008
+        watched: int = 0,
         output_type: str = "pil",
     ) -> LesionPairs:
         """Draw one image a prompt; with masks also guide it (Eq. 5, 6) and annotate it (Eq. 7).
 
         masks: the layouts, B PIL images or arrays, or (B, H, H) or (B, 1, H, H) in [0, 1], or None
         for plain classifier-free sampling; generator: B of them, one a sample, as diffusers takes
-        them; output_type: "pil" or "np". Raises DidgenError for a prompt that is to be guided and
+        them; watched: samples, the first of the batch, whose `history` is kept where they have
+        masks; output_type: "pil" or "np". Raises DidgenError for a prompt that is to be guided and
         has not both P-Tokens, and for a model that has no attention maps of the sides that are
         read; ValueError for masks of another number, shape or range.
         """
@@ -148,12 +160,17 @@ class LesionPairPipeline(StableDiffusionPipeline):
         extra = self.prepare_extra_step_kwargs(generator, 0.0)
         etas = step_sizes(guidance, scheduler.timesteps.tolist())
         attention = None
+        history: list[Tensor] = []
+        looks = moments(len(scheduler.timesteps)) if condition is not None and watched else []
         with frozen(self.unet), self.progress_bar(total=len(scheduler.timesteps)) as bar:
             for number, timestep in enumerate(scheduler.timesteps):
                 if condition is not None and etas[number] > 0:
                     latents = self._guide(
                         latents, timestep, condition, etas[number], maps, guidance
                     )
+                if condition is not None and number in looks[:-1]:
+                    few = condition.first(watched)
+                    history.append(self._lesion_maps(latents[:watched], timestep, few, maps))
                 doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
                 doubled = doubled.to(self.unet.dtype)
                 if condition is not None and number == len(scheduler.timesteps) - 1:
@@ -163,16 +180,20 @@ class LesionPairPipeline(StableDiffusionPipeline):
                         read.keep_self = True
                         output = self._eager_unet.forward(doubled, timestep, both).sample
                     with exact(device):
-                        attention = propagate(
-                            read.cross_maps()[:, 0], read.self_map(), annotation.tau
-                        )
+                        lesion = read.cross_maps()[:, 0]
+                        attention = propagate(lesion, read.self_map(), annotation.tau)
+                    history.append(lesion[:watched])
                 else:
                     output = self.unet(doubled, timestep, both).sample
                 plain, prompted = output.float().chunk(2)
                 output = plain + guidance_scale * (prompted - plain)
                 latents = scheduler.step(output, timestep, latents, **extra).prev_sample
                 bar.update()
-        drawn = self._output(latents, attention, annotation, output_type)
+        drawn = self._output(latents, attention, annotation)
+        if looks:
+            drawn.history = torch.stack(history, 1).cpu().numpy()
+        if output_type == "pil":
+            drawn = drawn.pictures()
         self.maybe_free_model_hooks()
         return drawn
 
@@ -225,8 +246,22 @@ class LesionPairPipeline(StableDiffusionPipeline):
             (gradient,) = torch.autograd.grad(LOSS_SCALE * loss, latents)
         return latents.detach() - eta / LOSS_SCALE * gradient
 
+    def _lesion_maps(
+        self, latents: Tensor, timestep: Tensor, condition: Condition, maps: AttentionMaps
+    ) -> Tensor:
+        """The lesion token's cross-attention (B, S, S), from a pass that ends with it."""
+        reading = captured(self._eager_unet, latents.shape[-1], maps, self_attention=False)
+        with reading as read:
+            read.early_exit = True
+            read.positions, read.ends = condition.positions, condition.ends
+            with suppress(AllRead):
+                scaled = self.scheduler.scale_model_input(latents, timestep)
+                self._eager_unet.forward(scaled.to(self.unet.dtype), timestep, condition.context)
+        with exact(latents.device):
+            return read.cross_maps()[:, 0]
+
     def _output(
-        self, latents: Tensor, attention: Tensor | None, annotation: Annotation, kind: str
+        self, latents: Tensor, attention: Tensor | None, annotation: Annotation
     ) -> LesionPairs:
         """Decode latents (B, 4, h, w) and cut the masks out of attention (B, S, S)."""
         config = self.vae.config
@@ -234,11 +269,10 @@ class LesionPairPipeline(StableDiffusionPipeline):
         pixels = self.vae.decode(raw.to(self.vae.dtype)).sample.float()
         levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         images = levels.movedim(1, -1).cpu().numpy()
-        pairs = LesionPairs(images)
-        if attention is not None:
-            masks = binarise(attention, images.shape[1], annotation.closing)
-            pairs = LesionPairs(images, masks, attention.cpu().numpy())
-        return pairs if kind == "np" else pairs.pictures()
+        if attention is None:
+            return LesionPairs(images)
+        masks = binarise(attention, images.shape[1], annotation.closing)
+        return LesionPairs(images, masks, attention.cpu().numpy())
 
 
 def draw(
@@ -247,8 +281,9 @@ def draw(
     seeds: Sequence[int],
     sampling: Sampling,
     layouts: Tensor | None = None,
+    watched: int = 0,
 ) -> LesionPairs:
-    """Draw a batch as a recipe says, as arrays: one seed a sample, layouts as the pipeline's."""
+    """Draw a batch as a recipe says, as arrays: one seed a sample, the rest as the pipeline's."""
     pipeline.scheduler = scheduler_of(pipeline, sampling.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
@@ -260,6 +295,7 @@ def draw(
         maps=sampling.maps,
         guidance=sampling.guidance,
         annotation=sampling.annotation,
+        watched=watched,
         output_type="np",
     )
 

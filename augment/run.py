@@ -36,9 +36,10 @@ from augment.plan import (
 )
 from augment.provenance import ingredients
 from augment.samples import encoded
-from augment.sheet import image_sheet, pair_sheet
+from augment.sheet import attention_sheet, image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from augment.worker import Worker, is_whole, versions
+from manifests.attention import WATCHED, AttentionHistory
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes
 from manifests.locks import claimed
@@ -202,10 +203,15 @@ def _decisions(job: Job, device: str) -> dict[str, str]:
 
 
 def write_sheets(job: Job, out: Path) -> None:
-    """Contact sheets of a finished run: images by class, pairs with both outlines."""
-    for config, sheet_of in (("images", _images_sheet), ("pairs", _pairs_sheet)):
-        if config in job.plan and (sheet := sheet_of(job, out)) is not None:
-            write_bytes(out / "sheets" / f"{config}.png", encoded(np.asarray(sheet), "PNG"))
+    """Contact sheets of a finished run: images by class, pairs with both outlines, attention."""
+    sheets = {
+        "images": _images_sheet(job, out) if "images" in job.plan else None,
+        "pairs": _pairs_sheet(job, out) if "pairs" in job.plan else None,
+        "attention": _attention_sheet(out) if "pairs" in job.plan else None,
+    }
+    for name, sheet in sheets.items():
+        if sheet is not None:
+            write_bytes(out / "sheets" / f"{name}.png", encoded(np.asarray(sheet), "PNG"))
 
 
 def _images_sheet(job: Job, out: Path) -> Image.Image | None:
@@ -236,6 +242,27 @@ def _pairs_sheet(job: Job, out: Path) -> Image.Image | None:
             f"{record['class']} {record['key']}: IoU with layout "
             f"{record['scores']['layout_iou']:.2f}".strip()
             for record in records
+        ],
+    )
+
+
+def _attention_sheet(out: Path) -> Image.Image | None:
+    """The attention maps of the first pairs, as far as their rows keep them."""
+    watched = [
+        (sample, history)
+        for sample in islice(iterate(out, "pairs"), WATCHED)
+        if (history := AttentionHistory.of_row(sample.row, sample.key)) is not None
+    ]
+    if not watched:
+        return None
+    return attention_sheet(
+        [_decoded(sample.members["jpg"]) for sample, _ in watched],
+        [_decoded(sample.members["mask.png"]) > 0 for sample, _ in watched],
+        [history for _, history in watched],
+        [
+            f"{sample.key}: attention to the lesion at steps {', '.join(map(str, history.steps))} "
+            f"of {history.of}, that of Eq. 7, and the mask cut from it"
+            for sample, history in watched
         ],
     )
 

@@ -20,8 +20,9 @@ from PIL import Image
 from augment.device import Device
 from augment.gates import fault, measure
 from augment.job import Job
-from augment.pipeline import draw
+from augment.pipeline import LesionPairs, draw
 from augment.plan import Planned, derived_seed, shards_of
+from manifests.attention import FIELD, AttentionHistory, moments, stretched
 from manifests.shards import Failure, Sample
 
 
@@ -29,7 +30,8 @@ from manifests.shards import Failure, Sample
 class Drawn:
     """A sample as it was drawn at its try number `redraws`, among the keys of `batch`.
 
-    image: (H, W, 3) uint8; mask: (H, W) boolean, None for an image without one.
+    image: (H, W, 3) uint8; mask: (H, W) boolean, None for an image without one; attention: of the
+    few pairs that are watched.
     """
 
     planned: Planned
@@ -38,6 +40,7 @@ class Drawn:
     image: np.ndarray
     mask: np.ndarray | None
     scores: dict[str, float]
+    attention: AttentionHistory | None = None
 
 
 def make(
@@ -78,6 +81,8 @@ def draw_batch(job: Job, batch: Sequence[Planned], redraws: int, device: Device)
             [seed_of_try(planned.seed, redraws) for planned in batch],
             job.recipe.sampling,
             layouts,
+            # A batch has the order of the plan, so that these come first in it.
+            watched := job.watched(batch),
         )
     keys = tuple(planned.key for planned in batch)
     drawn = []
@@ -85,8 +90,21 @@ def draw_batch(job: Job, batch: Sequence[Planned], redraws: int, device: Device)
         image = np.asarray(pairs.images[place])
         mask = None if pairs.masks is None else np.asarray(pairs.masks[place])
         scores = measure(image, mask, None if masks is None else masks[place])
-        drawn.append(Drawn(planned, redraws, keys, image, mask, scores))
+        history = _history(pairs, place, job) if place < watched else None
+        drawn.append(Drawn(planned, redraws, keys, image, mask, scores, history))
     return drawn
+
+
+def _history(pairs: LesionPairs, place: int, job: Job) -> AttentionHistory:
+    """How the map of a watched pair grew."""
+    assert pairs.history is not None and pairs.attention is not None
+    count = len(job.pipeline.scheduler.timesteps)
+    return AttentionHistory(
+        tuple(step + 1 for step in moments(count)),
+        count,
+        stretched(pairs.history[place]),
+        stretched(pairs.attention[place]),
+    )
 
 
 def seed_of_try(seed: int, redraws: int) -> int:
@@ -121,6 +139,8 @@ def pack(drawn: Drawn, rejected: Sequence[str], job: Job) -> Sample:
         "rejected": list(rejected),
         "batch": list(drawn.batch),
     }
+    if drawn.attention is not None:
+        row[FIELD] = drawn.attention.to_row()
     return Sample(planned.key, members, row)
 
 

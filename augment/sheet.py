@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from scipy import ndimage
 
+from manifests.attention import AttentionHistory
 from manifests.errors import DidgenError
 from manifests.files import write_bytes
 from manifests.images import read_image, read_mask
+from manifests.pictures import MASK_COLOUR, heat, outline, pair_panel
 from manifests.records import SourceManifest
 
 GAP, TITLE = 4, 14
@@ -19,15 +20,6 @@ LINE, LETTERS = 15, 44
 """Height of a line of a caption in pixels, and the letters that fit into one."""
 PANEL = 288
 """Side of an image on a sheet with captions, in pixels."""
-MASK_COLOUR, LAYOUT_COLOUR = (0, 255, 140), (255, 255, 255)
-
-
-def outline(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """The image (H, W, 3) uint8 with the border of a boolean mask (H, W) drawn on it."""
-    edge = mask & ~ndimage.binary_erosion(mask, iterations=2)
-    drawn = image.copy()
-    drawn[edge] = colour
-    return drawn
 
 
 def image_sheet(images: np.ndarray, titles: list[str], columns: int) -> Image.Image:
@@ -52,12 +44,26 @@ def pair_sheet(
 
     images: (B, H, W, 3) uint8; masks, layouts: (B, H, W) booleans.
     """
-    panels = []
-    for image, mask, layout in zip(images, masks, layouts, strict=True):
-        marked = outline(outline(image, layout, LAYOUT_COLOUR), mask, MASK_COLOUR)
-        binary = np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=-1)
-        panels.append(np.concatenate([marked, binary], axis=1))
+    panels = [pair_panel(*parts) for parts in zip(images, masks, layouts, strict=True)]
     return image_sheet(np.stack(panels), titles, columns)
+
+
+def attention_sheet(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    histories: Sequence[AttentionHistory],
+    titles: list[str],
+) -> Image.Image:
+    """How attention to the lesion grew, a pair a row: its maps, that of Eq. 7, and the outline.
+
+    images: (H, W, 3) uint8; masks: (H, W) booleans.
+    """
+    panels = []
+    for image, mask, history in zip(images, masks, histories, strict=True):
+        side = image.shape[0]
+        maps = [heat(levels, side) for levels in (*history.maps, history.propagated)]
+        panels.append(np.concatenate([*maps, outline(image, mask, MASK_COLOUR)], axis=1))
+    return image_sheet(np.stack(panels), titles, 1)
 
 
 def caption_sheet(

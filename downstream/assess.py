@@ -44,12 +44,13 @@ from downstream.copies import (
     rate,
 )
 from downstream.data import Progress
+from downstream.document import markdown
 from downstream.features import BATCH, Extractor, find_extractor, orientations
 from downstream.fidelity import class_fidelity, layout_fidelity, mask_fidelity
 from downstream.judge import Judge, read_judge
 from downstream.leaks import NEAR
 from downstream.perceptual import load_lpips
-from downstream.quality_page import quality_page
+from downstream.quality_page import RECORD_NAME, SHEET_NAME, quality_page
 from downstream.scorecard import PICTURE_SIDE, scorecard
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json, write_json_lines
@@ -60,8 +61,7 @@ from manifests.scores import COPY, write_scores
 from manifests.shards import Config, Sidecar
 from manifests.synthetic import Synthetic, check_run, synthetic
 
-RECORD_NAME, PAGE_NAME = "quality.json", "quality.md"
-COPIES_NAME, SHEET_NAME = "copies.jsonl", "copies.png"
+PAGE_NAME, COPIES_NAME = "quality.md", "copies.jsonl"
 
 CLOSEST = 24
 """Pairs on the contact sheet."""
@@ -238,7 +238,7 @@ def assess(
     }
     write_bytes(out / SHEET_NAME, _closest(job, rows))
     write_json_lines(out / COPIES_NAME, rows)
-    write_bytes(out / PAGE_NAME, quality_page(record).encode())
+    write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
     write_json(out / RECORD_NAME, record)
     if scores:
         _write_scores(job, rows, calibration.threshold)

@@ -12,14 +12,16 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from downstream.data import Pictures, Progress, loader
+from downstream.document import Block, markdown
 from downstream.job import Job, Training
+from downstream.page import BENCHMARK_NAME
 from downstream.recipe import TRACKING_ONLY, BenchmarkRecipe
 from downstream.results import CURVES_NAME, Result, find_result, training_folder
 from downstream.training import Schedule, Trained, start_accelerator, summary, train
 from manifests.errors import DidgenError
 from manifests.files import write_bytes, write_json
 
-BENCHMARK_NAME, PAGE_NAME = "benchmark.json", "benchmark.md"
+PAGE_NAME = "benchmark.md"
 
 EVALUATION_BATCH = 64
 
@@ -169,10 +171,10 @@ def record_of(
     }
 
 
-def write_benchmark(out: Path, benchmark: dict[str, Any], page: str) -> None:
+def write_benchmark(out: Path, benchmark: dict[str, Any], page: Iterable[Block]) -> None:
     """Write all that a benchmark says, and its page."""
     write_json(out / BENCHMARK_NAME, benchmark)
-    write_bytes(out / PAGE_NAME, page.encode())
+    write_bytes(out / PAGE_NAME, markdown(page).encode())
 
 
 def _offset(progress: Progress, before: int, total: int) -> Callable[[int], None]:

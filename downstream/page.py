@@ -1,49 +1,60 @@
-"""Pages: what a benchmark's `benchmark.json` holds as Markdown, with the verdicts in words."""
+"""Pages: what a benchmark's `benchmark.json` holds as a document, with the verdicts in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from downstream.tables import dropped, interval, machine, networks, number, spread, table, verdicts
+from downstream.document import Block, Heading, Paragraph, Picture, Table
+from downstream.tables import (
+    dropped,
+    in_order,
+    interval,
+    machine,
+    networks,
+    number,
+    spread,
+    verdicts,
+)
+
+BENCHMARK_NAME = "benchmark.json"
+
+PARTS = ("train", "val", "test", "synthetic")
 
 CROSSED = "Each sentence rests on new lesions and new seeds both where there are two seeds or more."
 
 
-def classification_page(benchmark: Mapping[str, Any]) -> str:
+def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
     """The page of a classification benchmark, from what its `benchmark.json` holds."""
     recipe, classes = benchmark["recipe"], benchmark["classes"]
     left_out = f" (without {', '.join(recipe['exclude'])})" if recipe["exclude"] else ""
-    lines = [
-        "# Classification benchmark",
-        "",
-        f"{len(classes)} classes{left_out}, {recipe['image_size']} px, {machine(benchmark)}",
-        "",
-        *table(
+    averages = [f"{kind} {name}" for kind in ("macro", "weighted") for name in ("P", "R", "F1")]
+    return [
+        Heading("Classification benchmark", 1),
+        Paragraph(
+            f"{len(classes)} classes{left_out}, {recipe['image_size']} px, {machine(benchmark)}"
+        ),
+        Table(
             ["images", *classes, "all"],
             [
-                [name, *(str(count) for count in by_class.values()), str(sum(by_class.values()))]
-                for name, by_class in benchmark["images"].items()
+                [name, *(str(by_class[label]) for label in classes), str(sum(by_class.values()))]
+                for name, by_class in in_order(benchmark["images"], PARTS)
             ],
+            "Images by class",
         ),
-        "",
-        (
+        Paragraph(
             f"The test images show {benchmark['lesions']['test']} lesions. Synthetic images are "
             "in training only."
         ),
         *dropped(benchmark["near_duplicates"]),
-        "",
-        networks(benchmark),
-        "",
+        Paragraph(networks(benchmark)),
         *verdicts(benchmark["comparisons"], CROSSED),
-        "## Figures on the test images",
-        "",
-        (
+        Heading("Figures on the test images"),
+        Paragraph(
             "Mean over seeds ± standard deviation. The interval is of the balanced accuracy, 95 %, "
             "by bootstrap over lesions with the seeds averaged. Each image has one class, so that "
             "micro precision, recall and F1 are one number, the accuracy; a table in which they "
             "differ does not hold micro averages."
         ),
-        "",
-        *table(
+        Table(
             [
                 "network",
                 "arm",
@@ -51,17 +62,17 @@ def classification_page(benchmark: Mapping[str, Any]) -> str:
                 "balanced accuracy",
                 "interval",
                 "accuracy (micro P, R, F1)",
-            ]
-            + [f"{kind} {name}" for kind in ("macro", "weighted") for name in ("P", "R", "F1")]
-            + ["mean AUC", "ECE", f"{recipe['positive']} sensitivity at 90 % specificity"],
+                *averages,
+                "mean AUC",
+                "ECE",
+                f"{recipe['positive']} sensitivity at 90 % specificity",
+            ],
             [_class_figures(arm) for arm in benchmark["arms"]],
+            "Figures on the test images",
         ),
-        "",
-        "## Classes",
-        "",
-        "Recall / AUC of each class, mean over seeds.",
-        "",
-        *table(
+        Heading("Classes"),
+        Paragraph("Recall / AUC of each class, mean over seeds."),
+        Table(
             ["network", "arm", *classes],
             [
                 [
@@ -75,17 +86,12 @@ def classification_page(benchmark: Mapping[str, Any]) -> str:
                 ]
                 for arm in benchmark["arms"]
             ],
+            "Recall / AUC of each class",
         ),
-        "",
-        "## Confusion",
-        "",
-        "Rows are true classes, columns predicted ones, summed over seeds.",
-        "",
+        Heading("Confusion"),
+        Paragraph("Rows are true classes, columns predicted ones, summed over seeds."),
+        *(block for arm in benchmark["arms"] for block in _confusion(arm, classes)),
     ]
-    for arm in benchmark["arms"]:
-        rows = [[name, *map(str, row)] for name, row in zip(classes, arm["confusion"], strict=True)]
-        lines += [f"{arm['network']}, {arm['arm']}:", "", *table(["", *classes], rows), ""]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def _class_figures(arm: Mapping[str, Any]) -> list[str]:
@@ -104,64 +110,69 @@ def _class_figures(arm: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def segmentation_page(benchmark: Mapping[str, Any]) -> str:
+def _confusion(arm: Mapping[str, Any], classes: Sequence[str]) -> list[Block]:
+    rows = [[name, *map(str, row)] for name, row in zip(classes, arm["confusion"], strict=True)]
+    name = f"{arm['network']}, {arm['arm']}"
+    return [Paragraph(f"{name}:"), Table(["", *classes], rows, f"Confusion of {name}")]
+
+
+def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
     """The page of a segmentation benchmark, from what its `benchmark.json` holds."""
-    recipe, images = benchmark["recipe"], benchmark["images"]
-    lines = [
-        "# Segmentation benchmark",
-        "",
-        f"{recipe['image_size']} px, loss {recipe['loss']}, {machine(benchmark)}",
-        "",
-        *table(["pairs", *images], [["all", *(str(count) for count in images.values())]]),
-        "",
-        (
+    recipe, images = benchmark["recipe"], in_order(benchmark["images"], PARTS)
+    return [
+        Heading("Segmentation benchmark", 1),
+        Paragraph(f"{recipe['image_size']} px, loss {recipe['loss']}, {machine(benchmark)}"),
+        Table(
+            ["pairs", *(name for name, _ in images)],
+            [["all", *(str(count) for _, count in images)]],
+            "Pairs of each part",
+        ),
+        Paragraph(
             f"The test images show {benchmark['lesions']['test']} lesions. Synthetic pairs are in "
             "training only."
         ),
-        *(_scale(scale) for scale in benchmark["scales"]),
+        # All real pairs there are can be scarce for nobody.
+        *(
+            _scale(scale)
+            for scale in benchmark["scales"]
+            if scale["guided"] and scale["real"] is not None
+        ),
         *dropped(benchmark["near_duplicates"]),
-        "",
-        networks(benchmark),
-        "",
+        Paragraph(networks(benchmark)),
         *verdicts(
             benchmark["comparisons"],
             f"{CROSSED} The real training pairs of a scale are the same in all seeds, and Holm's "
             "correction runs over networks and scales.",
         ),
-        "## Figures on the test images",
-        "",
-        (
+        Heading("Figures on the test images"),
+        Paragraph(
             "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
             f"{recipe['image_size']}. The interval is of the Dice, 95 %, by bootstrap over lesions "
-            "with the seeds averaged. The threshold Jaccard counts an IoU below 0.65 as 0."
+            "with the seeds averaged. The threshold Jaccard counts an IoU below 0.65 as 0. Images and "
+            "masks are cut to their central square. Here each image counts the same, and in the "
+            "comparisons each lesion."
         ),
-        "",
-        *table(
+        Table(
             [
                 *("network", "real", "arm", "steps", "best at", "Dice", "interval", "IoU"),
                 *("threshold Jaccard", "HD95", "sensitivity", "specificity"),
             ],
             [_mask_figures(arm) for arm in benchmark["arms"]],
+            "Figures on the test images",
         ),
-        "",
         *_filters(benchmark["scales"], recipe),
         *_plots(benchmark["plots"]),
     ]
-    return "\n".join(lines).rstrip() + "\n"
 
 
-def _scale(scale: Mapping[str, Any]) -> str:
-    """Whose masks an arm with pairs has used, in a sentence that is a paragraph of its own."""
-    guided = ""
-    if scale["guided"] and scale["real"] is not None:
-        guided = (
-            f" With {scale['pairs']} real pairs, `didgen` has also used masks of "
-            f"{scale['guides']} lesions of the training split as layouts, "
-            f"{scale['guides_among_real']} of them lesions of these pairs, and the model that drew "
-            "the synthetic pairs was trained on images beyond them: the real pairs are scarce for "
-            "the network, not for the model behind its data."
-        )
-    return f"\n{guided.strip()}" if guided else ""
+def _scale(scale: Mapping[str, Any]) -> Paragraph:
+    """Whose masks an arm with pairs has used."""
+    return Paragraph(
+        f"With {scale['pairs']} real pairs, `didgen` has also used masks of {scale['guides']} "
+        f"lesions of the training split as layouts, {scale['guides_among_real']} of them lesions "
+        "of these pairs, and the model that drew the synthetic pairs was trained on images beyond "
+        "them: the real pairs are scarce for the network, not for the model behind its data."
+    )
 
 
 def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
@@ -183,23 +194,21 @@ def _count(real: int | None) -> str:
     return "all" if real is None else str(real)
 
 
-def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[str]:
+def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Block]:
     """What the quality filter kept at each scale."""
     told = [(scale, scale["filter"]) for scale in scales if scale["filter"]]
     if not told:
         return []
     return [
-        "## Quality filter",
-        "",
-        (
+        Heading("Quality filter"),
+        Paragraph(
             "Agreement is the Dice between a pair's mask and that of "
             f"{recipe['networks'][0]['called']}, trained on the real pairs less one of "
             f"{recipe['filter']['folds']} folds: the one of the pair's guide, if any. "
             f"`didgen-filtered` has the {recipe['filter']['keep']:.0%} of highest agreement; "
             "`filter/` says which."
         ),
-        "",
-        *table(
+        Table(
             ["real", "pairs", "kept", "least kept", "mean kept", "mean dropped"],
             [
                 [
@@ -217,15 +226,11 @@ def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> 
                 ]
                 for scale, found in told
             ],
+            "What the filter kept",
         ),
-        "",
     ]
 
 
-def _plots(plots: Sequence[Mapping[str, str]]) -> list[str]:
-    if not plots:
-        return []
-    lines = ["## Plots", ""]
-    for plot in plots:
-        lines += [f"![{plot['title']}]({plot['file']})", "", plot["caption"], ""]
-    return lines
+def _plots(plots: Sequence[Mapping[str, str]]) -> list[Block]:
+    pictures = [Picture(plot["file"], plot["title"], plot["caption"]) for plot in plots]
+    return [Heading("Plots"), *pictures] if pictures else []

@@ -1,9 +1,10 @@
-"""The page of an assessment: its figures with their floors, and its copies, as Markdown."""
+"""The page of an assessment: its figures with their floors, and its copies, as a document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from downstream.tables import number, table
+from downstream.document import Block, Heading, Listing, Paragraph, Table
+from downstream.tables import in_order, number
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "fid": ("FID", "lower"),
@@ -25,11 +26,15 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 }
 """What the page calls each figure, and which way it is better."""
 
+RECORD_NAME, SHEET_NAME = "quality.json", "copies.png"
+
+PARTS = ("train", "held-out", "images", "pairs")
+
 SCALES = {"kid": 1000.0}
 """KID is usually told times 1000."""
 
 
-def quality_page(record: Mapping[str, Any]) -> str:
+def quality_page(record: Mapping[str, Any]) -> list[Block]:
     """The page of what `quality.json` holds."""
     against, rest = record["against"], "train"
     if against == "train":
@@ -38,40 +43,38 @@ def quality_page(record: Mapping[str, Any]) -> str:
     if record["extractor_sha256"]:
         weights += f", SHA-256 {record['extractor_sha256'][:12]}"
     labels = [*record["classes"], *sorted(_classes(record) - {*record["classes"]})]
-    lines = [
-        "# Quality",
-        "",
-        (
+    blocks: list[Block] = [
+        Heading("Quality", 1),
+        Paragraph(
             f"Features of {record['extractor']} ({record['features']} of them; {weights}) at "
             f"{record['size']} px, {record['resize']}. Figures compare with the {against} images; "
             f"the floor is what {rest} images get against the same ones. Both are matched: as many "
             "of each class on both sides, drawn by seed."
         ),
-        "",
-        *table(
+        Table(
             ["images", *(label or "no class" for label in labels), "all"],
             [
                 [name, *(str(counts.get(label, 0)) for label in labels), str(sum(counts.values()))]
-                for name, counts in record["images"].items()
+                for name, counts in in_order(record["images"], PARTS)
             ],
+            "Images by class",
         ),
-        "",
     ]
     for config in dict.fromkeys(row["config"] for row in record["figures"]):
         rows = [row for row in record["figures"] if row["config"] == config]
-        lines += [f"## {config}", "", *_overall([r for r in rows if r["class"] is None]), ""]
+        overall = [row for row in rows if row["class"] is None]
+        blocks += [Heading(config), *_overall(overall, config)]
         if by_class := [row for row in rows if row["class"] is not None]:
-            lines += ["Of each class with enough images, with its floor behind the stroke:", ""]
-            lines += [*_by_class(by_class), ""]
-    lines += [*_copies(record["copies"])]
-    return "\n".join(lines).rstrip() + "\n"
+            said = "Of each class with enough images, with its floor behind the stroke:"
+            blocks += [Paragraph(said), _by_class(by_class, config)]
+    return [*blocks, *_copies(record["copies"])]
 
 
 def _classes(record: Mapping[str, Any]) -> set[str]:
     return {label for counts in record["images"].values() for label in counts}
 
 
-def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _overall(rows: Sequence[Mapping[str, Any]], config: str) -> list[Block]:
     cells = []
     notes: dict[str, list[str]] = {}
     for row in rows:
@@ -93,30 +96,28 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
         )
     header = ["figure", "value", "95 %", "floor", "95 %", "better", "n", "n floor", "px"]
-    said = [
-        "",
-        (
-            "n is synthetic and real images, or those of the pairs that were compared. KID has the "
-            "deviation over its subsets, FID without its bias an interval by the jackknife over "
-            "images. The interval of precision and density is over synthetic images, that of "
-            "recall and coverage over real lesions, that of distances over pairs. Feature distance "
-            "is 1 less the cosine of two images' features. Within: two images of one class, a "
-            "measure of diversity. Class fidelity is the balanced accuracy of a classifier, mask "
-            "fidelity the mean IoU of a segmentation net's masks with the annotated ones. Both "
-            "nets learned from real images, and their floor is what they reach on the real test "
-            "images. A net that learned from the image whose mask guided a pair may know that "
-            "mask, which flatters the pair."
-        ),
-    ]
-    listed = [f"- {', '.join(names)}: {note}." for note, names in notes.items()]
-    return [*table(header, cells), *said, *(["", *listed] if listed else [])]
+    said = Paragraph(
+        "n is synthetic and real images, or those of the pairs that were compared. KID has the "
+        "deviation over its subsets, FID without its bias an interval by the jackknife over "
+        "images. The interval of precision and density is over synthetic images, that of "
+        "recall and coverage over real lesions, that of distances over pairs. Feature distance "
+        "is 1 less the cosine of two images' features. Within: two images of one class, a "
+        "measure of diversity. Class fidelity is the balanced accuracy of a classifier, mask "
+        "fidelity the mean IoU of a segmentation net's masks with the annotated ones. Both "
+        "nets learned from real images, and their floor is what they reach on the real test "
+        "images. A net that learned from the image whose mask guided a pair may know that "
+        "mask, which flatters the pair."
+    )
+    listed = [f"{', '.join(names)}: {note}." for note, names in notes.items()]
+    figures = Table(header, cells, f"Figures of the {config}, each beside its floor")
+    return [figures, said, *([Listing(listed)] if listed else [])]
 
 
-def _by_class(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _by_class(rows: Sequence[Mapping[str, Any]], config: str) -> Table:
     names = list(dict.fromkeys(map(_name, rows)))
     labels = list(dict.fromkeys(row["class"] for row in rows))
     found = {(_name(row), row["class"]): row for row in rows}
-    return table(
+    return Table(
         ["figure", *labels],
         [
             [
@@ -130,6 +131,7 @@ def _by_class(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
             for name in names
         ],
+        f"Figures of the {config} by class, value / floor",
     )
 
 
@@ -172,56 +174,54 @@ def _share(told: Mapping[str, Any], name: str = "rate") -> str:
     )
 
 
-def _copies(copies: Mapping[str, Any]) -> list[str]:
-    lines = [
-        "## Copies",
-        "",
-        (
+def _copies(copies: Mapping[str, Any]) -> list[Block]:
+    origins = in_order(copies["origins"], ())
+    blocks: list[Block] = [
+        Heading("Copies"),
+        Paragraph(
             f"A sample is a copy where its similarity to a training image is above "
             f"{copies['threshold']:.4f}, or its perceptual hash differs in {copies['bits']} of 256 "
             f"bits at most, in any of its {copies['orientations']} orientations. The threshold is "
             f"{_quantile(copies)} held-out images' similarity to training images of other lesions. "
             f"{_left_out(copies)}"
         ),
-        "",
-        *table(
+        Table(
             ["samples", "copies", "by features", "by hash"],
             [
                 ["all", _share(copies), _share(copies["by_features"]), _share(copies["by_hash"])],
                 ["held-out images, to compare", _share(copies["held_out"]), "", ""],
                 *(
                     [origin, _share(told), "", ""]
-                    for origin, told in copies["origins"].items()
-                    if len(copies["origins"]) > 1 or "nearest_is_layout" in told
+                    for origin, told in origins
+                    if len(origins) > 1 or "nearest_is_layout" in told
                 ),
             ],
+            "Copies of training images",
         ),
-        "",
-    ]
-    for told in copies["origins"].values():
-        if "nearest_is_layout" in told:
-            lines += [
-                (
-                    "The nearest training image is the very one whose mask was the layout of "
-                    f"{_share(told['nearest_is_layout'])} of the pairs."
-                ),
-                "",
-            ]
-    lines += [
-        "Training images that were changed and looked for again:",
-        "",
-        *table(
+        *(
+            Paragraph(
+                "The nearest training image is the very one whose mask was the layout of "
+                f"{_share(told['nearest_is_layout'])} of the pairs."
+            )
+            for _, told in origins
+            if "nearest_is_layout" in told
+        ),
+        Paragraph("Training images that were changed and looked for again:"),
+        Table(
             ["change", "found as a copy", "and the right image"],
             [
                 [kind, _share(told, "recall"), _share(told["right_image"])]
-                for kind, told in copies["planted"].items()
+                for kind, told in in_order(copies["planted"], ())
             ],
+            "Planted copies that were found",
         ),
-        "",
     ]
-    for config, told in copies["duplicates_within"].items():
-        lines.append(f"Nearly another sample of {config}, by hash: {_share(told)}.")
-    return [*lines, "", "The closest pairs are in copies.png, every sample in copies.jsonl."]
+    within = [
+        f"Nearly another sample of {config}, by hash: {_share(told)}."
+        for config, told in in_order(copies["duplicates_within"], PARTS)
+    ]
+    last = "The closest pairs are in copies.png, every sample in copies.jsonl."
+    return [*blocks, *([Listing(within)] if within else []), Paragraph(last)]
 
 
 def _quantile(copies: Mapping[str, Any]) -> str:

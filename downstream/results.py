@@ -10,14 +10,15 @@ holds no result, and the training is made again.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import nn
 
+from downstream.record import RESULT_NAME, Result
 from downstream.segmentation import Masks, Overlaps, mask_of, run_lengths
 from manifests.errors import DidgenError
 from manifests.files import (
@@ -30,27 +31,12 @@ from manifests.files import (
 )
 from manifests.ownership import differences
 
-RESULT_NAME = "result.json"
 CURVES_NAME = "curves"
 PREDICTIONS_NAME = "predictions.jsonl"
 WEIGHTS_NAME = "weights.safetensors"
 
 DECIMALS = 7
 """Decimals of a probability or figure in `predictions.jsonl`: float32 has no more."""
-
-
-class Result(BaseModel):
-    """`result.json` of one training: what was asked, what came out, and the hashes of its files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    asked: dict[str, Any]
-    training: dict[str, Any]
-    figures: dict[str, Any]
-    files: dict[str, str]
-    versions: dict[str, str]
-    device: str
 
 
 @dataclass(frozen=True)

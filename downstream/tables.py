@@ -1,14 +1,15 @@
-"""Tables: figures and tests as Markdown, the pieces that the pages of all benchmarks have."""
+"""Tables: figures and tests in words, the pieces that the pages of all benchmarks have."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from downstream.document import Block, Heading, Listing, Paragraph, Table
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table as lines; the first column is text, the others are set to the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    cells = [header, rule, *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+
+def in_order(told: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+    """The items of a record, those with known names first: JSON on disk has its keys sorted."""
+    known = [name for name in names if name in told]
+    return [(name, told[name]) for name in (*known, *sorted(told.keys() - {*known}))]
 
 
 def number(value: float | None) -> str:
@@ -53,7 +54,7 @@ def machine(benchmark: Mapping[str, Any]) -> str:
     )
 
 
-def dropped(near: Sequence[Mapping[str, Any]]) -> list[str]:
+def dropped(near: Sequence[Mapping[str, Any]]) -> list[Block]:
     """The near-duplicates that were left out, the first few by name."""
     if not near:
         return []
@@ -62,26 +63,19 @@ def dropped(near: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in near[:5]
     )
     more = f" and {len(near) - 5} more" if len(near) > 5 else ""
-    return ["", f"Left out as near-duplicates of a later split: {pairs}{more}."]
+    return [Paragraph(f"Left out as near-duplicates of a later split: {pairs}{more}.")]
 
 
-def verdicts(comparisons: Sequence[Mapping[str, Any]], note: str) -> list[str]:
+def verdicts(comparisons: Sequence[Mapping[str, Any]], note: str) -> list[Block]:
     """Whether the augmentation helps: a sentence for each comparison, and every test as a table."""
-    return [
-        "## Does the augmentation help?",
-        "",
-        note,
-        "",
-        *(f"- {one['sentence']}" for one in comparisons),
-        *([] if comparisons else ["Nothing was compared: `arms` lacks a pair."]),
-        "",
-        *_tests(comparisons),
-    ]
-
-
-def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     if not comparisons:
-        return []
+        told: list[Block] = [Paragraph("Nothing was compared: `arms` lacks a pair.")]
+    else:
+        told = [Listing([one["sentence"] for one in comparisons]), *_tests(comparisons)]
+    return [Heading("Does the augmentation help?"), Paragraph(note), *told]
+
+
+def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
     several = len({one["treatment"] for one in comparisons}) > 1
     answers = any(one["mcnemar"] for one in comparisons)
     rows = [
@@ -103,12 +97,11 @@ def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     treatment = "the arm" if several else comparisons[0]["treatment"]
     return [
-        (
+        Paragraph(
             f"p of each test of {treatment} against a rival on the same test images. Over lesions: "
             "these very networks; over seeds: these very lesions; crossed: both new, which decides."
         ),
-        "",
-        *table(
+        Table(
             [
                 "network",
                 "rival",
@@ -126,6 +119,6 @@ def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
                 "verdict",
             ],
             rows,
+            "Every test, with its p",
         ),
-        "",
     ]

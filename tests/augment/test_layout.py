@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from augment.layout import Layouts, draw_layout
+from augment.layout import Layouts
 from manifests.errors import DidgenError
 from manifests.images import read_mask
+from manifests.layouts import draw_layout
 from manifests.recipe import DRAWN
 from manifests.records import SourceManifest
 

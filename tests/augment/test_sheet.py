@@ -2,18 +2,8 @@
 
 import numpy as np
 
-from augment.sheet import (
-    GAP,
-    LAYOUT_COLOUR,
-    LINE,
-    MASK_COLOUR,
-    PANEL,
-    TITLE,
-    caption_sheet,
-    image_sheet,
-    outline,
-    pair_sheet,
-)
+from augment.sheet import GAP, LINE, PANEL, TITLE, caption_sheet, image_sheet, pair_sheet
+from manifests.pictures import LAYOUT_COLOUR, MASK_COLOUR
 
 
 def square(side: int, start: int, stop: int) -> np.ndarray:
@@ -21,15 +11,6 @@ def square(side: int, start: int, stop: int) -> np.ndarray:
     mask = np.zeros((side, side), bool)
     mask[start:stop, start:stop] = True
     return mask
-
-
-def test_an_outline_is_the_border_and_nothing_else() -> None:
-    image = np.zeros((32, 32, 3), np.uint8)
-    marked = outline(image, square(32, 8, 24), (1, 2, 3))
-    drawn = (marked == (1, 2, 3)).all(-1)
-    np.testing.assert_array_equal(drawn, square(32, 8, 24) & ~square(32, 10, 22))
-    assert not image.any()
-    assert not outline(image, np.zeros((32, 32), bool), (1, 2, 3)).any()
 
 
 def test_images_stand_row_by_row() -> None:

@@ -1,0 +1,146 @@
+"""A benchmark in a report: its page, and beside the tables what they look like."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from downstream.document import Block, Heading, Paragraph, Picture
+from downstream.page import BENCHMARK_NAME, classification_page, segmentation_page
+from downstream.report.blocks import Content, Fold, Notice, Part
+from downstream.report.curves import training_curves
+from downstream.report.pictures import figure_of_file
+from downstream.report.plots import Effect, confusions, dots, forest
+from downstream.report.run import recipe_blocks
+from downstream.stats.comparison import GAIN, LOSS
+from manifests.errors import DidgenError
+from manifests.files import inside, read_json
+
+ASKED = ("source", "run", "exclude", "networks", "arms", "real", "seeds", "image_size", "epochs")
+
+
+def benchmark_part(folder: Path) -> Part:
+    """What a benchmark's folder says; one that is not finished has the curves that there are."""
+    path = folder / BENCHMARK_NAME
+    name = folder.resolve().name
+    if not path.is_file():
+        notice = Notice(
+            "This benchmark is not finished: it has no benchmark.json, and so no comparison; run "
+            "its command again to go on."
+        )
+        return Part(f"Benchmark: {name}", str(folder), [notice, *training_curves(folder)])
+    record = read_json(path)
+    try:
+        kinds = {
+            "classify": (classification_page, "Classification"),
+            "segment": (segmentation_page, "Segmentation"),
+        }
+        page, title = kinds[record["kind"]]
+        blocks = [
+            Heading("What was asked"),
+            *recipe_blocks(record["recipe"], ASKED),
+            Heading("What it was done with"),
+            *_pictured(page(record)[1:], record, folder),
+            *training_curves(folder),
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DidgenError(
+            f"{path} is not what didgen writes there ({type(error).__name__}: {error}); run its "
+            "benchmark again to write it."
+        ) from None
+    return Part(f"{title}: {name}", str(folder), blocks)
+
+
+def _pictured(
+    blocks: Iterable[Block], record: Mapping[str, Any], folder: Path
+) -> Iterator[Content]:
+    """The blocks of a page with plots where they belong, and its pictures taken in."""
+    folded: list[Content] = []
+    for block in blocks:
+        if folded and isinstance(block, Heading):
+            yield Fold("The same as tables", folded)
+            folded = []
+        match block:
+            case Heading(text="Confusion"):
+                yield block
+                yield from _confusions(record)
+                folded.append(Paragraph("Counts, summed over seeds."))
+            case Heading(text="Does the augmentation help?"):
+                yield block
+                yield from _effects(record["comparisons"])
+            case Heading(text="Classes"):
+                yield block
+                yield from _recalls(record)
+            case Picture():
+                yield figure_of_file(
+                    inside(folder, block.file), f"{block.title}. {block.caption}", block.title
+                )
+            case _ if folded:
+                folded.append(block)
+            case _:
+                yield block
+    if folded:
+        yield Fold("The same as tables", folded)
+
+
+def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
+    """The differences of each score, each with the interval of the test that decides."""
+    if comparisons:
+        nothing = sum(one["verdict"] not in (GAIN, LOSS) for one in comparisons)
+        yield Paragraph(
+            f"Of {len(comparisons)} comparisons, {_count(comparisons, GAIN)} show a gain, "
+            f"{_count(comparisons, LOSS)} a loss, and {nothing} show no difference."
+        )
+    for score in dict.fromkeys(one["score"] for one in comparisons):
+        mine = [one for one in comparisons if one["score"] == score]
+        better = (
+            "right of the line is better"
+            if mine[0]["higher_is_better"]
+            else ("left of the line is better")
+        )
+        effects = [
+            Effect(
+                f"{one['model']}: {one['treatment']} minus {one['control']}",
+                one["difference"],
+                _interval(one),
+                one["verdict"],
+                {GAIN: 1, LOSS: 2}.get(one["verdict"], 0),
+            )
+            for one in mine
+        ]
+        yield forest(effects, f"difference of {score} with its 95 % interval; {better}")
+
+
+def _count(comparisons: Sequence[Mapping[str, Any]], verdict: str) -> int:
+    return sum(one["verdict"] == verdict for one in comparisons)
+
+
+def _interval(one: Mapping[str, Any]) -> tuple[float, float] | None:
+    test = one["crossed" if one["seeds"] > 1 else "over_lesions"]
+    return None if test["interval"] is None else (test["interval"][0], test["interval"][1])
+
+
+def _confusions(record: Mapping[str, Any]) -> Iterator[Content]:
+    classes = record["classes"]
+    for network in dict.fromkeys(arm["network"] for arm in record["arms"]):
+        mine = [arm for arm in record["arms"] if arm["network"] == network]
+        yield Heading(str(network), 3)
+        yield confusions(
+            classes,
+            {arm["arm"]: np.array(arm["confusion"], float) for arm in mine},
+            f"Confusion matrices of {network} in the arms {', '.join(a['arm'] for a in mine)}; "
+            "the tables below have the counts.",
+        )
+
+
+def _recalls(record: Mapping[str, Any]) -> Iterator[Content]:
+    classes = record["classes"]
+    for network in dict.fromkeys(arm["network"] for arm in record["arms"]):
+        series = {
+            arm["arm"]: [arm["per_class"][name]["recall"] for name in classes]
+            for arm in record["arms"]
+            if arm["network"] == network
+        }
+        yield Heading(str(network), 3)
+        yield dots(classes, series, f"recall of each class, {network}")

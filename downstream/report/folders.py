@@ -1,0 +1,87 @@
+"""Folders: what didgen made in them, and the parts of a report that they become."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from downstream.page import BENCHMARK_NAME
+from downstream.quality_page import RECORD_NAME
+from downstream.report.benchmark import benchmark_part
+from downstream.report.blocks import Notice, Part
+from downstream.report.curves import results
+from downstream.report.quality import quality_part
+from downstream.report.run import run_part
+from downstream.report.training import training_part
+from manifests.errors import DidgenError
+from manifests.inspection import is_run, recipe_kind
+
+PARTS = 40
+"""Folders that one page takes in."""
+
+Make = Callable[[Path], Part]
+
+
+def parts_of(directories: Iterable[Path]) -> list[Part]:
+    """What folders become in a report: each itself, or those one or two levels below it.
+
+    In the order of the work: models, runs, quality, benchmarks. A folder that is nothing of this
+    and has nothing of it below is a `DidgenError`; one below that cannot be read is a part that
+    says so.
+    """
+    found: dict[Path, Make] = {}
+    given = list(directories)
+    for directory in given:
+        here = _below(directory)
+        if not here:
+            raise DidgenError(
+                f"{directory} holds nothing to report on, nor does a folder one or two levels "
+                "below it; name what `didgen finetune`, `augment`, `mix`, `quality`, `classify` "
+                "or `segment` has made."
+            )
+        found |= here
+    order = [training_part, run_part, quality_part, benchmark_part]
+    # Sorting is stable: within a kind the order is that of the folders.
+    chosen = sorted(found.items(), key=lambda item: order.index(item[1]))  # type: ignore[arg-type]
+    if len(chosen) > PARTS:
+        raise DidgenError(
+            f"{', '.join(map(str, given))} hold {len(chosen)} folders to report on, more than the "
+            f"{PARTS} that a page takes; name some of them."
+        )
+    alone = len(chosen) == 1
+    return [_part(folder, make, alone) for folder, make in chosen]
+
+
+def maker_of(folder: Path) -> Make | None:
+    """What makes a part of a folder, None where didgen has made nothing in it."""
+    if (folder / BENCHMARK_NAME).is_file():
+        return benchmark_part
+    if (folder / RECORD_NAME).is_file():
+        return quality_part
+    if recipe_kind(folder) == "finetune":
+        return training_part
+    if is_run(folder):
+        return run_part
+    return benchmark_part if results(folder) else None
+
+
+def _below(directory: Path, depth: int = 2) -> dict[Path, Make]:
+    """The folders to report on at a folder or below it; what is in one of them belongs to it."""
+    if not directory.is_dir():
+        raise DidgenError(f"{directory} is no folder; name one that didgen has made.")
+    if make := maker_of(directory):
+        return {directory: make}
+    found: dict[Path, Make] = {}
+    if depth:
+        for child in sorted(directory.iterdir()):
+            if child.is_dir() and not child.name.startswith("."):
+                found |= _below(child, depth - 1)
+    return found
+
+
+def _part(folder: Path, make: Make, alone: bool) -> Part:
+    try:
+        return make(folder)
+    except DidgenError as error:
+        if alone:
+            raise
+        # One broken folder must not hide the others.
+        return Part(f"Not readable: {folder.name}", str(folder), [Notice(str(error))])

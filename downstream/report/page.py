@@ -1,0 +1,80 @@
+"""The page of a report: its parts as one HTML file that needs nothing else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from downstream.document import Heading
+from downstream.report.blocks import Content, Part
+from downstream.report.folders import parts_of
+from manifests.files import write_bytes
+
+NAME = "report.html"
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands below a heading of level 2, or before the first one, where it has no title."""
+
+    id: str
+    title: str
+    blocks: Sequence[Content]
+
+
+def report(directories: Sequence[Path], out: Path) -> Path:
+    """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises."""
+    parts = parts_of(directories)
+    title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
+    write_bytes(out, render(title, parts).encode())
+    return out
+
+
+def render(title: str, parts: Sequence[Part]) -> str:
+    """Parts as HTML; the same parts give the same bytes."""
+    numbered = [
+        (f"part-{number}", part, sections(part.blocks, f"part-{number}"))
+        for number, part in enumerate(parts, 1)
+    ]
+    template = _environment().get_template("page.html")
+    return template.render(title=title, parts=numbered, version=version("didgen"))
+
+
+def sections(blocks: Iterable[Content], name: str) -> list[Section]:
+    """Blocks parted at the headings of level 2."""
+    found: list[tuple[str, list[Content]]] = [("", [])]
+    for block in blocks:
+        if isinstance(block, Heading) and block.level <= 2:
+            found.append((block.text, []))
+        else:
+            found[-1][1].append(block)
+    return [
+        Section(f"{name}-{number}", title[:1].upper() + title[1:], inner)
+        for number, (title, inner) in enumerate(found)
+        if title or inner
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["pieces"] = _pieces
+    environment.tests["of_kind"] = lambda block, kind: type(block).__name__ == kind
+    return environment
+
+
+def _pieces(text: str) -> list[str]:
+    """A sentence in pieces, every second of which stood between backticks: a name."""
+    pieces = text.split("`")
+    return pieces if len(pieces) % 2 else [text]

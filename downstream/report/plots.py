@@ -1,0 +1,303 @@
+"""Plots of a report: SVG, once for light pages and once for dark ones, the same bytes each time."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+
+from downstream.report.blocks import Figure
+from downstream.report.pictures import data_uri
+
+LETTERS = 28
+"""Of a name in a plot; a longer one is cut."""
+
+COLUMNS = 3
+"""Small plots side by side."""
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a plot on a light or a dark page: text, lines of the grid, and what is drawn.
+
+    `series` goes by the palette of Okabe and Ito, which the colour-blind tell apart, darkened or
+    lightened where it would not stand out from the page.
+    """
+
+    ink: str
+    faint: str
+    cells: str
+    series: tuple[str, ...]
+
+
+LIGHT = Palette(
+    "#1c2126",
+    "#d5d8dc",
+    "Blues",
+    ("#0072b2", "#b84a00", "#00795a", "#a8457f", "#8a6d00", "#3f7fa6", "#5b5b5b"),
+)
+DARK = Palette(
+    "#e6e8ea",
+    "#42484f",
+    "cividis",
+    ("#5fb4ee", "#f08a3c", "#35c495", "#e39ac4", "#e0c340", "#a3d5f5", "#b5b5b5"),
+)
+
+STYLES = ("-", "--", "-.", ":")
+
+Paint = Callable[[Canvas, Palette], None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over steps; curves of one `group` have one colour and one entry of the legend."""
+
+    group: str
+    steps: Sequence[float]
+    values: Sequence[float]
+
+
+def balance(
+    labels: Sequence[str], before: Mapping[str, int] | None, made: Mapping[str, int]
+) -> Figure:
+    """Images of each class: the real ones, where they are known, and on them the synthetic ones."""
+    names = {True: "real (before)", False: "synthetic (added)"}
+    real = [0 if before is None else before.get(label, 0) for label in labels]
+    added = [made.get(label, 0) for label in labels]
+
+    def paint(canvas: Canvas, palette: Palette) -> None:
+        axes = canvas.subplots()
+        places = np.arange(len(labels))
+        if before is not None:
+            axes.barh(places, real, color=palette.series[0], label=names[True], height=0.7)
+        bars = axes.barh(
+            places, added, left=real, color=palette.series[1], label=names[False], height=0.7
+        )
+        told = [
+            f"{r} + {a}" if before is not None else str(a) for r, a in zip(real, added, strict=True)
+        ]
+        axes.bar_label(bars, told, padding=4, fontsize="small")
+        axes.set_yticks(places, [_short(label or "no class") for label in labels])
+        axes.invert_yaxis()
+        axes.margins(x=0.16)
+        axes.set_xlabel("images")
+        _bare(axes, palette, "x")
+        canvas.legend(loc="outside upper center", ncols=2)
+
+    told = "; ".join(
+        f"{label or 'no class'} "
+        + (f"{r} real and {a} synthetic" if before is not None else f"{a} synthetic")
+        for label, r, a in zip(labels, real, added, strict=True)
+    )
+    return _drawn(paint, (7.2, 1.2 + 0.36 * len(labels)), f"Bars of images by class: {told}.")
+
+
+def curves(panels: Mapping[str, Sequence[Curve]], xlabel: str, alt: str, caption: str) -> Figure:
+    """Small plots of curves by title, each with its own scale; one legend for all."""
+    columns = min(COLUMNS, max(1, len(panels)))
+    rows = -(-len(panels) // columns)
+    groups = list(dict.fromkeys(curve.group for every in panels.values() for curve in every))
+
+    def paint(canvas: Canvas, palette: Palette) -> None:
+        places = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axes in places[len(panels) :]:
+            axes.axis("off")
+        for axes, (title, every) in zip(places, panels.items(), strict=False):
+            for curve in every:
+                axes.plot(
+                    curve.steps,
+                    curve.values,
+                    marker="o" if len(curve.steps) < 3 else None,
+                    markersize=3,
+                    **_style(groups.index(curve.group), palette),
+                )
+            axes.set_title(_short(title, 40), fontsize="medium")
+            axes.set_xlabel(xlabel)
+            _bare(axes, palette, "both")
+        _legend(canvas, groups, palette)
+
+    legend = 0.25 * -(-len(groups) // 4) if len(groups) > 1 else 0
+    return _drawn(paint, (1.2 + 3.1 * columns, 2.6 * rows + legend), alt, caption)
+
+
+def confusions(classes: Sequence[str], arms: Mapping[str, np.ndarray], alt: str) -> Figure:
+    """Confusion matrices (C, C) by title: counts, and as colour the share of the true class."""
+    columns = min(COLUMNS, len(arms))
+    rows = -(-len(arms) // columns)
+    names = [_short(name, 8) for name in classes]
+
+    def paint(canvas: Canvas, palette: Palette) -> None:
+        places = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axes in places[len(arms) :]:
+            axes.axis("off")
+        for axes, (title, counts) in zip(places, arms.items(), strict=False):
+            shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+            axes.imshow(shares, cmap=palette.cells, vmin=0, vmax=1)
+            for (row, column), count in np.ndenumerate(counts):
+                shade = mpl.colormaps[palette.cells](shares[row, column])
+                pale = np.dot(shade[:3], (0.2126, 0.7152, 0.0722)) > 0.42
+                axes.text(
+                    column,
+                    row,
+                    str(int(count)),
+                    color="#000000" if pale else "#ffffff",
+                    ha="center",
+                    va="center",
+                    fontsize="x-small",
+                )
+            axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize="small")
+            axes.set_yticks(range(len(names)), names, fontsize="small")
+            axes.set_title(_short(title), fontsize="medium")
+            axes.set_xlabel("predicted", fontsize="small")
+            axes.set_ylabel("true", fontsize="small")
+
+    return _drawn(paint, (1.2 + 3.0 * columns, 3.1 * rows), alt)
+
+
+def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], xlabel: str) -> Figure:
+    """Figures in [0, 1] of each row, a mark for each series."""
+    marks = "osD^vP*X"
+
+    def paint(canvas: Canvas, palette: Palette) -> None:
+        axes = canvas.subplots()
+        spread = np.linspace(-0.27, 0.27, len(series)) if len(series) > 1 else [0.0]
+        for number, ((name, values), shift) in enumerate(zip(series.items(), spread, strict=True)):
+            known = [(value, place) for place, value in enumerate(values) if value is not None]
+            axes.plot(
+                [value for value, _ in known],
+                [place + shift for _, place in known],
+                linestyle="",
+                marker=marks[number % len(marks)],
+                color=palette.series[number % len(palette.series)],
+                label=_short(name),
+            )
+        axes.set_yticks(range(len(rows)), [_short(row) for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xlabel(xlabel)
+        _bare(axes, palette, "both")
+        canvas.legend(loc="outside upper center", ncols=3)
+
+    told = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{row} {'none' if value is None else format(value, '.2f')}"
+            for row, value in zip(rows, values, strict=True)
+        )
+        for name, values in series.items()
+    )
+    legend = 0.3 * -(-len(series) // 3)
+    return _drawn(paint, (7.2, 1.0 + legend + 0.42 * len(rows)), f"{xlabel}. {told}.")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference with its interval, and what the verdict on it is."""
+
+    name: str
+    difference: float
+    interval: tuple[float, float] | None
+    verdict: str
+    kind: int
+    """0 where nothing is shown, 1 for better, 2 for worse."""
+
+
+def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
+    """Differences with their intervals, one below the other, and the line of no difference."""
+
+    def paint(canvas: Canvas, palette: Palette) -> None:
+        axes = canvas.subplots()
+        axes.axvline(0, color=palette.ink, linewidth=0.8)
+        colours = (palette.series[6], palette.series[2], palette.series[1])
+        for place, effect in enumerate(effects):
+            colour = colours[effect.kind]
+            if effect.interval is not None:
+                axes.plot(effect.interval, [place, place], color=colour, linewidth=2)
+            axes.plot([effect.difference], [place], "so^"[effect.kind], color=colour)
+        told = [f"{_short(effect.name, 56)}\n{effect.verdict}" for effect in effects]
+        axes.set_yticks(range(len(effects)), told, fontsize="small")
+        axes.set_ylim(len(effects) - 0.5, -0.5)
+        axes.set_xlabel(xlabel)
+        _bare(axes, palette, "x")
+
+    told = "; ".join(
+        f"{one.name}: {one.difference:+.3f}"
+        + ("" if one.interval is None else " ({:+.3f} to {:+.3f})".format(*one.interval))
+        + f", {one.verdict}"
+        for one in effects
+    )
+    return _drawn(paint, (8.2, 0.9 + 0.5 * len(effects)), f"{xlabel}. {told}.")
+
+
+def _style(number: int, palette: Palette) -> dict[str, str]:
+    count = len(palette.series)
+    return {
+        "color": palette.series[number % count],
+        "linestyle": STYLES[number // count % len(STYLES)],
+    }
+
+
+def _legend(canvas: Canvas, groups: Sequence[str], palette: Palette) -> None:
+    if len(groups) < 2:
+        return
+    handles = [
+        mpl.lines.Line2D([], [], **_style(n, palette))  # type: ignore[arg-type]
+        for n in range(len(groups))
+    ]
+    names = [_short(group) for group in groups]
+    canvas.legend(handles, names, loc="outside upper center", ncols=4, fontsize="small")
+
+
+def _bare(axes: Axes, palette: Palette, grid: str) -> None:
+    """No frame but the axis below, and a faint grid."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis=grid, color=palette.faint, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+
+
+def _short(text: str, letters: int = LETTERS) -> str:
+    return textwrap.shorten(text, letters, placeholder="…") if len(text) > letters else text
+
+
+def _drawn(paint: Paint, size: tuple[float, float], alt: str, caption: str = "") -> Figure:
+    light, dark = (data_uri(_svg(paint, size, p), "image/svg+xml") for p in (LIGHT, DARK))
+    width, height = (round(96 * inches) for inches in size)
+    return Figure(light, alt, caption, width, height, dark)
+
+
+def _svg(paint: Paint, size: tuple[float, float], palette: Palette) -> bytes:
+    settings: Any = {
+        # Ids are else drawn by chance.
+        "svg.hashsalt": "didgen",
+        "svg.fonttype": "none",
+        # A name with a dollar sign is no formula.
+        "text.parse_math": False,
+        **{
+            f"{part}color": palette.ink
+            for part in ("text.", "axes.label", "xtick.", "ytick.", "axes.title")
+        },
+        "axes.edgecolor": palette.faint,
+        "legend.frameon": False,
+        "font.size": 10,
+    }
+    # Without pyplot, which would look for a screen and keep every figure.
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # A name may have letters that the font lacks; the viewer's own fonts will have them.
+        warnings.simplefilter("ignore")
+        canvas = Canvas(figsize=size, layout="constrained")
+        FigureCanvasSVG(canvas)
+        canvas.patch.set_alpha(0)
+        paint(canvas, palette)
+        for axes in canvas.axes:
+            axes.patch.set_alpha(0)
+        buffer = io.BytesIO()
+        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

@@ -1,0 +1,219 @@
+"""A run in a report: what was asked, what was made of what, and what did not come out."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from downstream.document import Heading, Listing, Paragraph, Table
+from downstream.report.blocks import Code, Content, Facts, Fold, Notice, Part
+from downstream.report.gallery import attention, images_by_class, pairs
+from downstream.report.plots import balance
+from manifests.errors import DidgenError
+from manifests.inspection import RunContents, run_contents
+from manifests.licence import strictest
+from manifests.records import SourceManifest
+from manifests.shards import Config
+
+LISTED = 40
+"""Failures that are told one by one."""
+
+
+def run_part(folder: Path) -> Part:
+    """What a run directory says, finished or not."""
+    contents = run_contents(folder)
+    source, missing = _source(contents.recipe)
+    title = "Mix" if contents.recipe.get("kind") == "mix" else "Run"
+    return Part(
+        f"{title}: {folder.resolve().name}",
+        str(folder),
+        [
+            *_state(contents),
+            *_asked(contents),
+            *_made(contents),
+            *_balance(contents, source, missing),
+            *images_by_class(contents),
+            *pairs(contents, source),
+            *attention(contents),
+            *_failures(contents),
+        ],
+    )
+
+
+def recipe_blocks(recipe: Mapping[str, Any], names: Sequence[str]) -> Iterator[Content]:
+    """The fields of a recipe that matter most, and the whole of it."""
+    known = [name for name in names if recipe.get(name) not in (None, [], {})]
+    yield Facts([(name.replace("_", " "), _said(recipe[name])) for name in known])
+    yield Fold("The whole recipe", [Code(yaml.safe_dump(dict(recipe), allow_unicode=True))])
+
+
+def _said(value: Any) -> str:
+    """A value of a recipe in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_said(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value)) or "none"
+    return "null" if value is None else str(value)
+
+
+def _source(recipe: Mapping[str, Any]) -> tuple[SourceManifest | None, str]:
+    """The source that a recipe names, or why there is none."""
+    if not recipe.get("source"):
+        return None, "The recipe names no source of real images."
+    try:
+        return SourceManifest.read(Path(str(recipe["source"]))), ""
+    except (DidgenError, OSError, ValueError) as error:
+        return None, f"The source of real images cannot be read here: {error}"
+
+
+def _state(contents: RunContents) -> Iterator[Content]:
+    if contents.manifest is None:
+        count = sum(contents.counts.values())
+        yield Notice(
+            f"This run is not finished: it has no manifest.json. The {count} samples of the shards "
+            "that are there are shown; run the command that began it again to go on."
+        )
+    for fault in contents.faults:
+        yield Notice(fault)
+
+
+def _asked(contents: RunContents) -> Iterator[Content]:
+    yield Heading("What was asked")
+    names = ("kind", "model", "revision", "source", "run", "ratio", "config", "captions")
+    yield from recipe_blocks(contents.recipe, (*names, "images", "pairs", "gates", "seed"))
+
+
+def _made(contents: RunContents) -> Iterator[Content]:
+    yield Heading("What was made")
+    manifest, counts = contents.manifest, contents.counts
+    shards = [sidecar for every in contents.sidecars.values() for sidecar in every]
+    facts = [
+        ("samples", str(sum(counts.values()))),
+        ("shards", f"{len(shards)}, {sum(s.bytes for s in shards) / 1e6:.1f} MB"),
+        ("not made", str(len(contents.failures))),
+        ("redraws", str(sum(row.get("redraws", 0) for s in shards for row in s.rows))),
+        ("seconds of making", f"{sum(s.timings.get('make', 0) for s in shards):.0f}"),
+    ]
+    if manifest is not None:
+        facts += [(name, _said(value)) for name, value in sorted(manifest.decisions.items())]
+        facts += [
+            ("licence", strictest(manifest.made_from).name) if manifest.made_from else ("", ""),
+            ("fingerprint", manifest.fingerprint[:12]),
+            ("versions", _said({"didgen": manifest.didgen} | manifest.versions)),
+        ]
+    yield Facts([(name, told) for name, told in facts if name])
+    if manifest is not None and manifest.made_from:
+        yield Table(
+            ["made from", "name", "licence", "SHA-256"],
+            [
+                [one.kind, one.name, one.licence or "not named", one.sha256[:12] or "-"]
+                for one in manifest.made_from
+            ],
+            "Model and data that the run is made from",
+        )
+    columns = list(dict.fromkeys((config, split) for config, split, _ in counts))
+    if columns:
+        rows = [
+            [label or "no class", *(str(counts[config, split, label]) for config, split in columns)]
+            for label in contents.classes
+        ]
+        sums = [
+            str(sum(n for (c, s, _), n in counts.items() if (c, s) == column)) for column in columns
+        ]
+        header = ["class", *(f"{config}, {split}" for config, split in columns)]
+        yield Table(header, [*rows, ["all", *sums]], "Samples by class")
+
+
+def _balance(
+    contents: RunContents, source: SourceManifest | None, missing: str
+) -> Iterator[Content]:
+    """Training images of each class without and with what was made."""
+    if not contents.counts:
+        return
+    yield Heading("Class balance before and after")
+    mixed = contents.recipe.get("kind") == "mix"
+    for config in contents.sidecars:
+        made, before = _training_counts(contents, config, source)
+        labels = [
+            label
+            for label in dict.fromkeys([*contents.classes, *(before or {})])
+            if made[label] or (before or {}).get(label)
+        ]
+        if source is not None:
+            known = [name for name in source.header.classes if name in labels]
+            labels = known + [label for label in labels if label not in known]
+        if not labels:
+            continue
+        yield Heading(config, 3)
+        if before is None:
+            yield Paragraph(f"Only what was made is shown. {missing}")
+        else:
+            what = "images with a label" if config == "images" else "images with a mask"
+            where = "of this mix" if mixed else "of the source"
+            yield Paragraph(f"Before: the {what} in the training split {where}.")
+        yield balance(labels, before, made)
+        yield Table(
+            ["class", "before", "added", "after"],
+            [
+                [
+                    label or "no class",
+                    "-" if before is None else str(before.get(label, 0)),
+                    str(made[label]),
+                    "-" if before is None else str(before.get(label, 0) + made[label]),
+                ]
+                for label in labels
+            ],
+            f"Class balance of the {config}",
+        )
+
+
+def _training_counts(
+    contents: RunContents, config: Config, source: SourceManifest | None
+) -> tuple[Counter[str], Counter[str] | None]:
+    """Synthetic training samples by label, and real ones, None where these are not known."""
+    if contents.recipe.get("kind") == "mix":
+        sides: dict[str, Counter[str]] = {"real": Counter(), "synthetic": Counter()}
+        for sidecar in contents.sidecars[config]:
+            if "-val-" in sidecar.shard or "-test-" in sidecar.shard:
+                continue
+            for row in sidecar.made.values():
+                sides[row.get("origin", "synthetic")][str(row.get("label") or "")] += 1
+        return sides["synthetic"], sides["real"]
+    made: Counter[str] = Counter()
+    for (kind, _, label), count in contents.counts.items():
+        if kind == config:
+            made[label] += count
+    if source is None:
+        return made, None
+    asked = {"labelled": True} if config == "images" else {"masked": True}
+    return made, Counter(r.label or "" for r in source.select(split="train", **asked))
+
+
+def _failures(contents: RunContents) -> Iterator[Content]:
+    yield Heading("Failures, and what was drawn again")
+    failures, rejections = contents.failures, contents.rejections
+    if failures:
+        yield Table(
+            ["sample", "config", "shard", "reason"],
+            [[one.key, one.config, one.shard, one.reason] for one in failures[:LISTED]],
+            "Planned samples that were not made",
+        )
+        if len(failures) > LISTED:
+            yield Paragraph(f"{len(failures) - LISTED} more are in the manifest.")
+    else:
+        yield Paragraph("Every planned sample of these shards was made.")
+    if rejections:
+        yield Paragraph("Tries that the gates threw away, those of samples made later too:")
+        told = rejections.most_common()
+        yield Table(["reason", "tries"], [[r, str(n)] for r, n in told], "Rejected tries")
+        yield Listing(_examples(contents))
+
+
+def _examples(contents: RunContents) -> list[str]:
+    """The first rejected tries by name."""
+    rows = [row for every in contents.sidecars.values() for s in every for row in s.rows]
+    rejected = [row for row in rows if row.get("rejected")]
+    told = [f"{row['key']}: {'; '.join(map(str, row['rejected']))}" for row in rejected[:8]]
+    return told + ([f"and {len(rejected) - 8} more"] if len(rejected) > 8 else [])
