@@ -148,9 +148,9 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
         Paragraph(
             "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
             f"{recipe['image_size']}. The interval is of the Dice, 95 %, by bootstrap over lesions "
-            "with the seeds averaged. The threshold Jaccard counts an IoU below 0.65 as 0. Images and "
-            "masks are cut to their central square. Here each image counts the same, and in the "
-            "comparisons each lesion."
+            "with the seeds averaged. The threshold Jaccard counts an IoU below 0.65 as 0. Images "
+            "and masks are cut to their central square. Here each image counts the same, and in "
+            "the comparisons each lesion."
         ),
         Table(
             [
