@@ -58,7 +58,7 @@ def _run(contents: RunContents) -> Iterator[RenderableType]:
     if len(failures) > SHOWN:
         yield Text(f"  and {len(failures) - SHOWN} more")
     for reason, count in contents.rejections.most_common():
-        yield Text(f"{count} tries were thrown away: {reason}.")
+        yield Text(f"Drawn again, {count}: {reason}.")
 
 
 def _source(contents: SourceContents) -> Iterator[RenderableType]:
@@ -79,7 +79,7 @@ def _source(contents: SourceContents) -> Iterator[RenderableType]:
     captions = sum(record.caption is not None for record in records)
     yield Text(f"{len(records)} images, {masks} with a mask, {captions} with a caption.")
     for reason, count in contents.rejected.most_common():
-        yield Text(f"{count} files were rejected: {reason}.")
+        yield Text(f"Rejected files, {count}: {reason}.")
 
 
 def _counts(title: str, columns: list[str], rows: Mapping[str, list[int]]) -> Table:
@@ -95,7 +95,8 @@ def _counts(title: str, columns: list[str], rows: Mapping[str, list[int]]) -> Ta
 
 
 def _fields(title: str, told: Mapping[str, Any]) -> Table:
-    table = Table("field", "value", title=Text(title))
+    table = Table("field", title=Text(title))
+    table.add_column("value", overflow="fold")
     for name, value in told.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(Text(name), Text(shown))

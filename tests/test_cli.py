@@ -1,6 +1,8 @@
 """The command line: exit codes, one-sentence errors, and nothing heavy before it is needed."""
 
 import io
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ from augment.sheet import PANEL
 from manifests.files import read_json_lines
 from manifests.ownership import start_run
 from manifests.runs import finish_run
-from manifests.shards import Sample, write_shard
+from manifests.shards import Failure, Sample, write_shard
 
 COMMANDS = [
     "import",
@@ -28,6 +30,8 @@ COMMANDS = [
     "mix",
     "classify",
     "quality",
+    "report",
+    "inspect",
 ]
 
 
@@ -162,6 +166,8 @@ def test_bad_data_is_one_sentence_and_exit_1(
         ["import", "isic2018", str(tmp_path), "--out", str(tmp_path / "out")],
         ["caption", str(tmp_path)],
         ["verify", str(tmp_path)],
+        ["report", str(tmp_path)],
+        ["inspect", str(tmp_path)],
         ["finetune", "no-such-recipe", "--out", str(tmp_path / "out")],
     ):
         code, _, error = didgen(monkeypatch, capsys, *arguments)
@@ -353,3 +359,63 @@ def test_finetune_tells_of_faulty_data_before_the_heavy_imports(tmp_path: Path) 
     assert found.stdout.strip() == "1 False"
     assert f"Error: {tmp_path} holds no source.json" in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_lies_in_its_folder_or_where_it_is_asked_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    code, printed, _ = didgen(monkeypatch, capsys, "report", str(own))
+    assert code == 0
+    assert printed == f"The report is {own / 'report.html'}.\n"
+    page = (own / "report.html").read_bytes()
+    assert page.startswith(b"<!doctype html>")
+    both = [str(own), str(run)]
+    code, _, error = didgen(monkeypatch, capsys, "report", *both)
+    assert code == 2 and "--out" in error
+    out = tmp_path / "new" / "both.html"
+    code, printed, _ = didgen(monkeypatch, capsys, "report", *both, "--out", str(out))
+    assert code == 0 and str(out) in printed
+    assert out.read_text().count("<article") == 2
+
+
+def test_a_run_is_inspected_and_its_sample_shown(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed, _ = didgen(monkeypatch, capsys, "inspect", str(run))
+    assert code == 0
+    assert "a run of `augment`, finished." in printed
+    assert "2 planned samples were not made." in printed
+    assert "images-failed: near-blank image: 1.50" in printed
+    assert re.search(r"MEL\W+5\W+3\W+8\b", printed)
+
+    picture = tmp_path / "pair.png"
+    asked = ["inspect", str(run), "pairs-000002", "--picture", str(picture)]
+    code, printed, _ = didgen(monkeypatch, capsys, *asked)
+    assert code == 0
+    assert "lesion 2" in printed and "(pairs, train, pairs-000000.tar)" in printed
+    with Image.open(picture) as drawn:
+        assert drawn.size == (48, 16)
+
+    code, _, error = didgen(monkeypatch, capsys, "inspect", str(run), "pairs-00002")
+    assert code == 1
+    assert "nearest keys are pairs-000002," in error
+    code, _, error = didgen(monkeypatch, capsys, "inspect", str(run), "--picture", "a.png")
+    assert code == 2
+
+
+def test_what_is_inspected_is_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_run(tmp_path, fingerprint="f", recipe={"kind": "augment"})
+    row = {"label": "[red]A[/red]", "prompt": "[/bold] [link=x]y[/link]", "layout": "\x1b[31m"}
+    results = [Sample("one", {"jpg": b"", "cls": b"0", "json": b"{}"}, row), Failure("two", "[/x]")]
+    write_shard(tmp_path, "images", 0, results, fingerprint="f", versions={})
+    code, printed, _ = didgen(monkeypatch, capsys, "inspect", str(tmp_path))
+    assert code == 0
+    assert "[red]A[/red]" in printed and "two: [/x]" in printed
+    assert "not finished" in printed
+    code, printed, _ = didgen(monkeypatch, capsys, "inspect", str(tmp_path), "one")
+    assert code == 0
+    assert "[/bold] [link=x]y[/link]" in printed
+    assert "\x1b" not in printed

@@ -1,5 +1,6 @@
 """A benchmark in a report: its page, and beside the tables what they look like."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,18 +88,13 @@ def _pictured(
 def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
     """The differences of each score, each with the interval of the test that decides."""
     if comparisons:
-        nothing = sum(one["verdict"] not in (GAIN, LOSS) for one in comparisons)
-        yield Paragraph(
-            f"Of {len(comparisons)} comparisons, {_count(comparisons, GAIN)} show a gain, "
-            f"{_count(comparisons, LOSS)} a loss, and {nothing} show no difference."
-        )
+        found = Counter(one["verdict"] for one in comparisons)
+        told = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(found.items()))
+        yield Paragraph(f"Verdicts of {len(comparisons)} comparisons, by their number: {told}.")
+    plots: list[Content] = []
     for score in dict.fromkeys(one["score"] for one in comparisons):
         mine = [one for one in comparisons if one["score"] == score]
-        better = (
-            "right of the line is better"
-            if mine[0]["higher_is_better"]
-            else ("left of the line is better")
-        )
+        better = "right" if mine[0]["higher_is_better"] else "left"
         effects = [
             Effect(
                 f"{one['model']}: {one['treatment']} minus {one['control']}",
@@ -109,11 +105,12 @@ def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
             )
             for one in mine
         ]
-        yield forest(effects, f"difference of {score} with its 95 % interval; {better}")
-
-
-def _count(comparisons: Sequence[Mapping[str, Any]], verdict: str) -> int:
-    return sum(one["verdict"] == verdict for one in comparisons)
+        plots += [Heading(str(score), 3), forest(effects, f"difference; {better} is better")]
+    if plots:
+        yield Paragraph("Differences with the 95 % interval of the test that decides.")
+        yield from plots[:2]
+    if plots[2:]:
+        yield Fold("The same for the other scores", plots[2:])
 
 
 def _interval(one: Mapping[str, Any]) -> tuple[float, float] | None:

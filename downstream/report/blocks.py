@@ -61,7 +61,14 @@ class Fold:
     blocks: Sequence["Content"]
 
 
-Content: TypeAlias = Block | Figure | Gallery | Facts | Code | Notice | Fold
+@dataclass(frozen=True)
+class Beside:
+    """Blocks that stand side by side where the page is wide enough."""
+
+    blocks: Sequence["Content"]
+
+
+Content: TypeAlias = Block | Figure | Gallery | Facts | Code | Notice | Fold | Beside
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ PAIRS = 12
 LOOKED_AT = 4096
 """Samples that are looked at, at most, to find them."""
 
-SIDE, PANEL, TILE = 176, 200, 96
+SIDE, PANEL, TILE = 176, 200, 128
 """Heights in pixels: of an image, of a pair, and of an attention map."""
 
 

@@ -1,5 +1,6 @@
 """The page of a report: its parts as one HTML file that needs nothing else."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from downstream.document import Heading
+from downstream.document import Heading, Table
 from downstream.report.blocks import Content, Part
 from downstream.report.folders import parts_of
 from manifests.files import write_bytes
@@ -70,8 +71,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["pieces"] = _pieces
+    environment.filters["kinds"] = _kinds
     environment.tests["of_kind"] = lambda block, kind: type(block).__name__ == kind
     return environment
+
+
+def _kinds(table: Table) -> list[str]:
+    """Whether each column of a table holds numbers, which are set to the right, or words."""
+    columns = [[row[place] for row in table.rows] for place in range(len(table.header))]
+    return [
+        "number" if all(re.match(r"[-+]?\d|-?$", cell) for cell in column) else "words"
+        for column in columns
+    ]
 
 
 def _pieces(text: str) -> list[str]:

@@ -270,7 +270,7 @@ def _short(text: str, letters: int = LETTERS) -> str:
 def _drawn(paint: Paint, size: tuple[float, float], alt: str, caption: str = "") -> Figure:
     light, dark = (data_uri(_svg(paint, size, p), "image/svg+xml") for p in (LIGHT, DARK))
     width, height = (round(96 * inches) for inches in size)
-    return Figure(light, alt, caption, width, height, dark)
+    return Figure(light, alt, caption, width, height, dark, wide=True)
 
 
 def _svg(paint: Paint, size: tuple[float, float], palette: Palette) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from downstream.document import Heading, Listing, Paragraph, Table
-from downstream.report.blocks import Code, Content, Facts, Fold, Notice, Part
+from downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part
 from downstream.report.gallery import attention, images_by_class, pairs
 from downstream.report.plots import balance
 from manifests.errors import DidgenError
@@ -52,7 +52,7 @@ def recipe_blocks(recipe: Mapping[str, Any], names: Sequence[str]) -> Iterator[C
 def _said(value: Any) -> str:
     """A value of a recipe in one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_said(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name}: {_said(inner)}" for name, inner in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_said, value)) or "none"
     return "null" if value is None else str(value)
@@ -153,8 +153,7 @@ def _balance(
             what = "images with a label" if config == "images" else "images with a mask"
             where = "of this mix" if mixed else "of the source"
             yield Paragraph(f"Before: the {what} in the training split {where}.")
-        yield balance(labels, before, made)
-        yield Table(
+        table = Table(
             ["class", "before", "added", "after"],
             [
                 [
@@ -167,6 +166,7 @@ def _balance(
             ],
             f"Class balance of the {config}",
         )
+        yield Beside([balance(labels, before, made), table])
 
 
 def _training_counts(

@@ -459,3 +459,51 @@ def test_a_compiled_unet_serves_the_ordinary_passes(
     compiled = LesionPairPipeline(**parts, requires_safety_checker=False)
     drawn = draw(compiled, PROMPTS[:1], SEEDS[:1], QUICK, layouts[:1])
     assert np.abs(np.asarray(drawn.images, int) - expected.images).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_watching_changes_no_bit_and_sees_the_maps(
+    sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
+) -> None:
+    plain_v = dict(sampler.scheduler.config)
+    if scheduler == "pndm" and plain_v.get("rescale_betas_zero_snr"):
+        pytest.skip("PNDM cannot sample a model trained to zero terminal SNR")
+    sampling = Sampling(steps=8, scheduler=scheduler)  # type: ignore[arg-type]
+    asked = (sampler, PROMPTS[:3], SEEDS, sampling, layouts)
+    blind, watched = draw(*asked), draw(*asked, watched=2)
+    np.testing.assert_array_equal(watched.images, blind.images)
+    np.testing.assert_array_equal(watched.masks, blind.masks)
+    np.testing.assert_array_equal(watched.attention, blind.attention)
+    assert blind.history is None and watched.history is not None
+    assert watched.history.shape == (2, 6, 16, 16)
+    # A map is the share of the lesion token among all tokens.
+    assert (watched.history > 0).all() and (watched.history < 1).all()
+    assert np.abs(np.diff(watched.history, axis=1)).max() > 0
+
+
+def test_the_first_map_is_that_of_the_guided_noise(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    sampling = Sampling(steps=8, guidance=Guidance(eta=0))
+    drawn = draw(sampler, PROMPTS[:2], SEEDS[:2], sampling, layouts[:2], watched=1)
+    assert drawn.history is not None
+    noise = torch.cat(
+        [
+            torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(seed))
+            for seed in SEEDS[:2]
+        ]
+    )
+    condition = condition_of(sampler, layouts[:2])
+    scheduler = scheduler_of(sampler, sampling.scheduler)
+    scheduler.set_timesteps(8)
+    with torch.no_grad(), captured(sampler.unet, 32, MAPS) as maps:
+        maps.positions = condition.positions
+        start = noise * scheduler.init_noise_sigma
+        sampler.unet(start, scheduler.timesteps[0], condition.context)
+    wanted = maps.cross_maps()[0, 0].numpy()
+    np.testing.assert_allclose(drawn.history[0, 0], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_images_without_layouts_are_not_watched(sampler: LesionPairPipeline) -> None:
+    drawn = draw(sampler, PROMPTS[:1], SEEDS[:1], QUICK, watched=1)
+    assert drawn.history is None

@@ -14,6 +14,7 @@ from augment import worker as worker_module
 from augment.job import Job
 from augment.part import Part
 from augment.run import augment, prepare
+from manifests.attention import FIELD, AttentionHistory
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.recipe import Build
@@ -317,3 +318,27 @@ def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape:
     CLIPTokenizer(vocab=kept, merges=[], model_max_length=77).save_pretrained(copy / "tokenizer")
     with pytest.raises(DidgenError, match="does not know <lesion> and <skin>"):
         prepare(recipe(copy))
+
+
+def test_the_first_pairs_keep_their_attention(finished: Path, job: Job) -> None:
+    found = {
+        sample.key: AttentionHistory.of_row(sample.row, sample.key)
+        for sample in iterate(finished, "pairs")
+    }
+    # Three pairs in two shards, of the four that are watched.
+    assert len(found) == 3 and None not in found.values()
+    for history in found.values():
+        assert history is not None
+        assert (history.steps, history.of) == ((1, 2), 2)
+        assert history.maps.shape == (2, 16, 16) and history.propagated.shape == (32, 32)
+    for sample in iterate(finished, "images"):
+        assert FIELD not in sample.row
+    with Image.open(finished / "sheets" / "attention.png") as sheet:
+        assert sheet.format == "PNG" and sheet.width > 3 * 256
+
+
+def test_only_the_first_pairs_of_the_plan_are_watched(model: Path) -> None:
+    asked = {"images": None, "pairs": {"count": 9, "layouts": "drawn"}, "shard_size": 3}
+    job = prepare(recipe(model, **asked))
+    assert [job.watched(shard) for shard in job.plan["pairs"]] == [3, 1, 0]
+    assert job.watched(job.plan["pairs"][0][1:]) == 2

@@ -1,0 +1,50 @@
+"""Plots: names of any kind, the same bytes each time, and an alternative text that has the data."""
+
+import base64
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from downstream.report.blocks import Figure
+from downstream.report.plots import Curve, Effect, balance, confusions, curves, dots, forest
+
+NAMES = ["MEL", "$\\frac{$", "_hidden", "<b>&amp;", "皮膚", "a" * 90]
+
+
+NUMBERS = {name: place for place, name in enumerate(NAMES)}
+LINES = [Curve(name, [1, 2], [0.5, place]) for name, place in NUMBERS.items()]
+COUNTS = np.arange(36.0).reshape(6, 6)
+PLOTS: dict[str, Callable[[], Figure]] = {
+    "balance": lambda: balance(NAMES, NUMBERS, NUMBERS),
+    "made": lambda: balance(NAMES, None, NUMBERS),
+    "curves": lambda: curves(dict.fromkeys(NAMES, LINES), "step", "alt", ""),
+    "confusions": lambda: confusions(NAMES, dict.fromkeys(NAMES, COUNTS), "alt"),
+    "dots": lambda: dots(NAMES, {n: [0.5, None, 1, 0, 0.1, 0.2] for n in NAMES}, "recall"),
+    "forest": lambda: forest([Effect(n, 0.1, (-0.1, 0.3), "null", 0) for n in NAMES], "difference"),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_takes_any_name_and_is_the_same_again(name: str) -> None:
+    one, again = PLOTS[name](), PLOTS[name]()
+    assert one == again
+    for uri in (one.data, one.dark):
+        assert uri is not None
+        svg = base64.b64decode(uri.partition("base64,")[2])
+        assert b"<dc:date>" not in svg
+        root = ElementTree.fromstring(svg)  # noqa: S314 - our own
+        assert root.tag.endswith("svg")
+        assert not [node for node in root.iter() if node.tag.endswith("script")]
+        texts = "".join(text for node in root.iter() for text in node.itertext())
+        assert "<b>&amp;" in texts and "$\\frac{$" in texts
+    assert one.data != one.dark
+
+
+def test_the_alternative_text_has_the_data() -> None:
+    figures = {name: draw().alt for name, draw in PLOTS.items()}
+    assert "MEL 0 real and 0 synthetic; $\\frac{$ 1 real and 1 synthetic" in figures["balance"]
+    assert "_hidden 2 synthetic" in figures["made"] and "real" not in figures["made"]
+    assert "MEL: MEL 0.50, $\\frac{$ none, _hidden 1.00" in figures["dots"]
+    assert "MEL: +0.100 (-0.100 to +0.300), null" in figures["forest"]
