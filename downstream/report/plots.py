@@ -1,7 +1,6 @@
 """Plots of a report: SVG, once for light pages and once for dark ones, the same bytes each time."""
 
 import io
-import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -264,6 +263,10 @@ def _bare(axes: Axes, palette: Palette, grid: str) -> None:
 
 
 def _short(text: str, letters: int = LETTERS) -> str:
+    """A name cut to some letters, without the characters that no XML may hold."""
+    text = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
     return textwrap.shorten(text, letters, placeholder="…") if len(text) > letters else text
 
 
