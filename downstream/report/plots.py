@@ -264,10 +264,8 @@ def _bare(axes: Axes, palette: Palette, grid: str) -> None:
 
 def _short(text: str, letters: int = LETTERS) -> str:
     """A name cut to some letters, without the characters that no XML may hold."""
-    text = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
-    return textwrap.shorten(text, letters, placeholder="…") if len(text) > letters else text
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return f"{text[: letters - 1]}…" if len(text) > letters else text
 
 
 def _drawn(paint: Paint, size: tuple[float, float], alt: str, caption: str = "") -> Figure:
