@@ -220,9 +220,16 @@ def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
             if effect.interval is not None:
                 axes.plot(effect.interval, [place, place], color=colour, linewidth=2)
             axes.plot([effect.difference], [place], "so^"[effect.kind], color=colour)
-        told = [f"{_short(effect.name, 56)}\n{effect.verdict}" for effect in effects]
-        axes.set_yticks(range(len(effects)), told, fontsize="small")
-        axes.set_ylim(len(effects) - 0.5, -0.5)
+            # Above its line, since a phone has no room beside it.
+            axes.text(
+                0,
+                place - 0.2,
+                f"{_short(effect.name, 56)}: {effect.verdict}",
+                transform=axes.get_yaxis_transform(),
+                fontsize="small",
+            )
+        axes.set_yticks([])
+        axes.set_ylim(len(effects) - 0.5, -0.7)
         axes.set_xlabel(xlabel)
         _bare(axes, palette, "x")
 
@@ -232,7 +239,7 @@ def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
         + f", {one.verdict}"
         for one in effects
     )
-    return _drawn(paint, (8.2, 0.9 + 0.5 * len(effects)), f"{xlabel}. {told}.")
+    return _drawn(paint, (6.4, 0.8 + 0.52 * len(effects)), f"{xlabel}. {told}.")
 
 
 def _style(number: int, palette: Palette) -> dict[str, str]:
