@@ -41,9 +41,9 @@ def sample_listing(found: FoundSample | FoundImage) -> Iterator[RenderableType]:
 def _run(contents: RunContents) -> Iterator[RenderableType]:
     kind = contents.recipe.get("kind", "unknown")
     state = "finished" if contents.manifest else "not finished: it has no manifest.json"
-    yield Text(f"{contents.directory}: a run of `{kind}`, {state}.")
+    yield _text(f"{contents.directory}: a run of `{kind}`, {state}.")
     for fault in contents.faults:
-        yield Text(fault)
+        yield _text(fault)
     counts = contents.counts
     columns = list(dict.fromkeys((config, split) for config, split, _ in counts))
     rows = {
@@ -52,18 +52,20 @@ def _run(contents: RunContents) -> Iterator[RenderableType]:
     }
     yield _counts("Samples", [f"{config}, {split}" for config, split in columns], rows)
     failures = contents.failures
-    yield Text(f"{len(failures)} planned samples were not made.")
+    yield _text(f"{len(failures)} planned samples were not made.")
     for failure in failures[:SHOWN]:
-        yield Text(f"  {failure.key}: {failure.reason}")
+        yield _text(f"  {failure.key}: {failure.reason}")
     if len(failures) > SHOWN:
-        yield Text(f"  and {len(failures) - SHOWN} more")
+        yield _text(f"  and {len(failures) - SHOWN} more")
     for reason, count in contents.rejections.most_common():
-        yield Text(f"Drawn again, {count}: {reason}.")
+        yield _text(f"Drawn again, {count}: {reason}.")
 
 
 def _source(contents: SourceContents) -> Iterator[RenderableType]:
     header, records = contents.manifest.header, contents.manifest.records
-    yield Text(f"{contents.directory}: a source manifest of {header.importer}, from {header.root}.")
+    yield _text(
+        f"{contents.directory}: a source manifest of {header.importer}, from {header.root}."
+    )
     told = summary(contents.manifest)
     rows = {
         label: [
@@ -77,9 +79,9 @@ def _source(contents: SourceContents) -> Iterator[RenderableType]:
     yield _counts("Images", list(SPLITS), rows)
     masks = sum(record.mask is not None for record in records)
     captions = sum(record.caption is not None for record in records)
-    yield Text(f"{len(records)} images, {masks} with a mask, {captions} with a caption.")
+    yield _text(f"{len(records)} images, {masks} with a mask, {captions} with a caption.")
     for reason, count in contents.rejected.most_common():
-        yield Text(f"Rejected files, {count}: {reason}.")
+        yield _text(f"Rejected files, {count}: {reason}.")
 
 
 def _counts(title: str, columns: list[str], rows: Mapping[str, list[int]]) -> Table:
@@ -88,16 +90,21 @@ def _counts(title: str, columns: list[str], rows: Mapping[str, list[int]]) -> Ta
     for column in (*columns, "all"):
         table.add_column(column, justify="right")
     for label, counts in rows.items():
-        table.add_row(Text(label or "no class"), *map(str, counts), str(sum(counts)))
+        table.add_row(_text(label or "no class"), *map(str, counts), str(sum(counts)))
     sums = [sum(column) for column in zip(*rows.values(), strict=True)]
     table.add_row("all", *map(str, sums), str(sum(sums)), style="bold")
     return table
 
 
+def _text(text: str) -> Text:
+    """Text that is no markup and moves no cursor: control characters are shown as escapes."""
+    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+
 def _fields(title: str, told: Mapping[str, Any]) -> Table:
-    table = Table("field", title=Text(title))
+    table = Table("field", title=_text(title))
     table.add_column("value", overflow="fold")
     for name, value in told.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        table.add_row(Text(name), Text(shown))
+        table.add_row(_text(name), _text(shown))
     return table

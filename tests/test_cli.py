@@ -418,4 +418,4 @@ def test_what_is_inspected_is_no_markup(
     code, printed, _ = didgen(monkeypatch, capsys, "inspect", str(tmp_path), "one")
     assert code == 0
     assert "[/bold] [link=x]y[/link]" in printed
-    assert "\x1b" not in printed
+    assert "\x1b" not in printed and "\\x1b[31m" in printed

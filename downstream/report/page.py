@@ -32,7 +32,8 @@ def report(directories: Sequence[Path], out: Path) -> Path:
     """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises."""
     parts = parts_of(directories)
     title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
-    write_bytes(out, render(title, parts).encode())
+    # A record may hold half a character, which JSON can name and UTF-8 cannot.
+    write_bytes(out, render(title, parts).encode(errors="replace"))
     return out
 
 

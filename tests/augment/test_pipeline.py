@@ -461,13 +461,11 @@ def test_a_compiled_unet_serves_the_ordinary_passes(
     assert np.abs(np.asarray(drawn.images, int) - expected.images).max() <= 1
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+# PNDM cannot sample the tiny model, which is trained to zero terminal SNR.
+@pytest.mark.parametrize("scheduler", sorted({*SCHEDULERS} - {"pndm"}))
 def test_watching_changes_no_bit_and_sees_the_maps(
     sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
 ) -> None:
-    plain_v = dict(sampler.scheduler.config)
-    if scheduler == "pndm" and plain_v.get("rescale_betas_zero_snr"):
-        pytest.skip("PNDM cannot sample a model trained to zero terminal SNR")
     sampling = Sampling(steps=8, scheduler=scheduler)  # type: ignore[arg-type]
     asked = (sampler, PROMPTS[:3], SEEDS, sampling, layouts)
     blind, watched = draw(*asked), draw(*asked, watched=2)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from manifests.errors import DidgenError
+from manifests.files import located
 from manifests.inspection import (
     FoundImage,
     FoundSample,
@@ -124,3 +125,15 @@ def test_a_picture_has_the_form_of_its_name(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match=r"a\.txt is no picture by its name"):
         write_picture(pair, tmp_path / "a.txt")
     assert not (tmp_path / "a.txt").exists()
+
+
+def test_a_run_in_a_store_is_inspected_there(run: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(run), "/inspected/run", recursive=True)
+    contents = inspect(located("memory://inspected/run"))
+    assert isinstance(contents, RunContents)
+    assert contents.counts == inspect(run).counts  # type: ignore[union-attr]
+    found = find(contents, "pairs-000001")
+    assert found.picture().shape == (16, 48, 3)

