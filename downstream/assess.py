@@ -10,7 +10,7 @@ Notable choices:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from downstream.collection import (
     RESIZE,
     Collection,
-    Embedded,
     embed,
     real_collection,
     synthetic_collection,
@@ -32,29 +30,25 @@ from downstream.collection import (
 )
 from downstream.copies import (
     PLANTED,
-    QUANTILE,
-    Calibration,
     Nearest,
     TrainingIndex,
     are_copies,
     calibrate,
-    contact_sheet,
     duplicates_within,
     planted,
     rate,
 )
+from downstream.copy_record import closest_sheet, copy_rows, copy_summary
 from downstream.data import Progress
 from downstream.document import markdown
-from downstream.features import BATCH, Extractor, find_extractor, orientations
+from downstream.features import BATCH, Extractor, find_extractor
 from downstream.fidelity import class_fidelity, layout_fidelity, mask_fidelity
 from downstream.judge import Judge, read_judge
-from downstream.leaks import NEAR
 from downstream.perceptual import load_lpips
 from downstream.quality_page import RECORD_NAME, SHEET_NAME, quality_page
 from downstream.scorecard import PICTURE_SIDE, scorecard
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json, write_json_lines
-from manifests.recipe import DRAWN
 from manifests.records import SourceManifest
 from manifests.runs import read_whole_run
 from manifests.scores import COPY, write_scores
@@ -62,9 +56,6 @@ from manifests.shards import Config, Sidecar
 from manifests.synthetic import Synthetic, check_run, synthetic
 
 PAGE_NAME, COPIES_NAME = "quality.md", "copies.jsonl"
-
-CLOSEST = 24
-"""Pairs on the contact sheet."""
 
 Part = Literal["train", "held-out"]
 PARTS: tuple[Part, Part] = ("train", "held-out")
@@ -196,7 +187,15 @@ def assess(
     # An importer takes an image of an unknown lesion for a lesion of the image's own name.
     named = zip(held_out.collection.lesions, held_out.collection.keys, strict=True)
     calibration = calibrate(held_out.nearest, [lesion != key for lesion, key in named])
-    rows = [row for c, part in made.items() for row in _rows(job, c, part, calibration.threshold)]
+    training = job.real["train"].keys
+    rows = [
+        row
+        for config, part in made.items()
+        if part.nearest is not None
+        for row in copy_rows(
+            config, job.samples[config], part.nearest, training, calibration.threshold
+        )
+    ]
     real = {"train": train, "held-out": held_out}
     (rest,) = real.keys() - {job.asked.against}
     figures = [
@@ -225,7 +224,7 @@ def assess(
         "figures": [row | _basis(job, row["basis"]) for row in figures] + [*_fidelity(job)],
         "copies": {
             **_basis(job, "features"),
-            **_copies(job, rows, calibration, held_out.nearest),
+            **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),
             "planted": _planted(job, index, calibration.threshold, advance),
             "duplicates_within": {
                 config: rate(duplicates_within(part.hashes)) for config, part in made.items()
@@ -236,7 +235,7 @@ def assess(
             for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
         },
     }
-    write_bytes(out / SHEET_NAME, _closest(job, rows))
+    write_bytes(out / SHEET_NAME, closest_sheet(rows, job.real["train"], job.made))
     write_json_lines(out / COPIES_NAME, rows)
     write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
     write_json(out / RECORD_NAME, record)
@@ -274,70 +273,6 @@ def _basis(job: Job, basis: str) -> dict[str, Any]:
     return {"size": size, "resize": RESIZE, "extractor": name, "extractor_sha256": sha256}
 
 
-def _rows(job: Job, config: Config, part: Embedded, threshold: float) -> list[dict[str, Any]]:
-    """The copy check of each sample, as `copies.jsonl` holds it."""
-    nearest, training = part.nearest, job.real["train"].keys
-    assert nearest is not None
-    return [
-        {
-            "config": config,
-            "key": sample.key,
-            "class": sample.label,
-            "origin": _origin(config, sample),
-            "layout": sample.layout,
-            "nearest": training[nearest.places[place]],
-            "similarity": float(nearest.similarities[place]),
-            "hash_nearest": training[nearest.hash_places[place]],
-            "hash_distance": int(nearest.bits[place]),
-            "copy": bool(copy),
-        }
-        for place, (sample, copy) in enumerate(
-            zip(job.samples[config], are_copies(nearest, threshold), strict=True)
-        )
-    ]
-
-
-def _origin(config: Config, sample: Synthetic) -> str:
-    """What the copies are counted by: whether a training image gave the layout."""
-    if config == "images":
-        return "images"
-    return "drawn layout" if sample.layout == DRAWN else "training layout"
-
-
-def _copies(
-    job: Job, rows: Sequence[Mapping[str, Any]], calibration: Calibration, held_out: Nearest
-) -> dict[str, Any]:
-    """How many samples are copies, of all and of each origin, and what they were judged by."""
-    origins: dict[str, dict[str, Any]] = {}
-    for origin in dict.fromkeys(row["origin"] for row in rows):
-        part = [row for row in rows if row["origin"] == origin]
-        origins[origin] = rate([row["copy"] for row in part])
-        if origin == "training layout":
-            # Whether the mask brought its image along.
-            own = rate([row["nearest"] == row["layout"] for row in part])
-            origins[origin]["nearest_is_layout"] = own
-    return {
-        **rate([row["copy"] for row in rows]),
-        "threshold": calibration.threshold,
-        "quantile": QUANTILE,
-        "bits": NEAR,
-        "orientations": len(orientations(torch.zeros(1, 3, 1, 1))),
-        "held_out": rate(are_copies(held_out, calibration.threshold)),
-        "by_features": rate([row["similarity"] > calibration.threshold for row in rows]),
-        "by_hash": rate([row["hash_distance"] <= NEAR for row in rows]),
-        "origins": origins,
-        "calibrated_on": calibration.n,
-        "held_out_duplicates": [
-            {
-                "key": job.real["held-out"].keys[place],
-                "nearest": job.real["train"].keys[held_out.hash_places[place]],
-                "bits": int(held_out.bits[place]),
-            }
-            for place in calibration.duplicates
-        ],
-    }
-
-
 def _planted(
     job: Job, index: TrainingIndex, threshold: float, advance: Callable[[int], None]
 ) -> dict[str, Any]:
@@ -361,40 +296,6 @@ def _planted(
         kind: {"recall" if name == "rate" else name: value for name, value in told.items()}
         for kind, told in found.items()
     }
-
-
-def _closest(job: Job, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The contact sheet of the samples that are nearest to a training image, the nearest first."""
-    ranked = sorted(rows, key=lambda row: (not row["copy"], -row["similarity"]))[:CLOSEST]
-    # A copy by hash is shown beside the image that the hash found.
-    shown = [row["hash_nearest" if row["hash_distance"] <= NEAR else "nearest"] for row in ranked]
-    real = _pictures(job.real["train"], shown)
-    made = {
-        (config, key): picture
-        for config, collection in job.made.items()
-        for key, picture in _pictures(
-            collection, [row["key"] for row in ranked if row["config"] == config]
-        ).items()
-    }
-    return contact_sheet(
-        [
-            (made[row["config"], row["key"]], real[key], _title(row, key))
-            for row, key in zip(ranked, shown, strict=True)
-        ]
-    )
-
-
-def _title(row: Mapping[str, Any], key: str) -> str:
-    told = f"similarity {row['similarity']:.3f}, {row['hash_distance']} bits differ"
-    return "\n".join((row["key"] + (" (copy)" if row["copy"] else ""), key, told))
-
-
-def _pictures(collection: Collection, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
-    """The images of some keys, by key, as they are compared and shown."""
-    wanted = {*keys}
-    places = np.array([p for p, key in enumerate(collection.keys) if key in wanted], np.int64)
-    pixels = collection.pictures(places, PICTURE_SIDE).numpy()
-    return {collection.keys[place]: image for place, image in zip(places, pixels, strict=True)}
 
 
 def _write_scores(job: Job, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
