@@ -1,4 +1,4 @@
-"""The record of a copy check: a row for each sample, the rates, and pictures of the closest pairs."""
+"""The record of a copy check: a row for each sample, the rates, pictures of the closest pairs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
