@@ -52,7 +52,7 @@ def test_a_stage_is_averaged_over_the_image(weights: Path) -> None:
     whole = find_extractor("timm:test_efficientnet", str(weights))
     network = whole.network.network
     with torch.no_grad():
-        scaled = (some() / 255 - whole.network.mean) / whole.network.deviation
+        scaled = whole.network.normalise(some())
         (maps,) = network.forward_intermediates(scaled, indices=[2], intermediates_only=True)
     assert np.allclose(extractor(some()), maps.mean((2, 3)).numpy(), atol=1e-5)
     assert extractor.dimension == maps.shape[1] < whole.dimension

@@ -50,7 +50,11 @@ def copied(done: tuple[Path, dict], folder: Path) -> Path:
 def files(out: Path) -> dict[str, tuple[int, bytes]]:
     """Every result, predictions and what the filter says: when written, and the bytes."""
     return {
-        str(path.relative_to(out)): (path.stat().st_mtime_ns, path.read_bytes())
+        # What the filter says is written each time.
+        str(path.relative_to(out)): (
+            path.stat().st_mtime_ns if "runs" in path.parts else 0,
+            path.read_bytes(),
+        )
         for path in sorted(out.rglob("*.json*"))
         if path.parent != out
     }
