@@ -108,7 +108,7 @@ def log_curves(scalars: Scalars) -> Iterator[Content]:
             for name, (_, values) in mine.items()
             if values
         )
-        panels = {name: [Curve(name, *values)] for name, values in mine.items()}
+        panels = {name: [Curve(stage, *values)] for name, values in mine.items()}
         yield Heading(stage, 3)
         yield curves(panels, "step", f"Curves of {stage} by step: {told}.", "")
 

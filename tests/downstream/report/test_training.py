@@ -1,0 +1,40 @@
+"""A model in a report: finished or not, with its log and its last sheet."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from downstream.report.blocks import Facts, Figure, Notice
+from downstream.report.training import training_part
+from manifests.files import write_json
+from manifests.ownership import start_run
+from tests.downstream.report.conftest import write_log
+
+
+def test_a_model_has_its_recipe_curves_and_last_sheet(tmp_path: Path) -> None:
+    recipe = {"kind": "finetune", "model": "some/model", "steps": 20, "lora": None}
+    start_run(tmp_path, fingerprint="f", recipe=recipe)
+    write_log(
+        tmp_path / "logs", {"autoencoder/loss": [(1, 2.0)], "unet/loss": [(1, 1.0), (2, 0.5)]}
+    )
+    write_json(tmp_path / "decisions.json", {"device": "cpu, because"})
+    (tmp_path / "sheets").mkdir()
+    for step, level in ((10, 0), (20, 200)):
+        pixels = np.full((8, 8, 3), level, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "sheets" / f"step-{step:07d}.png")
+
+    blocks = training_part(tmp_path).blocks
+    (notice,) = [b.text for b in blocks if isinstance(b, Notice)]
+    assert notice.startswith("This training is not finished")
+    facts = dict(item for block in blocks if isinstance(block, Facts) for item in block.items)
+    assert facts == {"model": "some/model", "steps": "20", "device": "cpu, because"}
+    shown = [block for block in blocks if isinstance(block, Figure)]
+    assert shown[1].alt == "Curves of unet by step: loss from 1 to 0.5."
+    assert "with the weights of step 20" in shown[2].alt
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text("{}")
+    (tmp_path / "sheets" / "step-0000020.png").write_bytes(b"torn")
+    (notice,) = [b.text for b in training_part(tmp_path).blocks if isinstance(b, Notice)]
+    assert "step-0000020.png is truncated or not an image" in notice
