@@ -688,7 +688,7 @@ def report(
     directories: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...",
+            metavar="DIR",
             help="Folders of runs, models, assessments or benchmarks, or folders that hold some.",
             parser=_folder,
         ),

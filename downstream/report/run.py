@@ -15,7 +15,7 @@ from manifests.errors import DidgenError
 from manifests.inspection import RunContents, run_contents
 from manifests.licence import strictest
 from manifests.records import SourceManifest
-from manifests.shards import Config
+from manifests.shards import Config, split_of
 
 LISTED = 40
 """Failures that are told one by one."""
@@ -176,7 +176,7 @@ def _training_counts(
     if contents.recipe.get("kind") == "mix":
         sides: dict[str, Counter[str]] = {"real": Counter(), "synthetic": Counter()}
         for sidecar in contents.sidecars[config]:
-            if "-val-" in sidecar.shard or "-test-" in sidecar.shard:
+            if split_of(sidecar.shard) != "train":
                 continue
             for row in sidecar.made.values():
                 sides[row.get("origin", "synthetic")][str(row.get("label") or "")] += 1
