@@ -118,7 +118,7 @@ def _by_class(rows: Sequence[Mapping[str, Any]], config: str) -> Table:
     labels = list(dict.fromkeys(row["class"] for row in rows))
     found = {(_name(row), row["class"]): row for row in rows}
     return Table(
-        ["figure", *labels],
+        ["figure", *(label or "no class" for label in labels)],
         [
             [
                 name,
