@@ -3,6 +3,7 @@
 import difflib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ from manifests.shards import Config, Sidecar, read_shard, read_sidecar, split_of
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a picture is written as, by the ending of its file."""
+
+FIGURE = re.compile(r"-?\d+(\.\d+)?")
+"""What a reason says of one sample."""
 
 RUN_KINDS = ("augment", "mix")
 """Recipes whose directories hold shards."""
@@ -88,9 +92,12 @@ class RunContents:
 
     @cached_property
     def rejections(self) -> Counter[str]:
-        """Why tries were thrown away, by the kind of reason; samples made in the end too."""
+        """Why tries were thrown away, by the kind of reason; samples made in the end too.
+
+        Reasons of one kind differ in their figures, for which "..." stands.
+        """
         return Counter(
-            str(reason).split(":")[0]
+            FIGURE.sub("...", str(reason).split(":")[0])
             for shards in self.sidecars.values()
             for sidecar in shards
             for row in sidecar.rows
