@@ -210,6 +210,8 @@ def assess(
             seed=job.asked.seed,
         )
     ]
+    # Once each: that of LPIPS has the hash of its file.
+    bases = {basis: _basis(job, basis) for basis in {row["basis"] for row in figures}}
     record = {
         "kind": "quality",
         "real": str(job.asked.real),
@@ -221,7 +223,7 @@ def assess(
         "weights": job.extractor.weights,
         "features": job.extractor.dimension,
         **_basis(job, "features"),
-        "figures": [row | _basis(job, row["basis"]) for row in figures] + [*_fidelity(job)],
+        "figures": [row | bases[row["basis"]] for row in figures] + [*_fidelity(job)],
         "copies": {
             **_basis(job, "features"),
             **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),

@@ -100,22 +100,6 @@ def _balanced(correct: NDArray[np.bool_], labels: NDArray[np.int64], units: Arra
     return Figure(balanced_accuracy(correct, labels), len(labels), 0, interval)
 
 
-def _outlined(
-    judge: Judge, run: Path, taken: Sequence[Synthetic], source: SourceManifest
-) -> dict[str, Any]:
-    pairs = load_synthetic_pairs(run, taken, source, judge.size)
-    with torch.no_grad():
-        masks = predicted_masks(judge.network, pairs.pixels)
-    found = overlaps(masks, pairs.masks.numpy())
-    real = read_segmentations(judge.folder)
-    return _row(
-        judge,
-        "mask_fidelity",
-        _mean(found.iou, pairs.lesions),
-        _mean(real.overlaps.iou, real.lesions),
-    )
-
-
 def _mean(values: NDArray[np.float64], lesions: ArrayLike) -> Figure:
     interval = bootstrap_figure(lambda drawn: float(values[drawn].mean()), lesions)
     return Figure(float(values.mean()), len(values), 0, interval)

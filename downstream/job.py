@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from downstream.classifiers import build_classifier, find_weights
@@ -32,6 +34,7 @@ from manifests.shards import Config
 from manifests.synthetic import Synthetic, check_run, synthetic
 
 P = TypeVar("P", bound=Pictures)
+Hashes: TypeAlias = Mapping[Split, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> Classif
     check_records(records, classes, recipe.source)
     size = recipe.image_size
     images = {split: load_real(source, records[split], classes, size, progress) for split in SPLITS}
+    hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
     data: dict[str, Any] = {
         "real": fingerprint(
             {split: [[r.sha256, r.label] for r in records[split]] for split in SPLITS}
@@ -143,7 +147,7 @@ def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> Classif
                 f"{recipe.run} has no image of {', '.join(classes)}; make some first."
             )
         made = load_synthetic(recipe.run, taken, classes, run.classes, size, progress)
-    images, made, duplicates = _screened(recipe, images, made, progress)
+    images, made, duplicates = _screened(recipe, images, hashes, made, progress)
     left = {split: {classes[label] for label in part.labels} for split, part in images.items()}
     check_classes(left, classes, f"{recipe.source} without its near-duplicates")
     return ClassificationJob(
@@ -178,16 +182,17 @@ def prepare_segmentation(
     records = _masked(recipe, source)
     size = recipe.image_size
     images = {split: load_real_pairs(source, records[split], size, progress) for split in SPLITS}
+    hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
     data = {"real": fingerprint({split: part.sha256() for split, part in images.items()})}
     made = None
     leaking: list[NearDuplicate] = []
     if recipe.run is not None:
         _, taken, data["run"] = _synthetic(recipe, source, "pairs", progress)
-        leaking = _leaking_guides(recipe, source, images, taken, progress)
+        leaking = _leaking_guides(recipe, source, images, hashes, taken, progress)
         gone = {one.key for one in leaking}
         taken = [one for one in taken if one.guide not in gone]
         made = load_synthetic_pairs(recipe.run, taken, source, size, progress)
-    images, made, duplicates = _screened(recipe, images, made, progress)
+    images, made, duplicates = _screened(recipe, images, hashes, made, progress)
     known = {one.key for one in duplicates}
     duplicates += [one for one in leaking if one.key not in known]
     plan = list(_segment_trainings(recipe, images["train"], 0 if made is None else len(made)))
@@ -266,6 +271,7 @@ def _leaking_guides(
     recipe: SegmentRecipe,
     source: SourceManifest,
     images: Mapping[Split, Pairs],
+    hashes: Hashes,
     taken: Sequence[Synthetic],
     progress: Progress | None,
 ) -> list[NearDuplicate]:
@@ -276,26 +282,37 @@ def _leaking_guides(
     """
     named = {one.guide for one in taken}
     records = [record for record in source.select(split="train") if record.key in named]
-    parts: dict[Split, Pictures] = {**images}
-    parts["train"] = load_real_pairs(source, records, recipe.image_size, progress)
-    hashes = {split: perceptual_hashes(part) for split, part in parts.items()}
-    found = [one for one in near_duplicates(parts, hashes) if one.split == "train"]
+    guides = load_real_pairs(source, records, recipe.image_size, progress)
+    found = _nearly_later(guides, images, hashes, progress)
     if recipe.near_duplicates == "refuse":
         refuse(found, recipe.source)
     return found
 
 
+def _nearly_later(
+    part: Pictures,
+    images: Mapping[Split, Pictures],
+    hashes: Hashes,
+    progress: Progress | None,
+) -> list[NearDuplicate]:
+    """Those of `part`, which is for training, that are nearly validation or test images."""
+    found = near_duplicates(
+        {**images, "train": part}, {**hashes, "train": perceptual_hashes(part, progress)}
+    )
+    return [one for one in found if one.split == "train"]
+
+
 def _screened(
-    recipe: BenchmarkRecipe, images: dict[Split, P], made: P | None, progress: Progress | None
+    recipe: BenchmarkRecipe,
+    images: dict[Split, P],
+    hashes: Hashes,
+    made: P | None,
+    progress: Progress | None,
 ) -> tuple[dict[Split, P], P | None, list[NearDuplicate]]:
     """Images without those that are nearly some of a later split, which may be refused."""
-    hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
     duplicates = near_duplicates(images, hashes)
     if made is not None:
-        found = near_duplicates(
-            images | {"train": made}, hashes | {"train": perceptual_hashes(made, progress)}
-        )
-        copies = [one for one in found if one.split == "train"]
+        copies = _nearly_later(made, images, hashes, progress)
         duplicates += copies
         made = without({"train": made}, copies)["train"]
         if not len(made):

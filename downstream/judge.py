@@ -68,7 +68,8 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
         raise DidgenError(
             f"{folder} has no weights; train it again by a recipe with `keep_weights: true`."
         )
-    if not weights.is_file() or sha256_of(weights) != result.files[WEIGHTS_NAME]:
+    sha256 = result.files[WEIGHTS_NAME]
+    if not weights.is_file() or sha256_of(weights) != sha256:
         raise DidgenError(f"{weights} is missing or not as it was written; train it again.")
     if classes:
         built: nn.Module = build_classifier(network, len(classes), None)
@@ -89,4 +90,4 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
         ) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = f"{network.called}, {arm}, seed {asked['seed']}"
-    return Judge(folder, name, built.eval().to(device), size, classes, sha256_of(weights))
+    return Judge(folder, name, built.eval().to(device), size, classes, sha256)
