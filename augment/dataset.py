@@ -7,12 +7,14 @@ Notable choices:
 - A training step is then a pure function of its batch.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -180,23 +182,50 @@ class RegionDataset(Dataset[dict[str, Any]]):
         return compose(turn(record.caption, *orientation) if record.caption and captioned else None)
 
 
+def class_weights(records: Sequence[SourceRecord], balance: float) -> NDArray[np.float64]:
+    """How often each record is drawn, (N,), 1 on average: a class of n images as n^-balance each.
+
+    balance: 0 draws all images alike, 1 all classes alike. Those without a label count as a class.
+    """
+    sizes = Counter(record.label for record in records)
+    weights = np.array([float(sizes[record.label]) ** -balance for record in records])
+    return weights * (len(weights) / weights.sum())
+
+
 def draws(
-    length: int, batch_size: int, start: int, steps: int, seed: int, rank: int, world: int
+    weights: NDArray[np.float64],
+    batch_size: int,
+    start: int,
+    steps: int,
+    seed: int,
+    rank: int,
+    world: int,
 ) -> Iterator[list[tuple[int, int]]]:
     """Batches of (sample number, record index) of one process, for the steps from `start` on.
 
-    Every epoch is one seeded permutation of the records; the processes' batches lie side by side
-    in the run's global batch.
+    weights: (N,), 1 on average. An epoch is N draws in a seeded order, of which a record of
+    weight w has w, rounded up or down by chance: each exactly one where all weigh alike. The
+    processes' batches lie side by side in the run's global batch.
     """
-    permutations: dict[int, np.ndarray] = {}
+    epochs: dict[int, NDArray[np.int64]] = {}
     for step in range(start, steps):
         first = (step * world + rank) * batch_size
         batch = []
         for number in range(first, first + batch_size):
-            epoch, place = divmod(number, length)
-            if epoch not in permutations:
+            epoch, place = divmod(number, len(weights))
+            if epoch not in epochs:
                 # A batch touches two epochs at most where it is shorter than an epoch.
-                permutations = {e: p for e, p in permutations.items() if e == epoch - 1}
-                permutations[epoch] = np.random.default_rng([seed, epoch]).permutation(length)
-            batch.append((number, int(permutations[epoch][place])))
+                epochs = {e: order for e, order in epochs.items() if e == epoch - 1}
+                epochs[epoch] = _epoch(weights, np.random.default_rng([seed, epoch]))
+            batch.append((number, int(epochs[epoch][place])))
         yield batch
+
+
+def _epoch(weights: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Record indices of one epoch in their order: a systematic sample by the weights."""
+    order = rng.permutation(len(weights))
+    # A comb of unit teeth over the weights laid end to end, its start drawn.
+    teeth = np.arange(len(weights)) + rng.random()
+    drawn = np.searchsorted(np.cumsum(weights), teeth, side="right")
+    # The weights' sum may fall short of their number by rounding.
+    return drawn.clip(max=len(weights) - 1)[order]

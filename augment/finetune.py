@@ -21,7 +21,13 @@ from augment.attention import layers_at
 from augment.autoencoder import AutoencoderLoss, start_as_area_average
 from augment.build import build_pipeline
 from augment.cache import Cache, Table
-from augment.dataset import ImageDataset, RegionDataset, load_mask, load_pixels
+from augment.dataset import (
+    ImageDataset,
+    RegionDataset,
+    class_weights,
+    load_mask,
+    load_pixels,
+)
 from augment.device import choose_device
 from augment.display import decisions, progress_bar
 from augment.loop import Schedule, train
@@ -117,7 +123,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             _leave_to_cache(pipeline, recipe)
 
     _leave_to_cache(pipeline, recipe)
-    train(accelerator, "unet", objective, dataset, schedule, out, sample)
+    weights = class_weights(records, recipe.class_balance)
+    train(accelerator, "unet", objective, dataset, weights, schedule, out, sample)
     if accelerator.is_main_process:
         if recipe.lora is not None:
             save_adapters(pipeline.unet, out / "lora")
@@ -255,7 +262,8 @@ def _train_autoencoder(
             checkpoint_every=recipe.checkpoint_every,
             seed=recipe.seed,
         )
-        train(accelerator, "autoencoder", AutoencoderLoss(vae), dataset, schedule, out)
+        weights = class_weights(records, recipe.class_balance)
+        train(accelerator, "autoencoder", AutoencoderLoss(vae), dataset, weights, schedule, out)
         if accelerator.is_main_process:
             with atomic_file(result) as file:
                 file.write(save(vae.state_dict()))

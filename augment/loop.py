@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -85,12 +87,14 @@ def train(
     name: str,
     module: nn.Module,
     dataset: Dataset[dict[str, Any]],
+    weights: NDArray[np.float64],
     schedule: Schedule,
     folder: Path,
     on_checkpoint: Callable[[int], None] | None = None,
 ) -> None:
     """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
 
+    weights: how often each item of the dataset is drawn, as `augment.dataset.draws` takes them.
     Goes on from the newest checkpoint in `folder/checkpoints/name`; logs every scalar that the
     module returns to TensorBoard. `on_checkpoint(step)` runs on the main process. During it and at
     the end the module holds the weights' moving average where the schedule asks for one.
@@ -106,7 +110,7 @@ def train(
     state = parameters, averages, optimizer.optimizer, accelerator.scaler
     start = load_checkpoint(checkpoint_folder, *state)
     batches = draws(
-        len(dataset),  # type: ignore[arg-type]
+        weights,
         schedule.batch_size,
         start,
         schedule.steps,

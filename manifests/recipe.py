@@ -140,6 +140,9 @@ class FinetuneRecipe(Section):
     guidance by. The paper drops none, and its recipe says 0."""
     orientations: Literal["none", "flips", "dihedral"] = "flips"
     """How images may lie: a lesion has no upright. The paper names no augmentation."""
+    class_balance: Share = 0.0
+    """How far rare classes are drawn more often: an image of a class of n as n to the minus this;
+    0, the paper's, draws all images alike, 1 all classes alike."""
     ema_decay: Share | None = None
     """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"

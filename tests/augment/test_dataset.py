@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from augment.dataset import (
     ORIENTATIONS,
     ImageDataset,
     RegionDataset,
+    class_weights,
     draws,
     load_mask,
     load_pixels,
@@ -230,6 +232,9 @@ def test_a_crop_larger_than_the_image_is_the_image(manifest: SourceManifest) -> 
 
 
 sizes = st.integers(1, 12)
+shares = st.lists(st.floats(0.1, 9), min_size=1, max_size=12).map(
+    lambda values: np.array(values) * (len(values) / sum(values))
+)
 
 
 @given(length=sizes, batch=sizes, steps=st.integers(1, 15), seed=st.integers(0, 99))
@@ -237,7 +242,7 @@ sizes = st.integers(1, 12)
 def test_every_epoch_covers_every_record_once(
     length: int, batch: int, steps: int, seed: int
 ) -> None:
-    flat = [draw for b in draws(length, batch, 0, steps, seed, 0, 1) for draw in b]
+    flat = [draw for b in draws(np.ones(length), batch, 0, steps, seed, 0, 1) for draw in b]
     assert [number for number, _ in flat] == list(range(steps * batch))
     indices = [index for _, index in flat]
     for start in range(0, len(indices) - length + 1, length):
@@ -246,8 +251,40 @@ def test_every_epoch_covers_every_record_once(
     assert len(set(rest)) == len(rest)
 
 
+@given(weights=shares, epochs=st.integers(1, 4), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_every_epoch_draws_each_record_by_its_weight(
+    weights: NDArray[np.float64], epochs: int, seed: int
+) -> None:
+    batches = list(draws(weights, len(weights), 0, epochs, seed, 0, 1))
+    for batch in batches:
+        counts = np.bincount([index for _, index in batch], minlength=len(weights))
+        assert (np.abs(counts - weights) < 1 + 1e-9).all()
+
+
+def test_over_many_epochs_a_record_comes_as_often_as_its_weight() -> None:
+    weights = np.array([0.25, 0.5, 0.75, 1.0, 2.5])
+    batches = draws(weights, 5, 0, 2000, 0, 0, 1)
+    counts = np.bincount([index for batch in batches for _, index in batch]) / 2000
+    assert np.abs(counts - weights).max() < 0.05
+
+
+def test_class_weights_go_from_images_alike_to_classes_alike(manifest: SourceManifest) -> None:
+    one = manifest.records[0]
+    labels = ["NV"] * 16 + ["DF"] * 4 + [None]
+    records = [one.model_copy(update={"label": label}) for label in labels]
+    assert (class_weights(records, 0) == 1).all()
+    for balance in (0.5, 1.0):
+        weights = class_weights(records, balance)
+        assert weights.mean() == pytest.approx(1)
+        assert weights[0] * 16**balance == pytest.approx(weights[16] * 4**balance)
+        assert weights[0] * 16**balance == pytest.approx(weights[20])
+    totals = [weights[:16].sum(), weights[16:20].sum(), weights[20]]
+    assert totals == pytest.approx([7, 7, 7])
+
+
 @given(
-    length=sizes,
+    weights=shares,
     batch=sizes,
     steps=st.integers(1, 10),
     world=st.integers(2, 4),
@@ -255,17 +292,17 @@ def test_every_epoch_covers_every_record_once(
 )
 @settings(deadline=None, max_examples=60)
 def test_processes_share_the_batch_of_one(
-    length: int, batch: int, steps: int, world: int, seed: int
+    weights: NDArray[np.float64], batch: int, steps: int, world: int, seed: int
 ) -> None:
-    alone = list(draws(length, batch * world, 0, steps, seed, 0, 1))
-    ranks = [list(draws(length, batch, 0, steps, seed, rank, world)) for rank in range(world)]
+    alone = list(draws(weights, batch * world, 0, steps, seed, 0, 1))
+    ranks = [list(draws(weights, batch, 0, steps, seed, rank, world)) for rank in range(world)]
     for step in range(steps):
         together = [draw for rank in ranks for draw in rank[step]]
         assert together == alone[step]
 
 
 @given(
-    length=sizes,
+    weights=shares,
     batch=sizes,
     steps=st.integers(1, 10),
     start=st.integers(0, 10),
@@ -273,16 +310,16 @@ def test_processes_share_the_batch_of_one(
 )
 @settings(deadline=None, max_examples=60)
 def test_a_resumed_run_draws_what_was_left(
-    length: int, batch: int, steps: int, start: int, seed: int
+    weights: NDArray[np.float64], batch: int, steps: int, start: int, seed: int
 ) -> None:
-    whole = list(draws(length, batch, 0, steps, seed, 0, 1))
-    assert list(draws(length, batch, start, steps, seed, 0, 1)) == whole[start:]
+    whole = list(draws(weights, batch, 0, steps, seed, 0, 1))
+    assert list(draws(weights, batch, start, steps, seed, 0, 1)) == whole[start:]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     orders = {
         tuple(index for _, index in batch)
         for seed in (0, 1)
-        for batch in draws(20, 20, 0, 3, seed, 0, 1)
+        for batch in draws(np.ones(20), 20, 0, 3, seed, 0, 1)
     }
     assert len(orders) == 6

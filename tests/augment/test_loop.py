@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -65,7 +66,7 @@ def run(
             weights = module.trained.state_dict()
             saved.append((step, {name: value.clone() for name, value in weights.items()}))
 
-    train(accelerator, "net", module, dataset, schedule, folder, keep)
+    train(accelerator, "net", module, dataset, np.ones(len(dataset)), schedule, folder, keep)
     return module
 
 
@@ -84,7 +85,16 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest: SourceManifest, tmp_
     dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        train(Accelerator(cpu=True), "net", module, dataset, schedule, folder, kill)
+        train(
+            Accelerator(cpu=True),
+            "net",
+            module,
+            dataset,
+            np.ones(len(dataset)),
+            schedule,
+            folder,
+            kill,
+        )
     resumed = run(manifest, folder, schedule)
     assert len(resumed.seen) == 3
     for name, value in straight.trained.state_dict().items():
