@@ -258,7 +258,8 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
-    from manifests.recipe import FinetuneRecipe, read_recipe
+    from manifests.recipe import FinetuneRecipe
+    from manifests.recipe_file import read_recipe
     from manifests.records import read_training
 
     asked = read_recipe(recipe, FinetuneRecipe)
@@ -314,7 +315,8 @@ def augment(
     --engine ray, a shard a task, with the resources of `cluster` in the recipe.
     Example: didgen augment my-recipe.yaml --out runs/mine
     """
-    from manifests.recipe import AugmentRecipe, read_recipe
+    from manifests.recipe import AugmentRecipe
+    from manifests.recipe_file import read_recipe
 
     if recipe is not None and out is None and not dry_run:
         raise typer.BadParameter("a recipe needs the folder of its run", param_hint="--out")
@@ -492,7 +494,7 @@ def classify(
     Example: didgen classify isic2018-classify-cpu --out runs/classify
     """
     from downstream.recipe import ClassifyRecipe
-    from manifests.recipe import read_recipe
+    from manifests.recipe_file import read_recipe
 
     asked = read_recipe(recipe, ClassifyRecipe)
     if out is None and not dry_run:
@@ -532,7 +534,7 @@ def segment(
     Example: didgen segment isic2018-segment-cpu --out runs/segment
     """
     from downstream.recipe import SegmentRecipe
-    from manifests.recipe import read_recipe
+    from manifests.recipe_file import read_recipe
 
     asked = read_recipe(recipe, SegmentRecipe)
     if out is None and not dry_run:
@@ -757,7 +759,8 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
     from augment.remake import recipe_of, remake, write_members
     from augment.run import prepare
-    from manifests.recipe import AugmentRecipe, read_recipe
+    from manifests.recipe import AugmentRecipe
+    from manifests.recipe_file import read_recipe
 
     job = prepare(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
     if to is None:

@@ -13,6 +13,9 @@ from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from augment.perceptual import PerceptualDistance
+from manifests.recipe import Perceptual
+
 LATENT_STD = 0.5
 """Latents are kept at this scale, where the decoder's `3 tanh(z / 3)` is still near to linear."""
 
@@ -82,13 +85,16 @@ def _carry_colours(conv: nn.Conv2d, kernel: Tensor) -> None:
 class AutoencoderLoss(nn.Module):
     """L1 + (1 - SSIM) between an image and its reconstruction, and a penalty on the latents' scale.
 
-    forward takes {"pixels": (B, 3, H, W) in [-1, 1]} and returns named scalars; "loss" is the sum
-    that is minimised, "psnr" in dB for a range of 2.
+    With `perceptual`, its distance is added by its weight. forward takes {"pixels": (B, 3, H, W) in
+    [-1, 1]} and returns named scalars; "loss" is the sum that is minimised, "psnr" in dB for a
+    range of 2.
     """
 
-    def __init__(self, vae: AutoencoderTiny) -> None:
+    def __init__(self, vae: AutoencoderTiny, perceptual: Perceptual | None = None) -> None:
         super().__init__()
         self.vae = vae
+        self.weight = perceptual.weight if perceptual else 0.0
+        self.perceptual = PerceptualDistance(perceptual) if perceptual else None
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         pixels = batch["pixels"]
@@ -99,9 +105,14 @@ class AutoencoderLoss(nn.Module):
         assert isinstance(ssim, Tensor)
         scale = (latents.float().std((0, 2, 3)) - LATENT_STD).square().mean()
         mse = F.mse_loss(output, pixels).detach()
-        return {
-            "loss": l1 + 0.1 * (1 - ssim) + scale,
+        loss = l1 + 0.1 * (1 - ssim) + scale
+        scalars = {
             "l1": l1.detach(),
             "ssim": ssim.detach(),
             "psnr": 10 * torch.log10(4 / mse.clamp_min(1e-12)),
         }
+        if self.perceptual is not None:
+            distance = self.perceptual(output, pixels).mean()
+            loss = loss + self.weight * distance
+            scalars["perceptual"] = distance.detach()
+        return {"loss": loss, **scalars}

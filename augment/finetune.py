@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -54,6 +54,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     or captions, a model that cannot be loaded, and a folder of another recipe.
     """
     manifest, records = read_training(recipe.source)
+    stage = recipe.build.autoencoder if recipe.build else None
     device = choose_device(recipe.mixed_precision)
     accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,
@@ -66,6 +67,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         each, count = recipe.batch_size, accelerator.num_processes
         made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
     pipeline = _start(recipe, records)
+    restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     for kind in ("attn2", "attn1"):
         layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
     if recipe.lora is not None:
@@ -80,10 +82,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         write_json(out / "decisions.json", made)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("logs")
-    if recipe.build is not None:
-        _train_autoencoder(
-            accelerator, pipeline.vae, manifest, records, recipe, recipe.build.autoencoder, out
-        )
+    if stage is not None and restoring is not None:
+        _train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
 
     dataset = RegionDataset(
         manifest,
@@ -220,19 +220,21 @@ def _claim(
     """
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
+    perceptual = recipe.build.autoencoder.perceptual if recipe.build else None
     decided_by = {
         "recipe": asked,
         "records": [
             (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
         ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
+        "perceptual": sha256_of(perceptual.weights) if perceptual else "",
     }
     start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
 
 
 def _train_autoencoder(
     accelerator: Accelerator,
-    vae: AutoencoderTiny,
+    objective: AutoencoderLoss,
     manifest: SourceManifest,
     records: list[SourceRecord],
     recipe: FinetuneRecipe,
@@ -241,7 +243,7 @@ def _train_autoencoder(
 ) -> None:
     """First stage of a built model; its result is kept in `out/autoencoder.safetensors`."""
     result = out / "autoencoder.safetensors"
-    device = accelerator.device
+    device, vae = accelerator.device, objective.vae
     sample = records[:: max(1, len(records) // 256)]
     images = torch.stack([load_pixels(manifest, r, recipe.image_size) for r in sample])
     if not result.exists():
@@ -263,7 +265,7 @@ def _train_autoencoder(
             seed=recipe.seed,
         )
         weights = class_weights(records, recipe.class_balance)
-        train(accelerator, "autoencoder", AutoencoderLoss(vae), dataset, weights, schedule, out)
+        train(accelerator, "autoencoder", objective, dataset, weights, schedule, out)
         if accelerator.is_main_process:
             with atomic_file(result) as file:
                 file.write(save(vae.state_dict()))

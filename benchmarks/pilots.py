@@ -29,7 +29,8 @@ from benchmarks.heldout import held_out, measure
 from benchmarks.measure import machine
 from benchmarks.models import PROMPT
 from manifests.files import read_json, write_json
-from manifests.recipe import FinetuneRecipe, Sampling, read_recipe
+from manifests.recipe import FinetuneRecipe, Sampling
+from manifests.recipe_file import read_recipe
 from manifests.records import SourceManifest
 
 PILOTS: dict[str, dict[str, Any]] = {

@@ -1,24 +1,16 @@
-"""Recipes: what a run is asked to do, as YAML validated by pydantic.
+"""Recipes: what a run is asked to do, as pydantic models.
 
 Notable choices:
-- A field that is not known is an error that names the nearest one that is; nothing is ignored.
 - Paths in a recipe are relative to the working folder, like every path typed on the command line.
 - `fingerprint` covers what decides the result and leaves out what only decides the speed.
 """
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from manifests.errors import DidgenError
-
-RECIPES = Path(__file__).parent / "recipes"
-"""The recipes that come with didgen; `NAME` on the command line means `RECIPES / NAME.yaml`."""
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -36,6 +28,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Perceptual(Section):
+    """A perceptual loss: how far apart a pretrained network of timm sees two images."""
+
+    weights: Path
+    """Its weights, a safetensors file."""
+    network: str = "tf_efficientnet_lite0"
+    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3)
+    """The first are the finest."""
+    weight: Rate = 0.25
+
+
 class AutoencoderStage(Section):
     """Training of the autoencoder of a model built from a config."""
 
@@ -46,6 +49,8 @@ class AutoencoderStage(Section):
     steps: Positive = 2000
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
+    perceptual: Perceptual | None = None
+    """Added to L1 and SSIM, which alone leave what a thumbnail shows."""
 
 
 class Build(Section):
@@ -322,82 +327,3 @@ def fingerprint(value: Any) -> str:
     """Hex SHA-256 of a JSON value in canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-R = TypeVar("R", bound=Section)
-
-
-def read_recipe(name: str | Path, kind: type[R]) -> R:
-    """Read a recipe of one kind from a YAML file or by the name of a bundled recipe.
-
-    Raises DidgenError with one sentence: no such file, not YAML, an unknown field (with the
-    nearest known one), a value out of range.
-    """
-    path = Path(name)
-    if not path.is_file() and path.suffix == "" and (RECIPES / f"{name}.yaml").exists():
-        path = RECIPES / f"{name}.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
-        raise DidgenError(
-            f"{name} is neither a file nor a bundled recipe; the bundled ones are {known}."
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DidgenError(f"{path} is not readable YAML ({reason}); correct it.") from None
-    if not isinstance(content, dict):
-        raise DidgenError(f"{path} holds no fields; a recipe is a YAML mapping.")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise DidgenError(f"{path}: {_sentence(error, kind)}") from None
-
-
-def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first fault of a recipe in words, with the nearest known field for an unknown one.
-
-    Unknown fields come first: a mistyped one is the reason why another is missing.
-    """
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    path = tuple(str(part) for part in faults[0]["loc"])
-    where = ".".join(path) or "the recipe"
-    if faults[0]["type"] != "extra_forbidden":
-        return f"`{where}` is wrong: {faults[0]['msg'].removeprefix('Value error, ')}."
-    return f"`{where}` is not a field of a recipe; the nearest one is `{_nearest(path, kind)}`."
-
-
-def _nearest(path: tuple[str, ...], kind: type[BaseModel]) -> str:
-    """The field nearest to an unknown one: in its section, or a path where only others have it."""
-    *sections, field = path
-    here = kind
-    for name in sections:
-        here = _section(here, name) or here
-    elsewhere = {name.rpartition(".")[2]: name for name in reversed(_paths(kind))}
-    for known, cutoff in (
-        ({name: name for name in here.model_fields}, 0.6),
-        (elsewhere, 0.6),
-        ({name: name for name in here.model_fields}, 0.0),
-    ):
-        near = difflib.get_close_matches(field, known, n=1, cutoff=cutoff)
-        if near:
-            break
-    return known[near[0]]
-
-
-def _section(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The model of a field that is a section, also where it may be null."""
-    if name not in kind.model_fields:
-        return None
-    annotation = kind.model_fields[name].annotation
-    for part in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
-
-
-def _paths(kind: type[BaseModel]) -> list[str]:
-    """All fields of a recipe and of its sections, these as `section.field`, outer ones first."""
-    sections = {name: _section(kind, name) for name in kind.model_fields}
-    inner = [f"{name}.{path}" for name, part in sections.items() if part for path in _paths(part)]
-    return [*sections, *inner]

@@ -19,7 +19,7 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from manifests.recipe import RECIPES
+from manifests.recipe_file import RECIPES
 from manifests.shards import Config, iterate
 
 pytestmark = [

@@ -1,15 +1,19 @@
 """Tests of the autoencoder: what its start computes, and that training improves on it."""
 
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
+from safetensors.torch import save_file
 from torch import Tensor
 
 from augment.autoencoder import LATENT_STD, AutoencoderLoss, start_as_area_average
 from augment.build import build_autoencoder
 from augment.dataset import load_pixels
-from manifests.recipe import AutoencoderStage, Build
+from manifests.recipe import AutoencoderStage, Build, Perceptual
 from manifests.records import SourceManifest
 
 
@@ -127,3 +131,23 @@ def test_training_lowers_the_loss(shape: Build, images: Tensor) -> None:
         optimizer.step()
         values.append(loss.item())
     assert sum(values[-3:]) < 0.9 * sum(values[:3])
+
+
+def test_the_perceptual_distance_is_added_by_its_weight(
+    vae: AutoencoderTiny, images: Tensor, tmp_path: Path
+) -> None:
+    network = "mobilenetv3_small_050"
+    weights = tmp_path / "small.safetensors"
+    save_file(timm.create_model(network, pretrained=False).state_dict(), weights)
+    asked = Perceptual(weights=weights, network=network, weight=0.5)
+    plain = AutoencoderLoss(vae)({"pixels": images})
+    module = AutoencoderLoss(vae, asked)
+    scalars = module({"pixels": images})
+    with torch.no_grad():
+        output = vae.decode(vae.encode(images).latents).sample
+        assert module.perceptual is not None
+        distance = module.perceptual(output, images).mean()
+    torch.testing.assert_close(scalars["perceptual"], distance)
+    torch.testing.assert_close(scalars["loss"], plain["loss"] + 0.5 * distance)
+    trained = {name for name, value in module.named_parameters() if value.requires_grad}
+    assert trained == {f"vae.{name}" for name, _ in vae.named_parameters()}

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
 from huggingface_hub import ModelCard
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -33,7 +34,7 @@ from augment.model import encode, load_pipeline
 from augment.prompt import LESION, SKIN, compose
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import Build, FinetuneRecipe, Lora
+from manifests.recipe import Build, FinetuneRecipe, Lora, Perceptual
 from manifests.records import SourceManifest
 
 
@@ -274,6 +275,30 @@ def test_a_run_belongs_to_its_masks_and_its_number_of_processes(
     shutil.copy(moved.mask_path(records[1]), moved.mask_path(records[0]))
     with pytest.raises(DidgenError, match="the same recipe over other inputs"):
         _claim(recipe, moved, records, tmp_path / "run", 1)
+
+
+def test_a_perceptual_loss_trains_along_and_its_weights_belong_to_the_run(
+    source: Path, shape: Build, tmp_path: Path
+) -> None:
+    weights = tmp_path / "small.safetensors"
+    network = "mobilenetv3_small_050"
+    stage = shape.autoencoder.model_copy(
+        update={"perceptual": Perceptual(weights=weights, network=network)}
+    )
+    build = shape.model_copy(update={"autoencoder": stage})
+    recipe, out = recipe_of(source, build=build, steps=1, class_balance=0.5), tmp_path / "run"
+    with pytest.raises(
+        DidgenError, match=r"small\.safetensors is no safetensors file that is there"
+    ):
+        finetune(recipe, out)
+    assert not out.exists()
+    save_file(timm.create_model(network, pretrained=False).state_dict(), weights)
+    finetune(recipe, out)
+    tags = EventAccumulator(str(out / "logs")).Reload().Tags()["scalars"]
+    assert "autoencoder/perceptual" in tags
+    save_file(timm.create_model(network, pretrained=False).state_dict(), weights)
+    with pytest.raises(DidgenError, match="the same recipe over other inputs"):
+        finetune(recipe, out)
 
 
 def curves(out: Path) -> dict[str, list[float]]:

@@ -20,7 +20,8 @@ import cli
 from augment.part import Part
 from augment.run import augment, prepare
 from manifests.files import located
-from manifests.recipe import AugmentRecipe, read_recipe
+from manifests.recipe import AugmentRecipe
+from manifests.recipe_file import read_recipe
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from downstream.stats.comparison import compare, holm
 from manifests.errors import DidgenError
 from manifests.files import read_json
 from manifests.mix import mix, prepare_mix
-from manifests.recipe import MixRecipe, read_recipe
+from manifests.recipe import MixRecipe
+from manifests.recipe_file import read_recipe
 from manifests.records import SourceManifest
 
 Make = Callable[..., ClassifyRecipe]

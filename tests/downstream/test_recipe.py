@@ -8,7 +8,7 @@ import yaml
 
 from downstream.recipe import ARMS, SEGMENT_ARMS, ClassifyRecipe, SegmentRecipe
 from manifests.errors import DidgenError
-from manifests.recipe import RECIPES, read_recipe
+from manifests.recipe_file import RECIPES, read_recipe
 
 SOUND = {"source": "source", "run": "run", "networks": [{"name": "vgg16"}]}
 

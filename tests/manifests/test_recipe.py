@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 
 from manifests.errors import DidgenError
 from manifests.recipe import (
-    RECIPES,
     AttentionMaps,
     AugmentRecipe,
     AutoencoderStage,
@@ -28,8 +27,8 @@ from manifests.recipe import (
     Sampling,
     asked,
     fingerprint,
-    read_recipe,
 )
+from manifests.recipe_file import RECIPES, read_recipe
 
 
 def written(folder: Path, content: Any) -> Path:
