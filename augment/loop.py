@@ -46,13 +46,15 @@ class Schedule:
 class Average:
     """The exponential moving average of a model's parameters, kept beside them.
 
-    Begins as the parameters of the first step; from then on a <- decay a + (1 - decay) p.
+    Begins as the parameters of the first step, number 0; from then on a <- d a + (1 - d) p with
+    d = min(decay, (1 + step) / (10 + step)), so that it reaches back over a tenth of the steps at
+    most: a short training would otherwise keep much of what it began with.
     """
 
     def __init__(self, parameters: dict[str, Tensor], decay: float) -> None:
         self.parameters = parameters
         self.values = {name: value.detach().clone() for name, value in parameters.items()}
-        self.blend = get_ema_multi_avg_fn(decay)
+        self.decay = decay
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -61,7 +63,8 @@ class Average:
         if step == 0:
             torch._foreach_copy_(values, parameters)
         else:
-            self.blend(values, parameters, None)
+            decay = min(self.decay, (1 + step) / (10 + step))
+            get_ema_multi_avg_fn(decay)(values, parameters, None)
 
     def swap(self) -> None:
         """Exchange the parameters and their average, without a copy."""

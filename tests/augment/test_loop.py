@@ -130,11 +130,12 @@ def test_the_steps_are_those_of_plain_adamw(manifest: SourceManifest, tmp_path: 
         nn.utils.clip_grad_norm_(plain.trained.parameters(), 1.0)
         optimizer.step()
         for name, value in plain.trained.state_dict().items():
-            average[name] = value.clone() if step == 0 else 0.8 * average[name] + 0.2 * value
+            decay = 0.0 if step == 0 else min(0.3, (1 + step) / (10 + step))
+            average[name] = decay * average[name] + (1 - decay) * value
     for name, value in plain.trained.state_dict().items():
         torch.testing.assert_close(module.trained.state_dict()[name], value)
 
-    averaged = run(manifest, tmp_path / "averaged", replace(SCHEDULE, ema_decay=0.8), saved)
+    averaged = run(manifest, tmp_path / "averaged", replace(SCHEDULE, ema_decay=0.3), saved)
     for name, value in average.items():
         torch.testing.assert_close(averaged.trained.state_dict()[name], value)
         # The sample sheets show the average too.
@@ -163,7 +164,7 @@ def test_the_average_is_there_for_a_while_and_takes_no_weight_along() -> None:
     average.update(0)
     with torch.no_grad():
         module.weight += 1
-    average.update(1)
+    average.update(100)
     pointers = {module.weight.data_ptr(), average.values["weight"].data_ptr()}
     with averaged(average):
         torch.testing.assert_close(module.weight.detach(), first + 0.5)
@@ -171,6 +172,18 @@ def test_the_average_is_there_for_a_while_and_takes_no_weight_along() -> None:
     assert pointers == {module.weight.data_ptr(), average.values["weight"].data_ptr()}
     with averaged(None):
         torch.testing.assert_close(module.weight.detach(), first + 1)
+
+
+def test_a_short_training_forgets_its_first_weights_whatever_the_decay() -> None:
+    module = nn.Linear(2, 2)
+    average = Average(dict(module.named_parameters()), 0.9999)
+    average.update(0)
+    with torch.no_grad():
+        module.weight += 1
+    for step in range(1, 100):
+        average.update(step)
+    left = module.weight.detach() - average.values["weight"]
+    assert left.abs().max() < 1e-6
 
 
 def test_the_rate_warms_up_and_ends_as_the_schedule_says() -> None:
