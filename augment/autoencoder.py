@@ -4,7 +4,7 @@ Notable choices:
 - AutoencoderTiny has no normalisation layers, so it can *start* as something useful: the encoder
   as the area average over 8x8 pixels in whitened colours, the decoder as its bilinear
   enlargement. Training then only has to add what the average loses.
-- Latents keep a known scale by a penalty, not by a KL term: the model has no posterior.
+- Latents keep a known scale and centre by a penalty, not by a KL term: the model has no posterior.
 """
 
 import torch
@@ -83,7 +83,10 @@ def _carry_colours(conv: nn.Conv2d, kernel: Tensor) -> None:
 
 
 class AutoencoderLoss(nn.Module):
-    """L1 + (1 - SSIM) between an image and its reconstruction, and a penalty on the latents' scale.
+    """L1 + (1 - SSIM) between an image and its reconstruction, and a penalty on the latents.
+
+    Each channel of the latents is kept at `LATENT_STD` and about 0, where the noise of diffusion
+    meets all channels alike.
 
     With `perceptual`, its distance is added by its weight. forward takes {"pixels": (B, 3, H, W) in
     [-1, 1]} and returns named scalars; "loss" is the sum that is minimised, "psnr" in dB for a
@@ -103,9 +106,10 @@ class AutoencoderLoss(nn.Module):
         l1 = F.l1_loss(output, pixels)
         ssim = structural_similarity_index_measure(output, pixels, data_range=2.0)
         assert isinstance(ssim, Tensor)
-        scale = (latents.float().std((0, 2, 3)) - LATENT_STD).square().mean()
+        deviation, centre = torch.std_mean(latents.float(), (0, 2, 3))
+        strays = (deviation - LATENT_STD).square().mean() + centre.square().mean()
         mse = F.mse_loss(output, pixels).detach()
-        loss = l1 + 0.1 * (1 - ssim) + scale
+        loss = l1 + 0.1 * (1 - ssim) + strays
         scalars = {
             "l1": l1.detach(),
             "ssim": ssim.detach(),
