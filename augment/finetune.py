@@ -112,6 +112,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         recipe.ema_decay,
         recipe.checkpoint_every,
         recipe.seed,
+        recipe.restart_every,
     )
 
     def sample(step: int) -> None:

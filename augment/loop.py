@@ -22,7 +22,11 @@ from augment.display import progress_bar
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a stage is optimised: AdamW, warm-up, then constant or a cosine to zero."""
+    """How a stage is optimised: AdamW, warm-up, then constant or a cosine to zero.
+
+    With `restart_every` warm-up and cosine begin anew after as many steps (SGDR of Loshchilov and
+    Hutter, ICLR 2017, with equal cycles).
+    """
 
     steps: int
     batch_size: int
@@ -34,13 +38,16 @@ class Schedule:
     ema_decay: float | None
     checkpoint_every: int
     seed: int
+    restart_every: int | None = None
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, a function of the step alone."""
+        cycle = self.restart_every or self.steps
+        step %= cycle
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         if self.schedule == "constant":
             return self.learning_rate * warm
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / cycle))
 
 
 class Average:

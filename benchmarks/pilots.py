@@ -58,6 +58,7 @@ def recipe_of(name: str, source: Path, steps: int) -> FinetuneRecipe:
     changed = {
         "source": str(source),
         "steps": steps,
+        "restart_every": None,
         "warmup_steps": min(base["warmup_steps"], max(1, steps // 5)),
         "build": base["build"] | fields.pop("build", {}),
     }
@@ -105,7 +106,7 @@ def train_pilot(name: str, source: Path, minutes: float, out: Path) -> None:
             "bytes": sum(path.stat().st_size for path in model.rglob("*.safetensors")),
             "seconds a step": budget["seconds"],
             "steps": recipe.steps,
-            "images": recipe.steps * recipe.batch_size,
+            "seen": recipe.steps * recipe.batch_size,
             "seconds an image": (perf_counter() - begin) / DRAWN,
             **asdict(figures),
         },
@@ -121,7 +122,7 @@ def main(
     """Train every pilot that has no figures yet, and print the table."""
     print(machine())
     table = Table(
-        "pilot", "UNet, M", "MB", "steps", "images", "s an image", "L_rec", "A_C", "Eq. 7"
+        "pilot", "UNet, M", "MB", "steps", "images seen", "s an image", "L_rec", "A_C", "Eq. 7"
     )
     for name in names.split(","):
         if not (out / f"{name}.json").exists():
@@ -139,7 +140,7 @@ def main(
             f"{told['unet'] / 1e6:.1f}",
             f"{told['bytes'] / 1e6:.0f}",
             str(told["steps"]),
-            str(told["images"]),
+            str(told["seen"]),
             f"{told['seconds an image']:.2f}",
             f"{told['denoising']:.4f}",
             f"{told['map_iou']:.3f}",

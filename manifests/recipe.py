@@ -129,6 +129,9 @@ class FinetuneRecipe(Section):
     """Constant after the warm-up, with its steps, the decay and the clipping of the next fields:
     what the authors' code trains with; the paper names none of them."""
     warmup_steps: Annotated[int, Field(ge=0)] = 500
+    restart_every: Positive | None = None
+    """Steps after which warm-up and cosine begin anew. Each cycle ends in a finished model, and a
+    training may grow by cycles where one cosine would need to know its end."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     max_grad_norm: Rate = 1.0
     attention_weight: Annotated[float, Field(ge=0)] = 0.1
@@ -165,6 +168,12 @@ class FinetuneRecipe(Section):
             raise ValueError("give one of `model` (a folder or hub id) and `build` (a shape)")
         if self.lora is not None and self.build is not None:
             raise ValueError("`lora` adapts a loaded model; with `build` there is nothing to adapt")
+        return self
+
+    @model_validator(mode="after")
+    def cycles_of_a_cosine(self) -> Self:
+        if self.restart_every is not None and self.schedule != "cosine":
+            raise ValueError("`restart_every` needs `schedule: cosine`")
         return self
 
 

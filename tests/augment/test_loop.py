@@ -196,3 +196,9 @@ def test_the_rate_warms_up_and_ends_as_the_schedule_says() -> None:
     assert rates == sorted(rates, reverse=True)
     assert 0 < rates[-1] < 0.01
     assert cosine.rate(5) == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
+
+
+def test_a_restarted_cosine_is_one_cycle_again_and_again() -> None:
+    once = replace(SCHEDULE, steps=10, warmup_steps=3)
+    cycles = replace(once, steps=25, restart_every=10)
+    assert [cycles.rate(step) for step in range(25)] == [once.rate(step % 10) for step in range(25)]

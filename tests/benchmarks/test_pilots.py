@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.pilots import PILOTS, recipe_of
 
-KEPT = {"steps", "warmup_steps", "source"}
+KEPT = {"steps", "restart_every", "warmup_steps", "source"}
 
 
 @pytest.mark.parametrize("name", PILOTS)

@@ -174,6 +174,13 @@ def test_a_model_is_either_loaded_or_built(tmp_path: Path, content: dict[str, An
     assert "give one of `model`" in fault(tmp_path, {"source": "a"} | content)
 
 
+def test_only_a_cosine_begins_anew(tmp_path: Path) -> None:
+    content = FINETUNE | {"restart_every": 10}
+    assert "needs `schedule: cosine`" in fault(tmp_path, content)
+    path = written(tmp_path, content | {"schedule": "cosine"})
+    assert read_recipe(path, FinetuneRecipe).restart_every == 10
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
