@@ -130,8 +130,8 @@ class FinetuneRecipe(Section):
     what the authors' code trains with; the paper names none of them."""
     warmup_steps: Annotated[int, Field(ge=0)] = 500
     restart_every: Positive | None = None
-    """Steps after which warm-up and cosine begin anew. Each cycle ends in a finished model, and a
-    training may grow by cycles where one cosine would need to know its end."""
+    """Steps after which warm-up and cosine begin anew. Each cycle ends at a rate of 0,
+    so that its last checkpoint is that of a finished model."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     max_grad_norm: Rate = 1.0
     attention_weight: Annotated[float, Field(ge=0)] = 0.1
