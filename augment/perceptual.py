@@ -16,8 +16,9 @@ class PerceptualDistance(nn.Module):
 
     The features of each stage become unit vectors at every place; the distance is their squared
     difference, summed over channels and stages, averaged over places. forward takes two batches
-    (B, 3, H, W) in [-1, 1] and returns (B,), from 0 to 4 for each stage. The network is fixed, and
-    stays in evaluation mode.
+    (B, 3, H, W) in [-1, 1] and returns (B,), from 0 to 4 for each stage. Before the network sees
+    them, images are averaged down by `downsample`. The network is fixed, and stays in evaluation
+    mode.
     """
 
     mean: Tensor
@@ -26,6 +27,7 @@ class PerceptualDistance(nn.Module):
     def __init__(self, asked: Perceptual) -> None:
         super().__init__()
         self.network = _build(asked).requires_grad_(False)
+        self.downsample = asked.downsample
         config = resolve_model_data_config(self.network)
         for name, values in (("mean", config["mean"]), ("deviation", config["std"])):
             self.register_buffer(name, tensor(values)[:, None, None], persistent=False)
@@ -43,7 +45,8 @@ class PerceptualDistance(nn.Module):
         return sum(distances[1:], distances[0])
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        maps = self.network((images / 2 + 0.5 - self.mean) / self.deviation)
+        smaller = F.avg_pool2d(images, self.downsample)
+        maps = self.network((smaller / 2 + 0.5 - self.mean) / self.deviation)
         return [F.normalize(one.float(), dim=1, eps=1e-3) for one in maps]
 
 

@@ -36,6 +36,9 @@ class Perceptual(Section):
     network: str = "tf_efficientnet_lite0"
     stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3)
     """The first are the finest."""
+    downsample: Positive = 1
+    """Factor by which images are averaged down before the network sees them: what a network of
+    smaller images never sees is then not paid for with what it does see."""
     weight: Rate = 0.25
 
 

@@ -66,6 +66,24 @@ def test_it_is_zero_for_the_same_symmetric_and_within_its_range(
     assert (there <= 4 * len(asked.stages)).all()
 
 
+def test_averaging_down_comes_first(asked: Perceptual, images: Tensor) -> None:
+    halves = PerceptualDistance(asked.model_copy(update={"downsample": 2}))
+    whole = PerceptualDistance(asked)
+    whole.load_state_dict(halves.state_dict())
+    other = images.flip(0)
+    averages = [
+        torch.stack([batch[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)]).mean(0)
+        for batch in (images, other)
+    ]
+    torch.testing.assert_close(halves(images, other), whole(*averages))
+    # Detail that averages out is not seen.
+    board = torch.ones(64, 64)
+    board[::2, 1::2] = board[1::2, ::2] = -1
+    speckled = images * 0.5 + 0.25 * board
+    assert halves(images * 0.5, speckled).max() < 1e-6
+    assert whole(images * 0.5, speckled).min() > 1e-3
+
+
 def test_training_reaches_the_images_and_nothing_of_the_network(
     asked: Perceptual, images: Tensor
 ) -> None:
