@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from diffusers import (
@@ -136,3 +137,18 @@ def build_pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+UNSHAPED = {"_name_or_path", "_diffusers_version", "sample_size", "scaling_factor"}
+"""Fields of diffusers' configs that say nothing of what the weights are."""
+
+
+def shape_of(pipeline: StableDiffusionPipeline) -> dict[str, Any]:
+    """What a `Build` decides of a model, by "part.field": the configs but for words and sizes."""
+    text = pipeline.text_encoder.config
+    fields = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    shape = {f"text_encoder.{field}": getattr(text, field) for field in fields}
+    for part in ("unet", "vae", "scheduler"):
+        config = json.loads(getattr(pipeline, part).to_json_string())
+        shape |= {f"{part}.{field}": config[field] for field in config.keys() - UNSHAPED}
+    return shape

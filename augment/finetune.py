@@ -2,12 +2,14 @@
 
 Notable choices:
 - A built model is trained in two stages by the same loop: the autoencoder, then UNet and text
-  encoder. A loaded one trains its UNet alone, like the paper.
+  encoder, from nothing or on from a model of its shape. A loaded one alone trains its UNet, like
+  the paper.
 - What is fixed is computed once, into a cache that the training reads instead.
 - The run's folder holds everything to go on from; a recipe that differs is refused.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from augment.attention import layers_at
 from augment.autoencoder import AutoencoderLoss, start_as_area_average
-from augment.build import build_pipeline
+from augment.build import build_pipeline, shape_of
 from augment.cache import Cache, Table
 from augment.dataset import (
     ImageDataset,
@@ -40,6 +42,7 @@ from augment.provenance import ingredients
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.card import model_card
+from manifests.errors import DidgenError
 from manifests.files import atomic_file, leftovers, sha256_of, write_json
 from manifests.ownership import start_run
 from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
@@ -142,15 +145,31 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
 
 def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
     """The recipe's model before training, P-Tokens included."""
+    built = None
     if recipe.build is not None:
         texts = [compose(record.caption) for record in records]
-        return build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
+        built = build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
+        if recipe.model is None:
+            return built
     assert recipe.model is not None
     pipeline = load_pipeline(recipe.model, recipe.revision)
+    if built is not None:
+        _match(recipe.model, shape_of(pipeline), shape_of(built))
     add_p_tokens(pipeline.tokenizer, pipeline.text_encoder)
     # The size that is sampled is the one trained last.
     pipeline.unet.register_to_config(sample_size=recipe.image_size // 8)
     return pipeline
+
+
+def _match(model: str, shape: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise DidgenError for a model whose shape is not that of the recipe's `build`."""
+    for field in sorted(shape.keys() | asked.keys()):
+        if shape.get(field) != asked.get(field):
+            raise DidgenError(
+                f"The model {model} is not of the shape in `build`: its {field} is "
+                f"{shape.get(field)} and not {asked.get(field)}. Give the shape it was built with, "
+                "or leave `model` out to start from nothing."
+            )
 
 
 @torch.no_grad()
@@ -248,7 +267,8 @@ def _train_autoencoder(
     sample = records[:: max(1, len(records) // 256)]
     images = torch.stack([load_pixels(manifest, r, recipe.image_size) for r in sample])
     if not result.exists():
-        start_as_area_average(vae, F.avg_pool2d(images, 8) / 2 + 0.5)
+        if recipe.model is None:
+            start_as_area_average(vae, F.avg_pool2d(images, 8) / 2 + 0.5)
         vae.to(device)
         dataset = ImageDataset(
             manifest, records, recipe.image_size, stage.crop, recipe.orientations, recipe.seed

@@ -113,7 +113,11 @@ class Lora(Section):
 
 
 class FinetuneRecipe(Section):
-    """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one."""
+    """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one.
+
+    `model` alone trains the UNet of that model; `build` alone a whole model from nothing; both
+    together all parts of that model, which must have that shape, on from its weights.
+    """
 
     kind: Literal["finetune"] = "finetune"
     source: Path
@@ -166,11 +170,11 @@ class FinetuneRecipe(Section):
     seed: Seed = 42
 
     @model_validator(mode="after")
-    def one_model(self) -> Self:
-        if (self.model is None) == (self.build is None):
-            raise ValueError("give one of `model` (a folder or hub id) and `build` (a shape)")
+    def a_model(self) -> Self:
+        if self.model is None and self.build is None:
+            raise ValueError("give `model` (a folder or hub id), `build` (a shape), or both")
         if self.lora is not None and self.build is not None:
-            raise ValueError("`lora` adapts a loaded model; with `build` there is nothing to adapt")
+            raise ValueError("`lora` adapts a loaded model's UNet; with `build` all parts are trained")
         return self
 
     @model_validator(mode="after")

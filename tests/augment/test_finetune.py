@@ -171,6 +171,31 @@ def test_a_loaded_model_trains_its_unet_alone(
     assert not (tmp_path / "run" / "sheets").exists()
 
 
+def test_a_model_with_its_shape_goes_on_in_all_parts(
+    run: Path, source: Path, shape: Build, manifest: SourceManifest, tmp_path: Path
+) -> None:
+    model = str(run / "model")
+    autoencoder = shape.autoencoder.model_copy(update={"learning_rate": 1e-6})
+    build = shape.model_copy(update={"autoencoder": autoencoder})
+    gentle = {"learning_rate": 1e-6, "steps": 2, "ema_decay": None}
+    recipe = recipe_of(source, model=model, build=build, **gentle)
+    before = load_pipeline(model)
+    after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
+    assert after.tokenizer.get_vocab() == before.tokenizer.get_vocab()
+    for part in ("vae", "text_encoder", "unet"):
+        old, new = (getattr(one, part).state_dict() for one in (before, after))
+        moved = [(old[name] - new[name]).abs().max() for name in old]
+        # On from the model's weights, not from those of the seed or of the area average.
+        assert 0 < max(moved) < 1e-4, part
+    other = build.model_copy(update={"head_channels": 16})
+    with pytest.raises(
+        DidgenError,
+        match=r"not of the shape in `build`: its unet\.attention_head_dim is \[2, 4, 4\] and not \[1,",
+    ):
+        finetune(recipe_of(source, model=model, build=other, **gentle), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def changed_source(manifest: SourceManifest, folder: Path, **changes: None) -> Path:
     """A copy of the tiny source's manifest with fields of all records changed."""
     records = tuple(record.model_copy(update=changes) for record in manifest.records)

@@ -169,9 +169,12 @@ def test_a_value_out_of_range_names_its_field(
     assert f"{where} is wrong: " in fault(tmp_path, content)
 
 
-@pytest.mark.parametrize("content", [{}, {"model": "mini", "build": {}}])
-def test_a_model_is_either_loaded_or_built(tmp_path: Path, content: dict[str, Any]) -> None:
-    assert "give one of `model`" in fault(tmp_path, {"source": "a"} | content)
+def test_a_model_is_loaded_or_built_or_both(tmp_path: Path) -> None:
+    assert "give `model` (a folder" in fault(tmp_path, {"source": "a"})
+    both = {"source": "a", "model": "mini", "build": {}}
+    assert read_recipe(written(tmp_path, both), FinetuneRecipe).build == Build()
+    adapted = both | {"lora": {"rank": 4}}
+    assert "with `build` all parts are trained" in fault(tmp_path, adapted)
 
 
 def test_only_a_cosine_begins_anew(tmp_path: Path) -> None:
