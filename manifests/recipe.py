@@ -174,7 +174,7 @@ class FinetuneRecipe(Section):
         if self.model is None and self.build is None:
             raise ValueError("give `model` (a folder or hub id), `build` (a shape), or both")
         if self.lora is not None and self.build is not None:
-            raise ValueError("`lora` adapts a loaded model's UNet; with `build` all parts are trained")
+            raise ValueError("`lora` adapts a loaded model; with `build` all of it is trained")
         return self
 
     @model_validator(mode="after")

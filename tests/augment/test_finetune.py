@@ -190,7 +190,7 @@ def test_a_model_with_its_shape_goes_on_in_all_parts(
     other = build.model_copy(update={"head_channels": 16})
     with pytest.raises(
         DidgenError,
-        match=r"not of the shape in `build`: its unet\.attention_head_dim is \[2, 4, 4\] and not \[1,",
+        match=r"in `build`: its unet\.attention_head_dim is \[2, 4, 4\] and not \[1,",
     ):
         finetune(recipe_of(source, model=model, build=other, **gentle), tmp_path / "other")
     assert not (tmp_path / "other").exists()

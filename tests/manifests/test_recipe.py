@@ -174,7 +174,7 @@ def test_a_model_is_loaded_or_built_or_both(tmp_path: Path) -> None:
     both = {"source": "a", "model": "mini", "build": {}}
     assert read_recipe(written(tmp_path, both), FinetuneRecipe).build == Build()
     adapted = both | {"lora": {"rank": 4}}
-    assert "with `build` all parts are trained" in fault(tmp_path, adapted)
+    assert "with `build` all of it is trained" in fault(tmp_path, adapted)
 
 
 def test_only_a_cosine_begins_anew(tmp_path: Path) -> None:
