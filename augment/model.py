@@ -88,6 +88,9 @@ def save_pipeline(
     models = (plain.unet, plain.text_encoder, plain.vae)
     for model in models:
         model.to(dtype)
+    # diffusers would write where the weights were loaded from: a path on the user's machine.
+    for model in (plain.unet, plain.vae):
+        model.register_to_config(_name_or_path="")
     temporary, old = (folder.with_name(folder.name + end) for end in (".tmp", ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
     plain.save_pretrained(temporary, safe_serialization=True)

@@ -77,6 +77,12 @@ def test_only_safetensors_are_saved(folder: Path) -> None:
     )
 
 
+def test_saving_a_loaded_model_names_no_path_of_this_machine(folder: Path, tmp_path: Path) -> None:
+    save_pipeline(load_pipeline(str(folder)), tmp_path / "model", [])
+    for path in (tmp_path / "model").rglob("*.json"):
+        assert str(folder) not in path.read_text(), path
+
+
 def test_saving_replaces_an_older_model_whole(
     built: StableDiffusionPipeline, tmp_path: Path
 ) -> None:
