@@ -24,6 +24,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor, nn
@@ -113,6 +114,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         *,
         num_inference_steps: int = 20,
         guidance_scale: float = 7.5,
+        guidance_rescale: float = 0.0,
         negative_prompt: str | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
@@ -186,7 +188,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
                 else:
                     output = self.unet(doubled, timestep, both).sample
                 plain, prompted = output.float().chunk(2)
-                output = plain + guidance_scale * (prompted - plain)
+                output = classifier_free(plain, prompted, guidance_scale, guidance_rescale)
                 latents = scheduler.step(output, timestep, latents, **extra).prev_sample
                 bar.update()
         drawn = self._output(latents, attention, annotation)
@@ -291,6 +293,7 @@ def draw(
         layouts,
         num_inference_steps=sampling.steps,
         guidance_scale=sampling.cfg,
+        guidance_rescale=sampling.cfg_rescale,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         maps=sampling.maps,
         guidance=sampling.guidance,
@@ -298,6 +301,16 @@ def draw(
         watched=watched,
         output_type="np",
     )
+
+
+def classifier_free(plain: Tensor, prompted: Tensor, scale: float, rescale: float) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022), rescaled (Lin et al., WACV 2024, Section 3.4).
+
+    plain, prompted: predictions (B, C, h, w) without and with the prompt; rescale: in [0, 1], how
+    far the guided prediction's deviation is brought to that of the prompted one, sample by sample.
+    """
+    prediction = plain + scale * (prompted - plain)
+    return rescale_noise_cfg(prediction, prompted, rescale) if rescale else prediction
 
 
 def as_layouts(masks: Masks, count: int) -> Tensor:

@@ -229,6 +229,9 @@ class Sampling(Section):
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5
     """Scale of classifier-free guidance."""
+    cfg_rescale: Share = 0.0
+    """How far guided predictions are brought to the deviation of prompted ones, which a large `cfg`
+    raises (Lin et al., WACV 2024, with 0.7 for models of zero terminal SNR); none in the paper."""
     batch_size: Positive = 8
     maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()

@@ -18,6 +18,7 @@ from augment.pipeline import (
     Condition,
     LesionPairPipeline,
     as_layouts,
+    classifier_free,
     draw,
     frozen,
     scheduler_of,
@@ -98,6 +99,26 @@ def test_prompt_layout_and_each_loss_change_the_image(
     ]
     for number, one in enumerate(results):
         assert all((one != other).any() for other in results[:number])
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])
+def test_guided_predictions_are_rescaled_sample_by_sample(rescale: float) -> None:
+    plain, prompted = torch.randn((2, 3, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    prediction = classifier_free(plain, prompted, 6.0, rescale).numpy()
+    for drawn, without, wanted in zip(prediction, plain.numpy(), prompted.numpy(), strict=True):
+        pushed = without + 6 * (wanted - without)
+        shrunk = pushed * (wanted.std() / pushed.std())
+        np.testing.assert_allclose(drawn, rescale * shrunk + (1 - rescale) * pushed, rtol=1e-4)
+        if rescale == 1:
+            assert drawn.std() == pytest.approx(wanted.std(), rel=1e-5)
+
+
+def test_the_recipes_rescaling_reaches_what_is_drawn(sampler: LesionPairPipeline) -> None:
+    pushed, rescaled = (
+        draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(steps=2, cfg_rescale=share)).images
+        for share in (0, 0.7)
+    )
+    assert (pushed != rescaled).any()
 
 
 @pytest.mark.parametrize(

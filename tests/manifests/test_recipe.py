@@ -235,6 +235,7 @@ samplings = st.builds(
     scheduler=st.sampled_from(["dpm++", "ddim", "pndm"]),
     steps=st.integers(1, 1000),
     cfg=st.floats(1, 50),
+    cfg_rescale=shares,
     batch_size=st.integers(1, 64),
     guidance=guidances,
 )
@@ -296,6 +297,7 @@ def test_the_fingerprint_does_not_see_what_decides_only_speed(
         {"shard_size": 10},
         {"pairs": None},
         {"sampling": {"steps": 21}},
+        {"sampling": {"cfg_rescale": 0.7}},
         {"sampling": {"guidance": {"eta": 19}}},
     ],
 )
