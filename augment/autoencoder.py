@@ -1,4 +1,4 @@
-"""The autoencoder of a model built from a config: its warm start and its training loss.
+"""The autoencoder: to latents and back, and the warm start and training loss of a built one.
 
 Notable choices:
 - AutoencoderTiny has no normalisation layers, so it can *start* as something useful: the encoder
@@ -9,7 +9,7 @@ Notable choices:
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -18,6 +18,21 @@ from manifests.recipe import Perceptual
 
 LATENT_STD = 0.5
 """Latents are kept at this scale, where the decoder's `3 tanh(z / 3)` is still near to linear."""
+
+
+def encode(vae: AutoencoderKL | AutoencoderTiny, pixels: Tensor) -> Tensor:
+    """Scaled latents (B, 4, H/8, W/8) of images (B, 3, H, W) in [-1, 1]; a posterior's mode."""
+    encoded = vae.encode(pixels)
+    raw = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    return (raw - shift) * vae.config.scaling_factor
+
+
+def decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
+    """Images (B, 3, H, W) float32, about [-1, 1], of scaled latents (B, 4, H/8, W/8)."""
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    raw = latents / vae.config.scaling_factor + shift
+    return vae.decode(raw.to(vae.dtype)).sample.float()
 
 
 @torch.no_grad()
@@ -96,7 +111,6 @@ class AutoencoderLoss(nn.Module):
     def __init__(self, vae: AutoencoderTiny, perceptual: Perceptual | None = None) -> None:
         super().__init__()
         self.vae = vae
-        self.weight = perceptual.weight if perceptual else 0.0
         self.perceptual = PerceptualDistance(perceptual) if perceptual else None
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -117,6 +131,6 @@ class AutoencoderLoss(nn.Module):
         }
         if self.perceptual is not None:
             distance = self.perceptual(output, pixels).mean()
-            loss = loss + self.weight * distance
+            loss = loss + self.perceptual.weight * distance
             scalars["perceptual"] = distance.detach()
         return {"loss": loss, **scalars}

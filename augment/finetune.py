@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from augment.attention import layers_at
-from augment.autoencoder import AutoencoderLoss, start_as_area_average
+from augment.autoencoder import AutoencoderLoss, encode, start_as_area_average
 from augment.build import build_pipeline, shape_of
 from augment.cache import Cache, Table
 from augment.dataset import (
@@ -34,8 +34,9 @@ from augment.device import choose_device
 from augment.display import decisions, progress_bar
 from augment.loop import Schedule, train
 from augment.lora import add_adapters, merge_adapters, save_adapters
-from augment.model import encode, load_pipeline, model_hashes, save_pipeline
+from augment.model import load_pipeline, model_hashes, save_pipeline
 from augment.objective import RegionLoss
+from augment.perceptual import PerceptualDistance
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import compose
 from augment.provenance import ingredients
@@ -71,6 +72,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
     pipeline = _start(recipe, records)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
+    perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
     for kind in ("attn2", "attn1"):
         layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
     if recipe.lora is not None:
@@ -98,7 +100,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         pipeline.scheduler.config.num_train_timesteps,
         recipe.seed,
     )
-    objective = RegionLoss(pipeline, recipe)
+    objective = RegionLoss(pipeline, recipe, perceptual)
     if recipe.cache:
         dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
         if accelerator.is_main_process:
@@ -222,7 +224,8 @@ def fill_cache(
 def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
     """Move the models that the cache stands for off the device."""
     if recipe.cache:
-        pipeline.vae.to("cpu")
+        if recipe.perceptual is None:
+            pipeline.vae.to("cpu")
         if recipe.build is None:
             pipeline.text_encoder.to("cpu")
 
@@ -240,14 +243,15 @@ def _claim(
     """
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
-    perceptual = recipe.build.autoencoder.perceptual if recipe.build else None
+    stage = recipe.build.autoencoder if recipe.build else None
+    judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
     decided_by = {
         "recipe": asked,
         "records": [
             (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
         ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
-        "perceptual": sha256_of(perceptual.weights) if perceptual else "",
+        "perceptual": {k: sha256_of(asked.weights) for k, asked in judging.items() if asked},
     }
     start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError
-from torch import Tensor
 
 from augment.pipeline import LesionPairPipeline
 from manifests.errors import DidgenError
@@ -105,11 +104,3 @@ def save_pipeline(
         os.replace(folder, old)
     os.replace(temporary, folder)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def encode(vae: AutoencoderKL | AutoencoderTiny, pixels: Tensor) -> Tensor:
-    """Scaled latents (B, 4, H/8, W/8) of images (B, 3, H, W) in [-1, 1]; a posterior's mode."""
-    encoded = vae.encode(pixels)
-    raw = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    return (raw - shift) * vae.config.scaling_factor

@@ -19,8 +19,9 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 
 from augment.attention import Maps, install
+from augment.autoencoder import decode, encode
 from augment.losses import attention_loss, leak_loss, region_masks
-from augment.model import encode
+from augment.perceptual import PerceptualDistance
 from augment.tokens import P_TOKENS, end_positions, p_token_positions, tokenize
 from manifests.recipe import FinetuneRecipe
 
@@ -34,18 +35,30 @@ class RegionLoss(nn.Module):
     the mean over all samples of the batch; a sample whose prompt was dropped counts as 0, since it
     has no P-Tokens. A term of weight 0 costs nothing: nothing is captured for it.
 
+    With `perceptual`, made of the recipe's field, the distance between the image that the
+    prediction means and the true one, both decoded, is added by its weight: squared errors of
+    latents hardly see the fine structure that tells diagnoses apart. It counts by the signal's
+    share of the noisy latents, because of pure noise the best prediction is a mean of images, and
+    no image.
+
     A built model trains UNet and text encoder, a loaded one its UNet, or the adapters on it. What
     is fixed and cached is no part of this module, and needs no place on its device.
     """
 
-    def __init__(self, pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
+    def __init__(
+        self,
+        pipeline: StableDiffusionPipeline,
+        recipe: FinetuneRecipe,
+        perceptual: PerceptualDistance | None = None,
+    ) -> None:
         super().__init__()
         self.unet, self.tokenizer = pipeline.unet, pipeline.tokenizer
         if recipe.lora is None:
             self.unet.requires_grad_(True)
         pipeline.vae.requires_grad_(False)
         pipeline.text_encoder.requires_grad_(recipe.build is not None)
-        self.vae = None if recipe.cache else pipeline.vae
+        self.perceptual = perceptual
+        self.vae = None if recipe.cache and perceptual is None else pipeline.vae
         keeps_text = recipe.build is not None or not recipe.cache
         self.text_encoder = pipeline.text_encoder if keeps_text else None
         # Samplers that a model may come with, PNDM or DPM++, do not know every prediction type.
@@ -102,6 +115,14 @@ class RegionLoss(nn.Module):
             leak = leak_loss(maps.attended_regions(), within).mean()
             loss = loss + recipe.leak_weight * leak
             scalars["leak"] = leak.detach()
+        if self.perceptual is not None:
+            clean = predicted_latents(self.scheduler, output, noisy, timesteps)
+            with torch.no_grad():
+                images = decode(self.vae, latents)
+            distances = self.perceptual(decode(self.vae, clean), images)
+            perceptual = (signal_share(self.scheduler, timesteps) * distances).mean()
+            loss = loss + self.perceptual.weight * perceptual
+            scalars["perceptual"] = perceptual.detach()
         return {"loss": loss, **scalars}
 
     @contextmanager
@@ -122,7 +143,8 @@ class RegionLoss(nn.Module):
     @torch.no_grad()
     def _latents(self, batch: dict[str, Any]) -> Tensor:
         """Latents of a batch, from the cache or its pixels."""
-        return (batch["latents"] if self.vae is None else encode(self.vae, batch["pixels"])).float()
+        cached = self.recipe.cache
+        return (batch["latents"] if cached else encode(self.vae, batch["pixels"])).float()
 
     def _context(self, batch: dict[str, Any]) -> Tensor:
         """Text embeddings (B, T, C) of a batch, from the cache or its prompts."""
@@ -140,6 +162,26 @@ def target(scheduler: SchedulerMixin, latents: Tensor, noise: Tensor, timesteps:
     if kind == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
     return latents
+
+
+def predicted_latents(
+    scheduler: SchedulerMixin, output: Tensor, noisy: Tensor, timesteps: Tensor
+) -> Tensor:
+    """The latents without noise (B, 4, h, w) that a model's output for noisy ones means."""
+    kind = scheduler.config.prediction_type
+    if kind == "sample":
+        return output
+    share = signal_share(scheduler, timesteps)[:, None, None, None]
+    signal, spread = share.sqrt(), (1 - share).sqrt()
+    if kind == "v_prediction":
+        return signal * noisy - spread * output
+    # Where there is no signal, a prediction of noise says nothing about the latents.
+    return (noisy - spread * output) / signal.clamp_min(1e-3)
+
+
+def signal_share(scheduler: SchedulerMixin, timesteps: Tensor) -> Tensor:
+    """The signal's share (B,) of the power of noisy latents at timesteps (B,), in [0, 1]."""
+    return scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
 
 
 def min_snr_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) -> Tensor:

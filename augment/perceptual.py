@@ -18,7 +18,7 @@ class PerceptualDistance(nn.Module):
     difference, summed over channels and stages, averaged over places. forward takes two batches
     (B, 3, H, W) in [-1, 1] and returns (B,), from 0 to 4 for each stage. Before the network sees
     them, images are averaged down by `downsample`. The network is fixed, and stays in evaluation
-    mode.
+    mode. `weight` is the distance's in a loss.
     """
 
     mean: Tensor
@@ -27,7 +27,7 @@ class PerceptualDistance(nn.Module):
     def __init__(self, asked: Perceptual) -> None:
         super().__init__()
         self.network = _build(asked).requires_grad_(False)
-        self.downsample = asked.downsample
+        self.downsample, self.weight = asked.downsample, asked.weight
         config = resolve_model_data_config(self.network)
         for name, values in (("mean", config["mean"]), ("deviation", config["std"])):
             self.register_buffer(name, tensor(values)[:, None, None], persistent=False)

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from augment.annotation import binarise, propagate
 from augment.attention import AllRead, captured
+from augment.autoencoder import decode
 from augment.losses import layout_loss, leak_loss, region_masks
 from augment.tokens import end_positions, p_token_positions, tokenize
 from manifests.attention import moments
@@ -266,10 +267,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         self, latents: Tensor, attention: Tensor | None, annotation: Annotation
     ) -> LesionPairs:
         """Decode latents (B, 4, h, w) and cut the masks out of attention (B, S, S)."""
-        config = self.vae.config
-        raw = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-        pixels = self.vae.decode(raw.to(self.vae.dtype)).sample.float()
-        levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        levels = ((decode(self.vae, latents).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         images = levels.movedim(1, -1).cpu().numpy()
         if attention is None:
             return LesionPairs(images)

@@ -11,8 +11,8 @@ import torch
 import typer
 from torch.nn.utils import clip_grad_norm_
 
+from augment.autoencoder import encode
 from augment.lora import add_adapters
-from augment.model import encode
 from augment.objective import RegionLoss
 from augment.pipeline import LesionPairPipeline
 from augment.tokens import tokenize

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from augment.annotation import binarise, propagate
 from augment.attention import captured
+from augment.autoencoder import encode
 from augment.dataset import load_mask, load_pixels
 from augment.losses import region_masks
-from augment.model import encode, load_pipeline
+from augment.model import load_pipeline
 from augment.objective import target
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose

@@ -19,7 +19,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from augment.model import encode, load_pipeline
+from augment.autoencoder import encode
+from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline
 from benchmarks.measure import machine
 from downstream.collection import Collection, embed, real_collection

@@ -145,6 +145,9 @@ class FinetuneRecipe(Section):
     """Weight of L_attn in Eq. 4; 0 is the paper's ablation without it."""
     leak_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of L_SA as a training loss: none in the paper; for models built from nothing."""
+    perceptual: Perceptual | None = None
+    """Added to L_rec: how far apart predicted and true images are, decoded, to this network (after
+    Lin & Yang, arXiv:2401.00110, whose network is the UNet itself). None in the paper."""
     maps: AttentionMaps = AttentionMaps()
     min_snr_gamma: Rate | None = None
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import save_file
 
 from augment.autoencoder import start_as_area_average
 from augment.build import build_pipeline
 from augment.model import save_pipeline
 from augment.pipeline import LesionPairPipeline
-from manifests.recipe import AutoencoderStage, Build
+from manifests.recipe import AutoencoderStage, Build, Perceptual
 from manifests.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
 
 SIZE = 256
@@ -151,6 +153,18 @@ def store() -> Iterator[str]:
         fsspec.filesystem("s3", use_listings_cache=False).mkdir("didgen-tests")
         yield "s3://didgen-tests"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def perceptual(tmp_path_factory: pytest.TempPathFactory) -> Perceptual:
+    """The first two stages of a small network with random weights, as a file."""
+    torch.manual_seed(0)
+    path, network = (
+        tmp_path_factory.mktemp("weights") / "small.safetensors",
+        "mobilenetv3_small_050",
+    )
+    save_file(timm.create_model(network, pretrained=False).state_dict(), path)
+    return Perceptual(weights=path, network=network, stages=(0, 1))
 
 
 @pytest.fixture(scope="session")

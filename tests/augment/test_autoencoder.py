@@ -1,13 +1,9 @@
 """Tests of the autoencoder: what its start computes, and that training improves on it."""
 
-from pathlib import Path
-
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
-from safetensors.torch import save_file
 from torch import Tensor
 
 from augment.autoencoder import LATENT_STD, AutoencoderLoss, start_as_area_average
@@ -136,12 +132,9 @@ def test_training_lowers_the_loss(shape: Build, images: Tensor) -> None:
 
 
 def test_the_perceptual_distance_is_added_by_its_weight(
-    vae: AutoencoderTiny, images: Tensor, tmp_path: Path
+    vae: AutoencoderTiny, images: Tensor, perceptual: Perceptual
 ) -> None:
-    network = "mobilenetv3_small_050"
-    weights = tmp_path / "small.safetensors"
-    save_file(timm.create_model(network, pretrained=False).state_dict(), weights)
-    asked = Perceptual(weights=weights, network=network, weight=0.5)
+    asked = perceptual.model_copy(update={"weight": 0.5})
     plain = AutoencoderLoss(vae)({"pixels": images})
     module = AutoencoderLoss(vae, asked)
     scalars = module({"pixels": images})

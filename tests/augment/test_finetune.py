@@ -24,13 +24,14 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from augment.autoencoder import encode
 from augment.build import build_pipeline
 from augment.cache import Table
 from augment.checkpoint import checkpoints
 from augment.dataset import load_pixels
 from augment.finetune import _claim, finetune
 from augment.lora import merge_adapters
-from augment.model import encode, load_pipeline
+from augment.model import load_pipeline
 from augment.prompt import LESION, SKIN, compose
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
@@ -302,16 +303,17 @@ def test_a_run_belongs_to_its_masks_and_its_number_of_processes(
         _claim(recipe, moved, records, tmp_path / "run", 1)
 
 
+@pytest.mark.parametrize("part", ["autoencoder", "unet"])
 def test_a_perceptual_loss_trains_along_and_its_weights_belong_to_the_run(
-    source: Path, shape: Build, tmp_path: Path
+    source: Path, shape: Build, perceptual: Perceptual, tmp_path: Path, part: str
 ) -> None:
-    weights = tmp_path / "small.safetensors"
-    network = "mobilenetv3_small_050"
-    stage = shape.autoencoder.model_copy(
-        update={"perceptual": Perceptual(weights=weights, network=network)}
-    )
-    build = shape.model_copy(update={"autoencoder": stage})
-    recipe, out = recipe_of(source, build=build, steps=1, class_balance=0.5), tmp_path / "run"
+    weights, network = tmp_path / "small.safetensors", perceptual.network
+    asked = perceptual.model_copy(update={"weights": weights})
+    changes: dict[str, Any] = {"build": shape, "perceptual": asked}
+    if part == "autoencoder":
+        stage = shape.autoencoder.model_copy(update={"perceptual": asked})
+        changes = {"build": shape.model_copy(update={"autoencoder": stage})}
+    recipe, out = recipe_of(source, steps=1, class_balance=0.5, **changes), tmp_path / "run"
     with pytest.raises(
         DidgenError, match=r"small\.safetensors is no safetensors file that is there"
     ):
@@ -320,7 +322,7 @@ def test_a_perceptual_loss_trains_along_and_its_weights_belong_to_the_run(
     save_file(timm.create_model(network, pretrained=False).state_dict(), weights)
     finetune(recipe, out)
     tags = EventAccumulator(str(out / "logs")).Reload().Tags()["scalars"]
-    assert "autoencoder/perceptual" in tags
+    assert f"{part}/perceptual" in tags
     save_file(timm.create_model(network, pretrained=False).state_dict(), weights)
     with pytest.raises(DidgenError, match="the same recipe over other inputs"):
         finetune(recipe, out)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from augment.model import encode, load_pipeline, save_pipeline
+from augment.autoencoder import encode
+from augment.model import load_pipeline, save_pipeline
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import LESION, SKIN, compose
 from augment.tokens import p_token_positions, tokenize

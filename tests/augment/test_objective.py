@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from augment.attention import layers_at
+from augment.autoencoder import decode, encode
 from augment.build import build_pipeline
 from augment.dataset import RegionDataset
-from augment.model import encode
-from augment.objective import RegionLoss, min_snr_weights
+from augment.objective import RegionLoss, min_snr_weights, predicted_latents, target
+from augment.perceptual import PerceptualDistance
 from augment.prompt import LESION, PREFIX, SKIN
-from manifests.recipe import AttentionMaps, Build, FinetuneRecipe
+from augment.tokens import tokenize
+from manifests.recipe import AttentionMaps, Build, FinetuneRecipe, Perceptual
 from manifests.records import SourceManifest
 
 
@@ -169,6 +171,57 @@ def test_the_leak_is_added_by_its_weight_and_lies_in_the_open_interval(
     with_leak["loss"].backward()
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_perceptual_term_compares_decoded_images_one_by_one(
+    shape: Build, batch: dict[str, Any], perceptual: Perceptual, cache: bool
+) -> None:
+    recipe = recipe_of(build=shape, cache=cache)
+    distance = PerceptualDistance(perceptual.model_copy(update={"weight": 0.3}))
+    plain, module = (
+        RegionLoss(build_pipeline(shape, [PREFIX], 256, 0), recipe, added)
+        for added in (None, distance)
+    )
+    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
+    seen = encode(pipeline.vae, batch["pixels"])
+    given = batch | {"latents": seen} if cache else batch
+    alphas = pipeline.scheduler.alphas_cumprod
+    expected = torch.zeros(())
+    with torch.no_grad():
+        for n in range(3):
+            latents, noise, at = seen[n : n + 1], batch["noise"][n : n + 1], batch["timestep"][n]
+            ids = tokenize(pipeline.tokenizer, batch["prompt"][n : n + 1])
+            noisy = alphas[at] ** 0.5 * latents + (1 - alphas[at]) ** 0.5 * noise
+            velocity = pipeline.unet(noisy, at, pipeline.text_encoder(ids)[0]).sample
+            clean = alphas[at] ** 0.5 * noisy - (1 - alphas[at]) ** 0.5 * velocity
+            images = (decode(pipeline.vae, some) for some in (clean, latents))
+            expected = expected + alphas[at] * distance(*images)[0] / 3
+    without, scalars = plain(given), module(given)
+    assert "perceptual" not in without
+    torch.testing.assert_close(scalars["perceptual"], expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scalars["loss"], without["loss"] + 0.3 * expected)
+    (scalars["loss"] - without["loss"]).backward()
+    fixed = [*module.vae.parameters(), *distance.parameters()]
+    assert all(parameter.grad is None for parameter in fixed)
+    assert any(p.grad is not None and p.grad.any() for p in module.unet.parameters())
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_what_a_model_should_predict_means_the_latents(prediction: str) -> None:
+    scheduler = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type=prediction,
+        rescale_betas_zero_snr=prediction == "v_prediction",
+    )
+    latents, noise = torch.randn((2, 5, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    timesteps = torch.tensor([0, 10, 500, 900, 999])
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    output = target(scheduler, latents, noise, timesteps)
+    found = predicted_latents(scheduler, output, noisy, timesteps)
+    torch.testing.assert_close(found, latents, rtol=1e-4, atol=1e-4)
+
+
 def test_without_any_prompt_only_reconstruction_counts(shape: Build, batch: dict[str, Any]) -> None:
     module = RegionLoss(build_pipeline(shape, [PREFIX], 256, 0), recipe_of(build=shape))
     scalars = module(batch | {"prompted": torch.zeros(3, dtype=torch.bool), "prompt": [""] * 3})
@@ -238,10 +291,11 @@ def test_checkpointed_gradients_are_those_of_a_plain_pass(
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_samples(
-    shape: Build, batch: dict[str, Any]
+    shape: Build, batch: dict[str, Any], perceptual: Perceptual
 ) -> None:
     recipe = recipe_of(build=shape, leak_weight=0.2, min_snr_gamma=5.0)
-    module = RegionLoss(build_pipeline(shape, [PREFIX], 256, 0), recipe)
+    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
+    module = RegionLoss(pipeline, recipe, PerceptualDistance(perceptual))
     with torch.no_grad():
         whole = module(batch)
         single = [

@@ -12,28 +12,17 @@ from augment.perceptual import PerceptualDistance
 from manifests.errors import DidgenError
 from manifests.recipe import Perceptual
 
-NETWORK = "mobilenetv3_small_050"
-
-
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Perceptual:
-    """The first two stages of a small network with random weights, as a file."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(timm.create_model(NETWORK, pretrained=False).state_dict(), path)
-    return Perceptual(weights=path, network=NETWORK, stages=(0, 1))
-
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def test_it_is_the_formula_by_loops(asked: Perceptual, images: Tensor) -> None:
-    network = timm.create_model(NETWORK, features_only=True, out_indices=(0, 1)).eval()
-    whole = timm.create_model(NETWORK)
+def test_it_is_the_formula_by_loops(perceptual: Perceptual, images: Tensor) -> None:
+    network = timm.create_model(perceptual.network, features_only=True, out_indices=(0, 1)).eval()
+    whole = timm.create_model(perceptual.network)
     mean, deviation = (whole.pretrained_cfg[name] for name in ("mean", "std"))
-    distance = PerceptualDistance(asked)
+    distance = PerceptualDistance(perceptual)
     network.load_state_dict(distance.network.state_dict())
     one, other = images, images.flip(0)
     expected = torch.zeros(len(images))
@@ -56,19 +45,19 @@ def test_it_is_the_formula_by_loops(asked: Perceptual, images: Tensor) -> None:
 
 
 def test_it_is_zero_for_the_same_symmetric_and_within_its_range(
-    asked: Perceptual, images: Tensor
+    perceptual: Perceptual, images: Tensor
 ) -> None:
-    distance = PerceptualDistance(asked)
+    distance = PerceptualDistance(perceptual)
     assert distance(images, images).abs().max() == 0
     there, back = distance(images, images.flip(0)), distance(images.flip(0), images)
     torch.testing.assert_close(there, back)
     assert (there[[0, 2]] > 0).all()
-    assert (there <= 4 * len(asked.stages)).all()
+    assert (there <= 4 * len(perceptual.stages)).all()
 
 
-def test_averaging_down_comes_first(asked: Perceptual, images: Tensor) -> None:
-    halves = PerceptualDistance(asked.model_copy(update={"downsample": 2}))
-    whole = PerceptualDistance(asked)
+def test_averaging_down_comes_first(perceptual: Perceptual, images: Tensor) -> None:
+    halves = PerceptualDistance(perceptual.model_copy(update={"downsample": 2}))
+    whole = PerceptualDistance(perceptual)
     whole.load_state_dict(halves.state_dict())
     other = images.flip(0)
     averages = [
@@ -85,9 +74,9 @@ def test_averaging_down_comes_first(asked: Perceptual, images: Tensor) -> None:
 
 
 def test_training_reaches_the_images_and_nothing_of_the_network(
-    asked: Perceptual, images: Tensor
+    perceptual: Perceptual, images: Tensor
 ) -> None:
-    distance = PerceptualDistance(asked).train()
+    distance = PerceptualDistance(perceptual).train()
     before = {name: value.clone() for name, value in distance.state_dict().items()}
     moved = images.clone().requires_grad_()
     distance(moved, images.flip(0)).sum().backward()
@@ -98,11 +87,11 @@ def test_training_reaches_the_images_and_nothing_of_the_network(
         assert torch.equal(value, before[name]), name
 
 
-def test_what_does_not_fit_is_told_in_a_sentence(asked: Perceptual, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_told_in_a_sentence(perceptual: Perceptual, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"conv.weight": torch.zeros(1)}, other)
     torn = tmp_path / "torn.safetensors"
-    torn.write_bytes(asked.weights.read_bytes()[:5000])
+    torn.write_bytes(perceptual.weights.read_bytes()[:5000])
     pickled = tmp_path / "weights.pth"
     pickled.write_bytes(b"")
     for changed, said in (
@@ -115,4 +104,4 @@ def test_what_does_not_fit_is_told_in_a_sentence(asked: Perceptual, tmp_path: Pa
         ({"weights": tmp_path / "none.safetensors"}, "none.safetensors is no safetensors file"),
     ):
         with pytest.raises(DidgenError, match=said):
-            PerceptualDistance(asked.model_copy(update=changed))
+            PerceptualDistance(perceptual.model_copy(update=changed))
