@@ -29,7 +29,10 @@ pytestmark = [
 ]
 
 MOST, MEAN = 8, 0.1
-"""Grey levels, of 255, by which another batch size may change one pixel, and all on average."""
+"""Grey levels, of 255, by which another batch size may change one pixel of an unguided image, and
+all on average."""
+PAIR_MEAN, PAIR_IOU = 1.0, 0.98
+"""The same of the median pair, whose guidance magnifies round-off, and the IoU of its two masks."""
 
 
 def didgen(*arguments: str) -> str:
@@ -53,6 +56,18 @@ def pictures(out: Path, config: Config) -> Iterator[np.ndarray]:
     """The images of a run, (H, W, 3)."""
     for sample in iterate(out, config):
         yield np.asarray(Image.open(io.BytesIO(sample.members["jpg"]))).astype(int)
+
+
+def changes(one: Path, other: Path, config: Config) -> list[np.ndarray]:
+    """By how many grey levels each image differs between two runs of the same plan, (H, W, 3)."""
+    both = zip(pictures(one, config), pictures(other, config), strict=True)
+    return [np.abs(first - second) for first, second in both]
+
+
+def masks(out: Path) -> Iterator[np.ndarray]:
+    """The masks of a run's pairs, (H, W) boolean."""
+    for sample in iterate(out, "pairs"):
+        yield np.asarray(Image.open(io.BytesIO(sample.members["mask.png"]))) > 0
 
 
 def test_it_makes_what_it_promises_and_verifies(demo: Path) -> None:
@@ -116,13 +131,19 @@ def test_the_same_command_gives_the_same_bytes_and_another_batch_the_same_images
     didgen("augment", str(tmp_path / "fives.yaml"), "--out", str(tmp_path / "fives"))
     plans = [(out / "plan.jsonl").read_bytes() for out in (demo, tmp_path / "fives")]
     assert plans[0] == plans[1]
-    worst, means = 0, []
-    for config in ("images", "pairs"):
-        both = zip(pictures(demo, config), pictures(tmp_path / "fives", config), strict=True)  # type: ignore[arg-type]
-        for one, other in both:
-            change = np.abs(one - other)
-            worst = max(worst, int(change.max()))
-            means.append(float(change.mean()))
-    print(f"another batch size: at most {worst} of 255, on average {np.mean(means):.5f}")
+
+    fives = tmp_path / "fives"
+    image_changes, pair_changes = changes(demo, fives, "images"), changes(demo, fives, "pairs")
+    worst = max(int(change.max()) for change in image_changes)
+    mean = float(np.mean([change.mean() for change in image_changes]))
+    pair_means = [float(change.mean()) for change in pair_changes]
+    overlaps = [
+        float((one & other).sum() / (one | other).sum())
+        for one, other in zip(masks(demo), masks(fives), strict=True)
+    ]
+    print(f"another batch size, images: at most {worst} of 255, on average {mean:.5f}")
+    print(f"pairs: on average {np.round(np.sort(pair_means), 3)}, IoU {np.round(overlaps, 4)}")
     assert worst <= MOST
-    assert np.mean(means) <= MEAN
+    assert mean <= MEAN
+    assert np.median(pair_means) <= PAIR_MEAN
+    assert np.median(overlaps) >= PAIR_IOU
