@@ -251,7 +251,7 @@ def _claim(
             (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
         ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
-        "perceptual": {k: sha256_of(asked.weights) for k, asked in judging.items() if asked},
+        "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
     }
     start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
 

@@ -42,7 +42,8 @@ class RegionLoss(nn.Module):
     no image.
 
     A built model trains UNet and text encoder, a loaded one its UNet, or the adapters on it. What
-    is fixed and cached is no part of this module, and needs no place on its device.
+    is fixed and cached is no part of this module, and needs no place on its device; the perceptual
+    term needs the autoencoder's decoder.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from augment.annotation import binarise, propagate
 from augment.attention import captured
-from augment.autoencoder import encode
+from augment.autoencoder import decode, encode
 from augment.dataset import load_mask, load_pixels
 from augment.losses import region_masks
 from augment.model import load_pipeline
@@ -74,7 +74,7 @@ def measure(
         pixels = torch.stack([load_pixels(source, r, size) for r in batch])
         masks = torch.stack([load_mask(source, r, size) for r in batch])
         latents = encode(pipeline.vae, pixels)
-        restored = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+        restored = decode(pipeline.vae, latents)
         errors.append((restored.clamp(-1, 1) - pixels).square().mean((1, 2, 3)))
         noise = torch.stack(
             [

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from augment.autoencoder import encode
+from augment.autoencoder import decode, encode
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline
 from benchmarks.measure import machine
@@ -49,7 +49,7 @@ def restored(collection: Collection, pipeline: LesionPairPipeline) -> Collection
 def restore(images: torch.Tensor, pipeline: LesionPairPipeline) -> torch.Tensor:
     """Encode and decode images (B, 3, S, S) uint8; such images again."""
     latents = encode(pipeline.vae, images.float() / 127.5 - 1)
-    pixels = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
+    pixels = decode(pipeline.vae, latents)
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 

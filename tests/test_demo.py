@@ -31,8 +31,9 @@ pytestmark = [
 MOST, MEAN = 8, 0.1
 """Grey levels, of 255, by which another batch size may change one pixel of an unguided image, and
 all on average."""
-PAIR_MEAN, PAIR_IOU = 1.0, 0.98
-"""The same of the median pair, whose guidance magnifies round-off, and the IoU of its two masks."""
+PAIR_MEAN, PAIR_IOU, PAIRS_OFF = 3.0, 0.95, 2
+"""Grey levels on average and IoU of its masks within which a pair stays, and how many may not:
+their guidance magnifies round-off."""
 
 
 def didgen(*arguments: str) -> str:
@@ -145,5 +146,5 @@ def test_the_same_command_gives_the_same_bytes_and_another_batch_the_same_images
     print(f"pairs: on average {np.round(np.sort(pair_means), 3)}, IoU {np.round(overlaps, 4)}")
     assert worst <= MOST
     assert mean <= MEAN
-    assert np.median(pair_means) <= PAIR_MEAN
-    assert np.median(overlaps) >= PAIR_IOU
+    off = [m > PAIR_MEAN or o < PAIR_IOU for m, o in zip(pair_means, overlaps, strict=True)]
+    assert sum(off) <= PAIRS_OFF

@@ -3,10 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from torch import Tensor
 
-from augment.autoencoder import LATENT_STD, AutoencoderLoss, start_as_area_average
+from augment.autoencoder import (
+    LATENT_STD,
+    AutoencoderLoss,
+    decode,
+    encode,
+    start_as_area_average,
+)
 from augment.build import build_autoencoder
 from augment.dataset import load_pixels
 from manifests.recipe import AutoencoderStage, Build, Perceptual
@@ -146,3 +152,30 @@ def test_the_perceptual_distance_is_added_by_its_weight(
     torch.testing.assert_close(scalars["loss"], plain["loss"] + 0.5 * distance)
     trained = {name for name, value in module.named_parameters() if value.requires_grad}
     assert trained == {f"vae.{name}" for name, _ in vae.named_parameters()}
+
+
+def test_latents_of_both_kinds_of_autoencoder_are_scaled_and_decoded(
+    built: StableDiffusionPipeline,
+) -> None:
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.manual_seed(0)
+    kl = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        scaling_factor=0.5,
+        shift_factor=0.25,
+    ).eval()
+    with torch.no_grad():
+        found = encode(kl, pixels)
+        expected = (kl.encode(pixels).latent_dist.mean - 0.25) * 0.5
+        torch.testing.assert_close(found, expected)
+        assert found.shape == (2, 4, 8, 8)
+        restored = kl.decode(kl.encode(pixels).latent_dist.mean).sample
+        torch.testing.assert_close(decode(kl, found), restored)
+        tiny = encode(built.vae, pixels)
+        raw = built.vae.encode(pixels).latents
+        torch.testing.assert_close(tiny, raw * built.vae.config.scaling_factor)
+        torch.testing.assert_close(decode(built.vae, tiny), built.vae.decode(raw).sample)

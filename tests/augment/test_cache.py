@@ -18,7 +18,8 @@ from augment.cache import Table
 from augment.dataset import RegionDataset
 from augment.finetune import fill_cache
 from augment.objective import RegionLoss
-from manifests.recipe import Build, FinetuneRecipe
+from augment.perceptual import PerceptualDistance
+from manifests.recipe import Build, FinetuneRecipe, Perceptual
 from manifests.records import SourceManifest
 
 
@@ -139,7 +140,7 @@ def test_cached_training_sees_the_losses_of_uncached_training(
 
 
 def test_what_the_cache_stands_for_is_no_part_of_the_objective(
-    shape: Build, manifest: SourceManifest
+    shape: Build, manifest: SourceManifest, perceptual: Perceptual
 ) -> None:
     pipeline = build_pipeline(shape, ["a"], 256, seed=0)
     for recipe, parts in (
@@ -152,3 +153,5 @@ def test_what_the_cache_stands_for_is_no_part_of_the_objective(
     ):
         names = {name for name, _ in RegionLoss(pipeline, recipe).named_children()}
         assert names == parts
+    objective = RegionLoss(pipeline, recipe_of(None, "no"), PerceptualDistance(perceptual))
+    assert {name for name, _ in objective.named_children()} == {"unet", "vae", "perceptual"}

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 
-from augment.autoencoder import encode
 from augment.model import load_pipeline, save_pipeline
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import LESION, SKIN, compose
@@ -148,27 +147,3 @@ def test_a_component_that_is_missing_is_one_sentence(folder: Path, tmp_path: Pat
     copy = shutil.copytree(folder, tmp_path / "model")
     shutil.rmtree(copy / "tokenizer")
     refused(str(copy))
-
-
-def test_encode_scales_latents_of_both_kinds_of_autoencoder(
-    built: StableDiffusionPipeline,
-) -> None:
-    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.manual_seed(0)
-    kl = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        scaling_factor=0.5,
-        shift_factor=0.25,
-    ).eval()
-    with torch.no_grad():
-        found = encode(kl, pixels)
-        expected = (kl.encode(pixels).latent_dist.mean - 0.25) * 0.5
-        torch.testing.assert_close(found, expected)
-        assert found.shape == (2, 4, 8, 8)
-        tiny = encode(built.vae, pixels)
-        raw = built.vae.encode(pixels).latents
-        torch.testing.assert_close(tiny, raw * built.vae.config.scaling_factor)
