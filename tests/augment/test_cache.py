@@ -143,15 +143,12 @@ def test_what_the_cache_stands_for_is_no_part_of_the_objective(
     shape: Build, manifest: SourceManifest, perceptual: Perceptual
 ) -> None:
     pipeline = build_pipeline(shape, ["a"], 256, seed=0)
-    for recipe, parts in (
-        (recipe_of(None, "no"), {"unet"}),
-        (recipe_of(shape, "no"), {"unet", "text_encoder"}),
-        (
-            recipe_of(None, "no").model_copy(update={"cache": False}),
-            {"unet", "vae", "text_encoder"},
-        ),
+    loaded = recipe_of(None, "no")
+    for recipe, distance, parts in (
+        (loaded, None, {"unet"}),
+        (recipe_of(shape, "no"), None, {"unet", "text_encoder"}),
+        (loaded.model_copy(update={"cache": False}), None, {"unet", "vae", "text_encoder"}),
+        (loaded, PerceptualDistance(perceptual), {"unet", "vae", "perceptual"}),
     ):
-        names = {name for name, _ in RegionLoss(pipeline, recipe).named_children()}
+        names = {name for name, _ in RegionLoss(pipeline, recipe, distance).named_children()}
         assert names == parts
-    objective = RegionLoss(pipeline, recipe_of(None, "no"), PerceptualDistance(perceptual))
-    assert {name for name, _ in objective.named_children()} == {"unet", "vae", "perceptual"}
