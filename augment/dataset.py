@@ -99,8 +99,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
     An item: pixels (3, S, S) in [-1, 1]; mask (1, S/8, S/8) in [0, 1], the lesion's share of each
     latent's area; prompt; timestep; noise (4, S/8, S/8). The caption is kept with
     `caption_probability`, the prefix always; the whole prompt becomes empty with `prompt_dropout`,
-    for classifier-free guidance, and `prompted` says whether it was kept; `label` is the class that
-    it tells, or empty. With a cache, `latents`
+    for classifier-free guidance, and `prompted` says whether it was kept. With a cache, `latents`
     (4, S/8, S/8) stand for the pixels, and `context` (T, C) stands by the prompt where the cache
     holds texts.
     """
@@ -132,19 +131,16 @@ class RegionDataset(Dataset[dict[str, Any]]):
         orientation = self.orientations[place]
         captioned = rng.random() < self.caption_probability
         prompted = rng.random() >= self.prompt_dropout
-        record = self.records[index]
-        prompt = self._prompt(record, orientation, captioned) if prompted else ""
-        told = prompted and captioned and record.caption is not None
+        prompt = self._prompt(self.records[index], orientation, captioned) if prompted else ""
         side = self.size // 8
         item: dict[str, Any] = {
             "prompt": prompt,
             "prompted": prompted,
-            "label": (record.label or "") if told else "",
             "timestep": int(rng.integers(self.timesteps)),
             "noise": torch.from_numpy(rng.standard_normal((4, side, side), dtype=np.float32)),
         }
         if self.cache is None:
-            pixels = load_pixels(self.manifest, record, self.size)
+            pixels = load_pixels(self.manifest, self.records[index], self.size)
             item["pixels"] = orient(pixels, *orientation).contiguous()
             mask = self.mask(index)
         else:

@@ -23,7 +23,6 @@ from augment.attention import layers_at
 from augment.autoencoder import AutoencoderLoss, encode, start_as_area_average
 from augment.build import build_pipeline, shape_of
 from augment.cache import Cache, Table
-from augment.classifier import ClassLoss
 from augment.dataset import (
     ImageDataset,
     RegionDataset,
@@ -74,7 +73,6 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     pipeline = _start(recipe, records)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
-    classifier = ClassLoss(recipe.classifier) if recipe.classifier else None
     for kind in ("attn2", "attn1"):
         layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
     if recipe.lora is not None:
@@ -102,7 +100,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         pipeline.scheduler.config.num_train_timesteps,
         recipe.seed,
     )
-    objective = RegionLoss(pipeline, recipe, perceptual, classifier)
+    objective = RegionLoss(pipeline, recipe, perceptual)
     if recipe.cache:
         dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
         if accelerator.is_main_process:
@@ -226,7 +224,7 @@ def fill_cache(
 def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
     """Move the models that the cache stands for off the device."""
     if recipe.cache:
-        if recipe.perceptual is None and recipe.classifier is None:
+        if recipe.perceptual is None:
             pipeline.vae.to("cpu")
         if recipe.build is None:
             pipeline.text_encoder.to("cpu")
@@ -246,11 +244,7 @@ def _claim(
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
     stage = recipe.build.autoencoder if recipe.build else None
-    judging = {
-        "autoencoder": stage.perceptual if stage else None,
-        "unet": recipe.perceptual,
-        "classifier": recipe.classifier,
-    }
+    judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
     decided_by = {
         "recipe": asked,
         "records": [

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from augment.attention import Maps, install
 from augment.autoencoder import decode, encode
-from augment.classifier import ClassLoss
 from augment.losses import attention_loss, leak_loss, region_masks
 from augment.perceptual import PerceptualDistance
 from augment.tokens import P_TOKENS, end_positions, p_token_positions, tokenize
@@ -52,7 +51,6 @@ class RegionLoss(nn.Module):
         pipeline: StableDiffusionPipeline,
         recipe: FinetuneRecipe,
         perceptual: PerceptualDistance | None = None,
-        classifier: ClassLoss | None = None,
     ) -> None:
         super().__init__()
         self.unet, self.tokenizer = pipeline.unet, pipeline.tokenizer
@@ -60,9 +58,8 @@ class RegionLoss(nn.Module):
             self.unet.requires_grad_(True)
         pipeline.vae.requires_grad_(False)
         pipeline.text_encoder.requires_grad_(recipe.build is not None)
-        self.perceptual, self.classifier = perceptual, classifier
-        self.observed = perceptual is not None or classifier is not None
-        self.vae = pipeline.vae if self.observed or not recipe.cache else None
+        self.perceptual = perceptual
+        self.vae = None if recipe.cache and perceptual is None else pipeline.vae
         keeps_text = recipe.build is not None or not recipe.cache
         self.text_encoder = pipeline.text_encoder if keeps_text else None
         # Samplers that a model may come with, PNDM or DPM++, do not know every prediction type.
@@ -119,19 +116,14 @@ class RegionLoss(nn.Module):
             leak = leak_loss(maps.attended_regions(), within).mean()
             loss = loss + recipe.leak_weight * leak
             scalars["leak"] = leak.detach()
-        if self.observed:
-            clean = predicted_latents(self.scheduler, output, noisy, timesteps)
-            predicted, share = decode(self.vae, clean), signal_share(self.scheduler, timesteps)
         if self.perceptual is not None:
+            clean = predicted_latents(self.scheduler, output, noisy, timesteps)
             with torch.no_grad():
                 images = decode(self.vae, latents)
-            perceptual = (share * self.perceptual(predicted, images)).mean()
+            distances = self.perceptual(decode(self.vae, clean), images)
+            perceptual = (signal_share(self.scheduler, timesteps) * distances).mean()
             loss = loss + self.perceptual.weight * perceptual
             scalars["perceptual"] = perceptual.detach()
-        if self.classifier is not None:
-            classes = (share * self.classifier(predicted, batch["label"])).mean()
-            loss = loss + self.classifier.weight * classes
-            scalars["class"] = classes.detach()
         return {"loss": loss, **scalars}
 
     @contextmanager

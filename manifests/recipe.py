@@ -28,34 +28,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Observer(Section):
-    """A pretrained network of timm that looks at images in a loss."""
+class Perceptual(Section):
+    """A perceptual loss: how far apart a pretrained network of timm sees two images."""
 
     weights: Path
     """Its weights, a safetensors file."""
     network: str = "tf_efficientnet_lite0"
+    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3)
+    """The first are the finest."""
     downsample: Positive = 1
     """Factor by which images are averaged down before the network sees them: what a network of
     smaller images never sees is then not paid for with what it does see."""
-    weight: Rate
-    """Of the loss."""
-
-
-class Perceptual(Observer):
-    """A perceptual loss: how far apart a network sees two images."""
-
-    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3)
-    """The first are the finest."""
     weight: Rate = 0.25
-
-
-class Classifier(Observer):
-    """A class loss: whether a classifier of real images, as `didgen classify` trains them, names
-    the class of the prompt."""
-
-    classes: Annotated[tuple[str, ...], Field(min_length=2)]
-    """In the order of its outputs, as the `classes` in its `result.json`."""
-    weight: Rate = 0.1
 
 
 class AutoencoderStage(Section):
@@ -164,9 +148,6 @@ class FinetuneRecipe(Section):
     perceptual: Perceptual | None = None
     """Added to L_rec: how far apart predicted and true images are, decoded, to this network (after
     Lin & Yang, arXiv:2401.00110, whose network is the UNet itself). None in the paper."""
-    classifier: Classifier | None = None
-    """Added to L_rec: whether the predicted image, decoded, is of its prompt's class (after the
-    one-step reward of Li et al., ECCV 2024). None in the paper."""
     maps: AttentionMaps = AttentionMaps()
     min_snr_gamma: Rate | None = None
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""

@@ -17,7 +17,7 @@ from augment.autoencoder import start_as_area_average
 from augment.build import build_pipeline
 from augment.model import save_pipeline
 from augment.pipeline import LesionPairPipeline
-from manifests.recipe import AutoencoderStage, Build, Classifier, Perceptual
+from manifests.recipe import AutoencoderStage, Build, Perceptual
 from manifests.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
 
 SIZE = 256
@@ -165,19 +165,6 @@ def perceptual(tmp_path_factory: pytest.TempPathFactory) -> Perceptual:
     )
     save_file(timm.create_model(network, pretrained=False).state_dict(), path)
     return Perceptual(weights=path, network=network, stages=(0, 1))
-
-
-@pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    """A small classifier of two classes with random weights, as a file."""
-    torch.manual_seed(0)
-    path, network = tmp_path_factory.mktemp("weights") / "small.safetensors", "resnet10t"
-    built = timm.create_model(network, pretrained=False, num_classes=2)
-    # Its batch normalisation is told what it would have learned, or all images look alike to it.
-    with torch.no_grad():
-        built.train()(torch.randn(16, 3, 64, 64))
-    save_file(built.state_dict(), path)
-    return Classifier(weights=path, network=network, classes=("NV", "MEL"))
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,11 @@ from torch.utils.data import default_collate
 from augment import cache
 from augment.build import build_pipeline
 from augment.cache import Table
-from augment.classifier import ClassLoss
 from augment.dataset import RegionDataset
 from augment.finetune import fill_cache
 from augment.objective import RegionLoss
 from augment.perceptual import PerceptualDistance
-from manifests.recipe import Build, Classifier, FinetuneRecipe, Perceptual
+from manifests.recipe import Build, FinetuneRecipe, Perceptual
 from manifests.records import SourceManifest
 
 
@@ -141,16 +140,15 @@ def test_cached_training_sees_the_losses_of_uncached_training(
 
 
 def test_what_the_cache_stands_for_is_no_part_of_the_objective(
-    shape: Build, manifest: SourceManifest, perceptual: Perceptual, classifier: Classifier
+    shape: Build, manifest: SourceManifest, perceptual: Perceptual
 ) -> None:
     pipeline = build_pipeline(shape, ["a"], 256, seed=0)
     loaded = recipe_of(None, "no")
-    for recipe, judges, parts in (
-        (loaded, {}, {"unet"}),
-        (recipe_of(shape, "no"), {}, {"unet", "text_encoder"}),
-        (loaded.model_copy(update={"cache": False}), {}, {"unet", "vae", "text_encoder"}),
-        (loaded, {"perceptual": PerceptualDistance(perceptual)}, {"unet", "vae", "perceptual"}),
-        (loaded, {"classifier": ClassLoss(classifier)}, {"unet", "vae", "classifier"}),
+    for recipe, distance, parts in (
+        (loaded, None, {"unet"}),
+        (recipe_of(shape, "no"), None, {"unet", "text_encoder"}),
+        (loaded.model_copy(update={"cache": False}), None, {"unet", "vae", "text_encoder"}),
+        (loaded, PerceptualDistance(perceptual), {"unet", "vae", "perceptual"}),
     ):
-        names = {name for name, _ in RegionLoss(pipeline, recipe, **judges).named_children()}
+        names = {name for name, _ in RegionLoss(pipeline, recipe, distance).named_children()}
         assert names == parts

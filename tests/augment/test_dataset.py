@@ -75,9 +75,6 @@ def test_draws_of_prompt_timestep_and_noise_have_their_distributions(
     kept = [item for item in items if item["prompted"]]
     assert all(item["prompt"] in (caption, PREFIX.rstrip()) for item in kept)
     assert all(item["prompt"] == "" for item in items if not item["prompted"])
-    label = dataset.records[0].label
-    assert label
-    assert [item["label"] for item in items] == [label if told else "" for told in captioned]
     assert 0.65 < sum(captioned) / len(kept) < 0.92
     assert 0.62 < np.mean([item["prompted"] for item in items]) < 0.87
     noise = torch.stack([item["noise"] for item in items])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from benchmarks import lite
+from benchmarks import lite0
 from downstream.collection import embed, real_collection, views_of
 from downstream.copies import (
     PLANTED,
@@ -177,8 +177,8 @@ def test_changed_photographs_are_found_and_strangers_are_not(
 ) -> None:
     """Real images with the features of EfficientNet-Lite0, as `didgen quality` looks at them."""
     weights = tmp_path / "lite0.safetensors"
-    weights.write_bytes(save(lite.weights()))
-    extractor = find_extractor(f"timm:{lite.network(0)}", str(weights))
+    weights.write_bytes(save(lite0.weights()))
+    extractor = find_extractor(f"timm:{lite0.MODEL}", str(weights))
     manifest = import_isic2018(data_dir / "isic2018", seed=42, fractions=(0.8, 0.1, 0.1)).manifest
     # Those with a label have a lesion id that is the data set's own.
     parts = [

@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import lite
+from benchmarks import lite0
 from downstream.losses import segmentation_loss
 from downstream.outputs import Outputs
 from downstream.recipe import Network
@@ -150,12 +150,12 @@ def test_pixels_are_normalised_as_the_encoders_weights_were_trained() -> None:
 
 def test_the_packaged_weights_give_the_encoder_timms_own_features(tmp_path: Path) -> None:
     file = tmp_path / "lite0.safetensors"
-    save_file(lite.weights(), file)
+    save_file(lite0.weights(), file)
     asked = network(arguments=LITE, weights=str(file))
     assert find_segmenter_weights(asked) == Weights(file, "weights of lite0.safetensors")
     segmenter = build_segmenter(asked, file).eval()
-    theirs = timm.create_model(lite.network(0), features_only=True).eval()
-    whole = timm.create_model(lite.network(0), checkpoint_path=str(file)).eval()
+    theirs = timm.create_model(lite0.MODEL, features_only=True).eval()
+    whole = timm.create_model(lite0.MODEL, checkpoint_path=str(file)).eval()
     theirs.load_state_dict(
         {name: part for name, part in whole.state_dict().items() if name in theirs.state_dict()}
     )
