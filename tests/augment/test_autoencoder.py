@@ -179,3 +179,6 @@ def test_latents_of_both_kinds_of_autoencoder_are_scaled_and_decoded(
         raw = built.vae.encode(pixels).latents
         torch.testing.assert_close(tiny, raw * built.vae.config.scaling_factor)
         torch.testing.assert_close(decode(built.vae, tiny), built.vae.decode(raw).sample)
+        # A cache writes latents to safetensors, which takes no other order.
+        assert found.is_contiguous()
+        assert tiny.is_contiguous()
