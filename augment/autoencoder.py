@@ -36,8 +36,8 @@ def decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    """The same tensor, stored pixel by pixel: a CPU then convolves AutoencoderTiny in half the
-    time, and each layer hands the order on."""
+    """The same tensor, stored pixel by pixel: a CPU then goes through AutoencoderTiny in about half
+    the time (see ARCHITECTURE.md), and each layer hands the order on."""
     return images.contiguous(memory_format=torch.channels_last)
 
 
