@@ -1,4 +1,10 @@
-"""Classifiers: networks of timm, with the weights that a recipe names."""
+"""Classifiers: networks of timm, with the weights that a recipe names.
+
+Notable choices:
+- A new head on pretrained weights starts at 0 (Dosovitskiy et al., ICLR 2021, 3.1). timm scales a
+  new head as its network's family does, which for EfficientNet and six classes means weights up to
+  0.4: the first losses are then above those of chance, and their gradients undo the pretraining.
+"""
 
 import difflib
 from pathlib import Path
@@ -60,7 +66,8 @@ def published(name: str) -> Published | None:
 def build_classifier(network: Network, classes: int, weights: Path | None) -> Classifier:
     """A network of timm with a new head for `classes`; the rest starts from `weights`, if any.
 
-    Weights that do not fit and arguments that the network does not take are a `DidgenError`.
+    With weights the first predictions are those of chance. Weights that do not fit and arguments
+    that the network does not take are a `DidgenError`.
     """
     check_arguments(network)
     loading = overlay(weights) if weights else {}
@@ -74,6 +81,19 @@ def build_classifier(network: Network, classes: int, weights: Path | None) -> Cl
         )
         if weights:
             check_taken(built, weights)
+            if classes:
+                _start_at_chance(built, classes)
         return Classifier(built)
     except Exception as error:  # noqa: BLE001 - networks check their arguments each in its own way
         raise misfit(network, weights, error) from None
+
+
+def _start_at_chance(network: nn.Module, classes: int) -> None:
+    """Set the last layer of a network's head, or of each of its heads, to 0."""
+    found = network.get_classifier()  # type: ignore[operator]
+    for head in found if isinstance(found, tuple) else (found,):
+        for layer in head.modules():
+            # Zeros further below would keep a head from learning.
+            if isinstance(layer, nn.Linear | nn.Conv2d) and len(layer.weight) == classes:
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)

@@ -56,6 +56,36 @@ def test_a_file_gives_all_weights_but_the_heads(weights: Path) -> None:
     assert state["classifier.weight"].shape[0] == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        (NAME, {}),
+        ("test_vit", {"img_size": 32}),
+        # Two heads in a tuple, a normalised head, two of these in one module.
+        ("deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 1}),
+        ("levit_128s", {}),
+        ("repvit_m0_9", {}),
+        # A head that is a convolution.
+        ("dla46_c", {}),
+    ],
+)
+def test_a_new_head_on_weights_starts_at_chance_and_learns(
+    name: str, arguments: dict[str, object], tmp_path: Path
+) -> None:
+    torch.manual_seed(2)
+    file = tmp_path / "model.safetensors"
+    save_file(timm.create_model(name, **arguments).state_dict(), file)
+    named = network(name=name, arguments=arguments, weights=str(file))
+    built = build_classifier(named, 3, file)
+    side = 224 if name.startswith(("levit", "repvit")) else 32
+    pixels = torch.randint(0, 256, (4, 3, side, side), dtype=torch.uint8)
+    logits = built(pixels)
+    assert torch.equal(logits, torch.zeros(4, 3))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+    torch.optim.SGD(built.parameters(), lr=0.1).step()
+    assert built(pixels).std(0).min() > 0
+
+
 def test_pretrained_weights_are_taken_from_the_hubs_cache(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
