@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from augment.cache import Cache
-from augment.prompt import compose, turn
+from augment.prompt import compose, thin, turn
 from manifests.images import read_image, read_mask
 from manifests.records import SourceManifest, SourceRecord
 
@@ -99,9 +99,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
     An item: pixels (3, S, S) in [-1, 1]; mask (1, S/8, S/8) in [0, 1], the lesion's share of each
     latent's area; prompt; timestep; noise (4, S/8, S/8). The caption is kept with
     `caption_probability`, the prefix always; the whole prompt becomes empty with `prompt_dropout`,
-    for classifier-free guidance, and `prompted` says whether it was kept. With a cache, `latents`
-    (4, S/8, S/8) stand for the pixels, and `context` (T, C) stands by the prompt where the cache
-    holds texts.
+    for classifier-free guidance, and `prompted` says whether it was kept. A caption that is kept is
+    thinned with `caption_thinning`. With a cache, `latents` (4, S/8, S/8) stand for the pixels, and
+    `context` (T, C) stands by the prompt where the cache holds texts.
     """
 
     def __init__(
@@ -114,10 +114,12 @@ class RegionDataset(Dataset[dict[str, Any]]):
         prompt_dropout: float,
         timesteps: int,
         seed: int,
+        caption_thinning: float = 0.0,
     ) -> None:
         self.manifest, self.records, self.size, self.seed = manifest, records, size, seed
         self.orientations = ORIENTATIONS[orientations]
         self.caption_probability, self.prompt_dropout = caption_probability, prompt_dropout
+        self.caption_thinning = caption_thinning
         self.timesteps = timesteps
         self.cache: Cache | None = None
 
@@ -131,14 +133,16 @@ class RegionDataset(Dataset[dict[str, Any]]):
         orientation = self.orientations[place]
         captioned = rng.random() < self.caption_probability
         prompted = rng.random() >= self.prompt_dropout
-        prompt = self._prompt(self.records[index], orientation, captioned) if prompted else ""
         side = self.size // 8
         item: dict[str, Any] = {
-            "prompt": prompt,
             "prompted": prompted,
             "timestep": int(rng.integers(self.timesteps)),
             "noise": torch.from_numpy(rng.standard_normal((4, side, side), dtype=np.float32)),
         }
+        caption = self.records[index].caption if captioned else None
+        if caption and self.caption_thinning and rng.random() < self.caption_thinning:
+            caption = thin(caption, rng)
+        prompt = item["prompt"] = _prompt(caption, orientation) if prompted else ""
         if self.cache is None:
             pixels = load_pixels(self.manifest, self.records[index], self.size)
             item["pixels"] = orient(pixels, *orientation).contiguous()
@@ -170,16 +174,17 @@ class RegionDataset(Dataset[dict[str, Any]]):
             if probability > 0
         ]
         drawn = {
-            self._prompt(record, orientation, kept): None
+            _prompt(record.caption if kept else None, orientation): None
             for record in self.records
             for orientation in self.orientations
             for kept in captioned
         }
         return [*drawn, ""] if self.prompt_dropout > 0 else [*drawn]
 
-    def _prompt(self, record: SourceRecord, orientation: tuple[int, bool], captioned: bool) -> str:
-        """The prompt of an image in an orientation, with its caption or without."""
-        return compose(turn(record.caption, *orientation) if record.caption and captioned else None)
+
+def _prompt(caption: str | None, orientation: tuple[int, bool]) -> str:
+    """The prompt of an image in an orientation, with its caption or without."""
+    return compose(turn(caption, *orientation) if caption else None)
 
 
 def class_weights(records: Sequence[SourceRecord], balance: float) -> NDArray[np.float64]:

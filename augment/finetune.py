@@ -99,6 +99,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         recipe.prompt_dropout,
         pipeline.scheduler.config.num_train_timesteps,
         recipe.seed,
+        recipe.caption_thinning,
     )
     objective = RegionLoss(pipeline, recipe, perceptual)
     if recipe.cache:

@@ -296,6 +296,13 @@ def turn(caption: str, turns: int, mirrored: bool) -> str:
     return render(attributes.model_copy(update={"lesion": lesion}))
 
 
+def thin(caption: str, rng: np.random.Generator) -> str:
+    """Drop clauses of a caption at random, but the first: from none to all of them alike."""
+    first, *others = caption.rstrip(".").split(", ")
+    share = rng.random()
+    return ", ".join([first, *(clause for clause in others if rng.random() < share)]) + "."
+
+
 def recombine(
     attributes_by_class: Mapping[str, Sequence[Attributes]],
     label: str,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rate = Annotated[float, Field(gt=0)]
@@ -49,7 +50,8 @@ class AutoencoderStage(Section):
     encoder_blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
     decoder_blocks: tuple[int, int, int, int] = (2, 2, 1, 1)
     crop: Annotated[int, Field(ge=16, multiple_of=8)] = 128
-    steps: Positive = 2000
+    steps: Count = 2000
+    """0 leaves the autoencoder of `model` as it is."""
     batch_size: Positive = 8
     learning_rate: Rate = 5e-4
     perceptual: Perceptual | None = None
@@ -153,6 +155,10 @@ class FinetuneRecipe(Section):
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
     caption_probability: Share = 0.8
     """How often a caption follows the prefix, as in the authors' code."""
+    caption_thinning: Share = 0.0
+    """How often a caption keeps its first clause alone, which is the class where there is one, and
+    a random part of the others: a class is then learned by its name, not only by what a caption
+    describes besides. None in the paper."""
     prompt_dropout: Share = 0.1
     """How often the prompt is empty, which is what a model from nothing learns classifier-free
     guidance by. The paper drops none, and its recipe says 0."""
@@ -178,6 +184,21 @@ class FinetuneRecipe(Section):
             raise ValueError("give `model` (a folder or hub id), `build` (a shape), or both")
         if self.lora is not None and self.build is not None:
             raise ValueError("`lora` adapts a loaded model; with `build` all of it is trained")
+        return self
+
+    @model_validator(mode="after")
+    def an_autoencoder(self) -> Self:
+        if self.build is not None and self.build.autoencoder.steps == 0 and self.model is None:
+            raise ValueError("`autoencoder.steps` is 0, which needs a `model` to take it from")
+        return self
+
+    @model_validator(mode="after")
+    def texts_that_a_cache_can_hold(self) -> Self:
+        if self.caption_thinning and self.cache and self.build is None:
+            raise ValueError(
+                "`caption_thinning` makes ever new prompts, whose embeddings no cache holds; set "
+                "`cache: false`"
+            )
         return self
 
     @model_validator(mode="after")

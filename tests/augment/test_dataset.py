@@ -38,6 +38,7 @@ def regions(manifest: SourceManifest, seed: int = 0, **changes: float) -> Region
         changes.get("prompt_dropout", 0.5),
         1000,
         seed,
+        changes.get("caption_thinning", 0.0),
     )
 
 
@@ -51,6 +52,23 @@ def test_the_same_draw_is_the_same_item(manifest: SourceManifest) -> None:
             assert value == same[name], name
     assert not torch.equal(one["noise"], regions(manifest)[8, 3]["noise"])
     assert not torch.equal(one["noise"], regions(manifest, seed=1)[7, 3]["noise"])
+
+
+def test_thinning_changes_captions_alone(manifest: SourceManifest) -> None:
+    whole = {"caption_probability": 1.0, "prompt_dropout": 0.0}
+    plain, thinned = regions(manifest, **whole), regions(manifest, **whole, caption_thinning=1.0)
+    lengths = set()
+    for number in range(40):
+        one, other = plain[number, 0], thinned[number, 0]
+        clauses, kept = (item.pop("prompt").rstrip(".").split(", ") for item in (one, other))
+        assert kept[0] == clauses[0]
+        assert set(kept) <= set(clauses)
+        lengths.add(len(kept))
+        for name, value in one.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
+    assert len(lengths) > 1
+    bare = regions(manifest, caption_probability=0.0, prompt_dropout=0.0, caption_thinning=1.0)
+    assert bare[0, 0]["prompt"] == PREFIX.rstrip()
 
 
 def test_an_item_has_the_shapes_and_ranges_it_says(manifest: SourceManifest) -> None:

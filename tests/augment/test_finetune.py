@@ -197,6 +197,23 @@ def test_a_model_with_its_shape_goes_on_in_all_parts(
     assert not (tmp_path / "other").exists()
 
 
+def test_without_a_step_the_autoencoder_stays_as_it_is(
+    run: Path, source: Path, shape: Build, tmp_path: Path
+) -> None:
+    model = str(run / "model")
+    stage = shape.autoencoder.model_copy(update={"steps": 0})
+    build = shape.model_copy(update={"autoencoder": stage})
+    recipe = recipe_of(source, model=model, build=build, steps=1, caption_thinning=0.5)
+    before = load_pipeline(model)
+    after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
+    for part in ("vae", "text_encoder", "unet"):
+        old, new = (getattr(one, part).state_dict() for one in (before, after))
+        stayed = all(torch.equal(old[name], new[name]) for name in old)
+        assert stayed == (part == "vae"), part
+    scale = before.vae.config.scaling_factor
+    assert after.vae.config.scaling_factor == pytest.approx(scale, rel=1e-5)
+
+
 def changed_source(manifest: SourceManifest, folder: Path, **changes: None) -> Path:
     """A copy of the tiny source's manifest with fields of all records changed."""
     records = tuple(record.model_copy(update=changes) for record in manifest.records)

@@ -34,6 +34,7 @@ from augment.prompt import (
     parse,
     recombine,
     render,
+    thin,
 )
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
@@ -275,6 +276,36 @@ def test_recombine_mixes_all_pairs_evenly() -> None:
     seen = Counter(render(recombine({"X": observed}, "X", rng)) for _ in range(400))
     assert len(seen) == 4
     assert min(seen.values()) > 60
+
+
+def test_thinning_keeps_the_first_clause_and_every_number_of_others_alike() -> None:
+    caption = "melanoma, a lesion, pink skin, some hair."
+    first, *others = caption.rstrip(".").split(", ")
+    rng = np.random.default_rng(0)
+    kept = Counter()
+    for _ in range(2000):
+        thinned = thin(caption, rng)
+        assert thinned.endswith(".")
+        head, *rest = thinned.rstrip(".").split(", ")
+        assert head == first
+        assert rest == [clause for clause in others if clause in rest]
+        kept[tuple(rest)] += 1
+    # A share that is drawn evenly makes all four numbers of clauses as likely (Beta integrals).
+    numbers = [sum(n for clauses, n in kept.items() if len(clauses) == k) for k in range(4)]
+    assert all(abs(number - 500) < 4 * 500**0.5 for number in numbers)
+    assert len(kept) == 2**3
+
+
+@given(value=attributes)
+def test_a_thinned_caption_that_has_its_lesion_is_still_read_back(value: Attributes) -> None:
+    caption = render(value)
+    thinned = thin(caption, np.random.default_rng(len(caption)))
+    if " lesion at the " in thinned:
+        read = parse(thinned)
+        assert read is not None
+        assert read.lesion is not None
+        assert value.lesion is not None
+        assert read.lesion.position == value.lesion.position
 
 
 @pytest.mark.parametrize("pools", [{}, {"MEL": []}])

@@ -177,6 +177,19 @@ def test_a_model_is_loaded_or_built_or_both(tmp_path: Path) -> None:
     assert "with `build` all of it is trained" in fault(tmp_path, adapted)
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"build": {"autoencoder": {"steps": 0}}}, "needs a `model` to take it from"),
+        ({"model": "mini", "caption_thinning": 0.5}, "set `cache: false`"),
+    ],
+)
+def test_stages_and_prompts_must_be_possible(
+    tmp_path: Path, content: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in fault(tmp_path, {"source": "a"} | content)
+
+
 def test_only_a_cosine_begins_anew(tmp_path: Path) -> None:
     content = FINETUNE | {"restart_every": 10}
     assert "needs `schedule: cosine`" in fault(tmp_path, content)
