@@ -89,5 +89,5 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
             f"{weights} does not fit its network ({error}); train it again."
         ) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = f"{network.called}, {arm}, seed {asked['seed']}"
+    name = f"{network.called} at {size} px, {arm}, seed {asked['seed']}"
     return Judge(folder, name, built.eval().to(device), size, classes, sha256)

@@ -92,7 +92,9 @@ def test_judges_say_what_the_naive_loop_says(
     row = rows["images", "class_fidelity"]
     assert row["value"] == pytest.approx(np.mean([np.mean(right) for right in hits.values()]))
     assert row["n_synthetic"] == sum(map(len, hits.values())) > 0
-    assert row["extractor"] == f"{CLASSIFIER}, original, seed 0" and row["extractor_sha256"]
+    # Two judges that differ in the size of their images alone have two names.
+    name = f"{CLASSIFIER} at {judge.size} px, original, seed 0"
+    assert row["extractor"] == name and row["extractor_sha256"]
     real = read_predictions(judges[0], judge.classes)
     shares = [
         np.mean(real.probabilities.argmax(1)[real.labels == index] == index)
@@ -116,7 +118,7 @@ def test_judges_say_what_the_naive_loop_says(
     assert low <= row["value"] <= high
     assert ("images", "mask_fidelity") not in rows
     page = (tmp_path / "quality.md").read_text()
-    assert f"| class fidelity ({CLASSIFIER}, original, seed 0) |" in page
+    assert f"| class fidelity ({name}) |" in page
 
 
 def test_a_judge_of_the_test_images_says_its_own_floor(

@@ -32,7 +32,7 @@ def test_the_cpu_recipe_is_bundled() -> None:
 def test_the_judges_recipe_is_bundled_and_fits_to_judge_with() -> None:
     recipe = read_recipe("isic2018-judge", ClassifyRecipe)
     assert (recipe.run, recipe.keep_weights) == (None, True)
-    assert len(recipe.seeds) >= 3
+    assert len(recipe.seeds) > 1
 
 
 def test_every_bundled_recipe_of_these_kinds_is_read() -> None:

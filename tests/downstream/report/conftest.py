@@ -21,12 +21,16 @@ from tests.downstream.photographs import write_run, write_source
 
 def write_log(folder: Path, scalars: dict[str, list[tuple[int, float]]]) -> None:
     """Write scalars as TensorBoard's own writer does; (step, value) by name."""
+    earlier = {*folder.glob("events.out.tfevents*")}
     writer = EventFileWriter(str(folder))
     for name, told in scalars.items():
         for step, value in told:
             summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
             writer.add_event(Event(wall_time=0, step=step, summary=summary))
     writer.close()
+    # Files are read in the order of their names, in which those of one second have none to rely on.
+    (written,) = {*folder.glob("events.out.tfevents*")} - earlier
+    written.rename(folder / f"events.out.tfevents.{len(earlier):010d}")
 
 
 @pytest.fixture(scope="session")
