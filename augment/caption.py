@@ -27,7 +27,7 @@ from augment.measure import VERSION, measure_files
 from augment.model import model_folder
 from augment.prompt import diagnosis, fit, render
 from augment.tokens import P_TOKENS
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of
 from manifests.records import SourceManifest, SourceRecord
 
@@ -75,7 +75,7 @@ def token_counter(model: str) -> Callable[[str], int]:
         if len(tokenizer) < 256:
             raise ValueError("its tokenizer has no vocabulary")
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = in_short(error, 300)
         raise DidgenError(
             f"The tokenizer of the model {model} could not be loaded: give a folder in diffusers "
             f"format, or a hub id that can be reached ({reason})."

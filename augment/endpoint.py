@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from augment.chat import MAX_NEW_TOKENS, Question, chat_name, shown
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 
 KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key; it is read from nowhere else."""
@@ -79,7 +79,7 @@ class OpenAIChat:
         return choices[0].message.content if choices else None
 
     def _unusable(self, error: Exception) -> DidgenError:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = in_short(error, 300)
         return DidgenError(
             f"The endpoint {self._client.base_url} does not answer for the model {self._model} "
             f"({reason}); finished captions are kept: mend the endpoint, --model, or {KEY} in the "

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn, tensor
 
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 from manifests.recipe import Perceptual
 
 
@@ -67,7 +67,7 @@ def _build(asked: Perceptual) -> nn.Module:
         if missing:
             raise ValueError(f"it lacks {missing[0]}")
     except (SafetensorError, RuntimeError, ValueError, IndexError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = in_short(error)
         raise DidgenError(
             f"{asked.weights} does not fit the stages {', '.join(map(str, asked.stages))} of "
             f"{asked.network} ({reason}); name this network's weights in `perceptual.weights`."

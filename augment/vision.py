@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from augment.chat import MAX_NEW_TOKENS, Question, chat_name, shown
 from augment.device import choose_device
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 
 
 class TransformersChat:
@@ -48,7 +48,7 @@ class TransformersChat:
             self._reader: Any = reader.from_pretrained(model)
             loaded = loader.from_pretrained(model, dtype=device.dtype, use_safetensors=True)
         except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300].rstrip(".")
+            reason = in_short(error, 300)
             raise DidgenError(
                 f"The model {model} could not be loaded: give a folder of transformers with "
                 f"safetensors weights, or a hub id that can be reached ({reason})."

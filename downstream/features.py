@@ -24,7 +24,7 @@ from torchmetrics.image.fid import NoTrainInceptionV3
 
 from downstream.classifiers import Classifier, Weights, build_classifier, find_weights
 from downstream.recipe import Network
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of
 
 INCEPTION_LAYERS = ("64", "192", "768", "2048")
@@ -152,7 +152,7 @@ def _inception(name: str, weights: str) -> Extractor:
         buffer.seek(0)
         network = NoTrainInceptionV3("inception-v3-compat", [layer], buffer)  # type: ignore[arg-type]
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = in_short(error)
         raise DidgenError(f"{path} holds no weights of Inception ({reason}).") from None
     # At another size the library would scale once more, by a filter of its own.
     return _extractor(name, network, Weights(path, f"weights of {path.name}"), INCEPTION_SIDE, True)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchmetrics.functional.image.lpips import _LPIPS
 
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 
 ABSENT = (
     "left out: its weights are published as a pickled file, which didgen does not open; where the "
@@ -33,7 +33,7 @@ def load_lpips(path: Path) -> nn.Module:
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = in_short(error)
         raise DidgenError(f"{path} holds no weights of LPIPS ({reason}).") from None
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 

@@ -34,11 +34,10 @@ from downstream.weights import (
     check_arguments,
     check_taken,
     fetch_weights,
-    in_short,
     misfit,
     overlay,
 )
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 
 TIMM = "tu-"
 """What smp has before the name of an encoder of timm."""

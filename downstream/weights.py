@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from downstream.recipe import Network
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 
 WEIGHTS = "model.safetensors"
 """The file that is taken from the hub: other files there are pickled."""
@@ -93,11 +93,6 @@ def misfit(network: Network, weights: Path | None, error: Exception) -> DidgenEr
     return DidgenError(
         f"{network.called} cannot be built with the {what} ({in_short(error)}); correct them."
     )
-
-
-def in_short(error: Exception) -> str:
-    """The first words of a library's message, on one line."""
-    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def overlay(weights: Path) -> dict[str, Any]:
