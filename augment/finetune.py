@@ -58,7 +58,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     or captions, a model that cannot be loaded, and a folder of another recipe.
     """
     manifest, records = read_training(recipe.source)
-    stage = recipe.build.autoencoder if recipe.build else None
+    stage = recipe.build.autoencoder if recipe.build and recipe.build.autoencoder.steps else None
     device = choose_device(recipe.mixed_precision)
     accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,

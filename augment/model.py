@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError
 
 from augment.pipeline import LesionPairPipeline
-from manifests.errors import DidgenError
+from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of, write_bytes, write_json_lines
 
 MINI = Path(__file__).parent / "mini"
@@ -46,10 +46,9 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
             raise ValueError("its tokenizer has no vocabulary")
         return pipeline
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise DidgenError(
             f"The model {model} could not be loaded: give a folder in diffusers format with "
-            f"safetensors weights, or a hub id that can be reached ({reason})."
+            f"safetensors weights, or a hub id that can be reached ({in_short(error, 300)})."
         ) from None
 
 

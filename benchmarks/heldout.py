@@ -113,14 +113,26 @@ def _denoising(
     count: int,
 ) -> Tensor:
     """L_rec of each image, (B,), at timesteps that all images together spread over the range."""
-    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    steps = scheduler.config.num_train_timesteps
+    steps = pipeline.scheduler.config.num_train_timesteps
     # Neighbours in the manifest have one class: a stride without common factor mixes them.
     places = (torch.arange(first, first + len(latents)) * 7919) % count
     timesteps = ((places + 0.5) / count * steps).long()
-    output = pipeline.unet(scheduler.add_noise(latents, noise, timesteps), timesteps, context)
+    return prediction_errors(pipeline, latents, noise, timesteps, context)
+
+
+@torch.no_grad()
+def prediction_errors(
+    pipeline: LesionPairPipeline, latents: Tensor, noise: Tensor, timesteps: Tensor, context: Tensor
+) -> Tensor:
+    """Mean squared error of what the model predicts for each image, (B,), as L_rec has it.
+
+    latents and noise: (B, 4, h, w); timesteps: (B,); context: embedded prompts (B, T, C).
+    """
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    output = pipeline.unet(noisy, timesteps, context).sample
     aim = target(scheduler, latents, noise, timesteps)
-    return F.mse_loss(output.sample, aim, reduction="none").mean((1, 2, 3))
+    return F.mse_loss(output, aim, reduction="none").mean((1, 2, 3))
 
 
 def _attention(

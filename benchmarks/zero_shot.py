@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -23,10 +22,10 @@ from torch import Tensor
 from augment.autoencoder import encode
 from augment.dataset import load_pixels
 from augment.model import load_pipeline
-from augment.objective import target
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose, diagnosis, parse, render
 from augment.tokens import tokenize
+from benchmarks.heldout import prediction_errors
 from benchmarks.measure import machine
 from downstream.classification import balanced_accuracy
 from manifests.records import SourceManifest, SourceRecord
@@ -50,7 +49,6 @@ def errors(
     latents: (B, 4, h, w), scaled; prompts: C for each image. All classes of an image meet the same
     noise, one draw from `seed` for each timestep.
     """
-    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     classes = len(prompts[0])
     input_ids = tokenize(pipeline.tokenizer, [prompt for row in prompts for prompt in row])
     context = pipeline.text_encoder(input_ids)[0]
@@ -60,9 +58,7 @@ def errors(
     for timestep in timesteps:
         drawn = torch.randn(latents.shape, generator=generator).repeat_interleave(classes, 0)
         times = torch.full((len(repeated),), timestep)
-        output = pipeline.unet(scheduler.add_noise(repeated, drawn, times), times, context).sample
-        aim = target(scheduler, repeated, drawn, times)
-        total += (output - aim).square().mean((1, 2, 3)).view_as(total)
+        total += prediction_errors(pipeline, repeated, drawn, times, context).view_as(total)
     return total / len(timesteps)
 
 

@@ -70,10 +70,10 @@ def fetch_weights(network: Network, published: Published | None, maker: str) -> 
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         if network.weights == "reachable":
             return Weights(None, f"{RANDOM}, since {published.repository} could not be reached")
-        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
         raise DidgenError(
             f"The weights of {network.called} ({published.repository}) cannot be fetched "
-            f"({reason}); fetch them elsewhere and give the file as `weights`, or set it to none."
+            f"({in_short(error)}); fetch them elsewhere and give the file as `weights`, or set it "
+            "to none."
         ) from None
     return Weights(file, f"weights of {published.repository}")
 
