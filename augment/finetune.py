@@ -58,7 +58,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     or captions, a model that cannot be loaded, and a folder of another recipe.
     """
     manifest, records = read_training(recipe.source)
-    stage = recipe.build.autoencoder if recipe.build and recipe.build.autoencoder.steps else None
+    stage = _autoencoder_stage(recipe)
     device = choose_device(recipe.mixed_precision)
     accelerator = Accelerator(
         mixed_precision=recipe.mixed_precision,
@@ -244,7 +244,7 @@ def _claim(
     """
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
-    stage = recipe.build.autoencoder if recipe.build else None
+    stage = _autoencoder_stage(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
     decided_by = {
         "recipe": asked,
@@ -255,6 +255,12 @@ def _claim(
         "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
     }
     start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
+
+
+def _autoencoder_stage(recipe: FinetuneRecipe) -> AutoencoderStage | None:
+    """The training of the autoencoder; None where it stays as it is."""
+    stage = recipe.build.autoencoder if recipe.build else None
+    return stage if stage and stage.steps else None
 
 
 def _train_autoencoder(

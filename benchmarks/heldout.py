@@ -120,7 +120,6 @@ def _denoising(
     return prediction_errors(pipeline, latents, noise, timesteps, context)
 
 
-@torch.no_grad()
 def prediction_errors(
     pipeline: LesionPairPipeline, latents: Tensor, noise: Tensor, timesteps: Tensor, context: Tensor
 ) -> Tensor:

@@ -85,23 +85,33 @@ def balanced(source: SourceManifest, classes: Sequence[str], count: int) -> list
     return found
 
 
+@torch.no_grad()
+def encoded(
+    pipeline: LesionPairPipeline, source: SourceManifest, records: Sequence[SourceRecord]
+) -> Tensor:
+    """The latents of records, (N, 4, h, w), scaled."""
+    images = (load_pixels(source, record, pipeline.image_size) for record in records)
+    return torch.cat([encode(pipeline.vae, image[None]) for image in images])
+
+
 def accuracy(
     pipeline: LesionPairPipeline,
-    source: SourceManifest,
+    latents: Tensor,
     records: Sequence[SourceRecord],
     classes: Sequence[str],
     *,
     named_only: bool,
 ) -> float:
-    """Balanced accuracy of the model as a classifier of these records, in [0, 1]."""
+    """Balanced accuracy of the model as a classifier of these records, in [0, 1].
+
+    latents: those of the records, (N, 4, h, w).
+    """
     found: list[NDArray[np.int64]] = []
     for first in range(0, len(records), BATCH):
-        part = records[first : first + BATCH]
-        pixels = torch.stack([load_pixels(source, r, pipeline.image_size) for r in part])
-        prompts = [prompts_of(r.caption or "", classes, named_only=named_only) for r in part]
-        with torch.no_grad():
-            latents = encode(pipeline.vae, pixels)
-        found.append(errors(pipeline, latents, prompts, first).argmin(1).numpy())
+        part = slice(first, first + BATCH)
+        captions = [record.caption or "" for record in records[part]]
+        prompts = [prompts_of(caption, classes, named_only=named_only) for caption in captions]
+        found.append(errors(pipeline, latents[part], prompts, first).argmin(1).numpy())
     labels = np.array([classes.index(record.label or "") for record in records])
     return balanced_accuracy(np.concatenate(found) == labels, labels)
 
@@ -118,9 +128,10 @@ def main(
     pipeline = load_pipeline(model)
     classes = sorted({r.label for r in manifest.records if r.label} - {*exclude})
     records = balanced(manifest, classes, count)
+    latents = encoded(pipeline, manifest, records)
     table = Table("prompt", "balanced accuracy", title=f"{model}, {len(records)} held-out images")
     for name, named_only in (("the name in its caption", False), ("the name alone", True)):
-        figure = accuracy(pipeline, manifest, records, classes, named_only=named_only)
+        figure = accuracy(pipeline, latents, records, classes, named_only=named_only)
         table.add_row(name, f"{figure:.3f}")
     table.add_row("chance", f"{1 / len(classes):.3f}")
     Console().print(table)

@@ -13,7 +13,7 @@ from augment.pipeline import LesionPairPipeline
 from augment.prompt import Attributes, compose, diagnosis, parse, render
 from augment.tokens import tokenize
 from benchmarks import zero_shot
-from benchmarks.zero_shot import accuracy, balanced, errors, prompts_of
+from benchmarks.zero_shot import accuracy, balanced, encoded, errors, prompts_of
 from manifests.records import SourceManifest, SourceRecord
 
 CAPTION = "melanoma, a medium oval dark brown lesion at the center, some hair."
@@ -83,7 +83,8 @@ def test_an_accuracy_is_that_of_the_least_errors(
     assert [record.label for record in records] == [label for label in classes for _ in range(2)]
     # With one class there is nothing to be wrong about.
     own = [record for record in records if record.label == classes[0]]
-    assert accuracy(pipeline, manifest, own, classes[:1], named_only=False) == 1
+    latents = encoded(pipeline, manifest, own)
+    assert accuracy(pipeline, latents, own, classes[:1], named_only=False) == 1
     found = {
         record.key: errors(
             pipeline,
@@ -95,7 +96,8 @@ def test_an_accuracy_is_that_of_the_least_errors(
     }
     right = [found[r.key].argmin().item() == classes.index(r.label or "") for r in records]
     monkeypatch.setattr(zero_shot, "BATCH", 1)
-    measured = accuracy(pipeline, manifest, records, classes, named_only=True)
+    latents = encoded(pipeline, manifest, records)
+    measured = accuracy(pipeline, latents, records, classes, named_only=True)
     assert measured == pytest.approx(sum(right) / len(right))
 
 
