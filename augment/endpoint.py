@@ -30,7 +30,7 @@ class OpenAIChat:
             import openai
         except ImportError:
             raise DidgenError(
-                "The backend openai needs its client; install it with `pip install didgen[llm]`."
+                "The backend openai needs its client; install it with `pip install 'didgen[llm]'`."
             ) from None
         self._openai = openai
         # Servers of one's own mostly want no key, but the client wants one.

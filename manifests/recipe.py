@@ -171,7 +171,7 @@ class FinetuneRecipe(Section):
     """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = False
-    """Form the UNet's activations anew in the backward pass: less memory, about a third slower."""
+    """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     cache: bool = True
     """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
     checkpoint_every: Positive = 500
