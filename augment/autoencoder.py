@@ -35,6 +35,11 @@ def decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
     return vae.decode(_channels_last(raw.to(vae.dtype))).sample.float()
 
 
+def levels(pixels: Tensor) -> Tensor:
+    """Decoded images in [-1, 1] as uint8 levels of the same shape; what lies beyond is cut."""
+    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def _channels_last(images: Tensor) -> Tensor:
     """The same tensor, stored pixel by pixel: a CPU then goes through AutoencoderTiny in about half
     the time (see ARCHITECTURE.md), and each layer hands the order on."""

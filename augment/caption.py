@@ -25,7 +25,7 @@ from augment.chat import ChatSettings, Question, open_chat
 from augment.describe import DESCRIBE, DESCRIBE_BY_SCHEMA, Describer, Unfit
 from augment.measure import VERSION, measure_files
 from augment.model import model_folder
-from augment.prompt import diagnosis, fit, render
+from augment.prompt import Attributes, diagnosis, fit, render
 from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of
@@ -106,7 +106,7 @@ class Measured:
         try:
             found = pool.map(measure_files, arguments, chunksize=16)
             for job, attributes in zip(jobs, found, strict=True):
-                yield job, Caption(fit(render(attributes), self.count_tokens))
+                yield job, _measured(attributes, job.record, self.count_tokens)
         finally:
             # After an error or an interrupt the images still in the queue are not waited for.
             pool.shutdown(cancel_futures=True)
@@ -151,8 +151,24 @@ class Described:
     def _settled(self, job: Job, said: str | Unfit) -> Caption:
         if not isinstance(said, Unfit):
             return Caption(said)
-        measured = render(measure_files((job.image, job.mask, job.record.label)))
-        return Caption(fit(measured, self.describer.count_tokens), said.reason)
+        attributes = measure_files((job.image, job.mask, job.record.label))
+        return _measured(attributes, job.record, self.describer.count_tokens, said.reason)
+
+
+def _measured(
+    attributes: Attributes,
+    record: SourceRecord,
+    count_tokens: Callable[[str], int],
+    fallback: str | None = None,
+) -> Caption:
+    """The caption that attributes give within the budget; DidgenError where not a word fits."""
+    text = fit(render(attributes), count_tokens)
+    if not text:
+        raise DidgenError(
+            f"The class name {record.label!r} is longer than the prompt of the target model may "
+            "be; give the class a shorter name and import again."
+        )
+    return Caption(text, fallback)
 
 
 class Cache:

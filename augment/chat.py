@@ -86,8 +86,8 @@ def open_chat(settings: ChatSettings) -> Chat:
 
 
 def chat_name(backend: Backend, model: str) -> str:
-    """Backend and model on one line, short enough for a record."""
-    return f"{backend} {clean(model)[-100:]}"
+    """Backend and model on one line; two of them fit the 200 characters of a record's `OneLine`."""
+    return f"{backend} {clean(model)[-70:]}"
 
 
 def shown(path: Path) -> Image.Image:

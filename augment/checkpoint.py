@@ -10,14 +10,18 @@ Notable choices:
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
+
+from manifests.errors import DidgenError, in_short
 
 PREFIX = "step-"
 KEPT = 2
@@ -97,9 +101,21 @@ def load_checkpoint(
     return int(newest.name.removeprefix(PREFIX))
 
 
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Make a DidgenError of what safetensors raises where `path` cannot be written: no OSError."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise DidgenError(
+            f"{path} could not be written ({in_short(error)}); make room and run again to go on."
+        ) from None
+
+
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors and flush them to disk."""
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    with written(path):
+        save_file({n: value.detach().cpu().contiguous() for n, value in tensors.items()}, path)
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 

@@ -11,6 +11,7 @@ Notable choices:
 import logging
 import os
 import signal
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -212,7 +213,8 @@ class _Pool:
         """Start workers up to the room that the cluster has now, the limit, and the work left."""
         count = room(self._nodes(), self.cpus, self.gpus or 0)
         here = len(self.loading) + len(self.free) + len(self.working)
-        recipe = self.job.recipe.model_dump(mode="json")
+        # What was left out stays so: the default of `exclude` gives way to classes that are named.
+        recipe = self.job.recipe.model_dump(mode="json", exclude_unset=True)
         for _ in range(min(count, shards, self.limit or count) - here):
             actor = self.ray.remote(_Remote).options(
                 num_cpus=self.cpus, num_gpus=self.gpus, scheduling_strategy="SPREAD"
@@ -300,7 +302,11 @@ class _Pool:
 def room(nodes: Iterable[Mapping[str, float]], cpus: int, gpus: float) -> int:
     """How many workers of so many CPUs and GPUs the nodes with these resources have room for."""
     return sum(
-        int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) // gpus if gpus else float("inf")))
+        min(
+            int(node.get("CPU", 0) // cpus),
+            # Rounded first, as Ray counts: five workers of 0.2 GPUs share one.
+            int(round(node.get("GPU", 0) / gpus, 4)) if gpus else sys.maxsize,
+        )
         for node in nodes
     )
 

@@ -30,7 +30,9 @@ def choose_device(precision: str | None = None) -> Device:
     """The best device that is there; `precision` ("no", "bf16", "fp16") if the recipe says it."""
     if torch.cuda.is_available():
         name, found = "cuda", torch.cuda.get_device_name()
-        best = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # Older cards only emulate bf16, slowly.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        best = "bf16" if native else "fp16"
     elif torch.backends.mps.is_available():
         name, found, best = "mps", "Apple's GPU", "no"
     else:

@@ -1,13 +1,13 @@
 """Language models behind an OpenAI-compatible endpoint."""
 
 import base64
-import io
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from augment.chat import MAX_NEW_TOKENS, Question, chat_name, shown
 from manifests.errors import DidgenError, in_short
+from manifests.images import encoded
 
 KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key; it is read from nowhere else."""
@@ -95,9 +95,7 @@ def _content(question: Question) -> Any:
     """The content of a message: plain text, or text and image as the protocol has them."""
     if question.image is None:
         return question.text
-    buffer = io.BytesIO()
-    shown(question.image).save(buffer, "JPEG", quality=90)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(encoded(shown(question.image), "JPEG", quality=90)).decode()
     return [
         {"type": "text", "text": question.text},
         {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}},

@@ -81,7 +81,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     if accelerator.is_main_process:
         _claim(recipe, manifest, records, out, accelerator.num_processes)
         for folder in (out, out / "cache", out / "sheets"):
-            for path in filter(Path.is_file, leftovers(folder)):
+            for path in leftovers(folder):
                 path.unlink()
         decisions(made)
         write_json(out / "decisions.json", made)
@@ -139,7 +139,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             pipeline = _start(recipe, records)
             merge_adapters(pipeline, out / "lora")
         captions = ((record.label, record.caption) for record in records)
-        card = model_card(recipe.model_dump(mode="json"), ingredients(recipe, manifest))
+        card = model_card(recipe.model_dump(mode="json"), ingredients(recipe, records))
         save_pipeline(pipeline, out / "model", captions, getattr(torch, recipe.save_as), card)
     accelerator.wait_for_everyone()
     accelerator.end_training()

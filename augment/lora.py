@@ -12,6 +12,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 
+from augment.checkpoint import written
 from manifests.errors import DidgenError
 from manifests.recipe import Lora
 
@@ -54,16 +55,17 @@ def save_adapters(unet: UNet2DConditionModel, folder: Path) -> None:
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     config = unet.peft_config["default"]
-    StableDiffusionPipeline.save_lora_weights(
-        temporary,
-        unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)),
-        # The weights do not tell alpha.
-        unet_lora_adapter_metadata={
-            "r": config.r,
-            "lora_alpha": config.lora_alpha,
-            "target_modules": sorted(config.target_modules),
-        },
-    )
+    with written(temporary):
+        StableDiffusionPipeline.save_lora_weights(
+            temporary,
+            unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet)),
+            # The weights do not tell alpha.
+            unet_lora_adapter_metadata={
+                "r": config.r,
+                "lora_alpha": config.lora_alpha,
+                "target_modules": sorted(config.target_modules),
+            },
+        )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)
 

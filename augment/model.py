@@ -11,6 +11,7 @@ import transformers
 from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError
 
+from augment.checkpoint import written
 from augment.pipeline import LesionPairPipeline
 from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of, write_bytes, write_json_lines
@@ -91,7 +92,8 @@ def save_pipeline(
         model.register_to_config(_name_or_path="")
     temporary, old = (folder.with_name(folder.name + end) for end in (".tmp", ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    plain.save_pretrained(temporary, safe_serialization=True)
+    with written(temporary):
+        plain.save_pretrained(temporary, safe_serialization=True)
     for model in models:
         model.to(torch.float32)
     rows = ({"label": label, "caption": caption} for label, caption in captions)

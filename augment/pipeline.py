@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from augment.annotation import binarise, propagate
 from augment.attention import AllRead, captured
-from augment.autoencoder import decode
+from augment.autoencoder import decode, levels
 from augment.losses import layout_loss, leak_loss, region_masks
 from augment.tokens import end_positions, p_token_positions, tokenize
 from manifests.attention import moments
@@ -267,8 +267,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         self, latents: Tensor, attention: Tensor | None, annotation: Annotation
     ) -> LesionPairs:
         """Decode latents (B, 4, h, w) and cut the masks out of attention (B, S, S)."""
-        levels = ((decode(self.vae, latents).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        images = levels.movedim(1, -1).cpu().numpy()
+        images = levels(decode(self.vae, latents)).movedim(1, -1).cpu().numpy()
         if attention is None:
             return LesionPairs(images)
         masks = binarise(attention, images.shape[1], annotation.closing)

@@ -72,12 +72,17 @@ def model_captions(folder: Path) -> dict[str, list[str]]:
 
 def read_captions(path: Path) -> dict[str, list[str]]:
     """Captions by label of a file with a label and a caption a line, as `didgen prompts` writes."""
-    try:
-        return captions_of((row["label"], row["caption"]) for row in read_json_lines(path))
-    except (KeyError, TypeError):
-        raise DidgenError(
-            f"{path} must hold a label and a caption a line; make it again or give another one."
-        ) from None
+    rows = []
+    for row in read_json_lines(path):
+        match row:
+            case {"label": str() | None as label, "caption": str() | None as caption}:
+                rows.append((label, caption))
+            case _:
+                raise DidgenError(
+                    f"{path} must hold a label and a caption a line, both in quotes; make it again "
+                    "or give another one."
+                )
+    return captions_of(rows)
 
 
 def derived_seed(*parts: str | int) -> int:
@@ -165,12 +170,14 @@ def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, in
 def plan_images(recipe: AugmentRecipe, real: Mapping[str, int], prompts: Prompts) -> list[Planned]:
     """The class-balanced images of a recipe, the classes taking turns."""
     counts = class_counts(recipe, real)
-    slugs = {label: re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-") for label in counts}
+    # Cut so that the key with its number, and what a mix puts before it, fits a shard.
+    slugs = {label: re.sub(r"[^A-Za-z0-9]+", "-", label).strip("-")[:60] for label in counts}
     doubled = [slug for slug, uses in Counter(slugs.values()).items() if uses > 1 or not slug]
     if doubled:
         raise DidgenError(
-            f"Class names must differ in their letters and digits, but {doubled[0]!r} stands for "
-            "more than one or for none; rename the classes in the source."
+            f"Class names must differ in their letters and digits, the first 60 of them, but "
+            f"{doubled[0]!r} stands for more than one or for none; rename the classes in the "
+            "source."
         )
     planned = []
     for index in range(max(counts.values(), default=0)):
@@ -186,15 +193,18 @@ def plan_images(recipe: AugmentRecipe, real: Mapping[str, int], prompts: Prompts
 def plan_pairs(
     recipe: AugmentRecipe, labels: Sequence[str], layouts: Layouts, prompts: Prompts
 ) -> list[Planned]:
-    """The lesion-mask pairs of a recipe; `labels` are the classes of pairs with drawn layouts.
+    """The lesion-mask pairs of a recipe; `labels` are the classes there are.
 
-    Drawn layouts take the classes in turn. Layouts of a source are its training masks in a seeded
+    Drawn layouts take the classes that have captions in turn, and have no class where none has.
+    Layouts of a source are its training masks in a seeded
     order, none a second time before all were used, each with its image's class.
     """
     assert recipe.pairs is not None
     check_classes("pairs", excluded(recipe.pairs), labels)
     if recipe.pairs.layouts == "drawn":
-        choices = [(label, DRAWN) for label in labels if label not in recipe.pairs.exclude]
+        known = [label for label in labels if label in prompts.captions] or [UNLABELLED_PAIR]
+        choices = [(label, DRAWN) for label in known if label not in recipe.pairs.exclude]
+        none_left = "`pairs.exclude` lets no class through that has captions."
     else:
         choices = [
             (record.label or UNLABELLED_PAIR, key)
@@ -205,13 +215,11 @@ def plan_pairs(
             len(choices)
         )
         choices = [choices[place] for place in order]
+        none_left = "the source has no training mask of a class that `pairs.exclude` lets through."
     planned: list[Planned] = []
     while len(planned) < recipe.pairs.count:
         if not choices:
-            raise DidgenError(
-                "No layout is left for pairs: the source has no training mask of a class that "
-                "`pairs.exclude` lets through."
-            )
+            raise DidgenError(f"No layout is left for pairs: {none_left}")
         index = len(planned)
         label, layout = choice = choices[index % len(choices)]
         seed = derived_seed(recipe.seed, "pairs", label, index)

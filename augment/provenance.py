@@ -1,5 +1,6 @@
 """Provenance: the model and the data that a run is made from, with hash and licence of each."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -8,18 +9,18 @@ from huggingface_hub.errors import HFValidationError
 from augment.model import model_folder, model_hashes
 from manifests.licence import Ingredient, card_licence, data_ingredients
 from manifests.recipe import AugmentRecipe, FinetuneRecipe, fingerprint
-from manifests.records import SourceManifest
+from manifests.records import SourceRecord
 
 
 def ingredients(
-    recipe: AugmentRecipe | FinetuneRecipe, source: SourceManifest | None
+    recipe: AugmentRecipe | FinetuneRecipe, records: Iterable[SourceRecord]
 ) -> list[Ingredient]:
-    """The model of a recipe and the training images of its source, where it has them.
+    """The model of a recipe and the records of its source that it uses, where it has them.
 
     The hash of a local model covers every file of it; a model of the hub is told by id and
     revision. The licence of a model is that of its card.
     """
-    data = data_ingredients(source.select(split="train") if source else ())
+    data = data_ingredients(records)
     if recipe.model is None:
         return data
     name = f"{recipe.model} at {recipe.revision}" if recipe.revision else recipe.model

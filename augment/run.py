@@ -17,12 +17,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from augment.attention import layers_at
 from augment.cluster import make_on_cluster
 from augment.display import decisions, progress_bar
 from augment.job import Job
 from augment.layout import Layouts
 from augment.model import load_pipeline, model_folder, model_hashes
 from augment.part import Part
+from augment.pipeline import LesionPairPipeline, scheduler_of
 from augment.plan import (
     Planned,
     Prompts,
@@ -35,13 +37,13 @@ from augment.plan import (
     shards_of,
 )
 from augment.provenance import ingredients
-from augment.samples import encoded
 from augment.sheet import attention_sheet, image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from augment.worker import Worker, is_whole, versions
 from manifests.attention import WATCHED, AttentionHistory
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes
+from manifests.images import encoded
 from manifests.locks import claimed
 from manifests.ownership import is_started, start_run
 from manifests.recipe import AugmentRecipe, asked, fingerprint
@@ -75,6 +77,7 @@ def prepare(recipe: AugmentRecipe) -> Job:
             f"The model {recipe.model} does not know {' and '.join(missing)}; "
             "run `didgen finetune` on it first."
         )
+    _check_sampling(recipe, pipeline)
     if recipe.captions is not None:
         captions = read_captions(recipe.captions)
     elif manifest is not None:
@@ -107,6 +110,19 @@ def prepare(recipe: AugmentRecipe) -> Job:
         "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
     }
     return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by))
+
+
+def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
+    """Raise DidgenError for a sampling that the model cannot do, before there is a folder of it."""
+    sampling = recipe.sampling
+    trained = scheduler_of(pipeline, sampling.scheduler).config.num_train_timesteps
+    if sampling.steps > trained:
+        raise DidgenError(
+            f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "
+            "timesteps; lower it."
+        )
+    for kind in ("attn2", "attn1") if recipe.pairs else ():
+        layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
 
 
 Engine = Literal["local", "ray"]
@@ -160,7 +176,8 @@ def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
 
 def _finish(job: Job, out: Path) -> Manifest:
     """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
-    made_from = ingredients(job.recipe, job.layouts.manifest)
+    source = job.layouts.manifest
+    made_from = ingredients(job.recipe, source.select(split="train") if source else ())
     manifest = finished(out, job.shards)
     if manifest and is_documented(out, manifest, made_from) and not strays(out, job.shards):
         return manifest

@@ -7,7 +7,6 @@ Notable choices:
   keeps who was drawn with it, so that the same batch, and so the same bits, can be drawn again.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from augment.device import Device
 from augment.gates import fault, measure
@@ -23,6 +21,7 @@ from augment.job import Job
 from augment.pipeline import LesionPairs, draw
 from augment.plan import Planned, derived_seed, shards_of
 from manifests.attention import FIELD, AttentionHistory, moments, stretched
+from manifests.images import encoded
 from manifests.shards import Failure, Sample
 
 
@@ -149,10 +148,3 @@ def given_up(planned: Planned, rejected: Sequence[str]) -> Failure:
     tries = "drawn once" if len(rejected) == 1 else f"drawn {len(rejected)} times"
     row = planned.row() | {"redraws": len(rejected) - 1, "rejected": list(rejected)}
     return Failure(planned.key, f"{tries}, at last {rejected[-1]}", row)
-
-
-def encoded(array: np.ndarray, kind: str, **options: int) -> bytes:
-    """An image file's bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, kind, **options)
-    return buffer.getvalue()

@@ -1,6 +1,5 @@
 """Contact sheets: images by class, captioned images, and pairs with their masks' outlines."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from manifests.attention import AttentionHistory
 from manifests.errors import DidgenError
 from manifests.files import write_bytes
-from manifests.images import read_image, read_mask
+from manifests.images import encoded, read_image, read_mask
 from manifests.pictures import MASK_COLOUR, heat, outline, pair_panel
 from manifests.records import SourceManifest
 
@@ -106,6 +105,4 @@ def write_caption_sheet(manifest: SourceManifest, path: Path, count: int, seed: 
         [read_mask(manifest.mask_path(r)) if r.mask else None for r in records],
         [(f"{n} {r.key}", r.caption or "") for n, r in enumerate(records, 1)],
     )
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, encoded(sheet, "PNG"))

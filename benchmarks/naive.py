@@ -13,7 +13,7 @@ from torch import Tensor
 from augment.annotation import binarise
 from augment.attention import layers_at
 from augment.losses import layout_loss, normalise, region_masks
-from augment.pipeline import LesionPairPipeline, as_layouts
+from augment.pipeline import LesionPairPipeline, as_layouts, step_sizes
 from augment.tokens import p_token_positions, tokenize
 from manifests.recipe import Annotation, AttentionMaps, Guidance
 
@@ -93,8 +93,9 @@ def draw_naively(
         latents = torch.cat(noise).to(unet.device) * scheduler.init_noise_sigma
     regions = region_masks(layouts, READ.self_side)
     inside = regions.flatten(2).transpose(1, 2)
+    etas = step_sizes(guidance, scheduler.timesteps.tolist())
     for number, timestep in enumerate(scheduler.timesteps):
-        if number < round(guidance.until * len(scheduler.timesteps)):
+        if etas[number]:
             latents = latents.detach().requires_grad_()
             unet(latents, timestep, context[1:])
             attended = store.mean(self_layers) @ inside
@@ -102,7 +103,7 @@ def draw_naively(
             masked = region_masks(layouts, READ.cross_side)
             loss = layout_loss(cross_maps(), masked, guidance.smoothing_sigma) + leak.mean(-1)
             (gradient,) = torch.autograd.grad(loss.sum(), latents)
-            latents = latents.detach() - guidance.eta * gradient
+            latents = latents.detach() - etas[number] * gradient
         with torch.no_grad():
             plain, prompted = unet(torch.cat([latents, latents]), timestep, both).sample.chunk(2)
             output = plain + guidance_scale * (prompted - plain)

@@ -7,7 +7,6 @@ Notable choices:
   has a part that no UNet can take away, and this is it.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Annotated
 
 import torch
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from augment.autoencoder import decode, encode
+from augment.autoencoder import decode, encode, levels
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline
 from benchmarks.measure import machine
@@ -28,6 +26,7 @@ from downstream.features import batches, find_extractor
 from downstream.fidelity import class_fidelity
 from downstream.judge import read_judge
 from downstream.quality import fid, matched
+from manifests.images import encoded
 from manifests.records import SourceManifest
 
 
@@ -38,9 +37,7 @@ def restored(collection: Collection, pipeline: LesionPairPipeline) -> Collection
         keys = iter(collection.keys[place] for place in places)
         for batch in batches(collection.squares(places, pipeline.image_size)):
             for image in restore(batch, pipeline).movedim(1, -1).numpy():
-                buffer = io.BytesIO()
-                Image.fromarray(image).save(buffer, "PNG")
-                yield buffer.getvalue(), Path(next(keys))
+                yield encoded(image, "PNG"), Path(next(keys))
 
     return replace(collection, files=files)
 
@@ -48,9 +45,7 @@ def restored(collection: Collection, pipeline: LesionPairPipeline) -> Collection
 @torch.no_grad()
 def restore(images: torch.Tensor, pipeline: LesionPairPipeline) -> torch.Tensor:
     """Encode and decode images (B, 3, S, S) uint8; such images again."""
-    latents = encode(pipeline.vae, images.float() / 127.5 - 1)
-    pixels = decode(pipeline.vae, latents)
-    return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return levels(decode(pipeline.vae, encode(pipeline.vae, images.float() / 127.5 - 1)))
 
 
 def main(

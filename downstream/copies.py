@@ -23,6 +23,7 @@ from torchvision.transforms.v2 import functional as transforms
 from downstream.leaks import NEAR, distances
 from downstream.stats.paired import LEVEL
 from manifests.errors import DidgenError
+from manifests.images import encoded
 
 Pixels = NDArray[np.uint8]
 
@@ -150,9 +151,7 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def _recompressed(image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=50)
-    return Image.open(buffer).convert("RGB")
+    return Image.open(io.BytesIO(encoded(image, "JPEG", quality=50))).convert("RGB")
 
 
 def _recoloured(image: Image.Image) -> Image.Image:
@@ -205,6 +204,4 @@ def contact_sheet(pairs: Sequence[tuple[Pixels, Pixels, str]], columns: int = 4)
         for place, pixels in enumerate((made, real)):
             image = Image.fromarray(pixels.transpose(1, 2, 0))
             sheet.paste(image, (left + place * (side + 1), top + TITLE))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(sheet, "PNG")

@@ -6,18 +6,16 @@ whichever process made it, and only of the try that was kept.
 
 import base64
 import binascii
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from manifests.errors import DidgenError
-from manifests.images import decode
+from manifests.images import decode, encoded
 
 WATCHED = 4
 """Pairs of a run, the first of its plan, whose maps are kept."""
@@ -91,9 +89,7 @@ def moments(steps: int) -> list[int]:
 
 
 def _png(pixels: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(encoded(pixels, "PNG")).decode()
 
 
 def _pixels(text: str) -> np.ndarray:

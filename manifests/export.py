@@ -7,7 +7,6 @@ Notable choices:
 - An export is made under a temporary name and is whole when it has its own.
 """
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -21,14 +20,13 @@ import numpy as np
 import pyarrow
 from datasets import ClassLabel, Features, Value
 from datasets import Image as ImageFeature
-from PIL import Image
 from pyarrow import parquet
 from pydantic import TypeAdapter, ValidationError
 
 from manifests.card import CARD_NAME, card, splits_of
 from manifests.errors import DidgenError
 from manifests.files import atomic_folder, refuse_existing, write_bytes, write_json
-from manifests.images import decode
+from manifests.images import decode, encoded
 from manifests.licence import strictest
 from manifests.records import Label, Split
 from manifests.runs import Manifest, read_whole_run
@@ -209,9 +207,8 @@ def _nnunet(job: Export, root: Path) -> Iterator[None]:
             name = Path(sidecar.shard) / key
             image = decode(members["jpg"], name.with_suffix(".jpg")).convert("RGB")
             mask = np.asarray(decode(members["mask.png"], name.with_suffix(".mask.png"))) > 0
-            _write(root / f"images{part}" / f"{key}_0000.png", _png(image))
-            label = Image.fromarray(mask.astype(np.uint8))
-            _write(root / f"labels{part}" / f"{key}.png", _png(label))
+            _write(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
+            _write(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
             cases[split].append(key)
         yield
     if cases["val"]:
@@ -272,9 +269,3 @@ def _check_folder_name(name: str, directory: Path) -> None:
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -7,6 +7,7 @@ once and whole, by a rename in a folder and by a single put in a store.
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -143,7 +144,12 @@ def clear(path: Path) -> None:
 
 def leftovers(directory: Path) -> list[Path]:
     """The temporary files in a folder, in use or left by killed writes."""
-    return sorted(directory.glob(f"*{TEMPORARY_SUFFIX}"))
+    return sorted(path for path in directory.glob(f"*{TEMPORARY_SUFFIX}") if is_temporary(path))
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that `atomic_file` writes to, and not one of the user's."""
+    return re.search(rf"\.[^/]+-\d+-[0-9a-f]+{re.escape(TEMPORARY_SUFFIX)}$", path.name) is not None
 
 
 @contextmanager

@@ -57,6 +57,14 @@ def decode(data: bytes, path: Path) -> Image.Image:
     return image
 
 
+def encoded(picture: Image.Image | np.ndarray, form: str, **options: int) -> bytes:
+    """The bytes of an image file of a format of Pillow; options are those of its writer."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
 def open_checked(path: Path) -> Image.Image:
     """Decode an image file; a missing, oversized, truncated or foreign file is a `DidgenError`."""
     return decode(read_file(path), path)

@@ -1,7 +1,6 @@
 """Inspection: what lies in a run or in a source manifest, finished or not, and one sample of it."""
 
 import difflib
-import io
 import json
 import re
 from collections import Counter
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from PIL import Image
 
 from manifests.errors import DidgenError
 from manifests.files import read_json, read_json_lines, write_bytes
-from manifests.images import as_mask, decode, read_image, read_mask
+from manifests.images import as_mask, decode, encoded, read_image, read_mask
 from manifests.pictures import pair_panel
 from manifests.records import (
     HEADER_FILE,
@@ -269,9 +267,7 @@ def write_picture(found: FoundSample | FoundImage, path: Path) -> None:
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise DidgenError(f"{path} is no picture by its name; let it end in .png, .jpg or .webp.")
-    buffer = io.BytesIO()
-    Image.fromarray(found.picture()).save(buffer, form)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, encoded(found.picture(), form))
 
 
 def _beside(image: np.ndarray, mask: np.ndarray | None, key: str) -> np.ndarray:

@@ -9,7 +9,6 @@ Notable choices:
 """
 
 import hashlib
-import io
 import json
 import math
 import platform
@@ -24,16 +23,16 @@ from PIL import Image
 
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_json_lines
-from manifests.images import decode, is_upright, read_file, read_mask, upright
+from manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
 from manifests.licence import Ingredient, data_ingredients, strictest
+from manifests.locks import claimed
 from manifests.ownership import start_run
 from manifests.recipe import MixRecipe, fingerprint
 from manifests.records import SPLITS, SourceManifest, SourceRecord, Split
-from manifests.runs import MANIFEST_NAME, Manifest, finish_run, mend_run, read_whole_run
-from manifests.shards import Config, Sample, read_shard, shard_is_whole, write_shard
+from manifests.runs import PLAN_NAME, Manifest, finish_run, finished, mend_run, read_whole_run
+from manifests.shards import Config, Sample, check_key, read_shard, shard_is_whole, write_shard
 from manifests.synthetic import Synthetic, check_run, synthetic
 
-PLAN_NAME = "plan.jsonl"
 JPEG_QUALITY = 95
 
 T = TypeVar("T")
@@ -136,6 +135,8 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
         chosen = choose(wanted, keys, recipe.seed)
         plan += _deal(recipe, config, real, [item for item in made if item.key in chosen])
     items = [item for dealt in plan for item in dealt.items]
+    for item in items:
+        check_key(item.key)
     used = {item.taken: records[item.taken] for item in items if item.origin == "real"}
     masked = {item.taken for item in items if item.origin == "real" and item.config == "pairs"}
     decided_by = {
@@ -157,7 +158,15 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
     `progress` is called with (shards written, all that were missing). Raises DidgenError where
     `out` holds another run, or where a real image is no longer the one that was imported.
     """
+    with claimed(out, "run"):
+        return _carry_out(job, out, progress)
+
+
+def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
     start_run(out, fingerprint=job.fingerprint, recipe=job.recipe.model_dump(mode="json"))
+    planned: dict[Config, dict[Split, int]] = defaultdict(dict)
+    for dealt in job.plan:
+        planned[dealt.config][dealt.split] = dealt.index + 1
     todo = [
         dealt
         for dealt in job.plan
@@ -170,7 +179,7 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
             split=dealt.split,
         )
     ]
-    if not todo and (out / MANIFEST_NAME).exists():
+    if not todo and finished(out, planned):
         return mend_run(out, job.made_from)
     write_json_lines(out / PLAN_NAME, (asdict(i) for dealt in job.plan for i in dealt.items))
     versions = {package: version(package) for package in ("didgen", "pillow")}
@@ -187,9 +196,6 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
         )
         if progress:
             progress(done, len(todo))
-    planned: dict[Config, dict[Split, int]] = defaultdict(dict)
-    for dealt in job.plan:
-        planned[dealt.config][dealt.split] = dealt.index + 1
     return finish_run(
         out,
         planned,
@@ -344,15 +350,9 @@ def _real_members(source: SourceManifest, record: SourceRecord, config: Config) 
         raise DidgenError(f"{path} has changed since it was imported; import it again.")
     image = decode(data, path)
     if image.format != "JPEG" or image.mode != "RGB" or not is_upright(image):
-        data = _encoded(upright(image).convert("RGB"), "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        data = encoded(upright(image).convert("RGB"), "JPEG", quality=JPEG_QUALITY, subsampling=0)
     members = {"jpg": data}
     if config == "pairs":
         mask = read_mask(source.mask_path(record))
-        members["mask.png"] = _encoded(Image.fromarray(mask).convert("L"), "PNG")
+        members["mask.png"] = encoded(Image.fromarray(mask).convert("L"), "PNG")
     return members
-
-
-def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()

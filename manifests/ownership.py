@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from manifests.errors import DidgenError
-from manifests.files import TEMPORARY_SUFFIX, sha256_of, write_json, write_json_lines
+from manifests.files import is_temporary, sha256_of, write_json, write_json_lines
 from manifests.runs import PLAN_NAME, RUN_NAME, Run, read_manifest, read_run
 from manifests.shards import INFO_NAME, Config, is_shard_name, read_sidecar
 
@@ -71,7 +71,7 @@ def _foreign(directory: Path) -> list[Path]:
         for config in get_args(Config)
         for path in sorted((directory / config).glob("*"))
         if path.name != INFO_NAME
-        and not path.name.endswith(TEMPORARY_SUFFIX)
+        and not is_temporary(path)
         and not (path.suffix in (".tar", ".json") and is_shard_name(f"{path.stem}.tar", config))
     ]
 

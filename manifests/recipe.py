@@ -193,6 +193,19 @@ class FinetuneRecipe(Section):
         return self
 
     @model_validator(mode="after")
+    def images_that_can_be_averaged_down(self) -> Self:
+        stage = self.build.autoencoder if self.build else None
+        judged = [(self.perceptual, self.image_size)]
+        judged += [(stage.perceptual, stage.crop)] if stage else []
+        for perceptual, side in judged:
+            if perceptual is not None and perceptual.downsample > side:
+                raise ValueError(
+                    f"`perceptual.downsample` is {perceptual.downsample}, and images have {side} "
+                    "pixels a side"
+                )
+        return self
+
+    @model_validator(mode="after")
     def texts_that_a_cache_can_hold(self) -> Self:
         if self.caption_thinning and self.cache and self.build is None:
             raise ValueError(

@@ -128,11 +128,7 @@ def finish_run(
     """
     run = read_run(directory)
     sidecars = {
-        config: [
-            _whole_shard(shard_path(directory, config, index, split), run)
-            for split, count in ({None: counts} if isinstance(counts, int) else counts).items()
-            for index in range(count)
-        ]
+        config: [_whole_shard(tar, run) for tar in _planned_tars(directory, config, counts)]
         for config, counts in planned.items()
     }
     entries = {
@@ -173,6 +169,15 @@ def finish_run(
     for config in planned:
         write_info(directory, config)
     return _document(directory, manifest, sidecars)
+
+
+def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
+    """Where the planned shards of a config lie, be they those of a whole or of its splits."""
+    return [
+        shard_path(directory, config, index, split)
+        for split, count in ({None: counts} if isinstance(counts, int) else counts).items()
+        for index in range(count)
+    ]
 
 
 def read_whole_run(
@@ -260,17 +265,20 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
     return missing
 
 
-def finished(directory: Path, planned: Mapping[Config, int]) -> Manifest | None:
-    """The manifest, if it and each `_info.json` say what the planned shards' sidecars say."""
+def finished(
+    directory: Path, planned: Mapping[Config, int | Mapping[Split, int]]
+) -> Manifest | None:
+    """The manifest, if it and each `_info.json` say what the planned shards' sidecars say.
+
+    `planned` is what `finish_run` takes.
+    """
     try:
         manifest, run = read_manifest(directory), read_run(directory)
         if manifest.fingerprint != run.fingerprint or manifest.configs.keys() != planned.keys():
             return None
         for config, entries in manifest.configs.items():
-            sidecars = [
-                _whole_shard(shard_path(directory, config, index), run)
-                for index in range(planned[config])
-            ]
+            tars = _planned_tars(directory, config, planned[config])
+            sidecars = [_whole_shard(tar, run) for tar in tars]
             if [(e.file, e.sha256, e.samples) for e in entries] != [
                 (s.shard, s.sha256, s.samples) for s in sidecars
             ]:

@@ -64,7 +64,7 @@ class Sample:
     row: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_key(self.key)
+        check_key(self.key)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Failure:
     row: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_key(self.key)
+        check_key(self.key)
 
 
 class Sidecar(BaseModel):
@@ -334,7 +334,8 @@ class _HashedFile:
         return self.file.write(data)
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Raise DidgenError for a key that no member of a shard can have: see `Sample`."""
     if not re.fullmatch(_KEY, key):
         raise DidgenError(
             f"The sample key {key!r} is not made of letters, digits, '_' and '-' only "

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-from manifests.files import TEMPORARY_SUFFIX, is_local, leftovers
+from manifests.files import is_local, is_temporary, leftovers
 from manifests.locks import LOCKS, claimed
 from manifests.shards import INFO_NAME, Config, shard_path
 
@@ -42,7 +42,7 @@ def tidy(directory: Path, found: Iterable[Path]) -> None:
                 # A killed process leaves the file of its lock; whoever takes the lock removes it.
                 with claimed(directory, path.stem, wait=False):
                     pass
-        elif not path.name.endswith(TEMPORARY_SUFFIX):
+        elif not is_temporary(path):
             _set_aside(directory, path)
         elif path.parent.name in get_args(Config):
             with claimed(directory, path.name.partition(".")[0], wait=False) as ours:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from PIL import Image
 
 from manifests.errors import DidgenError
-from manifests.files import TEMPORARY_SUFFIX, leftovers, read_json, sha256_of
+from manifests.files import is_temporary, leftovers, read_json, sha256_of
 from manifests.images import decode
 from manifests.ownership import plan_is_whole
 from manifests.runs import (
@@ -178,7 +178,7 @@ class _ConfigCheck:
         verdicts = []
         for name in sorted(self.present - known - {INFO_NAME}):
             path = self.folder / name
-            if name.endswith(TEMPORARY_SUFFIX):
+            if is_temporary(path):
                 verdicts.append(_leftover(path, f"{self.config}/{name}"))
             else:
                 sentence = f"{path} is no file of a run; move it elsewhere or delete it."

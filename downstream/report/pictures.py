@@ -1,14 +1,13 @@
 """Pictures of a report: pixels and files as data URIs of a modest size."""
 
 import base64
-import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from downstream.report.blocks import Figure
-from manifests.images import open_checked
+from manifests.images import encoded, open_checked
 
 QUALITY = 80
 """Of WebP, which at this quality has no blocks that the eye sees."""
@@ -43,7 +42,5 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def _figure(image: Image.Image, alt: str, caption: str, wide: bool = False) -> Figure:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY, method=4)
-    uri = data_uri(buffer.getvalue(), "image/webp")
+    uri = data_uri(encoded(image, "WEBP", quality=QUALITY, method=4), "image/webp")
     return Figure(uri, alt, caption, image.width, image.height, wide=wide)

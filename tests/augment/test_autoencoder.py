@@ -11,6 +11,7 @@ from augment.autoencoder import (
     AutoencoderLoss,
     decode,
     encode,
+    levels,
     start_as_area_average,
 )
 from augment.build import build_autoencoder
@@ -24,6 +25,13 @@ def images(manifest: SourceManifest) -> Tensor:
     """The training images of the tiny source, (9, 3, 128, 128) in [-1, 1]."""
     records = manifest.select(split="train")
     return torch.stack([load_pixels(manifest, record, 128) for record in records])
+
+
+def test_levels_are_those_of_an_image_file() -> None:
+    pixels = torch.tensor([-2.0, -1.0, -0.5, 0.0, 1.0, 7.0])
+    assert levels(pixels).tolist() == [0, 0, 64, 128, 255, 255]
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(levels(every / 127.5 - 1), every)
 
 
 def started(stage: AutoencoderStage, images: Tensor) -> AutoencoderTiny:

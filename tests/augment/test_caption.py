@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
@@ -26,12 +26,13 @@ from augment.caption import (
     to_do,
     token_counter,
 )
-from augment.chat import ChatSettings
+from augment.chat import ChatSettings, chat_name
+from augment.describe import Describer
 from augment.measure import measure_files
 from augment.prompt import LESION, PREFIX, SKIN, TOKEN_LIMIT, clean, compose, fit, render
 from augment.tokens import P_TOKENS
 from manifests.errors import DidgenError
-from manifests.records import SourceManifest
+from manifests.records import SourceManifest, SourceRecord
 from tests.augment.servers import Server, katan, serve
 
 COUNT = token_counter("mini")
@@ -317,6 +318,25 @@ def test_a_changed_label_is_captioned_anew(bare: Path) -> None:
     assert first.caption is not None and other.caption is not None
     assert first.caption.startswith("melanoma, ")
     assert other.caption.startswith("melanocytic nevus, ")
+
+
+def test_a_class_name_longer_than_the_prompt_is_named(bare: Path) -> None:
+    manifest = SourceManifest.read(bare)
+    header = manifest.header.model_copy(update={"classes": ("x" * 200,)})
+    record = manifest.records[0].model_copy(update={"label": "x" * 200})
+    replace(manifest, header=header, records=(record,)).rewrite(bare)
+    with pytest.raises(DidgenError, match="xxx' is longer than the prompt of the target model"):
+        caption_source(bare, Measured(COUNT, 1))
+    assert SourceManifest.read(bare).records == (record,)
+
+
+def test_who_wrote_a_caption_fits_a_record(bare: Path) -> None:
+    class Long(NamedTuple):
+        name: str = chat_name("transformers", f"/{'deep/' * 60}model")
+
+    record = SourceManifest.read(bare).records[0].model_dump()
+    name = Describer(Long(), Long(), COUNT).name  # type: ignore[arg-type]
+    assert SourceRecord.model_validate(record | {"caption_by": name}).caption_by == name
 
 
 def test_a_target_that_is_no_model_is_named(tmp_path: Path) -> None:

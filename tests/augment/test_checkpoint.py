@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint, written
+from manifests.errors import DidgenError
 
 
 class Parts:
@@ -94,6 +96,15 @@ def test_one_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 2, *parts.state())
     assert not torn.exists()
     assert load_checkpoint(tmp_path, *Parts(1).state()) == 2
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "weights.safetensors"
+    with (
+        pytest.raises(DidgenError, match=r"weights.safetensors could not be written \("),
+        written(path),
+    ):
+        save_file({"a": torch.zeros(1)}, path)
 
 
 def test_average_and_scaler_are_optional(tmp_path: Path) -> None:

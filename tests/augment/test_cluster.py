@@ -24,7 +24,8 @@ from manifests.verify import verify
 from tests.augment.runs import contents
 
 RECIPE = {
-    "images": {"per_class": {"MEL": 12, "BCC": 12}},
+    # NV is named, so that a worker which took the default of `exclude` for asked would be found.
+    "images": {"per_class": {"MEL": 12, "NV": 12}},
     "pairs": {"count": 4, "layouts": "drawn"},
     "sampling": {"steps": 4, "batch_size": 2},
     "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
@@ -55,6 +56,8 @@ def test_the_cluster_section_leaves_the_fingerprint_as_it_is(job: Job, model: Pa
         ([{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}], 4, 1, 1),
         ([{"CPU": 64.0, "GPU": 8.0}], 4, 0.5, 16),
         ([{"CPU": 2.0, "GPU": 8.0}], 4, 1, 0),
+        ([{"CPU": 64.0, "GPU": 1.0}], 4, 0.2, 5),
+        ([{"CPU": 64.0, "GPU": 1.0}], 4, 0.3, 3),
         ([{"memory": 1.0}], 1, 0, 0),
     ],
 )

@@ -1,5 +1,6 @@
 """The plan: counts, seeds, prompts and layouts are fixed by the recipe and what is known."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from augment.plan import (
     derived_seed,
     plan_images,
     plan_pairs,
+    read_captions,
     real_counts,
     shards_of,
 )
@@ -25,6 +27,7 @@ from augment.prompt import PREFIX, parse
 from manifests.errors import DidgenError
 from manifests.recipe import DRAWN, AugmentRecipe
 from manifests.records import SourceManifest
+from manifests.shards import check_key
 
 REAL = {"MEL": 10, "NV": 50, "DF": 3}
 MEL_CAPTION = "melanoma, a large irregular black lesion at the center, sharp border."
@@ -176,6 +179,36 @@ def test_drawn_pairs_take_the_classes_in_turn() -> None:
     planned = plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
     assert [p.label for p in planned] == ["MEL", "DF", "MEL", "DF", "MEL"]
     assert {p.layout for p in planned} == {DRAWN}
+
+
+def test_drawn_pairs_are_of_classes_with_captions_or_of_none() -> None:
+    asked = recipe(pairs={"count": 3, "layouts": "drawn"})
+    planned = plan_pairs(asked, [*REAL, "BCC"], Layouts(64), Prompts(MEASURED, words))
+    assert [p.label for p in planned] == ["MEL", "DF", "MEL"]
+    unlabelled = Prompts(captions_of([(None, "a large round lesion at the center.")]), words)
+    planned = plan_pairs(asked, list(REAL), Layouts(64), unlabelled)
+    assert [p.label for p in planned] == ["", "", ""]
+    nothing = recipe(pairs={"count": 1, "layouts": "drawn", "exclude": list(REAL)})
+    with pytest.raises(DidgenError, match="lets no class through that has captions"):
+        plan_pairs(nothing, list(REAL), Layouts(64), Prompts(MEASURED, words))
+
+
+def test_keys_of_a_long_class_name_fit_a_shard_and_a_mix() -> None:
+    name = "x" * 200
+    prompts = Prompts(captions_of([(name, "one")]), words)
+    (planned,) = plan_images(recipe(images={"per_class": 1}), {name: 1}, prompts)
+    check_key(f"synthetic-{planned.key}")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"label": 1, "caption": "a"}, {"label": "MEL", "caption": 5}, {"label": "MEL"}, ["MEL", "a"]],
+)
+def test_captions_of_another_kind_are_named(tmp_path: Path, row: object) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text(json.dumps({"label": None, "caption": "a lesion."}) + "\n" + json.dumps(row))
+    with pytest.raises(DidgenError, match=r"captions.jsonl must hold a label and a caption a line"):
+        read_captions(path)
 
 
 def test_source_pairs_use_every_training_mask_before_one_comes_again(

@@ -279,6 +279,21 @@ def test_a_recipe_that_asks_for_nothing_is_refused(model: Path) -> None:
         prepare(nothing)
 
 
+@pytest.mark.parametrize(
+    ("sampling", "sentence"),
+    [
+        ({"scheduler": "pndm"}, "PNDM cannot sample a model trained to zero terminal SNR"),
+        ({"steps": 1001}, "`sampling.steps` is 1001, but the model mini knows 1000 timesteps"),
+        ({"maps": {"cross_side": 7}}, "no 7x7 cross-attention layer"),
+    ],
+)
+def test_a_sampling_that_the_model_cannot_do_is_refused_before_there_is_a_folder(
+    sampling: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(DidgenError, match=sentence):
+        prepare(recipe(Path("mini"), sampling=sampling))
+
+
 def test_a_config_without_samples_is_left_out(model: Path, tmp_path: Path) -> None:
     only = recipe(model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"})
     assert list(augment(prepare(only), tmp_path / "run").configs) == ["images"]

@@ -166,6 +166,13 @@ def test_two_writers_of_one_file_share_no_temporary_file(tmp_path: Path) -> None
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_files_of_others_that_end_alike_are_no_leftovers(tmp_path: Path) -> None:
+    for name in ("notes.tmp", "a.b.tmp", "run.json.host-1-ab.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / "parquet.tmp").mkdir()
+    assert [path.name for path in leftovers(tmp_path)] == ["run.json.host-1-ab.tmp"]
+
+
 def test_clearing_takes_a_file_and_its_leftovers_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a", "a.host-1-ab.tmp", "ab", "ab.host-1-ab.tmp", "b.tmp"):
         (tmp_path / name).touch()

@@ -6,6 +6,8 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.images import read_image, read_mask
 from manifests.licence import strictest
+from manifests.locks import claimed
 from manifests.mix import Mix, choose, interleave, mix, prepare_mix, wanted_counts
 from manifests.ownership import start_run
 from manifests.recipe import MixRecipe
@@ -175,6 +178,37 @@ def test_a_pair_names_the_record_whose_mask_guided_it(make_run, source, tmp_path
         ("drawn", "", ""): 3,
         ("ISIC_0000001", "ISIC_0000001", "lesion 1"): 3,
     }
+
+
+def test_a_finished_mix_is_mended(source, run, tmp_path):
+    out, job = tmp_path / "mix", prepared(source, run)
+    mix(job, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "images" / "_info.json").unlink()
+    (out / "README.md").write_text("changed")
+    mix(job, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_mix_waits_for_another_in_its_folder(source, run, tmp_path):
+    out = tmp_path / "mix"
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(out, "run"):
+            other = pool.submit(mix, prepared(source, run), out)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.5)
+            assert not list(out.glob("*.json"))
+        other.result()
+    assert bad(out) == {}
+
+
+def test_a_key_too_long_for_a_shard_is_named_before_there_is_a_folder(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    longer = manifest.records[0].model_copy(update={"key": "k" * 90})
+    shutil.copytree(source, tmp_path / "source")
+    replace(manifest, records=(longer, *manifest.records[1:])).rewrite(tmp_path / "source")
+    with pytest.raises(DidgenError, match=r"The sample key 'real-k+' .* rename it"):
+        prepared(tmp_path / "source", run)
 
 
 def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(mixed, source, run, tmp_path):

@@ -182,6 +182,10 @@ def test_a_model_is_loaded_or_built_or_both(tmp_path: Path) -> None:
     [
         ({"build": {"autoencoder": {"steps": 0}}}, "needs a `model` to take it from"),
         ({"model": "mini", "caption_thinning": 0.5}, "set `cache: false`"),
+        (
+            {"model": "mini", "perceptual": {"weights": "w", "downsample": 1024}},
+            "images have 512 pixels a side",
+        ),
     ],
 )
 def test_stages_and_prompts_must_be_possible(

@@ -200,16 +200,16 @@ def test_foreign_files_are_extra_and_leftovers_torn(run):
     (run / "images" / "images-1.tar").write_bytes(b"")
     (run / "images" / ".hidden").write_bytes(b"")
     (run / "pairs" / "folder").mkdir()
-    (run / "images" / "images-000001.tar.tmp").write_bytes(b"half")
-    (run / "manifest.json.tmp").write_bytes(b"half")
+    (run / "images" / "images-000001.tar.host-1-ab.tmp").write_bytes(b"half")
+    (run / "manifest.json.host-1-ab.tmp").write_bytes(b"half")
     (run / "notes.txt").write_text("mine, and in nobody's way")
     assert faults(run) == {
         "images/notes.txt": "extra",
         "images/images-1.tar": "extra",
         "images/.hidden": "extra",
         "pairs/folder": "extra",
-        "images/images-000001.tar.tmp": "torn",
-        "manifest.json.tmp": "torn",
+        "images/images-000001.tar.host-1-ab.tmp": "torn",
+        "manifest.json.host-1-ab.tmp": "torn",
     }
 
 
