@@ -55,8 +55,7 @@ class Sample:
     """One sample: `members` maps an extension of `LAYOUTS` to its bytes, `row` goes to the sidecar.
 
     The JSON members of a config should all have the same fields of the same types, since
-    `datasets` infers its columns from the first few. A key that is not letters, digits, `_` and
-    `-` (80 at most, a letter or digit first) is a `DidgenError`.
+    `datasets` infers its columns from the first few. A key must be one that `check_key` takes.
     """
 
     key: str
@@ -335,7 +334,7 @@ class _HashedFile:
 
 
 def check_key(key: str) -> None:
-    """Raise DidgenError for a key that no member of a shard can have: see `Sample`."""
+    """Raise DidgenError for a key that no member of a shard can have."""
     if not re.fullmatch(_KEY, key):
         raise DidgenError(
             f"The sample key {key!r} is not made of letters, digits, '_' and '-' only "
