@@ -171,7 +171,7 @@ class TestTwoNodes:
         self, nodes: object, job: Job, local: Path, tmp_path: Path
     ) -> None:
         out, asked = tmp_path / "run", tmp_path / "recipe.yaml"
-        asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
+        asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json", exclude_unset=True)))
         command = [sys.executable, "-m", "cli", "augment", asked, "--out", out, "--engine", "ray"]
         address = nodes.address  # type: ignore[attr-defined]
         paths = os.pathsep.join(sys.path)
