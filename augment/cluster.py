@@ -213,8 +213,7 @@ class _Pool:
         """Start workers up to the room that the cluster has now, the limit, and the work left."""
         count = room(self._nodes(), self.cpus, self.gpus or 0)
         here = len(self.loading) + len(self.free) + len(self.working)
-        # What was left out stays so: the default of `exclude` gives way to classes that are named.
-        recipe = self.job.recipe.model_dump(mode="json", exclude_unset=True)
+        recipe = self.job.recipe.model_dump(mode="json")
         for _ in range(min(count, shards, self.limit or count) - here):
             actor = self.ray.remote(_Remote).options(
                 num_cpus=self.cpus, num_gpus=self.gpus, scheduling_strategy="SPREAD"

@@ -22,7 +22,7 @@ from augment.measure import agree, agree_sentence
 from augment.prompt import TOKEN_LIMIT, Attributes, compose, fit, parse, recombine, render
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import DRAWN, AugmentRecipe, ImagesPlan, PairsPlan
+from manifests.recipe import DRAWN, LEFT_OUT, AugmentRecipe
 from manifests.records import SourceManifest
 from manifests.shards import Config
 
@@ -129,11 +129,6 @@ class Prompts:
         return compose(fit(caption, self.count_tokens, self.limit))
 
 
-def excluded(section: ImagesPlan | PairsPlan) -> tuple[str, ...]:
-    """The classes that a recipe itself leaves out; its default may name one that is not there."""
-    return section.exclude if "exclude" in section.model_fields_set else ()
-
-
 def check_classes(section: str, named: Iterable[str], known: Iterable[str]) -> None:
     """Raise DidgenError for a class that a section of a recipe names and nobody knows."""
     if unknown := sorted(set(named) - set(known)):
@@ -150,19 +145,21 @@ def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, in
     """
     assert recipe.images is not None
     asked = recipe.images.per_class
-    left_out = excluded(recipe.images)
-    check_classes("images", left_out, real)
+    left_out = recipe.images.exclude
+    # The default may name a class that is not there.
+    check_classes("images", left_out or (), real)
     check_classes("images", asked if isinstance(asked, dict) else (), real)
     if isinstance(asked, dict):
         # Who names a class wants it: the default exclusion does not hold for named classes.
         # In the order of the classes: a recipe's mapping has none that its record would keep.
-        return {label: asked[label] for label in real if asked.get(label) and label not in left_out}
+        named = [label for label in real if label not in (left_out or ())]
+        return {label: asked[label] for label in named if asked.get(label)}
     largest = max(real.values(), default=0)
     return {
         label: made
         for label, count in real.items()
         if count
-        and label not in recipe.images.exclude
+        and label not in (LEFT_OUT if left_out is None else left_out)
         and (made := largest - count if asked == "fill" else asked) > 0
     }
 
@@ -200,16 +197,17 @@ def plan_pairs(
     order, none a second time before all were used, each with its image's class.
     """
     assert recipe.pairs is not None
-    check_classes("pairs", excluded(recipe.pairs), labels)
+    check_classes("pairs", recipe.pairs.exclude or (), labels)
+    left_out = LEFT_OUT if recipe.pairs.exclude is None else recipe.pairs.exclude
     if recipe.pairs.layouts == "drawn":
         known = [label for label in labels if label in prompts.captions] or [UNLABELLED_PAIR]
-        choices = [(label, DRAWN) for label in known if label not in recipe.pairs.exclude]
+        choices = [(label, DRAWN) for label in known if label not in left_out]
         none_left = "`pairs.exclude` lets no class through that has captions."
     else:
         choices = [
             (record.label or UNLABELLED_PAIR, key)
             for key, record in layouts.records.items()
-            if record.label not in recipe.pairs.exclude
+            if record.label not in left_out
         ]
         order = np.random.default_rng(derived_seed(recipe.seed, "layouts")).permutation(
             len(choices)

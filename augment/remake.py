@@ -12,7 +12,7 @@ from augment.plan import Planned
 from augment.samples import draw_batch, pack
 from manifests.errors import DidgenError
 from manifests.files import write_bytes
-from manifests.recipe import AugmentRecipe, ImagesPlan, PairsPlan
+from manifests.recipe import AugmentRecipe
 from manifests.runs import read_run
 from manifests.shards import Sample, read_sidecars
 
@@ -22,14 +22,8 @@ PLANNED = [field.name for field in fields(Planned)]
 
 def recipe_of(out: Path) -> AugmentRecipe:
     """The recipe that a run directory was begun with; its batch size is the default one."""
-    asked = dict(read_run(out).recipe)
-    for name, section in (("images", ImagesPlan()), ("pairs", PairsPlan())):
-        given = asked.get(name) or {}
-        if tuple(given.get("exclude", ())) == section.exclude:
-            # The default gives way to classes that are named; the same, said by a user, does not.
-            asked[name] = {field: value for field, value in given.items() if field != "exclude"}
     try:
-        return AugmentRecipe.model_validate(asked)
+        return AugmentRecipe.model_validate(read_run(out).recipe)
     except ValidationError:
         raise DidgenError(
             f"{out} holds no recipe of `didgen augment`; name the recipe it was made with."

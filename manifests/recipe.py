@@ -275,11 +275,16 @@ class Sampling(Section):
     annotation: Annotation = Annotation()
 
 
+LEFT_OUT = ("NV",)
+"""The classes that the paper makes no samples of, because they are plenty."""
+
+
 class ImagesPlan(Section):
     """Class-balanced images: a number for every class, one per class, or up to the largest."""
 
     per_class: Positive | dict[str, Annotated[int, Field(ge=0)]] | Literal["fill"] = 1000
-    exclude: tuple[str, ...] = ("NV",)
+    exclude: tuple[str, ...] | None = None
+    """Classes to leave out; `LEFT_OUT` by default, unless a recipe names them."""
 
 
 class PairsPlan(Section):
@@ -287,7 +292,8 @@ class PairsPlan(Section):
 
     count: Annotated[int, Field(ge=0)] = 2500
     layouts: Literal["source", "drawn"] = "source"
-    exclude: tuple[str, ...] = ("NV",)
+    exclude: tuple[str, ...] | None = None
+    """Classes to leave out; `LEFT_OUT` by default."""
 
 
 class Gates(Section):

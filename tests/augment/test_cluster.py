@@ -24,7 +24,7 @@ from manifests.verify import verify
 from tests.augment.runs import contents
 
 RECIPE = {
-    # NV is named, so that a worker which took the default of `exclude` for asked would be found.
+    # NV is named: a worker that leaves it out by default would be found.
     "images": {"per_class": {"MEL": 12, "NV": 12}},
     "pairs": {"count": 4, "layouts": "drawn"},
     "sampling": {"steps": 4, "batch_size": 2},
@@ -171,7 +171,7 @@ class TestTwoNodes:
         self, nodes: object, job: Job, local: Path, tmp_path: Path
     ) -> None:
         out, asked = tmp_path / "run", tmp_path / "recipe.yaml"
-        asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json", exclude_unset=True)))
+        asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
         command = [sys.executable, "-m", "cli", "augment", asked, "--out", out, "--engine", "ray"]
         address = nodes.address  # type: ignore[attr-defined]
         paths = os.pathsep.join(sys.path)

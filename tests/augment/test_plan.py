@@ -113,6 +113,18 @@ def test_a_sample_depends_on_its_class_and_index_alone() -> None:
     assert not {p.seed for p in few} & {p.seed for p in other}
 
 
+@pytest.mark.parametrize("per_class", [2, {"NV": 2, "MEL": 1}])
+@pytest.mark.parametrize("exclude", [{}, {"exclude": []}, {"exclude": ["NV"]}])
+def test_a_recipe_plans_the_same_after_a_trip_through_its_record(
+    per_class: object, exclude: dict[str, list[str]]
+) -> None:
+    asked = recipe(images={"per_class": per_class} | exclude)
+    again = AugmentRecipe.model_validate(asked.model_dump(mode="json"))
+    assert class_counts(again, REAL) == class_counts(asked, REAL)
+    wanted = (isinstance(per_class, dict) and not exclude) or exclude.get("exclude") == []
+    assert ("NV" in class_counts(asked, REAL)) == wanted
+
+
 def test_classes_that_share_their_letters_are_refused() -> None:
     captions = captions_of([("a b", "one"), ("a-b", "two")])
     with pytest.raises(DidgenError, match="'a-b' stands for more than one"):

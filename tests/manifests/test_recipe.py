@@ -60,7 +60,7 @@ def test_a_recipe_holds_what_is_written_and_the_papers_values_else(tmp_path: Pat
     assert recipe.steps == 7
     assert (recipe.learning_rate, recipe.batch_size, recipe.attention_weight) == (1e-5, 4, 0.1)
     plan = read_recipe(written(tmp_path, AUGMENT), AugmentRecipe)
-    assert plan.images == ImagesPlan(per_class=1000, exclude=("NV",))
+    assert plan.images == ImagesPlan(per_class=1000)
     assert plan.pairs == PairsPlan(count=2500)
     assert (plan.sampling.guidance.eta, plan.sampling.guidance.until) == (20, 0.5)
 
