@@ -137,6 +137,19 @@ def check_classes(section: str, named: Iterable[str], known: Iterable[str]) -> N
         )
 
 
+def excluded(
+    section: str,
+    exclude: tuple[str, ...] | None,
+    known: Iterable[str],
+    default: tuple[str, ...] = LEFT_OUT,
+) -> tuple[str, ...]:
+    """The classes to leave out: what a recipe says, of known classes; else the default, of any."""
+    if exclude is None:
+        return default
+    check_classes(section, exclude, known)
+    return exclude
+
+
 def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, int]:
     """How many images to make of each class; `real` counts the real training images by class.
 
@@ -145,21 +158,19 @@ def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, in
     """
     assert recipe.images is not None
     asked = recipe.images.per_class
-    left_out = recipe.images.exclude
-    # The default may name a class that is not there.
-    check_classes("images", left_out or (), real)
-    check_classes("images", asked if isinstance(asked, dict) else (), real)
     if isinstance(asked, dict):
         # Who names a class wants it: the default exclusion does not hold for named classes.
+        left_out = excluded("images", recipe.images.exclude, real, default=())
+        check_classes("images", asked, real)
         # In the order of the classes: a recipe's mapping has none that its record would keep.
-        named = [label for label in real if label not in (left_out or ())]
-        return {label: asked[label] for label in named if asked.get(label)}
+        return {label: asked[label] for label in real if asked.get(label) and label not in left_out}
+    left_out = excluded("images", recipe.images.exclude, real)
     largest = max(real.values(), default=0)
     return {
         label: made
         for label, count in real.items()
         if count
-        and label not in (LEFT_OUT if left_out is None else left_out)
+        and label not in left_out
         and (made := largest - count if asked == "fill" else asked) > 0
     }
 
@@ -172,7 +183,7 @@ def plan_images(recipe: AugmentRecipe, real: Mapping[str, int], prompts: Prompts
     doubled = [slug for slug, uses in Counter(slugs.values()).items() if uses > 1 or not slug]
     if doubled:
         raise DidgenError(
-            f"Class names must differ in their letters and digits, the first 60 of them, but "
+            "Class names must differ in their letters and digits, the first 60 of them, but "
             f"{doubled[0]!r} stands for more than one or for none; rename the classes in the "
             "source."
         )
@@ -193,12 +204,11 @@ def plan_pairs(
     """The lesion-mask pairs of a recipe; `labels` are the classes there are.
 
     Drawn layouts take the classes that have captions in turn, and have no class where none has.
-    Layouts of a source are its training masks in a seeded
-    order, none a second time before all were used, each with its image's class.
+    Layouts of a source are its training masks in a seeded order, none a second time before all
+    were used, each with its image's class.
     """
     assert recipe.pairs is not None
-    check_classes("pairs", recipe.pairs.exclude or (), labels)
-    left_out = LEFT_OUT if recipe.pairs.exclude is None else recipe.pairs.exclude
+    left_out = excluded("pairs", recipe.pairs.exclude, labels)
     if recipe.pairs.layouts == "drawn":
         known = [label for label in labels if label in prompts.captions] or [UNLABELLED_PAIR]
         choices = [(label, DRAWN) for label in known if label not in left_out]

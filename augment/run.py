@@ -228,7 +228,7 @@ def write_sheets(job: Job, out: Path) -> None:
     }
     for name, sheet in sheets.items():
         if sheet is not None:
-            write_bytes(out / "sheets" / f"{name}.png", encoded(np.asarray(sheet), "PNG"))
+            write_bytes(out / "sheets" / f"{name}.png", encoded(sheet, "PNG"))
 
 
 def _images_sheet(job: Job, out: Path) -> Image.Image | None:

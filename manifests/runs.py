@@ -257,9 +257,9 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
     """How many of the planned shards are not there whole, by their sidecars and sizes."""
     run, missing = read_run(directory), 0
     for config, count in planned.items():
-        for index in range(count):
+        for tar in _planned_tars(directory, config, count):
             try:
-                _whole_shard(shard_path(directory, config, index), run)
+                _whole_shard(tar, run)
             except DidgenError:
                 missing += 1
     return missing
