@@ -243,6 +243,9 @@ def _claim(
     The number of processes belongs to it: it decides which samples a step sees.
     """
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
+    if recipe.schedule == "constant" or recipe.restart_every is not None:
+        # No step depends on how many there will be, so that a training may be made longer.
+        free.add("steps")
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
     stage = _autoencoder_stage(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}

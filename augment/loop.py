@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from augment.checkpoint import load_checkpoint, save_checkpoint
 from augment.dataset import draws
 from augment.display import progress_bar
+from manifests.errors import DidgenError
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def train(
     """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
 
     weights: how often each item of the dataset is drawn, as `augment.dataset.draws` takes them.
-    Goes on from the newest checkpoint in `folder/checkpoints/name`; logs every scalar that the
-    module returns to TensorBoard. `on_checkpoint(step)` runs on the main process. During it and at
-    the end the module holds the weights' moving average where the schedule asks for one.
+    Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
+    schedule has is a DidgenError. Logs every scalar that the module returns to TensorBoard.
+    `on_checkpoint(step)` runs on the main process. During it and at the end the module holds the
+    weights' moving average where the schedule asks for one.
     """
     # bf16 convolutions want channels last: the mini autoencoder takes 0.25 s a step, else 1.2 s.
     module.to(accelerator.device).to(memory_format=torch.channels_last)
@@ -119,6 +121,11 @@ def train(
     averages = None if average is None else average.values
     state = parameters, averages, optimizer.optimizer, accelerator.scaler
     start = load_checkpoint(checkpoint_folder, *state)
+    if start > schedule.steps:
+        raise DidgenError(
+            f"{checkpoint_folder} has {start} steps already, more than the {schedule.steps} asked "
+            "for; ask for as many or more, or choose another directory."
+        )
     batches = draws(
         weights,
         schedule.batch_size,

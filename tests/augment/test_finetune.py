@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,30 @@ def test_a_run_belongs_to_its_masks_and_its_number_of_processes(
     shutil.copy(moved.mask_path(records[1]), moved.mask_path(records[0]))
     with pytest.raises(DidgenError, match="the same recipe over other inputs"):
         _claim(recipe, moved, records, tmp_path / "run", 1)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "extends"),
+    [
+        ({"schedule": "constant"}, True),
+        ({"schedule": "cosine", "restart_every": 2}, True),
+        ({"schedule": "cosine"}, False),
+    ],
+)
+def test_steps_may_be_added_where_no_rate_depends_on_their_number(
+    manifest: SourceManifest,
+    source: Path,
+    shape: Build,
+    tmp_path: Path,
+    schedule: dict[str, Any],
+    extends: bool,
+) -> None:
+    records = manifest.select(split="train", masked=True)
+    short, long = (recipe_of(source, build=shape, steps=n, **schedule) for n in (4, 6))
+    _claim(short, manifest, records, tmp_path / "run", 1)
+    refused = pytest.raises(DidgenError, match=r"differs in steps \(4, now 6\)")
+    with nullcontext() if extends else refused:
+        _claim(long, manifest, records, tmp_path / "run", 1)
 
 
 @pytest.mark.parametrize("part", ["autoencoder", "unet"])

@@ -12,8 +12,10 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from augment.checkpoint import checkpoints
 from augment.dataset import ImageDataset
 from augment.loop import Average, Schedule, averaged, train
+from manifests.errors import DidgenError
 from manifests.records import SourceManifest
 
 SCHEDULE = Schedule(
@@ -106,6 +108,33 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest: SourceManifest, tmp_
     assert not again.seen
     for name, value in straight.trained.state_dict().items():
         assert torch.equal(value, again.trained.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [replace(SCHEDULE, schedule="constant"), replace(SCHEDULE, restart_every=3)],
+    ids=["constant", "cycles"],
+)
+def test_a_training_made_longer_is_the_one_that_was_longer_at_once(
+    manifest: SourceManifest, tmp_path: Path, schedule: Schedule
+) -> None:
+    schedule = replace(schedule, ema_decay=0.8)
+    straight = run(manifest, tmp_path / "straight", schedule)
+    run(manifest, tmp_path / "longer", replace(schedule, steps=4))
+    longer = run(manifest, tmp_path / "longer", schedule)
+    assert len(longer.seen) == 2
+    for name, value in straight.trained.state_dict().items():
+        assert torch.equal(value, longer.trained.state_dict()[name]), name
+
+
+def test_fewer_steps_than_were_trained_are_refused(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    run(manifest, tmp_path, SCHEDULE)
+    newest = checkpoints(tmp_path / "checkpoints" / "net")
+    with pytest.raises(DidgenError, match="has 6 steps already, more than the 5 asked for"):
+        run(manifest, tmp_path, replace(SCHEDULE, steps=5))
+    assert checkpoints(tmp_path / "checkpoints" / "net") == newest
 
 
 def test_the_steps_are_those_of_plain_adamw(manifest: SourceManifest, tmp_path: Path) -> None:
