@@ -44,7 +44,8 @@ from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.card import model_card
 from manifests.errors import DidgenError
-from manifests.files import atomic_file, leftovers, sha256_of, write_json
+from manifests.files import leftovers, sha256_of, write_bytes, write_json
+from manifests.images import encoded
 from manifests.ownership import start_run
 from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
@@ -302,8 +303,7 @@ def _train_autoencoder(
         weights = class_weights(records, recipe.class_balance)
         train(accelerator, "autoencoder", objective, dataset, weights, schedule, out)
         if accelerator.is_main_process:
-            with atomic_file(result) as file:
-                file.write(save(vae.state_dict()))
+            write_bytes(result, save(vae.state_dict()))
         accelerator.wait_for_everyone()
     vae.load_state_dict(load_file(result))
     vae.to(device).eval()
@@ -341,5 +341,4 @@ def _sample_sheet(
     )
     titles = [record.label or "" for record in records]
     sheet = pair_sheet(images, masks, layouts[:, 0].numpy() > 0.5, titles)
-    with atomic_file(path) as file:
-        sheet.save(file, "PNG")
+    write_bytes(path, encoded(sheet, "PNG"))
