@@ -108,19 +108,6 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         if accelerator.is_main_process:
             decisions({"cache": str(dataset.cache)})
             write_json(out / "decisions.json", made | {"cache": str(dataset.cache)})
-    schedule = Schedule(
-        recipe.steps,
-        recipe.batch_size,
-        recipe.learning_rate,
-        recipe.schedule,
-        recipe.warmup_steps,
-        recipe.weight_decay,
-        recipe.max_grad_norm,
-        recipe.ema_decay,
-        recipe.checkpoint_every,
-        recipe.seed,
-        recipe.restart_every,
-    )
 
     def sample(step: int) -> None:
         path = out / "sheets" / f"step-{step:07d}.png"
@@ -132,7 +119,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
 
     _leave_to_cache(pipeline, recipe)
     weights = class_weights(records, recipe.class_balance)
-    train(accelerator, "unet", objective, dataset, weights, schedule, out, sample)
+    train(accelerator, "unet", objective, dataset, weights, _schedule(recipe), out, sample)
     if accelerator.is_main_process:
         if recipe.lora is not None:
             save_adapters(pipeline.unet, out / "lora")
@@ -244,8 +231,7 @@ def _claim(
     The number of processes belongs to it: it decides which samples a step sees.
     """
     free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
-    if recipe.schedule == "constant" or recipe.restart_every is not None:
-        # No step depends on how many there will be, so that a training may be made longer.
+    if _schedule(recipe).extendable:
         free.add("steps")
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
     stage = _autoencoder_stage(recipe)
@@ -259,6 +245,23 @@ def _claim(
         "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
     }
     start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
+
+
+def _schedule(recipe: FinetuneRecipe) -> Schedule:
+    """How UNet and text encoder are optimised."""
+    return Schedule(
+        recipe.steps,
+        recipe.batch_size,
+        recipe.learning_rate,
+        recipe.schedule,
+        recipe.warmup_steps,
+        recipe.weight_decay,
+        recipe.max_grad_norm,
+        recipe.ema_decay,
+        recipe.checkpoint_every,
+        recipe.seed,
+        recipe.restart_every,
+    )
 
 
 def _autoencoder_stage(recipe: FinetuneRecipe) -> AutoencoderStage | None:

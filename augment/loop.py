@@ -41,6 +41,11 @@ class Schedule:
     seed: int
     restart_every: int | None = None
 
+    @property
+    def extendable(self) -> bool:
+        """Whether no step depends on how many there will be, so that more may be asked for."""
+        return self.schedule == "constant" or self.restart_every is not None
+
     def rate(self, step: int) -> float:
         """The learning rate of a step, a function of the step alone."""
         cycle = self.restart_every or self.steps
