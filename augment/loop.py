@@ -110,6 +110,7 @@ def train(
 ) -> None:
     """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
 
+    A batch is what the dataset gives, and the number of its step, from 0, as `step`.
     weights: how often each item of the dataset is drawn, as `augment.dataset.draws` takes them.
     Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
     schedule has is a DidgenError. Logs every scalar that the module returns to TensorBoard.
@@ -153,7 +154,7 @@ def train(
         for step, batch in enumerate(loader, start):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
-            batch = _to_device(batch, accelerator.device)
+            batch = _to_device(batch, accelerator.device) | {"step": step}
             with accelerator.autocast():
                 scalars = wrapped(batch)
             accelerator.backward(scalars["loss"])

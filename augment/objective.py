@@ -39,7 +39,7 @@ class RegionLoss(nn.Module):
     prediction means and the true one, both decoded, is added by its weight: squared errors of
     latents hardly see the fine structure that tells diagnoses apart. It counts by the signal's
     share of the noisy latents, because of pure noise the best prediction is a mean of images, and
-    no image.
+    no image. Before the step `perceptual_from` of the recipe it is left out.
 
     A built model trains UNet and text encoder, a loaded one its UNet, or the adapters on it. What
     is fixed and cached is no part of this module, and needs no place on its device; the perceptual
@@ -116,7 +116,7 @@ class RegionLoss(nn.Module):
             leak = leak_loss(maps.attended_regions(), within).mean()
             loss = loss + recipe.leak_weight * leak
             scalars["leak"] = leak.detach()
-        if self.perceptual is not None:
+        if self.perceptual is not None and batch["step"] >= recipe.perceptual_from:
             clean = predicted_latents(self.scheduler, output, noisy, timesteps)
             with torch.no_grad():
                 images = decode(self.vae, latents)

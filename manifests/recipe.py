@@ -150,6 +150,8 @@ class FinetuneRecipe(Section):
     perceptual: Perceptual | None = None
     """Added to L_rec: how far apart predicted and true images are, decoded, to this network (after
     Lin & Yang, arXiv:2401.00110, whose network is the UNet itself). None in the paper."""
+    perceptual_from: Annotated[int, Field(ge=0)] = 0
+    """Step at which it joins: late it costs less, and finds images that can be sharp."""
     maps: AttentionMaps = AttentionMaps()
     min_snr_gamma: Rate | None = None
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
@@ -212,6 +214,12 @@ class FinetuneRecipe(Section):
                 "`caption_thinning` makes ever new prompts, whose embeddings no cache holds; set "
                 "`cache: false`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def a_perceptual_loss_that_joins(self) -> Self:
+        if self.perceptual_from and self.perceptual is None:
+            raise ValueError("`perceptual_from` needs `perceptual`")
         return self
 
     @model_validator(mode="after")

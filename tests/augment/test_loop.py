@@ -41,10 +41,12 @@ class Brightness(nn.Module):
         self.trained = nn.ModuleDict({"net": nn.Linear(3 * 16, 3), "table": nn.Embedding(4, 2)})
         self.frozen = nn.Linear(3, 3).requires_grad_(False)
         self.seen: list[Tensor] = []
+        self.steps: list[int] = []
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         pixels = batch["pixels"]
         self.seen.append(pixels)
+        self.steps.append(batch["step"])
         coarse = nn.functional.avg_pool2d(pixels, 8).flatten(1)
         target = self.frozen(pixels.mean((2, 3)))
         row = self.trained["table"](torch.tensor([1]))
@@ -98,7 +100,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest: SourceManifest, tmp_
             kill,
         )
     resumed = run(manifest, folder, schedule)
-    assert len(resumed.seen) == 3
+    assert straight.steps == [0, 1, 2, 3, 4, 5] and resumed.steps == [3, 4, 5]
     for name, value in straight.trained.state_dict().items():
         assert torch.equal(value, resumed.trained.state_dict()[name]), name
     for expected, found in zip(straight.seen[3:], resumed.seen, strict=True):
@@ -155,7 +157,7 @@ def test_the_steps_are_those_of_plain_adamw(manifest: SourceManifest, tmp_path: 
         for group in optimizer.param_groups:
             group["lr"] = SCHEDULE.rate(step)
         optimizer.zero_grad()
-        plain({"pixels": pixels})["loss"].backward()
+        plain({"pixels": pixels, "step": step})["loss"].backward()
         nn.utils.clip_grad_norm_(plain.trained.parameters(), 1.0)
         optimizer.step()
         for name, value in plain.trained.state_dict().items():

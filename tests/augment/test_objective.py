@@ -183,7 +183,7 @@ def test_the_perceptual_term_compares_decoded_images_one_by_one(
     )
     pipeline = build_pipeline(shape, [PREFIX], 256, 0)
     seen = encode(pipeline.vae, batch["pixels"])
-    given = batch | {"latents": seen} if cache else batch
+    given = batch | {"step": 0} | ({"latents": seen} if cache else {})
     alphas = pipeline.scheduler.alphas_cumprod
     expected = torch.zeros(())
     with torch.no_grad():
@@ -290,6 +290,21 @@ def test_checkpointed_gradients_are_those_of_a_plain_pass(
     torch.testing.assert_close(gradients(checkpointed, batch)["loss"], expected["loss"])
 
 
+def test_the_perceptual_term_joins_at_its_step(
+    shape: Build, batch: dict[str, Any], perceptual: Perceptual
+) -> None:
+    recipe = recipe_of(build=shape, perceptual=perceptual, perceptual_from=5)
+    module = RegionLoss(
+        build_pipeline(shape, [PREFIX], 256, 0), recipe, PerceptualDistance(perceptual)
+    )
+    with torch.no_grad():
+        before, after = (module(batch | {"step": step}) for step in (4, 5))
+    assert "perceptual" not in before
+    expected = before["loss"] + perceptual.weight * after["perceptual"]
+    torch.testing.assert_close(after["loss"], expected)
+    assert after["perceptual"] > 0
+
+
 def test_the_loss_of_a_batch_is_the_mean_of_its_samples(
     shape: Build, batch: dict[str, Any], perceptual: Perceptual
 ) -> None:
@@ -297,9 +312,10 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_samples(
     pipeline = build_pipeline(shape, [PREFIX], 256, 0)
     module = RegionLoss(pipeline, recipe, PerceptualDistance(perceptual))
     with torch.no_grad():
-        whole = module(batch)
+        whole = module(batch | {"step": 0})
         single = [
-            module({name: value[n : n + 1] for name, value in batch.items()}) for n in range(3)
+            module({name: value[n : n + 1] for name, value in batch.items()} | {"step": 0})
+            for n in range(3)
         ]
     assert single[1]["attention"] == 0
     for name, value in whole.items():

@@ -194,6 +194,13 @@ def test_stages_and_prompts_must_be_possible(
     assert sentence in fault(tmp_path, {"source": "a"} | content)
 
 
+def test_what_joins_later_has_to_be_there(tmp_path: Path) -> None:
+    content = FINETUNE | {"perceptual_from": 10}
+    assert "needs `perceptual`" in fault(tmp_path, content)
+    path = written(tmp_path, content | {"perceptual": {"weights": "w.safetensors"}})
+    assert read_recipe(path, FinetuneRecipe).perceptual_from == 10
+
+
 def test_only_a_cosine_begins_anew(tmp_path: Path) -> None:
     content = FINETUNE | {"restart_every": 10}
     assert "needs `schedule: cosine`" in fault(tmp_path, content)
