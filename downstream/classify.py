@@ -5,6 +5,7 @@ Notable choices:
 - The best weights are those of the best balanced accuracy on the validation images, in every arm.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -52,7 +53,15 @@ def classify(job: ClassificationJob, out: Path, progress: Progress | None = None
     # Asked of all before any is trained, so that a folder of another recipe is refused at once.
     asked = {training: _asked(job, training) for training in job.trainings}
     results = carry_out(asked, out, partial(_train, job, out), progress)
-    predictions = {t: read_predictions(folder_of(out, t), job.classes) for t in job.trainings}
+    test = job.images["test"]
+    # What was trained does not hang on lesion ids, which the source may have learned since; the
+    # intervals and tests do.
+    predictions = {
+        t: replace(
+            read_predictions(folder_of(out, t), job.classes), keys=test.keys, lesions=test.lesions
+        )
+        for t in job.trainings
+    }
     benchmark = classification_outcome(job, results, predictions)
     write_benchmark(out, benchmark, classification_page(benchmark))
     return benchmark

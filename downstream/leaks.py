@@ -38,13 +38,22 @@ class NearDuplicate:
 def check_records(
     records: Mapping[Split, Sequence[SourceRecord]], classes: Sequence[str], folder: object
 ) -> None:
-    """Raise a `DidgenError` for a class missing in a split, and for a lesion in two splits."""
+    """Raise a `DidgenError` for a class missing in a split, a lesion in two splits, and a test
+    lesion of two classes, which has no place among those that intervals are drawn from."""
     check_classes(
         {split: {record.label for record in part} for split, part in records.items()},
         classes,
         folder,
     )
     check_lesions(records, folder)
+    first: dict[str, SourceRecord] = {}
+    for record in records["test"]:
+        other = first.setdefault(record.lesion_id, record)
+        if record.label != other.label:
+            raise DidgenError(
+                f"{folder} has the test lesion {record.lesion_id} as {other.label} ({other.key}) "
+                f"and as {record.label} ({record.key}); correct the labels and import again."
+            )
 
 
 def check_lesions(records: Mapping[Split, Sequence[SourceRecord]], folder: object) -> None:

@@ -21,6 +21,7 @@ from manifests.records import (
     SourceRecord,
     Split,
     first_fault,
+    sound_records,
     write_rejections,
 )
 from manifests.splits import Fractions, check_fractions, split_groups
@@ -73,10 +74,7 @@ class Import:
 
 def _with_captions(records: tuple[SourceRecord, ...], folder: Path) -> tuple[SourceRecord, ...]:
     """The records with the captions that an older manifest in the folder has for them."""
-    try:
-        older = {record.key: record for record in SourceManifest.read(folder).records}
-    except DidgenError:
-        return records
+    older = {record.key: record for record in sound_records(folder)}
     kept = []
     for record in records:
         was = older.get(record.key)
@@ -161,6 +159,9 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
         image = upright(decode(data, path))
     except DidgenError as error:
         return Rejection.of(path, "unreadable-image", str(error))
+    if image.mode[0] in "IF":
+        sentence = f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
+        return Rejection.of(path, "unreadable-image", sentence)
     fault = _mask_fault(candidate.mask, path, image.size) if candidate.mask else None
     return fault or _Sound(candidate, *image.size, hashlib.sha256(data).hexdigest())
 

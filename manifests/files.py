@@ -79,8 +79,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         with _put(path) as file:
             yield file
         return
-    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f"{path.name}.{owner}{TEMPORARY_SUFFIX}")
+    temporary = _temporary(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(temporary, "xb") as file:
@@ -99,6 +98,12 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other process and no file of the user's has."""
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(f"{path.name}.{owner}{TEMPORARY_SUFFIX}")
 
 
 @contextmanager
@@ -144,24 +149,27 @@ def clear(path: Path) -> None:
 
 def leftovers(directory: Path) -> list[Path]:
     """The temporary files in a folder, in use or left by killed writes."""
-    return sorted(path for path in directory.glob(f"*{TEMPORARY_SUFFIX}") if is_temporary(path))
+    found = directory.glob(f"*{TEMPORARY_SUFFIX}")
+    return sorted(path for path in found if is_temporary(path) and not path.is_dir())
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file is one that `atomic_file` writes to, and not one of the user's."""
+    """Whether a path is one that `atomic_file` or `atomic_folder` writes to, and not the user's."""
     return re.search(rf"\.[^/]+-\d+-[0-9a-f]+{re.escape(TEMPORARY_SUFFIX)}$", path.name) is not None
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder `path` + `.tmp` to fill; on success it is renamed to `path`.
+    """Give a new folder beside `path` to fill; on success it is renamed to `path`.
 
-    After an exception it is removed. A `path` that exists already is a `DidgenError`.
+    After an exception it is removed, and so is what killed writes of `path` left. A `path` that
+    exists already is a `DidgenError`.
     """
     refuse_existing(path)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    # What a killed write left there.
-    shutil.rmtree(temporary, ignore_errors=True)
+    for leftover in path.parent.glob(f"*{TEMPORARY_SUFFIX}"):
+        if leftover.name.startswith(f"{path.name}.") and is_temporary(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+    temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 from manifests.candidates import WORKERS, Candidate, Harvest, Import, Progress, admit
@@ -32,7 +34,8 @@ def import_folder(
     first subfolder as label, and images in no subfolder have none. An image without a lesion id
     is its own lesion. `masks` holds files of the image's stem, with or without `_segmentation` or
     `_mask`; a labelled image may go without mask. Keys are stems made safe, so no two files may
-    share one. A missing folder, an unusable table, or nothing sound is a `DidgenError`.
+    share one; of those that do, the first is taken, and none where labels or masks are matched by
+    stem. A missing folder, an unusable table, or nothing sound is a `DidgenError`.
     """
     images = _existing_folder(images)
     masks = _existing_folder(masks) if masks else None
@@ -43,9 +46,14 @@ def import_folder(
     found = [path for path in _image_files(images) if masks not in path.parents]
     if not found:
         raise DidgenError(f"{images} holds no image ({' '.join(IMAGE_SUFFIXES)}); check the path.")
-    chosen = _choose_masks(masks, {path.stem for path in found}, harvest) if masks else {}
+    stems = Counter(path.stem for path in found)
+    chosen = _choose_masks(masks, stems, harvest) if masks else {}
     in_subfolders = any(path.parent != images for path in found)
     for path in found:
+        if stems[path.stem] > 1 and (table or masks):
+            sentence = f"{path} is one of several images {path.stem}; rename all but one."
+            harvest.reject(path, "duplicate-id", sentence)
+            continue
         label, lesion_id, split = None, None, None
         if table:
             row = table.rows.get(path.stem)
@@ -80,7 +88,7 @@ def import_folder(
             )
         )
     if table:
-        _reject_rows_without_image(table, {path.stem for path in found}, harvest)
+        _reject_rows_without_image(table, stems, harvest)
     used = {candidate.label for candidate in harvest.candidates if candidate.label}
     return admit(
         harvest,
@@ -104,11 +112,13 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part[0] == "." for part in path.relative_to(folder).parts)
     )
 
 
-def _choose_masks(folder: Path, stems: set[str], harvest: Harvest) -> dict[str, Path]:
+def _choose_masks(folder: Path, stems: Container[str], harvest: Harvest) -> dict[str, Path]:
     """Match masks to image stems; a second mask of one image or a mask of none is rejected."""
     chosen: dict[str, Path] = {}
     for path in _image_files(folder):
@@ -125,7 +135,7 @@ def _choose_masks(folder: Path, stems: set[str], harvest: Harvest) -> dict[str, 
     return chosen
 
 
-def _reject_rows_without_image(table: LabelTable, stems: set[str], harvest: Harvest) -> None:
+def _reject_rows_without_image(table: LabelTable, stems: Container[str], harvest: Harvest) -> None:
     harvest.rejections += table.rejections
     for name, row in table.rows.items():
         if name not in stems:

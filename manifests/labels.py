@@ -36,17 +36,26 @@ def read_labels(path: Path) -> LabelTable:
     """Read a table of image and label, or of image and one 0/1 column for each ISIC class.
 
     `lesion_id` and `split` columns are optional. HAM10000's `image_id` and `dx` are read too.
-    Rows that cannot be used are rejected one by one; a file that is no CSV or lacks the needed
+    Rows that cannot be used are rejected one by one; of two that name one image the first is used,
+    and neither where they name two of different folders. A file that is no CSV or lacks the needed
     columns is a `DidgenError`.
     """
     layout, rows = _read_rows(path, PLAIN, ONE_HOT, HAM)
     table = LabelTable()
+    folders: dict[str, PurePosixPath] = {}
     for line, row in rows:
         place = path.with_name(f"{path.name} line {line}")
         image = image_name(row[layout[0]])
         label = _label(row, layout)
         split = next((split for split in SPLITS if split == row.get("split")), None)
-        if image in table.rows or image in table.faulty:
+        folder = PurePosixPath(row[layout[0]]).parent
+        if folders.setdefault(image, folder) != folder:
+            table.faulty.add(image)
+            first = table.rows.pop(image, None)
+            for where in [first.place, place] if first else [place]:
+                sentence = f"{where} names one of several images {image}; rename all but one."
+                table.rejections.append(Rejection.of(where, "duplicate-id", sentence))
+        elif image in table.rows or image in table.faulty:
             sentence = f"{place} lists {image} again and was not used; keep one row of it."
             table.rejections.append(Rejection.of(place, "duplicate-id", sentence))
         elif not image or label is None or (row.get("split") and split is None):

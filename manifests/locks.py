@@ -7,6 +7,7 @@ Notable choices:
 - A store has no locks: two processes on one shard there both make it, to the same bytes.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ def claimed(directory: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
     if not is_local(directory):
         yield True
         return
+    directory.mkdir(parents=True, exist_ok=True)
     path = directory / LOCKS / f"{name}.lock"
     lock = FileLock(path)
     try:
@@ -48,12 +50,13 @@ def claimed(directory: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
 def _acquire(lock: FileLock, path: Path, wait: bool) -> None:
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             lock.acquire(blocking=wait, poll_interval=0.1)
         except (FileExistsError, FileNotFoundError):
-            # The owner of another lock has just removed the folder; where that is not why, it is
-            # something that no folder can be made beside.
-            if path.parent.exists() and not path.parent.is_dir():
+            # The owner of another lock has just removed the folder, unless something else stands
+            # there, be it a link to nowhere, or the run directory is gone too.
+            folder = path.parent
+            if not folder.parent.is_dir() or (os.path.lexists(folder) and not folder.is_dir()):
                 raise
             continue
         return

@@ -3,6 +3,7 @@
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -237,6 +238,19 @@ class SourceManifest:
                 )
             records[record.key] = record
         return cls(header, tuple(records.values()))
+
+
+def sound_records(folder: Path) -> list[SourceRecord]:
+    """What can be read of the records of an older manifest, which need not be whole."""
+    try:
+        rows = read_json_lines(folder / RECORDS_FILE)
+    except DidgenError:
+        return []
+    found = []
+    for row in rows:
+        with suppress(ValidationError):
+            found.append(SourceRecord.model_validate(row))
+    return found
 
 
 def read_training(folder: Path) -> tuple[SourceManifest, list[SourceRecord]]:

@@ -56,7 +56,7 @@ def write_source(folder: Path) -> Path:
                 height=48,
                 sha256=hashlib.sha256(data).hexdigest(),
                 mask=f"{key}_mask.png",
-                label=CLASSES[number % 2],
+                label=CLASSES[number // 2 % 2],
                 lesion_id=f"lesion {number // 2}",
                 split=(*["train"] * 6, *["val"] * 2, *["test"] * 2)[number % 20 // 2],  # type: ignore[arg-type]
                 source="photos",

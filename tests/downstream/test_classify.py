@@ -187,6 +187,26 @@ def test_a_lost_training_is_made_again_to_the_bit(done, recipe: Make, tmp_path: 
     assert steps == sorted(steps)
 
 
+def test_lesions_learned_later_are_the_units_of_the_tests(
+    done, recipe: Make, make_source, tmp_path: Path
+) -> None:
+    def together(manifest: SourceManifest) -> list:
+        return [
+            r.model_copy(update={"lesion_id": f"one-{r.label}"}) if r.split == "test" else r
+            for r in manifest.records
+        ]
+
+    out = copied(done, tmp_path)
+    before = files(out)
+    grouped = changed(tmp_path, make_source, together)
+    again = classify(prepare(recipe(source=grouped)), out)
+    assert files(out) == before
+    # Drawn again and again, one lesion a class is always the same test set.
+    intervals = [arm["balanced_accuracy_over_lesions"] for arm in again["arms"]]
+    assert all(low == high for low, high in intervals)
+    assert intervals != [arm["balanced_accuracy_over_lesions"] for arm in done[1]["arms"]]
+
+
 def test_further_seeds_leave_the_others_alone(done, recipe: Make, tmp_path: Path) -> None:
     out = copied(done, tmp_path)
     before = files(out)

@@ -89,6 +89,19 @@ def test_a_class_that_a_split_lacks_is_named(source: Path, split) -> None:
     check_records(records, ["MEL", "BCC"], source)
 
 
+def test_a_test_lesion_of_two_classes_is_refused(source: Path) -> None:
+    records = by_split(source)
+    first = records["test"][0]
+    for split in ("train", "test"):
+        one = next(r for r in records[split] if r.label != first.label)
+        records[split].append(one.model_copy(update={"lesion_id": first.lesion_id}))
+    with pytest.raises(DidgenError, match=f"in train .*{first.lesion_id}|{first.lesion_id} in tr"):
+        check_records(records, ["MEL", "NV", "BCC"], source)
+    records["train"].pop()
+    with pytest.raises(DidgenError, match=f"{first.lesion_id} as {first.label} .* and as "):
+        check_records(records, ["MEL", "NV", "BCC"], source)
+
+
 @pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
 def test_a_lesion_in_two_splits_is_refused(source: Path, one, other) -> None:
     records = by_split(source)

@@ -124,14 +124,16 @@ def test_what_is_let_through_stays_below_the_root(text: str) -> None:
 
 def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out"
-    # What a killed write left behind is in nobody's way.
-    (tmp_path / "deep" / "out.tmp").mkdir(parents=True)
-    (tmp_path / "deep" / "out.tmp" / "old").touch()
+    # What a killed write left behind goes; a folder of the user's stays.
+    for name in ("out.host-1-ab.tmp", "out.tmp"):
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        (tmp_path / "deep" / name / "old").touch()
     with atomic_folder(path) as folder:
         (folder / "new").touch()
         assert not path.exists()
     assert [file.name for file in path.iterdir()] == ["new"]
-    assert [file.name for file in path.parent.iterdir()] == ["out"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["out", "out.tmp"]
+    assert (tmp_path / "deep" / "out.tmp" / "old").exists()
 
 
 def test_an_exception_leaves_no_folder(tmp_path: Path) -> None:
@@ -169,7 +171,8 @@ def test_two_writers_of_one_file_share_no_temporary_file(tmp_path: Path) -> None
 def test_files_of_others_that_end_alike_are_no_leftovers(tmp_path: Path) -> None:
     for name in ("notes.tmp", "a.b.tmp", "run.json.host-1-ab.tmp"):
         (tmp_path / name).touch()
-    (tmp_path / "parquet.tmp").mkdir()
+    for name in ("parquet.tmp", "parquet.host-1-ab.tmp"):
+        (tmp_path / name).mkdir()
     assert [path.name for path in leftovers(tmp_path)] == ["run.json.host-1-ab.tmp"]
 
 

@@ -131,6 +131,50 @@ def test_stems_become_safe_keys_and_must_differ(tmp_path: Path) -> None:
     assert reasons(result) == {"x.y z.png": "duplicate-id", "u.png": "duplicate-id"}
 
 
+def test_namesakes_get_neither_label_nor_mask_of_another(tmp_path: Path) -> None:
+    (tmp_path / "own" / "mel").mkdir(parents=True)
+    (tmp_path / "own" / "mel" / "1.png").write_bytes(b"torn")
+    for number, name in enumerate(("nev/1.png", "nev/2.png")):
+        write_image(tmp_path / "own" / name, number)
+    write_mask(tmp_path / "masks" / "mel" / "1.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,label\nmel/1.png,MEL\nnev/2.png,NV\n")
+    for given in ({"labels": labels}, {"masks": tmp_path / "masks"}):
+        result = import_folder(tmp_path / "own", licence="own", **given)
+        assert [r.key for r in result.manifest.records] == ["2"]
+        namesakes = [r.file for r in result.rejections if r.reason == "duplicate-id"]
+        assert namesakes == [str(tmp_path / "own" / d / "1.png") for d in ("mel", "nev")]
+
+
+def test_hidden_folders_are_passed_by(images: Path) -> None:
+    write_image(images / ".thumbnails" / "a.png", 9)
+    result = import_folder(images, licence="own")
+    assert [r.key for r in result.manifest.records] == ["a", "b", "c", "d"]
+    assert result.rejections == ()
+
+
+def test_an_image_of_more_than_8_bits_is_rejected(images: Path) -> None:
+    levels = np.linspace(0, 65535, 80).astype(np.uint16).reshape(8, 10)
+    Image.fromarray(levels).save(images / "deep.png")
+    result = import_folder(images, licence="own")
+    assert reasons(result) == {"deep.png": "unreadable-image"}
+    assert "save it with 8" in result.rejections[0].sentence
+
+
+def test_captions_are_kept_where_the_old_manifest_is_not_whole(
+    images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    import_folder(images, licence="own").write(out)
+    records = (out / "records.jsonl").read_text().splitlines()
+    told = records[0].replace('"caption": null', '"caption": "a lesion."')
+    (out / "records.jsonl").write_text("\n".join([told, "{}", *records[2:]]) + "\n")
+    (out / "source.json").unlink()
+    import_folder(images, licence="own").write(out)
+    captions = {r.key: r.caption for r in SourceManifest.read(out).records}
+    assert captions == {"a": "a lesion.", "b": None, "c": None, "d": None}
+
+
 def test_a_photograph_on_its_side_fits_an_upright_mask(tmp_path: Path) -> None:
     write_image(tmp_path / "plain.png", 1, (10, 8))
     exif = Image.Exif()

@@ -69,6 +69,15 @@ def test_repeated_and_faulty_rows_are_rejected_alone(tmp_path: Path) -> None:
     assert reasons == ["duplicate-id", "bad-label", "bad-label", "bad-label"]
 
 
+def test_rows_that_name_images_of_two_folders_are_all_rejected(tmp_path: Path) -> None:
+    rows = ("mel/1.png,MEL", "nev/1.png,NV", "mel/1.png,MEL", "2.jpg,BCC", "./2,BCC")
+    read = read_labels(table(tmp_path, "image,label", *rows))
+    assert {name: row.label for name, row in read.rows.items()} == {"2": "BCC"}
+    assert "1" in read.faulty
+    told = [(Path(r.file).name, r.reason) for r in read.rejections]
+    assert told == [(f"labels.csv line {line}", "duplicate-id") for line in (2, 3, 4, 6)]
+
+
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = table(tmp_path, "image,MEL,NV,BCC,AKIEC,BKL", "a,1,0,0,0,0")
     with pytest.raises(DidgenError, match=r"labels\.csv has no column DF, VASC; its first line"):

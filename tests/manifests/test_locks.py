@@ -70,6 +70,15 @@ def test_nothing_is_left_of_a_lock(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["run", f"run/{LOCKS}"])
+def test_a_link_to_nowhere_is_told(tmp_path, name):
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "not mounted")
+    with pytest.raises(FileExistsError, match=name), claimed(tmp_path / "run", "a"):
+        pass
+
+
 def test_no_two_are_in_at_once_while_lock_files_come_and_go(tmp_path):
     (tmp_path / "number").write_text("0")
     processes = [another(tmp_path, COUNT) for _ in range(3)]

@@ -52,6 +52,15 @@ def test_same_recipe_over_other_inputs_is_told_apart(tmp_path):
         start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
 
 
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "images/mine.tar"])
+def test_files_that_a_run_would_write_over_are_safe(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
+        start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == [name]
+
+
 def test_finish_indexes_every_shard(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, image("a"), Failure("b", "no lesion found"))
