@@ -852,9 +852,16 @@ def main() -> NoReturn:
     except Exception as error:
         from manifests.errors import DidgenError
 
-        if "--debug" in sys.argv or not isinstance(error, DidgenError | OSError):
+        # Torch's own class is not imported for it.
+        full = type(error).__name__ == "OutOfMemoryError"
+        if "--debug" in sys.argv or not (full or isinstance(error, DidgenError | OSError)):
             raise
         sentence = str(error)
+        if full:
+            sentence = (
+                "The GPU's memory is full; lower `batch_size` in the recipe, or for finetuning set "
+                "`gradient_checkpointing: true` or `lora`, and run again to go on."
+            )
         if isinstance(error, OSError):
             sentence = f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
         print(f"Error: {sentence}", file=sys.stderr)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
 from augment.prompt import clean
 from manifests.errors import DidgenError
-from manifests.images import read_image
+from manifests.images import middle, read_image
 
 Backend = Literal["transformers", "openai"]
 
@@ -91,7 +92,8 @@ def chat_name(backend: Backend, model: str) -> str:
 
 
 def shown(path: Path) -> Image.Image:
-    """An image file as a model is shown it: RGB, upright, at most `MAX_SIDE` pixels a side."""
-    image = read_image(path)
+    """The central square of an image file as a model is shown it: RGB, upright, of at most
+    `MAX_SIDE` pixels a side."""
+    image = Image.fromarray(middle(np.asarray(read_image(path))))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     return image

@@ -39,10 +39,11 @@ def attention_loss(maps: Tensor, masks: Tensor, *, normalised: bool = True) -> T
 def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool = True) -> Tensor:
     """Eq. 5: L_CA is Eq. 3 on Gaussian-smoothed maps, one value a sample.
 
-    maps, masks: (B, 2, H, W); sigma in map pixels, 0 for no smoothing. Returns (B,).
+    maps, masks: (B, 2, H, W); sigma in map pixels, 0 for no smoothing; what of the Gaussian lies
+    two sigma or a whole map away is cut off. Returns (B,).
     """
     if sigma > 0:
-        side = 2 * math.ceil(2 * sigma) + 1
+        side = 2 * min(math.ceil(2 * sigma), min(maps.shape[-2:]) - 1) + 1
         maps = gaussian_blur(maps, kernel_size=[side, side], sigma=[sigma, sigma])
     return attention_loss(maps, masks, normalised=normalised)
 

@@ -28,9 +28,9 @@ from augment.prompt import (
     replace_geometry,
 )
 from manifests.errors import DidgenError
-from manifests.images import read_image, read_mask
+from manifests.images import middle, read_image, read_mask
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of a measure, so that cached captions of another are not reused."""
 
 WORKING_SIDE = 128
@@ -192,7 +192,10 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
 
 
 def measure_files(files: tuple[Path, Path | None, str | None]) -> Attributes:
-    """Measure an image file, its mask file if it has one, and its label."""
+    """Measure the central square of an image file and its mask file if it has one, with its label.
+
+    A caption is to speak of what a model is shown beside it.
+    """
     image_path, mask_path, label = files
     image = np.asarray(read_image(image_path))
     mask = None if mask_path is None else read_mask(mask_path)
@@ -201,7 +204,7 @@ def measure_files(files: tuple[Path, Path | None, str | None]) -> Attributes:
             f"{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels but its image has "
             f"{image.shape[1]}x{image.shape[0]}; replace the mask."
         )
-    return measure(image, mask, label)
+    return measure(middle(image), None if mask is None else middle(mask), label)
 
 
 def agree(attributes: Attributes, mask: np.ndarray) -> Attributes:

@@ -45,6 +45,11 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
         # transformers makes up an empty tokenizer where its files are missing.
         if len(pipeline.tokenizer) < 256:
             raise ValueError("its tokenizer has no vocabulary")
+        unet = pipeline.unet.config
+        if unet.in_channels != pipeline.vae.config.latent_channels:
+            raise ValueError(f"its UNet takes {unet.in_channels} channels: is it for inpainting?")
+        if unet.addition_embed_type or unet.class_embed_type:
+            raise ValueError("its UNet asks for more than a prompt, as that of SDXL does")
         return pipeline
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise DidgenError(

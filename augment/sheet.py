@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from manifests.attention import AttentionHistory
 from manifests.errors import DidgenError
 from manifests.files import write_bytes
-from manifests.images import encoded, read_image, read_mask
+from manifests.images import encoded, middle, read_image, read_mask
 from manifests.pictures import MASK_COLOUR, heat, outline, pair_panel
 from manifests.records import SourceManifest
 
@@ -94,15 +94,15 @@ def caption_sheet(
 
 
 def write_caption_sheet(manifest: SourceManifest, path: Path, count: int, seed: int) -> None:
-    """Draw `count` random captioned images of a manifest to the PNG `path`."""
+    """Draw `count` random captioned images of a manifest, cut as in training, to a PNG."""
     captioned = [record for record in manifest.records if record.caption]
     if not captioned:
         raise DidgenError("No image has a caption yet; run `didgen caption` first.")
     chosen = np.random.default_rng(seed).permutation(len(captioned))[:count]
     records = [captioned[index] for index in sorted(chosen)]
     sheet = caption_sheet(
-        [np.asarray(read_image(manifest.image_path(record))) for record in records],
-        [read_mask(manifest.mask_path(r)) if r.mask else None for r in records],
+        [middle(np.asarray(read_image(manifest.image_path(record)))) for record in records],
+        [middle(read_mask(manifest.mask_path(r))) if r.mask else None for r in records],
         [(f"{n} {r.key}", r.caption or "") for n, r in enumerate(records, 1)],
     )
     write_bytes(path, encoded(sheet, "PNG"))

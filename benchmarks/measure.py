@@ -81,8 +81,8 @@ def show(title: str, figures: Mapping[str, float], unit: str) -> None:
 
 def machine() -> str:
     """What the figures were taken on."""
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
-    return f"{where}; torch {torch.__version__}, {torch.get_num_threads()} threads"
+    where = [_processor(), *([torch.cuda.get_device_name()] if torch.cuda.is_available() else [])]
+    return f"{', '.join(where)}; torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
 def _processor() -> str:

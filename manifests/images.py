@@ -100,6 +100,13 @@ def read_image(path: Path) -> Image.Image:
     return upright(open_checked(path)).convert("RGB")
 
 
+def middle(pixels: np.ndarray) -> np.ndarray:
+    """The central square of an image or mask (H, W) or (H, W, C): what models are trained on."""
+    side = min(pixels.shape[:2])
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
+
+
 def as_mask(image: Image.Image, path: Path) -> np.ndarray:
     """Turn a decoded mask into boolean (H, W); True is lesion.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -80,6 +81,21 @@ def test_help_imports_nothing_heavy() -> None:
     assert output.stdout.strip() == "[]"
 
 
+def test_a_full_gpu_is_one_sentence(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr("augment.run.augment", full)
+    code, _, told = didgen(
+        monkeypatch, capsys, "augment", "demo", "--out", str(photographs / "run")
+    )
+    assert code == 1
+    assert re.search("^Error: The GPU's memory is full; lower `batch_size`", told, re.M)
+    assert "Traceback" not in told
+
+
 def test_import_and_caption_write_a_manifest(
     photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,13 +112,13 @@ def test_import_and_caption_write_a_manifest(
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "3 of 3 images have no caption yet by measure 2." in printed
+    assert "3 of 3 images have no caption yet by measure 3." in printed
     captions = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert captions["photo0"].startswith("melanoma, a ")
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "0 of 3 images have no caption yet by measure 2." in printed
+    assert "0 of 3 images have no caption yet by measure 3." in printed
 
     sheet = photographs / "sheet.png"
     arguments = ["caption", str(out), "--sheet", str(sheet), "--sheet-count", "2", "--seed", "3"]

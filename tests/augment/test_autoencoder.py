@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from augment.autoencoder import (
     LATENT_STD,
@@ -129,6 +130,17 @@ def test_the_loss_is_finite_and_says_what_it_is_made_of(
     assert 0 < scalars["ssim"] < 1
     peak = 10 * torch.log10(2.0**2 / error.square().mean())
     torch.testing.assert_close(scalars["psnr"], peak)
+
+
+def test_the_similarity_is_exact_under_autocast(vae: AutoencoderTiny, images: Tensor) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        said = AutoencoderLoss(vae)({"pixels": images})["ssim"]
+        output = vae.decode(vae.encode(images).latents).sample.float()
+    expected = structural_similarity_index_measure(output, images, data_range=2.0)
+    torch.testing.assert_close(said, expected, atol=5e-3, rtol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = structural_similarity_index_measure(output, images, data_range=2.0)
+    assert abs(rough - expected) > 2e-2
 
 
 def test_training_lowers_the_loss(shape: Build, images: Tensor) -> None:

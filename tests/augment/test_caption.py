@@ -90,13 +90,13 @@ def test_images_are_measured_where_captions_are_missing(bare: Path) -> None:
         if was.caption is None:
             said = measure_files((after.image_path(now), after.mask_path(now), now.label))
             assert now.caption == fit(render(said), COUNT)
-            assert (now.caption_by, now.caption_fallback) == ("measure 2", None)
+            assert (now.caption_by, now.caption_fallback) == ("measure 3", None)
         else:
             assert now == was
     assert after == SourceManifest.read(bare)
-    assert after.header.captions == {"measure 2": IMAGES - 1}
-    assert not to_do(after, "measure 2", again=False)
-    assert to_do(after, "measure 2", again=True) == [kept]
+    assert after.header.captions == {"measure 3": IMAGES - 1}
+    assert not to_do(after, "measure 3", again=False)
+    assert to_do(after, "measure 3", again=True) == [kept]
 
 
 def test_a_server_with_schemas_fills_them(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_a_second_run_asks_nothing_and_replacing_is_cached(bare: Path) -> None:
         asked = len(server.asked)
         assert caption_source(bare, asks(server)) == first
         measured = caption_source(bare, Measured(COUNT, 1), again=True)
-        assert measured.header.captions == {"measure 2": IMAGES}
+        assert measured.header.captions == {"measure 3": IMAGES}
         assert caption_source(bare, asks(server), again=True) == first
         assert len(server.asked) == asked
 

@@ -125,6 +125,15 @@ def test_layout_loss_is_equation_3_on_smoothed_maps() -> None:
     )
 
 
+def test_a_gaussian_wider_than_the_map_leaves_little_of_it() -> None:
+    maps, masks = drawn(8)
+    found = layout_loss(maps, masks, 100.0, normalised=False)
+    # A flat window over the mirrored map: nearly its mean at every place.
+    flat = maps.mean((-2, -1), keepdim=True).expand_as(maps)
+    expected = attention_loss(flat, masks, normalised=False)
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0)
+
+
 def test_without_sigma_layout_loss_is_equation_3() -> None:
     maps, masks = drawn(7)
     torch.testing.assert_close(layout_loss(maps, masks, 0.0), attention_loss(maps, masks))

@@ -390,6 +390,19 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
         measure_files((tmp_path / "0.png", tmp_path / "0_mask.png", None))
 
 
+def test_a_caption_speaks_of_the_square_that_is_trained_on(tmp_path: Path) -> None:
+    wide = oval(SIDE, 3 * SIDE // 2, (SIDE // 2, SIDE), (40, 40))
+    Image.fromarray(paint(wide)).save(tmp_path / "wide.png")
+    Image.fromarray(wide).save(tmp_path / "mask.png")
+    found = measure_files((tmp_path / "wide.png", tmp_path / "mask.png", None))
+    cut = slice(SIDE // 4, SIDE // 4 + SIDE)
+    assert found == measure(paint(wide)[:, cut], wide[:, cut], None)
+    assert found.lesion is not None
+    # In the whole frame it would be nearer to the middle, and smaller.
+    assert found.lesion.position is Position.RIGHT
+    assert geometry(wide).size is not found.lesion.size
+
+
 @pytest.mark.data
 def test_real_images_are_measured_with_variety(data_dir: Path) -> None:
     root = data_dir / "isic2018"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from augment.model import load_pipeline, save_pipeline
 from augment.pipeline import LesionPairPipeline, draw
@@ -109,6 +109,22 @@ def refused(model: str) -> str:
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     assert "safetensors" in refused(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [("in_channels", 9, "inpainting"), ("class_embed_type", "timestep", "more than a prompt")],
+)
+def test_a_model_of_another_kind_is_one_sentence(
+    built: StableDiffusionPipeline, tmp_path: Path, field: str, value: object, reason: str
+) -> None:
+    # Fields that begin so would bring the defaults back.
+    config = {name: said for name, said in built.unet.config.items() if name[0] != "_"}
+    unet = UNet2DConditionModel.from_config(config | {field: value})
+    parts = built.components | {"unet": unet}
+    model = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    model.save_pretrained(tmp_path / "other")
+    assert reason in refused(str(tmp_path / "other"))
 
 
 def test_a_hub_id_without_the_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,9 +178,13 @@ def test_weights_that_could_run_code_are_not_read(blind: Path, tmp_path: Path) -
         TransformersChat(str(tmp_path)).ask([Question("?")])
 
 
-def test_large_images_are_shown_small(tmp_path: Path) -> None:
-    Image.new("RGB", (3000, 1000)).save(tmp_path / "large.png")
-    assert max(shown(tmp_path / "large.png").size) == MAX_SIDE
+def test_large_images_are_shown_small_and_square(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (3000, 1000), "red")
+    picture.paste("blue", (1000, 0, 2000, 1000))
+    picture.save(tmp_path / "large.png")
+    image = shown(tmp_path / "large.png")
+    assert image.size == (MAX_SIDE, MAX_SIDE)
+    assert image.getcolors() == [(MAX_SIDE**2, (0, 0, 255))]
 
 
 @pytest.mark.slow

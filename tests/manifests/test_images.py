@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from manifests.errors import DidgenError
-from manifests.images import MAX_PIXELS, decode, open_checked, read_image, read_mask, upright
+from manifests.images import (
+    MAX_PIXELS,
+    decode,
+    middle,
+    open_checked,
+    read_image,
+    read_mask,
+    upright,
+)
 
 ORIENTATION = 0x112
 
@@ -150,3 +158,15 @@ def test_a_mask_of_three_levels_is_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.png")
     Image.fromarray(np.array([[0, 9, 9]], np.uint8)).save(tmp_path / "m.png")
     assert read_mask(tmp_path / "m.png").sum() == 2
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_the_middle_is_the_largest_square_with_equal_margins(height: int, width: int) -> None:
+    image = np.stack(np.indices((height, width)), -1)
+    cut = middle(image)
+    side = min(height, width)
+    assert cut.shape == (side, side, 2)
+    for axis, length in enumerate((height, width)):
+        before, after = cut[..., axis].min(), length - 1 - cut[..., axis].max()
+        assert 0 <= after - before <= 1
+    np.testing.assert_array_equal(middle(image[..., 0]), cut[..., 0])
