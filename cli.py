@@ -859,8 +859,9 @@ def main() -> NoReturn:
         sentence = str(error)
         if full:
             sentence = (
-                "The GPU's memory is full; lower `batch_size` in the recipe, or for finetuning set "
-                "`gradient_checkpointing: true` or `lora`, and run again to go on."
+                "The GPU's memory is full; to go on, lower `sampling.batch_size` (augment) or "
+                "--batch-size (caption, prompts), or set `gradient_checkpointing: true` "
+                "(finetune); a training with another `batch_size` begins in a new directory."
             )
         if isinstance(error, OSError):
             sentence = f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."

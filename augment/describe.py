@@ -17,7 +17,7 @@ from augment.prompt import (
     render,
 )
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 """Raised with every change of the words below, so that cached answers to others are not reused."""
 
 WORDS = 40

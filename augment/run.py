@@ -48,7 +48,15 @@ from manifests.locks import claimed
 from manifests.ownership import is_started, start_run
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
-from manifests.runs import Manifest, finish_run, finished, is_documented, mend_run, missing_shards
+from manifests.runs import (
+    DOCUMENTS,
+    Manifest,
+    finish_run,
+    finished,
+    is_documented,
+    mend_run,
+    missing_shards,
+)
 from manifests.shards import (
     Config,
     Sidecar,
@@ -144,7 +152,13 @@ def augment(
     if not is_started(out, job.fingerprint):
         rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
         with claimed(out, "run"):
-            start_run(out, fingerprint=job.fingerprint, recipe=asked(job.recipe), plan=rows)
+            start_run(
+                out,
+                fingerprint=job.fingerprint,
+                recipe=asked(job.recipe),
+                plan=rows,
+                documents=DOCUMENTS,
+            )
     everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
     ours = [shard for place, shard in enumerate(everything) if part.has(place)]
     if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:

@@ -106,6 +106,21 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}.{owner}{TEMPORARY_SUFFIX}")
 
 
+def _is_abandoned(temporary: Path, path: Path) -> bool:
+    """Whether `temporary` was made for `path` by a process of this machine that is gone."""
+    ours = rf"{re.escape(f'{path.name}.{socket.gethostname()}')}-(\d+)-[0-9a-f]+\.tmp"
+    made_by = re.fullmatch(ours, temporary.name)
+    if made_by is None:
+        return False
+    try:
+        os.kill(int(made_by[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 @contextmanager
 def _put(path: Path) -> Iterator[IO[bytes]]:
     """Open a file of the temporary folder for writing; on success it becomes an object."""
@@ -162,13 +177,13 @@ def is_temporary(path: Path) -> bool:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a new folder beside `path` to fill; on success it is renamed to `path`.
 
-    After an exception it is removed, and so is what killed writes of `path` left. A `path` that
-    exists already is a `DidgenError`.
+    After an exception it is removed, and so is, before, what killed processes of this machine left
+    of `path`. A `path` that exists already is a `DidgenError`.
     """
     refuse_existing(path)
-    for leftover in path.parent.glob(f"*{TEMPORARY_SUFFIX}"):
-        if leftover.name.startswith(f"{path.name}.") and is_temporary(leftover):
-            shutil.rmtree(leftover, ignore_errors=True)
+    for other in path.parent.glob(f"*{TEMPORARY_SUFFIX}"):
+        if _is_abandoned(other, path):
+            shutil.rmtree(other, ignore_errors=True)
     temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:

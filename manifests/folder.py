@@ -119,19 +119,30 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _choose_masks(folder: Path, stems: Container[str], harvest: Harvest) -> dict[str, Path]:
-    """Match masks to image stems; a second mask of one image or a mask of none is rejected."""
-    chosen: dict[str, Path] = {}
+    """Match masks to image stems; a second mask of one image or a mask of none is rejected.
+
+    Of masks of one stem in several folders all are, since all but one are another image's.
+    """
+    found: dict[str, list[Path]] = {}
     for path in _image_files(folder):
         names = [path.stem, *(path.stem.removesuffix(end) for end in MASK_ENDS)]
         stem = next((name for name in names if name in stems), None)
         if stem is None:
             sentence = f"{path} belongs to no image of that name; rename or remove it."
             harvest.reject(path, "missing-image", sentence)
-        elif stem in chosen:
-            sentence = f"{path} is a second mask beside {chosen[stem]}; remove one of the two."
-            harvest.reject(path, "duplicate-id", sentence)
         else:
-            chosen[stem] = path
+            found.setdefault(stem, []).append(path)
+    chosen: dict[str, Path] = {}
+    for stem, (first, *others) in found.items():
+        if any(path.parent != first.parent for path in others):
+            for path in (first, *others):
+                sentence = f"{path} is one of several masks {stem}; rename all but one."
+                harvest.reject(path, "duplicate-id", sentence)
+            continue
+        chosen[stem] = first
+        for path in others:
+            sentence = f"{path} is a second mask beside {first}; remove one of the two."
+            harvest.reject(path, "duplicate-id", sentence)
     return chosen
 
 

@@ -29,7 +29,15 @@ from manifests.locks import claimed
 from manifests.ownership import start_run
 from manifests.recipe import MixRecipe, fingerprint
 from manifests.records import SPLITS, SourceManifest, SourceRecord, Split
-from manifests.runs import PLAN_NAME, Manifest, finish_run, finished, mend_run, read_whole_run
+from manifests.runs import (
+    DOCUMENTS,
+    PLAN_NAME,
+    Manifest,
+    finish_run,
+    finished,
+    mend_run,
+    read_whole_run,
+)
 from manifests.shards import Config, Sample, check_key, read_shard, shard_is_whole, write_shard
 from manifests.synthetic import Synthetic, check_run, synthetic
 
@@ -163,7 +171,8 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
 
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
-    start_run(out, fingerprint=job.fingerprint, recipe=job.recipe.model_dump(mode="json"))
+    recipe = job.recipe.model_dump(mode="json")
+    start_run(out, fingerprint=job.fingerprint, recipe=recipe, documents=DOCUMENTS)
     planned: dict[Config, dict[Split, int]] = defaultdict(dict)
     for dealt in job.plan:
         planned[dealt.config][dealt.split] = dealt.index + 1

@@ -6,8 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
-from manifests.card import CARD_NAME
-from manifests.croissant import CROISSANT_NAME
 from manifests.errors import DidgenError
 from manifests.files import is_temporary, sha256_of, write_json, write_json_lines
 from manifests.runs import PLAN_NAME, RUN_NAME, Run, read_manifest, read_run
@@ -20,13 +18,14 @@ def start_run(
     fingerprint: str,
     recipe: Mapping[str, Any],
     plan: Sequence[Mapping[str, Any]] = (),
+    documents: Sequence[str] = (),
 ) -> Run:
     """Claim a directory for a recipe, or find it already claimed for the same one.
 
     The plan, if there is one, is written first. What is broken of either record is written anew. A
     directory of another recipe is a `DidgenError` that names the fields that differ; one of the
     same recipe with another fingerprint was begun with other inputs, and is an error too, and so is
-    one that is no run's yet and has other files where the shards or the documents would lie.
+    one that is no run's yet and has other files where the shards, or `documents`, would lie.
     """
     wanted = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
     there = _claim_of(directory)
@@ -40,7 +39,7 @@ def start_run(
         )
     if there is not None and is_started(directory, fingerprint):
         return there
-    if there is None and (foreign := _foreign(directory)):
+    if there is None and (foreign := _foreign(directory, documents)):
         raise DidgenError(
             f"{foreign[0]} lies where a run would put its files; choose another directory."
         )
@@ -66,11 +65,10 @@ def plan_is_whole(directory: Path, run: Run) -> bool:
     return path.is_file() and sha256_of(path) == run.plan
 
 
-def _foreign(directory: Path) -> list[Path]:
+def _foreign(directory: Path, documents: Sequence[str]) -> list[Path]:
     """What lies in the folders of a run's shards and has the name of no file of any run, and what
     a run would write its documents over."""
-    documents = [directory / name for name in (CARD_NAME, CROISSANT_NAME)]
-    return [path for path in documents if path.exists()] + [
+    return [path for name in documents if (path := directory / name).exists()] + [
         path
         for config in get_args(Config)
         for path in sorted((directory / config).glob("*"))

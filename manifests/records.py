@@ -242,14 +242,11 @@ class SourceManifest:
 
 def sound_records(folder: Path) -> list[SourceRecord]:
     """What can be read of the records of an older manifest, which need not be whole."""
-    try:
-        rows = read_json_lines(folder / RECORDS_FILE)
-    except DidgenError:
-        return []
-    found = []
-    for row in rows:
-        with suppress(ValidationError):
-            found.append(SourceRecord.model_validate(row))
+    found: list[SourceRecord] = []
+    with suppress(OSError):
+        for line in (folder / RECORDS_FILE).read_bytes().splitlines():
+            with suppress(ValidationError):
+                found.append(SourceRecord.model_validate_json(line))
     return found
 
 

@@ -33,6 +33,8 @@ from manifests.shards import (
 RUN_NAME = "run.json"
 PLAN_NAME = "plan.jsonl"
 MANIFEST_NAME = "manifest.json"
+DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
+"""What a finished run has for its readers."""
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

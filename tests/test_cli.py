@@ -92,7 +92,9 @@ def test_a_full_gpu_is_one_sentence(
         monkeypatch, capsys, "augment", "demo", "--out", str(photographs / "run")
     )
     assert code == 1
-    assert re.search("^Error: The GPU's memory is full; lower `batch_size`", told, re.M)
+    assert re.search(
+        "^Error: The GPU's memory is full; to go on, lower `sampling.batch", told, re.M
+    )
     assert "Traceback" not in told
 
 
@@ -147,7 +149,7 @@ def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
     for command in (["caption", str(out)], ["prompts", str(out), "--out", str(new)]):
         code, printed, _ = didgen(monkeypatch, capsys, *command, *far, "--dry-run")
         assert code == 0
-        assert "openai m, prompt 1" in printed
+        assert "openai m, prompt 2" in printed
     code, _, error = didgen(monkeypatch, capsys, "caption", str(out), *far, "--retries", "0")
     assert code == 1
     assert "does not answer for the model m" in error and "Traceback" not in error

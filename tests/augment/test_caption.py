@@ -110,7 +110,7 @@ def test_a_server_with_schemas_fills_them(bare: Path, monkeypatch: pytest.Monkey
         assert record.caption.endswith(
             ", a small round tan lesion at the center, sharp border, light skin, gel bubbles."
         )
-        assert record.caption_by == "openai m, prompt 1"
+        assert record.caption_by == "openai m, prompt 2"
     assert "secret" not in (bare / "records.jsonl").read_text()
     schema = server.asked[0]["response_format"]["json_schema"]["schema"]
     assert schema["additionalProperties"] is False
@@ -183,7 +183,7 @@ def test_another_model_shortens(bare: Path) -> None:
         settings = ChatSettings("openai", "long", server.url, retries=0)
         after = caption_source(bare, Described(describer(settings, "short", COUNT)))
     assert not after.header.caption_fallbacks
-    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 1"
+    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 2"
 
 
 def test_a_second_run_asks_nothing_and_replacing_is_cached(bare: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_dead_endpoint_keeps_what_is_finished(bare: Path) -> None:
         with pytest.raises(DidgenError, match=r"endpoint http.* does not answer .*gone.*again"):
             caption_source(bare, asks(server, concurrency=1))
         after = SourceManifest.read(bare)
-        assert len(to_do(after, "openai m, prompt 1", again=False)) == IMAGES - 2
+        assert len(to_do(after, "openai m, prompt 2", again=False)) == IMAGES - 2
         server.reply = by_schema
         asked = len(server.asked)
         caption_source(bare, asks(server))
@@ -289,7 +289,7 @@ def test_a_killed_run_goes_on(bare: Path) -> None:
         asked = len(server.asked)
         after = caption_source(bare, asks(server))
         assert len(server.asked) - asked == IMAGES - finished
-    assert after.header.captions == {"openai m, prompt 1": IMAGES}
+    assert after.header.captions == {"openai m, prompt 2": IMAGES}
     assert not after.header.caption_fallbacks
 
 

@@ -3,6 +3,9 @@
 import errno
 import hashlib
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 
@@ -124,16 +127,21 @@ def test_what_is_let_through_stays_below_the_root(text: str) -> None:
 
 def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "out"
-    # What a killed write left behind goes; a folder of the user's stays.
-    for name in ("out.host-1-ab.tmp", "out.tmp"):
+    # What a killed write left goes; what is the user's, another's or still being written stays.
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    host = socket.gethostname()
+    others = ["out.tmp", "out.else-1-ab.tmp", f"out.x.{host}-{killed.pid}-ab.tmp"]
+    others.append(f"out.{host}-{os.getpid()}-ab.tmp")
+    for name in (f"out.{host}-{killed.pid}-ab.tmp", *others):
         (tmp_path / "deep" / name).mkdir(parents=True)
         (tmp_path / "deep" / name / "old").touch()
     with atomic_folder(path) as folder:
         (folder / "new").touch()
         assert not path.exists()
     assert [file.name for file in path.iterdir()] == ["new"]
-    assert sorted(file.name for file in path.parent.iterdir()) == ["out", "out.tmp"]
-    assert (tmp_path / "deep" / "out.tmp" / "old").exists()
+    assert {file.name for file in path.parent.iterdir()} == {"out", *others}
+    assert all((path.parent / name / "old").exists() for name in others)
 
 
 def test_an_exception_leaves_no_folder(tmp_path: Path) -> None:

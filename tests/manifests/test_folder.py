@@ -146,6 +146,18 @@ def test_namesakes_get_neither_label_nor_mask_of_another(tmp_path: Path) -> None
         assert namesakes == [str(tmp_path / "own" / d / "1.png") for d in ("mel", "nev")]
 
 
+def test_of_masks_in_several_folders_none_is_taken(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_image(tmp_path / "own" / "nev" / f"{number}.png", number)
+    for name in ("mel/1.png", "nev/1.png", "nev/2.png", "nev/2_mask.png"):
+        write_mask(tmp_path / "masks" / name)
+    result = import_folder(tmp_path / "own", masks=tmp_path / "masks", licence="own")
+    found = {r.key: r.mask for r in result.manifest.records}
+    assert found == {"1": None, "2": "masks/nev/2.png"}
+    rejected = [Path(r.file).relative_to(tmp_path).as_posix() for r in result.rejections]
+    assert rejected == ["masks/mel/1.png", "masks/nev/1.png", "masks/nev/2_mask.png"]
+
+
 def test_hidden_folders_are_passed_by(images: Path) -> None:
     write_image(images / ".thumbnails" / "a.png", 9)
     result = import_folder(images, licence="own")
@@ -167,12 +179,12 @@ def test_captions_are_kept_where_the_old_manifest_is_not_whole(
     out = tmp_path / "out"
     import_folder(images, licence="own").write(out)
     records = (out / "records.jsonl").read_text().splitlines()
-    told = records[0].replace('"caption": null', '"caption": "a lesion."')
-    (out / "records.jsonl").write_text("\n".join([told, "{}", *records[2:]]) + "\n")
+    told = [record.replace('"caption": null', '"caption": "a lesion."') for record in records]
+    (out / "records.jsonl").write_text("\n".join([told[0], "{}", told[2][:-20], told[3]]))
     (out / "source.json").unlink()
     import_folder(images, licence="own").write(out)
     captions = {r.key: r.caption for r in SourceManifest.read(out).records}
-    assert captions == {"a": "a lesion.", "b": None, "c": None, "d": None}
+    assert captions == {"a": "a lesion.", "b": None, "c": None, "d": "a lesion."}
 
 
 def test_a_photograph_on_its_side_fits_an_upright_mask(tmp_path: Path) -> None:

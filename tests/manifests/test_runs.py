@@ -57,7 +57,7 @@ def test_files_that_a_run_would_write_over_are_safe(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
-        start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+        start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, documents=DOCUMENTS)
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == [name]
 
 

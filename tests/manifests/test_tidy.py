@@ -47,7 +47,11 @@ def test_strays_are_removed_or_set_aside(tmp_path):
     )
     found = strays(tmp_path, {"images": 1})
     assert len(found) == 8
-    tidy(tmp_path, found)
+    # What a killed export left there is a folder.
+    folder = tmp_path / "images" / "out.host-1-ab.tmp"
+    folder.mkdir()
+    tidy(tmp_path, [*found, folder])
+    assert (tmp_path / "set-aside" / "images" / folder.name).is_dir()
     assert names(tmp_path) == sorted(
         [
             *OWN,
