@@ -248,12 +248,13 @@ def test_the_plan_is_there_before_the_first_shard(
     assert tars(tmp_path) == {}
 
 
-def test_a_folder_of_other_files_is_refused(job: Job, tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    lay(tmp_path / "images" / "photo.jpg")
-    with pytest.raises(DidgenError, match=r"photo\.jpg lies where a run would put its shards"):
+@pytest.mark.parametrize("name", ["images/photo.jpg", "README.md", "croissant.json"])
+def test_a_folder_of_other_files_is_refused(job: Job, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    lay(tmp_path / name)
+    with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
         augment(job, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert [path.name for path in tmp_path.iterdir()] == [name.split("/")[0]]
 
 
 def test_redraws_and_reasons_are_counted(model: Path, tmp_path: Path) -> None:
