@@ -21,6 +21,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
+from augment.device import exact
 from manifests.errors import DidgenError
 from manifests.recipe import AttentionMaps
 
@@ -113,7 +114,7 @@ def _output(attn: Attention, hidden_states: Tensor) -> Tensor:
 
 def probabilities(attn: Attention, query: Tensor, key: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt d) in float32, (B, heads, N, T)."""
-    with torch.autocast(query.device.type, enabled=False):
+    with exact(query.device):
         scores = query.float() @ key.float().transpose(-1, -2)
         return (scores * attn.scale).softmax(-1)
 

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from augment.device import exact
 from augment.perceptual import PerceptualDistance
 from manifests.recipe import Perceptual
 
@@ -130,7 +131,7 @@ class AutoencoderLoss(nn.Module):
         output = self.vae.decode(latents).sample.float()
         l1 = F.l1_loss(output, pixels)
         # A difference of two means of squares, of which half precision leaves little.
-        with torch.autocast(pixels.device.type, enabled=False):
+        with exact(pixels.device):
             ssim = structural_similarity_index_measure(output, pixels, data_range=2.0)
         assert isinstance(ssim, Tensor)
         deviation, centre = torch.std_mean(latents.float(), (0, 2, 3))

@@ -18,7 +18,8 @@ from augment.prompt import (
 )
 
 PROMPT_VERSION = 2
-"""Raised with every change of the words below, so that cached answers to others are not reused."""
+"""Raised with every change of the words below, or of how an image is shown beside them, so that
+cached answers to others are not reused."""
 
 WORDS = 40
 """Words that a sentence is asked to keep to; the budget itself is counted in tokens."""

@@ -43,3 +43,8 @@ def choose_device(precision: str | None = None) -> Device:
             raise DidgenError("A CPU cannot train in fp16; set `mixed_precision` to bf16 or no.")
         return Device(name, precision, f"{reason} and the recipe asks for {precision}")
     return Device(name, best, reason)
+
+
+def exact(device: torch.device) -> torch.autocast:
+    """No autocast for a while: maps and losses are float32, whatever the model computes in."""
+    return torch.autocast(device.type, enabled=False)

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from augment.annotation import binarise, propagate
 from augment.attention import AllRead, captured
 from augment.autoencoder import decode, levels
+from augment.device import exact
 from augment.losses import layout_loss, leak_loss, region_masks
 from augment.tokens import end_positions, p_token_positions, tokenize
 from manifests.attention import moments
@@ -349,11 +350,6 @@ def step_sizes(guidance: Guidance, timesteps: Sequence[int]) -> list[float]:
     for place in range(first, last):
         etas[taken[place]] = float(guidance.eta * math.sqrt(line[place]))
     return etas
-
-
-def exact(device: torch.device) -> torch.autocast:
-    """No autocast for a while: maps and losses are float32, whatever the model computes in."""
-    return torch.autocast(device.type, enabled=False)
 
 
 @contextmanager

@@ -108,16 +108,14 @@ def _temporary(path: Path) -> Path:
 
 def _is_abandoned(temporary: Path, path: Path) -> bool:
     """Whether `temporary` was made for `path` by a process of this machine that is gone."""
-    ours = rf"{re.escape(f'{path.name}.{socket.gethostname()}')}-(\d+)-[0-9a-f]+\.tmp"
-    made_by = re.fullmatch(ours, temporary.name)
+    ours, end = map(re.escape, (f"{path.name}.{socket.gethostname()}", TEMPORARY_SUFFIX))
+    made_by = re.fullmatch(rf"{ours}-(\d+)-[0-9a-f]+{end}", temporary.name)
     if made_by is None:
         return False
     try:
         os.kill(int(made_by[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False
 
 
@@ -164,13 +162,13 @@ def clear(path: Path) -> None:
 
 def leftovers(directory: Path) -> list[Path]:
     """The temporary files in a folder, in use or left by killed writes."""
-    found = directory.glob(f"*{TEMPORARY_SUFFIX}")
-    return sorted(path for path in found if is_temporary(path) and not path.is_dir())
+    return sorted(path for path in directory.glob(f"*{TEMPORARY_SUFFIX}") if is_temporary(path))
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path is one that `atomic_file` or `atomic_folder` writes to, and not the user's."""
-    return re.search(rf"\.[^/]+-\d+-[0-9a-f]+{re.escape(TEMPORARY_SUFFIX)}$", path.name) is not None
+    """Whether a path is a file that `atomic_file` writes to: no folder, and none of the user's."""
+    name = re.search(rf"\.[^/]+-\d+-[0-9a-f]+{re.escape(TEMPORARY_SUFFIX)}$", path.name)
+    return name is not None and not path.is_dir()
 
 
 @contextmanager

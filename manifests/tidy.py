@@ -42,7 +42,7 @@ def tidy(directory: Path, found: Iterable[Path]) -> None:
                 # A killed process leaves the file of its lock; whoever takes the lock removes it.
                 with claimed(directory, path.stem, wait=False):
                     pass
-        elif not is_temporary(path) or path.is_dir():
+        elif not is_temporary(path):
             _set_aside(directory, path)
         elif path.parent.name in get_args(Config):
             with claimed(directory, path.name.partition(".")[0], wait=False) as ours:
