@@ -15,7 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from downstream.job import Job, Training
-    from manifests.candidates import Import
+    from manifests.candidates import ForModel, Import
     from manifests.verify import Verdict
 
 app = typer.Typer(
@@ -62,6 +62,10 @@ Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 Fractions = Annotated[
     tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")
 ]
+OptionalModel = Annotated[
+    str | None,
+    typer.Option(help="Model (mini, a folder, a hub id) whose training images go to train."),
+]
 ChatModel = Annotated[
     str | None, typer.Option(help="Language model: a hub id, a folder, or the endpoint's name.")
 ]
@@ -93,6 +97,7 @@ def import_isic2018_command(
     out: ManifestOut = Path("runs/isic2018"),
     seed: Seed = 42,
     split: Fractions = (0.8, 0.1, 0.1),
+    for_model: OptionalModel = None,
     dry_run: DryRun = False,
 ) -> None:
     """Import the official ISIC 2018 folders: Task 1 masks, Task 3 diagnoses, either or both.
@@ -102,8 +107,11 @@ def import_isic2018_command(
     """
     from manifests.isic2018 import import_isic2018
 
+    known = _known_to(for_model)
     with _progress("reading") as advance:
-        result = import_isic2018(root, seed=seed, fractions=split, progress=advance)
+        result = import_isic2018(
+            root, seed=seed, fractions=split, for_model=known, progress=advance
+        )
     _finish_import(result, None if dry_run else out)
 
 
@@ -118,6 +126,7 @@ def import_folder_command(
     ] = None,
     seed: Seed = 42,
     split: Fractions = (0.8, 0.1, 0.1),
+    for_model: OptionalModel = None,
     dry_run: DryRun = False,
 ) -> None:
     """Import your own images, with masks and labels where you have them.
@@ -126,6 +135,7 @@ def import_folder_command(
     """
     from manifests.folder import import_folder
 
+    known = _known_to(for_model)
     with _progress("reading") as advance:
         result = import_folder(
             images,
@@ -134,6 +144,7 @@ def import_folder_command(
             licence=licence,
             seed=seed,
             fractions=split,
+            for_model=known,
             progress=advance,
         )
     _finish_import(result, None if dry_run else out)
@@ -783,6 +794,15 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=done, total=total)
 
         yield advance
+
+
+def _known_to(model: str | None) -> "ForModel | None":
+    """A model and what it was trained on."""
+    if model is None:
+        return None
+    from augment.provenance import trained_on
+
+    return model, trained_on(model)
 
 
 def _finish_import(result: "Import", out: Path | None) -> None:

@@ -39,10 +39,11 @@ from augment.objective import RegionLoss
 from augment.perceptual import PerceptualDistance
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import compose
-from augment.provenance import ingredients
+from augment.provenance import ingredients, trained_on
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.card import model_card
+from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import leftovers, sha256_of, write_bytes, write_json
 from manifests.images import encoded
@@ -56,7 +57,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
 
     With `lora`, `out/model` holds the merged model and `out/lora` the adapters. Goes on where a
     stopped run of the same recipe stopped. Raises DidgenError for a source without training masks
-    or captions, a model that cannot be loaded, and a folder of another recipe.
+    or captions or one that holds out what the model was trained on, a model that cannot be loaded,
+    and a folder of another recipe.
     """
     manifest, records = read_training(recipe.source)
     stage = _autoencoder_stage(recipe)
@@ -72,6 +74,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         each, count = recipe.batch_size, accelerator.num_processes
         made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
     pipeline = _start(recipe, records)
+    before = trained_on(recipe.model, recipe.revision)
+    before.check(f"The model {recipe.model}", recipe.source, manifest)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
     for kind in ("attn2", "attn1"):
@@ -128,7 +132,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             merge_adapters(pipeline, out / "lora")
         captions = ((record.label, record.caption) for record in records)
         card = model_card(recipe.model_dump(mode="json"), ingredients(recipe, records))
-        save_pipeline(pipeline, out / "model", captions, getattr(torch, recipe.save_as), card)
+        dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
+        save_pipeline(pipeline, out / "model", captions, dtype, card, seen)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return out / "model"

@@ -8,6 +8,7 @@ from augment.layout import Layouts
 from augment.pipeline import LesionPairPipeline
 from augment.plan import Planned
 from manifests.attention import WATCHED
+from manifests.contamination import TrainedOn
 from manifests.recipe import AugmentRecipe
 from manifests.shards import Config
 
@@ -23,6 +24,7 @@ class Job:
     plan: dict[Config, list[list[Planned]]]
     fingerprint: str
     """Of the recipe, the plan, the model's files and the layouts: of what decides the result."""
+    trained_on: TrainedOn
 
     def count(self, config: Config) -> int:
         """Samples planned for a config."""

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from augment.checkpoint import written
 from augment.pipeline import LesionPairPipeline
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of, write_bytes, write_json_lines
 
@@ -66,11 +67,18 @@ def _quiet() -> None:
 
 
 def model_hashes(model: str, revision: str | None) -> dict[str, str]:
-    """SHA-256 of every file of a local model but its card; a hub model's id and revision."""
+    """SHA-256 of every file of a local model that decides a sample; a hub model's id and revision.
+
+    Its card and the list of its training images do not.
+    """
     folder = model_folder(model)
     if not folder.is_dir():
         return {model: revision or ""}
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".md" and path != folder / TRAINED_ON_NAME
+    )
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}
 
 
@@ -80,12 +88,14 @@ def save_pipeline(
     captions: Iterable[tuple[str | None, str | None]],
     dtype: torch.dtype = torch.float32,
     card: str = "",
+    trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
 ) -> None:
     """Save a folder that `StableDiffusionPipeline.from_pretrained` loads, with its captions.
 
     captions: (label, caption) of the training images, for new prompts without their source;
-    card: the text of its README.md, if any. The weights are written as `dtype`, and the pipeline's
-    own are rounded to it. An older model in the folder is replaced only when the new one is whole.
+    card: the text of its README.md, if any; trained_on: what it must not be tested on. The weights
+    are written as `dtype`, and the pipeline's own are rounded to it. An older model in the folder
+    is replaced only when the new one is whole.
     """
     _quiet()
     plain = StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False)
@@ -105,6 +115,8 @@ def save_pipeline(
     write_json_lines(temporary / "captions.jsonl", rows)
     if card:
         write_bytes(temporary / "README.md", card.encode())
+    if trained_on:
+        write_bytes(temporary / TRAINED_ON_NAME, trained_on.text())
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)

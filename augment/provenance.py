@@ -1,4 +1,4 @@
-"""Provenance: the model and the data that a run is made from, with hash and licence of each."""
+"""Provenance: the model and the data that a run is made from, and what the model was trained on."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +7,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HFValidationError
 
 from augment.model import model_folder, model_hashes
+from manifests.card import CARD_NAME
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.licence import Ingredient, card_licence, data_ingredients
 from manifests.recipe import AugmentRecipe, FinetuneRecipe, fingerprint
 from manifests.records import SourceRecord
@@ -28,18 +30,24 @@ def ingredients(
     model = Ingredient(
         kind="model",
         name=name,
-        licence=card_licence(_card(recipe.model, recipe.revision)),
+        licence=card_licence(_beside(recipe.model, recipe.revision, CARD_NAME)),
         sha256=fingerprint(model_hashes(recipe.model, recipe.revision)) if local else "",
     )
     return [model, *data]
 
 
-def _card(model: str, revision: str | None) -> Path:
-    """Where the card of a model lies; the path may not exist."""
+def trained_on(model: str | None, revision: str | None = None) -> TrainedOn:
+    """The real images that a model was trained on; empty where it has no list, or is none."""
+    path = _beside(model, revision, TRAINED_ON_NAME) if model else None
+    return TrainedOn.read(path) if path and path.is_file() else TrainedOn()
+
+
+def _beside(model: str, revision: str | None, name: str) -> Path:
+    """Where a file beside a model lies; the path may not exist."""
     folder = model_folder(model)
     if not folder.is_dir():
         try:
-            return Path(hf_hub_download(model, "README.md", revision=revision))
+            return Path(hf_hub_download(model, name, revision=revision))
         except (OSError, HFValidationError):
             pass
-    return folder / "README.md"
+    return folder / name

@@ -36,7 +36,7 @@ from augment.plan import (
     real_counts,
     shards_of,
 )
-from augment.provenance import ingredients
+from augment.provenance import ingredients, trained_on
 from augment.sheet import attention_sheet, image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from augment.worker import Worker, is_whole, versions
@@ -75,7 +75,8 @@ SHEET_PAIRS = 24
 def prepare(recipe: AugmentRecipe) -> Job:
     """Load what a recipe names and fix its plan; nothing is written.
 
-    Raises DidgenError for a model or source that is not there or does not fit the recipe.
+    Raises DidgenError for a model or source that is not there or does not fit the recipe, and for
+    a source that holds out what the model was trained on.
     """
     manifest = SourceManifest.read(recipe.source) if recipe.source else None
     pipeline = load_pipeline(recipe.model, recipe.revision)
@@ -86,6 +87,9 @@ def prepare(recipe: AugmentRecipe) -> Job:
             "run `didgen finetune` on it first."
         )
     _check_sampling(recipe, pipeline)
+    seen = trained_on(recipe.model, recipe.revision)
+    if manifest is not None and recipe.source is not None:
+        seen.check(f"The model {recipe.model}", recipe.source, manifest)
     if recipe.captions is not None:
         captions = read_captions(recipe.captions)
     elif manifest is not None:
@@ -117,7 +121,7 @@ def prepare(recipe: AugmentRecipe) -> Job:
         "model": model_hashes(recipe.model, recipe.revision),
         "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
     }
-    return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by))
+    return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by), seen)
 
 
 def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
@@ -193,13 +197,14 @@ def _finish(job: Job, out: Path) -> Manifest:
     source = job.layouts.manifest
     made_from = ingredients(job.recipe, source.select(split="train") if source else ())
     manifest = finished(out, job.shards)
-    if manifest and is_documented(out, manifest, made_from) and not strays(out, job.shards):
+    documented = manifest and is_documented(out, manifest, made_from, job.trained_on)
+    if manifest and documented and not strays(out, job.shards):
         return manifest
     with claimed(out, "run"):
         tidy(out, strays(out, job.shards))
         # Another process may have been faster.
         if finished(out, job.shards):
-            return mend_run(out, made_from)
+            return mend_run(out, made_from, job.trained_on)
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
         sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
@@ -211,6 +216,7 @@ def _finish(job: Job, out: Path) -> Manifest:
             versions=stack,
             classes=list(job.classes),
             made_from=made_from,
+            trained_on=job.trained_on,
         )
 
 

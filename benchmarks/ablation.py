@@ -29,6 +29,7 @@ from augment.gates import fault, measure
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import compose
+from augment.provenance import trained_on
 from benchmarks.heldout import held_out
 from benchmarks.measure import machine
 from manifests.recipe import Gates, Guidance, Sampling
@@ -98,6 +99,7 @@ def main(
     manifest = SourceManifest.read(source)
     records = held_out(manifest, masks)
     pipeline = load_pipeline(model)
+    trained_on(model).check(f"The model {model}", source, manifest)
     table = Table(
         "guidance",
         "IoU with layout",

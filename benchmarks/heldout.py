@@ -27,6 +27,7 @@ from augment.model import load_pipeline
 from augment.objective import target
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose
+from augment.provenance import trained_on
 from augment.tokens import p_token_positions, tokenize
 from manifests.recipe import Annotation, AttentionMaps
 from manifests.records import SourceManifest, SourceRecord
@@ -167,6 +168,7 @@ def main(
 ) -> None:
     """Print what a model does with held-out images."""
     manifest = SourceManifest.read(source)
+    trained_on(model).check(f"The model {model}", source, manifest)
     figures = measure(load_pipeline(model), manifest, held_out(manifest, count))
     for name, value in asdict(figures).items():
         print(f"{name}: {value:.4g}")

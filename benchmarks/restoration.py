@@ -20,6 +20,7 @@ from rich.table import Table
 from augment.autoencoder import decode, encode, levels
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline
+from augment.provenance import trained_on
 from benchmarks.measure import machine
 from downstream.collection import Collection, embed, real_collection
 from downstream.features import batches, find_extractor
@@ -65,6 +66,7 @@ def main(
     train = real_collection(manifest, manifest.select(split="train")[::every])
     test = real_collection(manifest, manifest.select(split="test"))
     pipeline = load_pipeline(model)
+    trained_on(model).check(f"The model {model}", source, manifest)
     network = find_extractor(extractor, weights)
     asked = read_judge(judge, manifest) if judge else None
     wanted = embed(real, network, size).features

@@ -24,6 +24,7 @@ from augment.dataset import load_pixels
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline
 from augment.prompt import compose, diagnosis, parse, render
+from augment.provenance import trained_on
 from augment.tokens import tokenize
 from benchmarks.heldout import prediction_errors
 from benchmarks.measure import machine
@@ -126,6 +127,7 @@ def main(
     print(machine())
     manifest = SourceManifest.read(source)
     pipeline = load_pipeline(model)
+    trained_on(model).check(f"The model {model}", source, manifest)
     classes = sorted({r.label for r in manifest.records if r.label} - {*exclude})
     records = balanced(manifest, classes, count)
     latents = encoded(pipeline, manifest, records)

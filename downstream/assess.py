@@ -47,10 +47,11 @@ from downstream.judge import Judge, read_judge
 from downstream.perceptual import load_lpips
 from downstream.quality_page import RECORD_NAME, SHEET_NAME, quality_page
 from downstream.scorecard import PICTURE_SIDE, scorecard
+from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes, write_json, write_json_lines
 from manifests.records import SourceManifest
-from manifests.runs import read_whole_run
+from manifests.runs import read_trained_on, read_whole_run
 from manifests.scores import COPY, write_scores
 from manifests.shards import Config, Sidecar
 from manifests.synthetic import Synthetic, check_run, synthetic
@@ -99,6 +100,7 @@ class Job:
     size: int
     lpips: nn.Module | None
     judges: tuple[Judge, ...]
+    trained_on: TrainedOn
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images by class, of each part of the source and each config of the run."""
@@ -157,6 +159,7 @@ def prepare(asked: Asked, progress: Progress | None = None) -> Job:
         size,
         lpips,
         tuple(read_judge(folder, source) for folder in asked.judges),
+        read_trained_on(asked.synthetic, run),
     )
 
 
@@ -227,6 +230,10 @@ def assess(
         "copies": {
             **_basis(job, "features"),
             **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),
+            "trained_on": {
+                "images": len(job.trained_on.images),
+                "beyond": len(job.trained_on.beyond(job.source.select(split="train")).images),
+            },
             "planted": _planted(job, index, calibration.threshold, advance),
             "duplicates_within": {
                 config: rate(duplicates_within(part.hashes)) for config, part in made.items()

@@ -183,7 +183,7 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
             f"{copies['threshold']:.4f}, or its perceptual hash differs in {copies['bits']} of 256 "
             f"bits at most, in any of its {copies['orientations']} orientations. The threshold is "
             f"{_quantile(copies)} held-out images' similarity to training images of other lesions. "
-            f"{_left_out(copies)}"
+            f"{_left_out(copies)} {_beyond(copies.get('trained_on', {'images': 0}))}"
         ),
         Table(
             ["samples", "copies", "by features", "by hash"],
@@ -229,6 +229,18 @@ def _quantile(copies: Mapping[str, Any]) -> str:
     if n * (1 - quantile) < 1:
         return f"the largest of {n}"
     return f"the {100 * quantile:g} % quantile of {n}"
+
+
+def _beyond(trained_on: Mapping[str, int]) -> str:
+    """What of the model's training images no sample was compared with."""
+    if not trained_on["images"]:
+        return "What the model was trained on is not recorded: it may have copied other images."
+    if not trained_on["beyond"]:
+        return "The source has all images that the model was trained on."
+    return (
+        f"Of {trained_on['images']} images that the model was trained on, {trained_on['beyond']} "
+        "are not in the source's training split, so that copies of those are not found."
+    )
 
 
 def _left_out(copies: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.images import as_mask, decode, open_checked, read_file, upright
 from manifests.records import (
@@ -28,6 +29,9 @@ from manifests.splits import Fractions, check_fractions, split_groups
 
 Progress = Callable[[int, int], None]
 """Called with the number of images looked at so far and their total."""
+
+ForModel = tuple[str, TrainedOn]
+"""A model that the source is for, and what it was trained on."""
 
 WORKERS = min(8, os.cpu_count() or 1)
 
@@ -107,6 +111,7 @@ def admit(
     classes: Sequence[str],
     seed: int,
     fractions: Fractions,
+    for_model: ForModel | None = None,
     progress: Progress | None = None,
     workers: int = WORKERS,
 ) -> Import:
@@ -114,9 +119,16 @@ def admit(
 
     Each image and mask is decoded in full. Of two sound candidates with the same key or the same
     image bytes the first in key order stays, one with a label before one without. A lesion has
-    one split: the first given for it, else the drawn one. Nothing kept at all is a `DidgenError`.
+    one split: the first given for it, else the drawn one. Lesions that `for_model` was trained on
+    go to train, or are left out where another split is given. Nothing kept at all is a
+    `DidgenError`.
     """
     check_fractions(fractions)
+    if for_model and not for_model[1]:
+        raise DidgenError(
+            f"The model {for_model[0]} has no {TRAINED_ON_NAME}, so nobody knows what it was "
+            "trained on; leave `--for-model` out, or name a model that `didgen finetune` made."
+        )
     queue = sorted(
         harvest.candidates, key=lambda found: (found.key, found.label is None, found.image)
     )
@@ -132,7 +144,11 @@ def admit(
                 progress(done, len(queue))
     sound = _without_duplicates(sound, rejections)
     sound = _without_split_conflicts(sound, rejections)
-    records = _records(sound, root, seed, fractions, rejections)
+    trained: set[str] = set()
+    if for_model:
+        trained = _lesions_known(sound, for_model[1])
+        sound = _without_known_tests(sound, trained, for_model[0], rejections)
+    records = _records(sound, root, seed, fractions, trained, rejections)
     if not records:
         first = f"; the first reason: {rejections[0].sentence}" if rejections else "."
         raise DidgenError(f"Nothing could be imported from {root}{first}")
@@ -146,6 +162,7 @@ def admit(
             classes=tuple(label for label in classes if label in kept or label in CLASSES),
             seed=seed,
             fractions=fractions,
+            for_model=for_model[0] if for_model else None,
         )
     except ValidationError as error:
         raise DidgenError(f"{root} cannot be imported: {first_fault(error)}; rename it.") from None
@@ -228,11 +245,39 @@ def _given_splits(sound: Iterable[_Sound]) -> dict[str, Split]:
     return splits
 
 
+def _lesions_known(sound: Iterable[_Sound], trained_on: TrainedOn) -> set[str]:
+    """The lesions of which an image is one that a model was trained on."""
+    return {
+        found.candidate.lesion_id
+        for found in sound
+        if trained_on.knows(found.candidate, found.sha256)
+    }
+
+
+def _without_known_tests(
+    sound: Iterable[_Sound], trained: Container[str], model: str, rejections: list[Rejection]
+) -> list[_Sound]:
+    """Without the images that are given to val or test and whose lesion a model was trained on."""
+    kept = []
+    for found in sound:
+        candidate = found.candidate
+        if candidate.split in (None, "train") or candidate.lesion_id not in trained:
+            kept.append(found)
+        else:
+            sentence = (
+                f"{candidate.image} is given to {candidate.split}, but {model} was trained on it "
+                "or on its lesion; test without it, or with another model."
+            )
+            rejections.append(Rejection.of(candidate.image, "trained-on", sentence))
+    return kept
+
+
 def _records(
     sound: list[_Sound],
     root: Path,
     seed: int,
     fractions: Fractions,
+    trained: Container[str],
     rejections: list[Rejection],
 ) -> list[SourceRecord]:
     given = _given_splits(sound)
@@ -241,7 +286,7 @@ def _records(
         for found in sound
         if found.candidate.lesion_id not in given
     ]
-    splits = given | split_groups(undecided, seed=seed, fractions=fractions)
+    splits = given | split_groups(undecided, seed=seed, fractions=fractions, training=trained)
     records = []
     for found in sound:
         candidate = found.candidate

@@ -46,9 +46,14 @@ class _Block(str):
 
 
 def card(
-    manifest: "Manifest", sidecars: Mapping[Config, Sequence[Sidecar]], form: Form = "shards"
+    manifest: "Manifest",
+    sidecars: Mapping[Config, Sequence[Sidecar]],
+    form: Form = "shards",
+    seen: int = 0,
 ) -> str:
     """The card of a finished run, or of its export in another form.
+
+    `seen` is the number of real images in the list beside it that the model was trained on, if any.
 
     The same run always gives the same text. Names, reasons and prompts come from outside and are
     escaped, so that none of them can be markup.
@@ -82,6 +87,7 @@ def card(
         recipe=_recipe_block(manifest.recipe),
         failures=reasons.most_common(20),
         form=form,
+        seen=seen,
     )
 
 

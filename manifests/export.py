@@ -24,12 +24,13 @@ from pyarrow import parquet
 from pydantic import TypeAdapter, ValidationError
 
 from manifests.card import CARD_NAME, card, splits_of
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import atomic_folder, refuse_existing, write_bytes, write_json
 from manifests.images import decode, encoded
 from manifests.licence import strictest
 from manifests.records import Label, Split
-from manifests.runs import Manifest, read_whole_run
+from manifests.runs import Manifest, read_trained_on, read_whole_run
 from manifests.shards import Config, Sidecar, read_shard, split_of
 
 Target = Literal["imagefolder", "parquet", "nnunet"]
@@ -54,6 +55,7 @@ class Export:
     out: Path
     manifest: Manifest
     sidecars: dict[Config, list[Sidecar]]
+    trained_on: TrainedOn
 
     def counts(self) -> dict[tuple[Config, Split], int]:
         """How many samples of each config and split there are to export."""
@@ -102,11 +104,11 @@ def prepare_export(
     if to == "imagefolder":
         for name in manifest.classes:
             _check_folder_name(name, directory)
-    return Export(directory, to, out, manifest, sidecars)
+    return Export(directory, to, out, manifest, sidecars, read_trained_on(directory, manifest))
 
 
 def export(job: Export, progress: Progress | None = None) -> None:
-    """Carry out an export, shard by shard; a card goes with it.
+    """Carry out an export, shard by shard; a card goes with it, and what the model was trained on.
 
     `progress` is called with (shards done, all shards).
     """
@@ -116,7 +118,11 @@ def export(job: Export, progress: Progress | None = None) -> None:
         for done, _ in enumerate(write(job, root), 1):
             if progress:
                 progress(done, total)
-        write_bytes(root / CARD_NAME, card(job.manifest, job.sidecars, job.to).encode())
+        seen = job.trained_on
+        text = card(job.manifest, job.sidecars, job.to, seen=len(seen.images))
+        write_bytes(root / CARD_NAME, text.encode())
+        if seen:
+            write_bytes(root / TRAINED_ON_NAME, seen.text())
 
 
 def _imagefolder(job: Export, root: Path) -> Iterator[None]:

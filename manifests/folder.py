@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
-from manifests.candidates import WORKERS, Candidate, Harvest, Import, Progress, admit
+from manifests.candidates import WORKERS, Candidate, ForModel, Harvest, Import, Progress, admit
 from manifests.errors import DidgenError
 from manifests.images import IMAGE_SUFFIXES
 from manifests.labels import LabelTable, read_labels
@@ -24,6 +24,7 @@ def import_folder(
     licence: str,
     seed: int = 42,
     fractions: Fractions = (0.8, 0.1, 0.1),
+    for_model: ForModel | None = None,
     progress: Progress | None = None,
     workers: int = WORKERS,
 ) -> Import:
@@ -97,6 +98,7 @@ def import_folder(
         classes=CLASSES if used <= set(CLASSES) else sorted(used),
         seed=seed,
         fractions=fractions,
+        for_model=for_model,
         progress=progress,
         workers=workers,
     )

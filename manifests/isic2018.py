@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from manifests.candidates import WORKERS, Candidate, Harvest, Import, Progress, admit
+from manifests.candidates import WORKERS, Candidate, ForModel, Harvest, Import, Progress, admit
 from manifests.errors import DidgenError
 from manifests.labels import LabelTable, read_labels, read_lesions
 from manifests.records import CLASSES, Split
@@ -25,6 +25,7 @@ def import_isic2018(
     *,
     seed: int = 42,
     fractions: Fractions = (0.8, 0.1, 0.1),
+    for_model: ForModel | None = None,
     progress: Progress | None = None,
     workers: int = WORKERS,
 ) -> Import:
@@ -55,6 +56,7 @@ def import_isic2018(
         classes=CLASSES,
         seed=seed,
         fractions=fractions,
+        for_model=for_model,
         progress=progress,
         workers=workers,
     )

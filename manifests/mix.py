@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
+from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_json_lines
 from manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
@@ -36,6 +37,7 @@ from manifests.runs import (
     finish_run,
     finished,
     mend_run,
+    read_trained_on,
     read_whole_run,
 )
 from manifests.shards import Config, Sample, check_key, read_shard, shard_is_whole, write_shard
@@ -89,6 +91,7 @@ class Mix:
     """By what there is too little of: how many were wanted, and how many there are."""
     made_from: Sequence[Ingredient]
     fingerprint: str
+    trained_on: TrainedOn
 
     def summary(self) -> dict[str, str]:
         """What goes in, by config and split, and what there was too little of; in words."""
@@ -157,7 +160,17 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     }
     unnamed = Ingredient(kind="data", name=f"run {run.fingerprint[:12]}", licence=None)
     made_from = [*data_ingredients(used.values()), *(run.made_from or [unnamed])]
-    return Mix(recipe, source, records, run, plan, shortages, made_from, fingerprint(decided_by))
+    return Mix(
+        recipe,
+        source,
+        records,
+        run,
+        plan,
+        shortages,
+        made_from,
+        fingerprint(decided_by),
+        read_trained_on(recipe.run, run),
+    )
 
 
 def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
@@ -189,7 +202,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
         )
     ]
     if not todo and finished(out, planned):
-        return mend_run(out, job.made_from)
+        return mend_run(out, job.made_from, job.trained_on)
     write_json_lines(out / PLAN_NAME, (asdict(i) for dealt in job.plan for i in dealt.items))
     versions = {package: version(package) for package in ("didgen", "pillow")}
     versions["python"] = platform.python_version()
@@ -212,6 +225,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
         versions=versions,
         classes=list(job.source.header.classes),
         made_from=job.made_from,
+        trained_on=job.trained_on,
     )
 
 

@@ -1,5 +1,6 @@
 """Runs: the record a run directory opens with, and the index that closes it."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from manifests.card import CARD_NAME, card
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.croissant import CROISSANT_NAME, croissant
 from manifests.errors import DidgenError
 from manifests.files import (
@@ -33,7 +35,7 @@ from manifests.shards import (
 RUN_NAME = "run.json"
 PLAN_NAME = "plan.jsonl"
 MANIFEST_NAME = "manifest.json"
-DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
+DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
 """What a finished run has for its readers."""
 
 
@@ -94,8 +96,9 @@ class Manifest(BaseModel):
 
     `classes` are the names that the class indices of `.cls` members stand for; `decisions` are
     the run's own choices (device, dtype, batch) with their reasons. `made_from` lists the model
-    and the data, from which the licence follows; `documents` has the sha256 of the card and of
-    the Croissant metadata. Runs of older versions have neither.
+    and the data, from which the licence follows; `documents` has the sha256 of the card, of the
+    Croissant metadata, and of the list of the model's training images where there is one. Runs of
+    older versions have neither.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -111,7 +114,7 @@ class Manifest(BaseModel):
     totals: Totals
     failures: list[FailureEntry]
     made_from: list[Ingredient] = []
-    documents: dict[Literal["README.md", "croissant.json"], Sha256] = {}
+    documents: dict[Literal["README.md", "croissant.json", "trained_on.jsonl"], Sha256] = {}
 
 
 def finish_run(
@@ -122,6 +125,7 @@ def finish_run(
     versions: Mapping[str, str],
     classes: list[str],
     made_from: Sequence[Ingredient] = (),
+    trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
 ) -> Manifest:
     """Write each `_info.json`, the documents and, last of all, the manifest of a whole run.
 
@@ -170,7 +174,7 @@ def finish_run(
     )
     for config in planned:
         write_info(directory, config)
-    return _document(directory, manifest, sidecars)
+    return _document(directory, manifest, sidecars, trained_on)
 
 
 def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
@@ -215,40 +219,66 @@ def maker(recipe: Mapping[str, Any]) -> str:
     return "didgen mix" if recipe.get("kind") == "mix" else "didgen augment"
 
 
-def mend_run(directory: Path, made_from: Sequence[Ingredient]) -> Manifest:
+def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: TrainedOn) -> Manifest:
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
-    They are where one is missing or changed, and where `made_from` is not what the manifest has:
-    in runs of older versions, and after the card of a model was given a licence.
+    They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
+    run has: in runs of older versions, and after the card of a model was given a licence.
     """
     manifest = read_manifest(directory)
-    if is_documented(directory, manifest, made_from):
+    if is_documented(directory, manifest, made_from, trained_on):
         return manifest
     manifest = manifest.model_copy(update={"made_from": list(made_from)})
     sidecars = {
         config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
         for config, entries in manifest.configs.items()
     }
-    return _document(directory, manifest, sidecars)
+    return _document(directory, manifest, sidecars, trained_on)
 
 
-def is_documented(directory: Path, manifest: Manifest, made_from: Sequence[Ingredient]) -> bool:
-    """Whether card and metadata are as they were written, and for what the run is made from."""
+def is_documented(
+    directory: Path, manifest: Manifest, made_from: Sequence[Ingredient], trained_on: TrainedOn
+) -> bool:
+    """Whether the documents are as they were written, and for what the run is made from."""
     paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
     as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
-    return bool(paths) and as_written and manifest.made_from == list(made_from)
+    listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else None
+    asked = list(made_from), listed
+    there = manifest.made_from, manifest.documents.get(TRAINED_ON_NAME)
+    return bool(paths) and as_written and there == asked
+
+
+def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
+    """What the model of a finished run was trained on, as far as the run tells.
+
+    A list that is missing or not as the run wrote it is a `DidgenError`.
+    """
+    sha256, path = manifest.documents.get(TRAINED_ON_NAME), directory / TRAINED_ON_NAME
+    if sha256 is None:
+        return TrainedOn()
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise DidgenError(
+            f"{path} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` again "
+            "to mend it."
+        )
+    return TrainedOn.read(path)
 
 
 def _document(
-    directory: Path, manifest: Manifest, sidecars: Mapping[Config, Sequence[Sidecar]]
+    directory: Path,
+    manifest: Manifest,
+    sidecars: Mapping[Config, Sequence[Sidecar]],
+    trained_on: TrainedOn,
 ) -> Manifest:
-    """Write card and Croissant metadata, and then the manifest with the hash of each."""
+    """Write the documents, and then the manifest with the hash of each."""
     texts = {
-        CARD_NAME: card(manifest, sidecars),
-        CROISSANT_NAME: croissant(manifest, sidecars),
+        CARD_NAME: card(manifest, sidecars, seen=len(trained_on.images)).encode(),
+        CROISSANT_NAME: croissant(manifest, sidecars).encode(),
     }
+    if trained_on:
+        texts[TRAINED_ON_NAME] = trained_on.text()
     for name, text in texts.items():
-        write_bytes(directory / name, text.encode())
+        write_bytes(directory / name, text)
     documents = {name: sha256_of(directory / name) for name in texts}
     manifest = manifest.model_copy(update={"documents": documents})
     write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))

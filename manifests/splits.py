@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from manifests.errors import DidgenError
 from manifests.records import SPLITS, UNLABELLED, Split
@@ -23,14 +23,19 @@ def check_fractions(fractions: Fractions) -> None:
 
 
 def split_groups(
-    images: Iterable[tuple[str, str | None]], *, seed: int, fractions: Fractions
+    images: Iterable[tuple[str, str | None]],
+    *,
+    seed: int,
+    fractions: Fractions,
+    training: Container[str] = (),
 ) -> dict[str, Split]:
     """Deal groups to splits from one (group, label) pair an image; returns group -> split.
 
     A group is dealt whole. Each class is dealt on its own, so that its images meet the fractions
     as closely as whole groups allow, and a class of three groups or more reaches every split whose
     fraction is not zero. A group's class is the label most of its images carry, the first by name
-    if two tie. The result depends on the seed and on the set of pairs, not on their order.
+    if two tie. Groups in `training` go to train whatever its fraction. The result depends on the
+    seed and on the set of pairs, not on their order.
     """
     check_fractions(fractions)
     members: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -43,19 +48,23 @@ def split_groups(
     return {
         group: split
         for _, sizes in sorted(strata.items())
-        for group, split in _deal(sizes, seed, fractions).items()
+        for group, split in _deal(sizes, seed, fractions, training).items()
     }
 
 
-def _deal(sizes: dict[str, int], seed: int, fractions: Fractions) -> dict[str, Split]:
+def _deal(
+    sizes: dict[str, int], seed: int, fractions: Fractions, training: Container[str]
+) -> dict[str, Split]:
     """Deal the groups of one class, given group -> number of images."""
     total = sum(sizes.values())
     places = [place for place, share in enumerate(fractions) if share > 0]
     targets = _rounded([share * total for share in fractions])
+    dealt: dict[str, Split] = {group: "train" for group in sizes if group in training}
     counts = [0] * len(SPLITS)
-    dealt: dict[str, Split] = {}
+    counts[SPLITS.index("train")] = sum(sizes[group] for group in dealt)
     # Large groups first: the single images at the end then fill each split to its number.
-    queue = sorted(sizes, key=lambda group: (-sizes[group], _draw(seed, group)))
+    rest = sizes.keys() - dealt.keys()
+    queue = sorted(rest, key=lambda group: (-sizes[group], _draw(seed, group)))
     for position, group in enumerate(queue):
         size = sizes[group]
         empty = [place for place in places if not counts[place]]

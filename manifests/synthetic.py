@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.errors import DidgenError
 from manifests.recipe import DRAWN
 from manifests.records import SourceManifest
-from manifests.runs import Manifest
+from manifests.runs import Manifest, read_trained_on
 from manifests.scores import is_copy
 from manifests.shards import Config, Sidecar
 
@@ -35,8 +35,8 @@ def check_run(
 ) -> None:
     """Raise a `DidgenError` where the run in `path` cannot go with the source in `folder`.
 
-    That is a mix, which holds real samples, a run for a class that the source lacks, and one
-    without the config that is asked for.
+    That is a mix, which holds real samples, a run for a class that the source lacks, one without
+    the config that is asked for, and one whose model was trained on what the source holds out.
     """
     if run.recipe.get("kind") == "mix":
         raise DidgenError(f"{path} is a mix already; give the run that `augment` made.")
@@ -47,6 +47,7 @@ def check_run(
         )
     if config and config not in run.configs:
         raise DidgenError(f"{path} holds no {config}; make some, or give another run.")
+    read_trained_on(path, run).check(f"The model of {path}", folder, source)
 
 
 def synthetic(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manifests.contamination import TrainedOn
 from manifests.licence import Ingredient
 from manifests.ownership import start_run
 from manifests.records import SourceHeader, SourceManifest, SourceRecord
@@ -98,6 +99,7 @@ def make_run() -> Callable[..., Path]:
         classes: list[str] = CLASSES,
         licence: str | None = "CC-BY-4.0",
         recipe: dict[str, Any] | None = None,
+        trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
     ) -> Path:
         recipe = {"kind": "augment", "model": "mini"} if recipe is None else recipe
         start_run(directory, fingerprint="f00d", recipe=recipe)
@@ -128,6 +130,7 @@ def make_run() -> Callable[..., Path]:
             versions={},
             classes=classes,
             made_from=[Ingredient(kind="model", name="mini", licence=licence, sha256="0" * 64)],
+            trained_on=trained_on,
         )
         return directory
 

@@ -34,6 +34,7 @@ from augment.finetune import _claim, finetune
 from augment.lora import merge_adapters
 from augment.model import load_pipeline
 from augment.prompt import LESION, SKIN, compose
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.recipe import Build, FinetuneRecipe, Lora, Perceptual
@@ -105,6 +106,32 @@ def test_its_card_has_the_licence_of_its_training_images(run: Path) -> None:
     assert card.data.library_name == "diffusers"
     assert "data: drawn, 9 real images" in card.text
     assert "kind: finetune" in card.text
+
+
+def test_its_list_of_training_images_goes_on_with_it(
+    run: Path, manifest: SourceManifest, tmp_path: Path
+) -> None:
+    seen = TrainedOn.of(manifest.select(split="train"))
+    assert (run / "model" / TRAINED_ON_NAME).read_bytes() == seen.text()
+    # A source of the same pixels under other names, and of one image more to train on.
+    *others, moved = manifest.records
+    records = (*others, moved.model_copy(update={"split": "train"}))
+    SourceManifest(manifest.header, records).write(tmp_path / "source")
+    recipe = recipe_of(tmp_path / "source", model=str(run / "model"), steps=1, ema_decay=None)
+    model = finetune(recipe, tmp_path / "run")
+    assert TrainedOn.read(model / TRAINED_ON_NAME) == seen | TrainedOn.of([moved])
+
+
+def test_a_source_that_holds_out_what_the_model_was_trained_on_is_refused(
+    run: Path, manifest: SourceManifest, tmp_path: Path
+) -> None:
+    first, *others = manifest.records
+    records = (first.model_copy(update={"split": "test", "key": "renamed"}), *others)
+    SourceManifest(manifest.header, records).write(tmp_path / "source")
+    recipe = recipe_of(tmp_path / "source", model=str(run / "model"))
+    with pytest.raises(DidgenError, match="was trained on renamed or on its lesion"):
+        finetune(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_p_tokens_stay_fixed_while_other_words_learn(

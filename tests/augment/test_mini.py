@@ -1,5 +1,6 @@
 """The bundled model: it loads everywhere, and does on held-out data what its card says."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from augment.model import MINI, load_pipeline
 from augment.plan import model_captions
 from augment.tokens import P_TOKENS
 from benchmarks.heldout import measure
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
+from manifests.errors import DidgenError
 from manifests.isic2018 import import_isic2018
 from manifests.records import CLASSES, SourceManifest
 
@@ -44,6 +47,21 @@ def test_it_loads_in_plain_diffusers_with_its_p_tokens() -> None:
 
 def test_it_knows_captions_of_every_class() -> None:
     assert set(model_captions(MINI)) == {"", *CLASSES}
+
+
+@pytest.mark.data
+def test_its_list_is_the_training_split_of_the_shared_source(data_dir: Path) -> None:
+    manifest = import_isic2018(data_dir / "isic2018").manifest
+    trained_on = TrainedOn.read(MINI / TRAINED_ON_NAME)
+    assert trained_on == TrainedOn.of(manifest.select(split="train"))
+    trained_on.check("mini", data_dir, manifest)
+    other = import_isic2018(data_dir / "isic2018", seed=1).manifest
+    with pytest.raises(DidgenError, match="of 1701 images"):
+        trained_on.check("mini", data_dir, other)
+    mended = import_isic2018(data_dir / "isic2018", seed=1, for_model=("mini", trained_on))
+    trained_on.check("mini", data_dir, mended.manifest)
+    counts = Counter(record.split for record in mended.manifest.records)
+    assert counts["train"] == len(trained_on.images), "all others are held out"
 
 
 @pytest.mark.slow

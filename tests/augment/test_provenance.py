@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from augment.model import MINI
-from augment.provenance import ingredients
+from augment.provenance import ingredients, trained_on
+from manifests.contamination import TRAINED_ON_NAME
 from manifests.licence import strictest
 from manifests.recipe import AugmentRecipe
 from manifests.records import SourceManifest
@@ -27,6 +28,7 @@ def test_the_hash_is_that_of_the_weights_and_not_of_the_card(tmp_path: Path) -> 
     (copied,) = ingredients(recipe(str(copy)), [])
     assert copied.sha256 == bundled.sha256
     (copy / "README.md").unlink()
+    (copy / TRAINED_ON_NAME).unlink()
     (bare,) = ingredients(recipe(str(copy)), [])
     assert (bare.sha256, bare.licence) == (bundled.sha256, None)
     assert not strictest([bare]).commercial
@@ -38,6 +40,12 @@ def test_the_hash_is_that_of_the_weights_and_not_of_the_card(tmp_path: Path) -> 
 def test_a_model_of_the_hub_is_told_by_id_and_revision() -> None:
     (model,) = ingredients(recipe("some/model", revision="abc"), [])
     assert (model.name, model.sha256, model.licence) == ("some/model at abc", "", None)
+
+
+def test_a_model_of_the_hub_that_is_not_at_hand_has_no_list() -> None:
+    assert trained_on("mini")
+    assert not trained_on("some/model", "abc")
+    assert not trained_on(None)
 
 
 def test_the_training_images_count_by_licence(source: Path) -> None:

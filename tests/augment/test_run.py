@@ -15,9 +15,11 @@ from augment.job import Job
 from augment.part import Part
 from augment.run import augment, prepare
 from manifests.attention import FIELD, AttentionHistory
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.recipe import Build
+from manifests.records import SourceManifest
 from manifests.shards import Failure, Sample, iterate, shard_path
 from manifests.verify import verify
 from tests.augment.runs import flip, lay, recipe, truncate
@@ -319,6 +321,25 @@ def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Pa
     assert manifest.totals.samples == 2
     records = [json.loads(s.members["json"]) for s in iterate(tmp_path / "run", "pairs")]
     assert all(record["layout"].startswith("drawn_") for record in records)
+
+
+def test_a_run_tells_what_its_model_was_trained_on(
+    model: Path, manifest: SourceManifest, source: Path, tmp_path: Path
+) -> None:
+    copy, out = shutil.copytree(model, tmp_path / "model"), tmp_path / "run"
+    asked = recipe(copy, source=str(source), images=None, pairs={"count": 2, "exclude": []})
+    augment(prepare(asked), out)
+    assert not (out / TRAINED_ON_NAME).exists()
+    made = tars(out)
+    # A list that comes later decides no sample, and goes to the run where it is carried out again.
+    seen = TrainedOn.of(manifest.select(split="train"))
+    (copy / TRAINED_ON_NAME).write_bytes(seen.text())
+    augment(prepare(asked), out)
+    assert (tars(out), (out / TRAINED_ON_NAME).read_bytes()) == (made, seen.text())
+    assert {verdict.status for verdict in verify(out)} == {"ok"}
+    (copy / TRAINED_ON_NAME).write_bytes(TrainedOn.of(manifest.records).text())
+    with pytest.raises(DidgenError, match="holds out for val, one of 3 such of 3 images"):
+        prepare(asked)
 
 
 def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape: Build) -> None:

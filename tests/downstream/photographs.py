@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from manifests.contamination import TrainedOn
 from manifests.ownership import start_run
 from manifests.records import SourceHeader, SourceManifest, SourceRecord
 from manifests.runs import finish_run
@@ -99,13 +100,28 @@ def make_sample(config: Config, number: int) -> Sample:
     return Sample(key, members, {"label": label, "layout": layout, "prompt": "a lesion"})
 
 
-def write_run(folder: Path, count: int = 48) -> Path:
-    """Images and pairs, two shards each; every fourth sample is a mirrored training image."""
+def write_run(folder: Path, count: int = 48, source: Path | None = None) -> Path:
+    """Images and pairs, two shards each; every fourth sample is a mirrored training image.
+
+    With a source, its model was trained on the source's training images and on one more.
+    """
+    trained_on = TrainedOn()
+    if source is not None:
+        training = SourceManifest.read(source).select(split="train")
+        other = training[0].model_copy(update={"key": "x", "lesion_id": "x", "sha256": "0" * 64})
+        trained_on = TrainedOn.of([*training, other])
     start_run(folder, fingerprint="f00d", recipe={"kind": "augment", "model": "mini"})
     configs: tuple[Config, ...] = ("images", "pairs")
     for config in configs:
         samples = [make_sample(config, number) for number in range(count)]
         for index, part in enumerate((samples[: count // 2], samples[count // 2 :])):
             write_shard(folder, config, index, part, fingerprint="f00d", versions={})
-    finish_run(folder, {"images": 2, "pairs": 2}, decisions={}, versions={}, classes=list(CLASSES))
+    finish_run(
+        folder,
+        {"images": 2, "pairs": 2},
+        decisions={},
+        versions={},
+        classes=list(CLASSES),
+        trained_on=trained_on,
+    )
     return folder

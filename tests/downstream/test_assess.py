@@ -16,10 +16,12 @@ from safetensors.torch import save_file
 import cli
 from downstream.assess import Asked, assess, prepare
 from downstream.collection import embed
+from downstream.document import markdown
 from downstream.job import prepare as prepare_benchmark
 from downstream.leaks import NEAR
 from downstream.perceptual import build_lpips
 from downstream.quality import LEAST, feature_figures, matched
+from downstream.quality_page import quality_page
 from downstream.recipe import ClassifyRecipe
 from manifests.errors import DidgenError
 from manifests.files import read_json, read_json_lines, sha256_of
@@ -37,7 +39,8 @@ FAST += ["--pairs", "4", "--planted", "12"]
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A source, and a run with mirrored training images."""
     folder = tmp_path_factory.mktemp("data")
-    return write_source(folder), write_run(folder / "run")
+    source = write_source(folder)
+    return source, write_run(folder / "run", source=source)
 
 
 def didgen(*arguments: object) -> int:
@@ -149,6 +152,44 @@ def test_the_rates_are_those_of_the_rows(done: tuple[Path, Path]) -> None:
     # The threshold lets at most one in a thousand of them pass, and the hash those that it knows.
     assert copies["held_out"]["count"] == len(copies["held_out_duplicates"])
     assert copies["calibrated_on"] + len(copies["held_out_duplicates"]) == 48
+
+
+def test_images_that_the_model_saw_and_the_source_lacks_are_told(
+    done: tuple[Path, Path], asked: Callable[..., Asked], tmp_path: Path
+) -> None:
+    copies = read_json(done[0] / "quality.json")["copies"]
+    assert copies["trained_on"] == {"images": 73, "beyond": 1}
+    page = " ".join((done[0] / "quality.md").read_text().split())
+    assert "Of 73 images that the model was trained on, 1 are not in the source's" in page
+    untold = copies | {"trained_on": {"images": 0, "beyond": 0}}
+    record = read_json(done[0] / "quality.json") | {"copies": untold}
+    assert "What the model was trained on is not recorded" in markdown(quality_page(record))
+    whole = copies | {"trained_on": {"images": 72, "beyond": 0}}
+    record = read_json(done[0] / "quality.json") | {"copies": whole}
+    assert "The source has all images that the model" in markdown(quality_page(record))
+
+
+def test_a_model_that_was_trained_on_held_out_images_is_not_assessed(
+    data: tuple[Path, Path], asked: Callable[..., Asked], tmp_path: Path
+) -> None:
+    manifest = SourceManifest.read(data[0])
+    moved = {"split": "test", "lesion_id": "another lesion"}
+    records = (manifest.records[0].model_copy(update=moved), *manifest.records[1:])
+    SourceManifest(manifest.header, records).write(tmp_path / "source")
+    with pytest.raises(DidgenError, match="was trained on ISIC_0000000 or on its lesion"):
+        prepare(asked(real=tmp_path / "source"))
+    with pytest.raises(DidgenError, match="was trained on ISIC_0000000 or on its lesion"):
+        prepare_benchmark(
+            ClassifyRecipe.model_validate(
+                {
+                    "source": tmp_path / "source",
+                    "run": data[1],
+                    "exclude": [],
+                    "networks": [{"name": "test_efficientnet", "weights": "none"}],
+                    "image_size": 48,
+                }
+            )
+        )
 
 
 def test_the_recall_of_planted_copies_is_told(done: tuple[Path, Path]) -> None:

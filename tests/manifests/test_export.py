@@ -19,11 +19,13 @@ from datasets import Image as ImageFeature
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
 from manifests.export import TARGETS, export, prepare_export
 from manifests.mix import mix, prepare_mix
 from manifests.ownership import start_run
 from manifests.recipe import MixRecipe
+from manifests.records import SourceManifest
 from manifests.runs import finish_run
 from manifests.shards import Config, Sample, iterate, shard_path, write_shard
 
@@ -51,6 +53,19 @@ def mixed(source, run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("mixes") / "mix"
     mix(prepare_mix(MixRecipe(source=source, run=run, ratio=0.5, shard_size=7)), out)
     return out
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_what_the_model_was_trained_on_goes_along(source, make_run, tmp_path, to):
+    trained_on = TrainedOn.of(SourceManifest.read(source).select(split="train"))
+    made = make_run(tmp_path / "run", trained_on=trained_on)
+    out = tmp_path / "Dataset502_Test"
+    export(prepare_export(made, to, out), progress=None)
+    assert (out / "trained_on.jsonl").read_bytes() == trained_on.text()
+    assert "18 real images that `trained_on.jsonl` lists" in (out / "README.md").read_text()
+    if to != "nnunet":
+        loaded = load(out, "images", tmp_path / "cache")
+        assert sum(len(part) for part in loaded.values()) == 10
 
 
 def pixels(data: bytes) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from manifests.candidates import Import
+from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
 from manifests.isic2018 import import_isic2018
 from manifests.records import CLASSES, SPLITS, SourceManifest, Split
@@ -324,6 +325,40 @@ def test_official_validation_and_test_keep_their_split(tree: Path) -> None:
         assert result.rejections == ()
         assert Counter(r.label for r in result.manifest.select(split=split)) == {None: 3, "DF": 1}
     assert len(result.manifest.select(split="train")) == 24
+
+
+def test_a_source_for_a_model_holds_out_nothing_that_it_was_trained_on(tree: Path) -> None:
+    before = import_isic2018(tree).manifest
+    held_out = [r for r in before.records if r.split != "train"]
+    # One image of a lesion of two, and images of Task 1 under the names of another collection.
+    seen = [r for r in held_out if r.label][:1] + [r for r in held_out if not r.label]
+    moved = [r.model_copy(update={"source": "elsewhere", "sha256": "0" * 64}) for r in seen]
+    trained_on = TrainedOn.of(moved)
+    with pytest.raises(DidgenError, match="--for-model"):
+        trained_on.check("m", tree, before)
+    result = import_isic2018(tree, for_model=("m", trained_on))
+    assert result.rejections == ()
+    assert result.manifest.header.for_model == "m"
+    trained_on.check("m", tree, result.manifest)
+    assert_no_lesion_in_two_splits(result.manifest)
+    splits = {r.key: r.split for r in result.manifest.records}
+    assert {splits[r.key] for r in seen} == {"train"}
+    # Others take their places.
+    assert result.manifest.select(split="test", labelled=False)
+
+
+def test_official_test_images_that_a_model_was_trained_on_are_left_out(tree: Path) -> None:
+    name = "ISIC_0000060"
+    write_image(tree / "ISIC2018_Task1-2_Test_Input" / f"{name}.jpg", 60)
+    write_mask(tree / "ISIC2018_Task1_Test_GroundTruth" / f"{name}_segmentation.png")
+    (given,) = (r for r in import_isic2018(tree).manifest.records if r.key == name)
+    result = import_isic2018(tree, for_model=("m", TrainedOn.of([given])))
+    assert only_rejection(result, 24) == (f"{name}.jpg", "trained-on")
+
+
+def test_a_model_that_tells_nothing_of_its_training_has_no_source(tree: Path) -> None:
+    with pytest.raises(DidgenError, match=r"some/model has no trained_on\.jsonl"):
+        import_isic2018(tree, for_model=("some/model", TrainedOn()))
 
 
 def test_nothing_sound_is_one_sentence(tmp_path: Path) -> None:

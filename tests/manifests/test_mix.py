@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.images import read_image, read_mask
@@ -107,6 +108,22 @@ def test_the_ratio_holds_in_each_class_of_images_and_the_shortage_is_told(source
     assert job.shortages == {"images NV": (3, 0), "pairs": (9, 6)}
     assert job.summary()["short of images NV"] == "3 synthetic samples wanted, 0 made"
     assert job.summary()["images, train"] == "18 real and 6 synthetic samples in 4 shards"
+
+
+def test_a_model_that_was_trained_on_what_is_held_out_is_refused(source, make_run, tmp_path):
+    manifest = SourceManifest.read(source)
+    trained_on = TrainedOn.of(manifest.select(split="train"))
+    clean = make_run(tmp_path / "clean", trained_on=trained_on)
+    mix(prepared(source, clean), tmp_path / "mix")
+    assert bad(tmp_path / "mix") == {}
+    assert (tmp_path / "mix" / TRAINED_ON_NAME).read_bytes() == trained_on.text()
+    seen = trained_on | TrainedOn.of(manifest.select(split="test")[:1])
+    leaking = make_run(tmp_path / "leaking", trained_on=seen)
+    with pytest.raises(DidgenError, match=f"The model of {leaking} was trained on .* for test"):
+        prepared(source, leaking)
+    (clean / TRAINED_ON_NAME).write_bytes(seen.text())
+    with pytest.raises(DidgenError, match=f"{TRAINED_ON_NAME} is missing or not as"):
+        prepared(source, clean)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -4,11 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manifests.contamination import TrainedOn, TrainingImage
 from manifests.errors import DidgenError
 from manifests.files import read_json, read_json_lines, sha256_of, write_json
 from manifests.licence import Ingredient
 from manifests.ownership import differences, is_started, start_run
-from manifests.runs import finish_run, mend_run, read_manifest, read_run, read_whole_run
+from manifests.runs import (
+    finish_run,
+    mend_run,
+    read_manifest,
+    read_run,
+    read_trained_on,
+    read_whole_run,
+)
 from manifests.shards import Failure, Sample, shard_path, write_shard
 
 RECIPE = {"seed": 1, "sampling": {"steps": 50, "size": [256, 256]}, "model": "mini"}
@@ -121,20 +129,45 @@ def test_absent_and_foreign_records_are_named(tmp_path, read):
             read(tmp_path)
 
 
-DOCUMENTS = ("README.md", "croissant.json")
+DOCUMENTS = ("README.md", "croissant.json", "trained_on.jsonl")
+SEEN = TrainedOn(
+    frozenset({TrainingImage(image="ISIC_0000001", lesion="ISIC_0000001", sha256="a" * 64)})
+)
 MADE_FROM = [Ingredient(kind="model", name="mini", licence="MIT", sha256="0" * 64)]
 
 
 def finished(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, image("a"))
-    return finish_run(tmp_path, {"images": 1}, made_from=MADE_FROM, **CHOICES)
+    return finish_run(tmp_path, {"images": 1}, made_from=MADE_FROM, trained_on=SEEN, **CHOICES)
 
 
 def test_documents_are_written_and_their_hashes_recorded(tmp_path):
     manifest = finished(tmp_path)
     assert manifest.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
     assert manifest.made_from == MADE_FROM
+    assert read_trained_on(tmp_path, manifest) == SEEN
+    assert "the 1 real images that `trained_on.jsonl` lists" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("fault", ["changed", "missing"])
+def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
+    manifest, path = finished(tmp_path), tmp_path / "trained_on.jsonl"
+    path.unlink() if fault == "missing" else path.write_bytes(b"")
+    with pytest.raises(DidgenError, match=f"{path} is missing or not as the run wrote it; run"):
+        read_trained_on(tmp_path, manifest)
+    read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN))
+
+
+def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    manifest = finish_run(tmp_path, {"images": 1}, **CHOICES)
+    assert not (tmp_path / "trained_on.jsonl").exists()
+    assert not read_trained_on(tmp_path, manifest)
+    assert "the model was trained on is not recorded" in (tmp_path / "README.md").read_text()
+    # A list may be added to a model later, and then goes to its runs.
+    assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "never recorded", "other licence"])
@@ -153,7 +186,7 @@ def test_documents_are_mended(tmp_path, fault):
         (tmp_path / "README.md").unlink()
     else:
         made_from = [MADE_FROM[0].model_copy(update={"licence": "CC0-1.0"})]
-    mended = mend_run(tmp_path, made_from)
+    mended = mend_run(tmp_path, made_from, SEEN)
     assert mended == read_manifest(tmp_path)
     assert mended.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
     if fault == "other licence":
@@ -167,7 +200,7 @@ def test_documents_that_are_as_written_are_left_alone(tmp_path):
     manifest = finished(tmp_path)
     files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json")]
     before = [file.stat().st_mtime_ns for file in files]
-    assert mend_run(tmp_path, MADE_FROM) == manifest
+    assert mend_run(tmp_path, MADE_FROM, SEEN) == manifest
     assert [file.stat().st_mtime_ns for file in files] == before
 
 

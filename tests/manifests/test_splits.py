@@ -37,6 +37,33 @@ def test_every_group_is_dealt_once_whatever_the_order(
 
 
 @settings(deadline=None, max_examples=150)
+@given(images=IMAGES, fractions=FRACTIONS, data=st.data())
+def test_groups_that_must_train_do_and_the_others_meet_the_shares(
+    images: list[tuple[str, str | None]],
+    fractions: tuple[float, float, float],
+    data: st.DataObject,
+) -> None:
+    groups = sorted({group for group, _ in images})
+    training = set(data.draw(st.lists(st.sampled_from(groups)))) if groups else set()
+    splits = split_groups(images, seed=1, fractions=fractions, training=training)
+    assert splits.keys() == set(groups)
+    assert {splits[group] for group in training} <= {"train"}
+    closed = {s for s, share in zip(SPLITS, fractions, strict=True) if not share}
+    assert closed.isdisjoint(splits[group] for group in set(groups) - training)
+
+
+def test_what_must_train_counts_for_the_share_of_train() -> None:
+    images = [(f"g{number}", "NV") for number in range(100)]
+    for forced in (0, 30, 80, 95):
+        training = {f"g{number}" for number in range(forced)}
+        splits = split_groups(images, seed=7, fractions=SHARES, training=training)
+        found = Counter(splits.values())
+        rest = min(10, (100 - forced) // 2), 100 - max(80, forced)
+        assert (found["val"] + found["test"], found["train"]) == (rest[1], 100 - rest[1])
+        assert abs(found["val"] - found["test"]) <= 1
+
+
+@settings(deadline=None, max_examples=150)
 @given(
     sizes=st.dictionaries(st.text("abcdefgh", min_size=1), st.integers(1, 9), min_size=3),
     seed=st.integers(0, 9),
