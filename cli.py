@@ -64,7 +64,10 @@ Fractions = Annotated[
 ]
 OptionalModel = Annotated[
     str | None,
-    typer.Option(help="Model (mini, a folder, a hub id) whose training images go to train."),
+    typer.Option(
+        help="Model (mini, a folder, a hub id), or a run made by it, whose training images go to "
+        "train."
+    ),
 ]
 ChatModel = Annotated[
     str | None, typer.Option(help="Language model: a hub id, a folder, or the endpoint's name.")
@@ -112,7 +115,7 @@ def import_isic2018_command(
         result = import_isic2018(
             root, seed=seed, fractions=split, for_model=known, progress=advance
         )
-    _finish_import(result, None if dry_run else out)
+    _finish_import(result, None if dry_run else out, known)
 
 
 @import_app.command("folder")
@@ -147,7 +150,7 @@ def import_folder_command(
             for_model=known,
             progress=advance,
         )
-    _finish_import(result, None if dry_run else out)
+    _finish_import(result, None if dry_run else out, known)
 
 
 @app.command()
@@ -484,6 +487,7 @@ def mix(
         job = prepare_mix(recipe, progress=advance)
     for place, what in job.summary().items():
         print(f"{place}: {what}")
+    _print_unlisted(directory)
     if not dry_run:
         with _progress("mixing") as advance:
             totals = write(job, out, progress=advance).totals
@@ -522,6 +526,7 @@ def classify(
     for name, part in parts.items():
         by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
         print(f"{name}: {len(part)} images ({by_class})")
+    _print_unlisted(asked.run)
     _print_trainings(job)
     if dry_run or out is None:
         return
@@ -561,12 +566,25 @@ def segment(
     parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in parts.items()))
     print(f"Training sets: {', '.join(scale_name(job, count) for count in asked.real)}")
+    _print_unlisted(asked.run)
     _print_trainings(job, *job.judges)
     if dry_run or out is None:
         return
     with _progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
+
+
+def _print_unlisted(run: Path | None) -> None:
+    """Print that nobody knows what the model of a run was trained on, where that is so."""
+    from manifests.contamination import TRAINED_ON_NAME
+    from manifests.runs import read_manifest
+
+    if run is not None and TRAINED_ON_NAME not in read_manifest(run).documents:
+        print(
+            f"{run} has no {TRAINED_ON_NAME}: see to it yourself that its model was not trained "
+            "on what the source holds out."
+        )
 
 
 def _print_trainings(job: "Job", *more: "Training") -> None:
@@ -797,7 +815,7 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _known_to(model: str | None) -> "ForModel | None":
-    """A model and what it was trained on."""
+    """A model, and what it was trained on."""
     if model is None:
         return None
     from augment.provenance import trained_on
@@ -805,7 +823,7 @@ def _known_to(model: str | None) -> "ForModel | None":
     return model, trained_on(model)
 
 
-def _finish_import(result: "Import", out: Path | None) -> None:
+def _finish_import(result: "Import", out: Path | None, for_model: "ForModel | None") -> None:
     """Write an import, and print its counts by class and split."""
     from rich.console import Console
     from rich.table import Table
@@ -827,6 +845,10 @@ def _finish_import(result: "Import", out: Path | None) -> None:
     Console().print(table)
     pairs = sum(row.pairs for row in rows)
     print(f"{len(result.manifest.records)} images, {pairs} with a mask.")
+    if for_model:
+        model, trained_on = for_model
+        known = sum(trained_on.knows(r, r.sha256) for r in result.manifest.records)
+        print(f"{known} of them are known to {model}, by themselves or their lesion, and train.")
     if result.rejections:
         where = f", listed in {out / 'rejected.jsonl'}" if out else ""
         print(f"{len(result.rejections)} files were rejected{where}; the first: ", end="")

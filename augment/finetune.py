@@ -43,7 +43,7 @@ from augment.provenance import ingredients, trained_on
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.card import model_card
-from manifests.contamination import TrainedOn
+from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import leftovers, sha256_of, write_bytes, write_json
 from manifests.images import encoded
@@ -76,6 +76,11 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     pipeline = _start(recipe, records)
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
+    if recipe.model is not None and not before:
+        made["contamination"] = (
+            f"unknown, because {recipe.model} has no {TRAINED_ON_NAME}: see to it yourself that it "
+            "was not trained on what the source holds out"
+        )
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
     for kind in ("attn2", "attn1"):

@@ -75,8 +75,7 @@ SHEET_PAIRS = 24
 def prepare(recipe: AugmentRecipe) -> Job:
     """Load what a recipe names and fix its plan; nothing is written.
 
-    Raises DidgenError for a model or source that is not there or does not fit the recipe, and for
-    a source that holds out what the model was trained on.
+    Raises DidgenError for a model or source that is not there or does not fit the recipe.
     """
     manifest = SourceManifest.read(recipe.source) if recipe.source else None
     pipeline = load_pipeline(recipe.model, recipe.revision)
@@ -87,9 +86,6 @@ def prepare(recipe: AugmentRecipe) -> Job:
             "run `didgen finetune` on it first."
         )
     _check_sampling(recipe, pipeline)
-    seen = trained_on(recipe.model, recipe.revision)
-    if manifest is not None and recipe.source is not None:
-        seen.check(f"The model {recipe.model}", recipe.source, manifest)
     if recipe.captions is not None:
         captions = read_captions(recipe.captions)
     elif manifest is not None:
@@ -121,6 +117,7 @@ def prepare(recipe: AugmentRecipe) -> Job:
         "model": model_hashes(recipe.model, recipe.revision),
         "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
     }
+    seen = trained_on(recipe.model, recipe.revision)
     return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by), seen)
 
 
@@ -151,9 +148,13 @@ def augment(
 
     Several processes may work on one directory, here or elsewhere: each makes shards that nobody
     has in hand. Who finds all shards there writes the index; None where some are still missing.
-    Raises DidgenError where `out` holds a run of another recipe.
+    Raises DidgenError where `out` holds a run of another recipe, and, before a run begins, for a
+    source that holds out what the model was trained on: one that has begun can still be mended.
     """
     if not is_started(out, job.fingerprint):
+        if job.recipe.source is not None and job.layouts.manifest is not None:
+            name = f"The model {job.recipe.model}"
+            job.trained_on.check(name, job.recipe.source, job.layouts.manifest)
         rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
         with claimed(out, "run"):
             start_run(

@@ -97,9 +97,9 @@ def main(
     """Draw the same layouts with each variant of the guidance, and compare."""
     print(machine())
     manifest = SourceManifest.read(source)
+    trained_on(model).check(f"The model {model}", source, manifest)
     records = held_out(manifest, masks)
     pipeline = load_pipeline(model)
-    trained_on(model).check(f"The model {model}", source, manifest)
     table = Table(
         "guidance",
         "IoU with layout",

@@ -61,12 +61,12 @@ def main(
     """Print how far restored images are from real ones, and whether a judge knows their classes."""
     print(machine())
     manifest = SourceManifest.read(source)
+    trained_on(model).check(f"The model {model}", source, manifest)
     held_out = [*manifest.select(split="val"), *manifest.select(split="test")]
     real = real_collection(manifest, held_out[::every])
     train = real_collection(manifest, manifest.select(split="train")[::every])
     test = real_collection(manifest, manifest.select(split="test"))
     pipeline = load_pipeline(model)
-    trained_on(model).check(f"The model {model}", source, manifest)
     network = find_extractor(extractor, weights)
     asked = read_judge(judge, manifest) if judge else None
     wanted = embed(real, network, size).features

@@ -126,8 +126,8 @@ def main(
     """Print how often a model knows the class of held-out images."""
     print(machine())
     manifest = SourceManifest.read(source)
-    pipeline = load_pipeline(model)
     trained_on(model).check(f"The model {model}", source, manifest)
+    pipeline = load_pipeline(model)
     classes = sorted({r.label for r in manifest.records if r.label} - {*exclude})
     records = balanced(manifest, classes, count)
     latents = encoded(pipeline, manifest, records)

@@ -235,11 +235,12 @@ def _beyond(trained_on: Mapping[str, int]) -> str:
     """What of the model's training images no sample was compared with."""
     if not trained_on["images"]:
         return "What the model was trained on is not recorded: it may have copied other images."
+    told = f"Of {trained_on['images']} images that the model is known to be trained on, "
     if not trained_on["beyond"]:
-        return "The source has all images that the model was trained on."
+        return f"{told}all are in the source's training split."
     return (
-        f"Of {trained_on['images']} images that the model was trained on, {trained_on['beyond']} "
-        "are not in the source's training split, so that copies of those are not found."
+        f"{told}{trained_on['beyond']} are not in the source's training split, so that copies of "
+        "those are not found."
     )
 
 

@@ -126,8 +126,8 @@ def admit(
     check_fractions(fractions)
     if for_model and not for_model[1]:
         raise DidgenError(
-            f"The model {for_model[0]} has no {TRAINED_ON_NAME}, so nobody knows what it was "
-            "trained on; leave `--for-model` out, or name a model that `didgen finetune` made."
+            f"No {TRAINED_ON_NAME} was found for the model {for_model[0]}; check its name and, for "
+            "one of the hub, the connection. Only models that didgen trained have such a list."
         )
     queue = sorted(
         harvest.candidates, key=lambda found: (found.key, found.label is None, found.image)

@@ -3,8 +3,9 @@
 Notable choices:
 - The list goes with the model, and from there with every run and data set that is made by it, so
   that who tests on real images can keep those apart without the model or its source.
-- An image is known by its number in the ISIC Archive, whatever set it was taken from; else by its
-  collection and key. The same bytes are the same image under any name.
+- An image is known by its number in the ISIC Archive, whatever set and size it was taken in, and by
+  the hash of its file. Other names are not compared, and not told: two clinics both have an
+  `img_001` in a folder `images`, and a name may be a patient's.
 """
 
 import json
@@ -24,9 +25,10 @@ from manifests.records import SourceManifest, SourceRecord, first_fault
 TRAINED_ON_NAME: Final = "trained_on.jsonl"
 
 # Copies keep the number in front, as ISIC 2019 does in ISIC_0000002_downsampled.
-_ACCESSION = re.compile(r"(?:ISIC|HAM|IL)_[0-9]{7}(?![A-Za-z0-9])")
+_NUMBER = re.compile(r"(ISIC|HAM|IL)_[0-9]{7}(?![A-Z0-9])", re.IGNORECASE | re.ASCII)
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Number = Annotated[str, StringConstraints(pattern=r"^(ISIC|HAM|IL)_[0-9]{7}$")]
+"""A number of the archive: of an image, of a lesion of HAM10000, of a lesion."""
 
 
 class Named(Protocol):
@@ -36,38 +38,37 @@ class Named(Protocol):
     def key(self) -> str: ...
     @property
     def lesion_id(self) -> str: ...
-    @property
-    def source(self) -> str: ...
 
 
 class TrainingImage(BaseModel):
-    """One line of `trained_on.jsonl`: the names of image and lesion, and the file's SHA-256."""
+    """One line of `trained_on.jsonl`: numbers of image and lesion, if any, and the file's hash."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    image: Name
-    lesion: Name
+    image: Number | None
+    lesion: Number | None
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @classmethod
     def of(cls, named: Named, sha256: str) -> Self:
         """How `named`, whose file has this hash, stands in a list."""
-        return cls(
-            image=_global(named.key, named.source),
-            lesion=_global(named.lesion_id, named.source),
-            sha256=sha256,
-        )
+        return cls(image=_number(named.key), lesion=_number(named.lesion_id), sha256=sha256)
+
+    @property
+    def marks(self) -> set[tuple[str, str]]:
+        """What it is known by, each as field and value: an image's number is not a lesion's."""
+        return {(field, value) for field, value in self if value is not None}
 
 
-def _global(name: str, source: str) -> str:
-    """A name that means the same image or lesion in every source."""
-    accession = _ACCESSION.match(name)
-    return accession[0] if accession else f"{source}/{name}"
+def _number(name: str) -> str | None:
+    """The number of the archive that a name begins with."""
+    found = _NUMBER.match(name)
+    return found[0].upper() if found else None
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The real images that a model was trained on; an empty list is that of one that has none."""
+    """The real images that a model is known to be trained on; empty where nobody lists them."""
 
     images: frozenset[TrainingImage] = frozenset()
 
@@ -78,7 +79,7 @@ class TrainedOn:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a list; a missing or ill-formed one is a `DidgenError` that names the line."""
+        """Read a list; a missing, empty or ill-formed one is a `DidgenError` that says where."""
         images = set()
         for number, row in enumerate(read_json_lines(path), 1):
             try:
@@ -88,6 +89,8 @@ class TrainedOn:
                     f"{path} line {number}: {first_fault(error)}; restore the file as it came with "
                     "its model."
                 ) from None
+        if not images:
+            raise DidgenError(f"{path} is empty; restore the file as it came with its model.")
         return cls(frozenset(images))
 
     def __bool__(self) -> bool:
@@ -102,21 +105,17 @@ class TrainedOn:
         return "".join(f"{line}\n" for line in lines).encode()
 
     @cached_property
-    def _known(self) -> frozenset[tuple[str, str]]:
-        """What is known, each as field and value: the name of an image is not that of a lesion."""
-        return frozenset(pair for image in self.images for pair in image)
+    def _marks(self) -> frozenset[tuple[str, str]]:
+        return frozenset(mark for image in self.images for mark in image.marks)
 
     def knows(self, named: Named, sha256: str) -> bool:
         """Whether an image, another one of its lesion or a file of the same bytes is listed."""
-        return not self._known.isdisjoint(TrainingImage.of(named, sha256))
+        return not self._marks.isdisjoint(TrainingImage.of(named, sha256).marks)
 
     def beyond(self, records: Iterable[SourceRecord]) -> "TrainedOn":
-        """Those of which no image in `records` is the same, by its name or by its bytes."""
-        there = [TrainingImage.of(record, record.sha256) for record in records]
-        names, hashes = {one.image for one in there}, {one.sha256 for one in there}
-        return TrainedOn(
-            frozenset(i for i in self.images if i.image not in names and i.sha256 not in hashes)
-        )
+        """Those of which no image in `records` is the same, by its number or by its bytes."""
+        there = TrainedOn.of(record.model_copy(update={"lesion_id": ""}) for record in records)
+        return TrainedOn(frozenset(i for i in self.images if i.marks.isdisjoint(there._marks)))
 
     def check(self, model: object, folder: Path, source: SourceManifest) -> None:
         """Raise a `DidgenError` if the source in `folder` holds out what `model` was trained on."""

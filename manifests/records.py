@@ -120,7 +120,7 @@ class SourceHeader(BaseModel):
     classes: tuple[Label, ...]
     seed: int
     fractions: tuple[float, float, float]
-    for_model: OneLine | None = None
+    for_model: str | None = None
     captions: dict[str, int] = {}
     caption_fallbacks: dict[str, int] = {}
 

@@ -223,11 +223,13 @@ def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: Train
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
     They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
-    run has: in runs of older versions, and after the card of a model was given a licence.
+    run has: in runs of older versions, and after the card of a model was given a licence. Where
+    there is no list now, perhaps because the hub is out of reach, the run keeps the one it has.
     """
     manifest = read_manifest(directory)
     if is_documented(directory, manifest, made_from, trained_on):
         return manifest
+    trained_on = trained_on or read_trained_on(directory, manifest)
     manifest = manifest.model_copy(update={"made_from": list(made_from)})
     sidecars = {
         config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
@@ -242,10 +244,9 @@ def is_documented(
     """Whether the documents are as they were written, and for what the run is made from."""
     paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
     as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
-    listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else None
-    asked = list(made_from), listed
-    there = manifest.made_from, manifest.documents.get(TRAINED_ON_NAME)
-    return bool(paths) and as_written and there == asked
+    there = manifest.documents.get(TRAINED_ON_NAME)
+    listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else there
+    return bool(paths) and as_written and (manifest.made_from, there) == (list(made_from), listed)
 
 
 def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:

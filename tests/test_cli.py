@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 import cli
 from augment.sheet import PANEL
+from manifests.contamination import TrainedOn
 from manifests.files import read_json_lines
 from manifests.ownership import start_run
+from manifests.records import SourceManifest
 from manifests.runs import finish_run
 from manifests.shards import Failure, Sample, write_shard
 
@@ -267,6 +269,31 @@ def test_an_interrupt_exits_130(
     assert code == 130
 
 
+def test_a_source_is_imported_for_a_model_and_its_runs(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three photographs, one or two are held out; a model that knows these has them in train."""
+    out = photographs / "source"
+    importing = ["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"]
+    importing += ["--split", "0.4", "0.3", "0.3", "--out", str(out)]
+    assert didgen(monkeypatch, capsys, *importing)[0] == 0
+    held_out = [r for r in SourceManifest.read(out).records if r.split != "train"]
+    model = photographs / "model"
+    model.mkdir()
+    code, _, error = didgen(monkeypatch, capsys, *importing, "--for-model", str(model))
+    assert code == 1 and f"No trained_on.jsonl was found for the model {model}; check" in error
+
+    trained_on = TrainedOn.of(held_out)
+    (model / "trained_on.jsonl").write_bytes(trained_on.text())
+    code, printed, _ = didgen(monkeypatch, capsys, *importing, "--for-model", str(model))
+    assert code == 0
+    assert f"{len(held_out)} of them are known to {model}, by themselves" in printed
+    imported = SourceManifest.read(out)
+    assert imported.header.for_model == str(model)
+    trained_on.check(model, out, imported)
+    assert {r.key for r in held_out} <= {r.key for r in imported.select(split="train")}
+
+
 @pytest.fixture
 def source_and_run(
     photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -327,6 +354,7 @@ def test_mix_and_its_refusals(
     assert code == 0
     assert "images, train: 3 real and 1 synthetic samples in 1 shards" in printed
     assert "short of images NV: 1 synthetic samples wanted, 0 made" in printed
+    assert f"{run} has no trained_on.jsonl: see to it yourself" in printed
     assert not out.exists()
 
     code, printed, _ = didgen(monkeypatch, capsys, *mixing)

@@ -36,7 +36,7 @@ from augment.model import load_pipeline
 from augment.prompt import LESION, SKIN, compose
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
-from manifests.files import read_json_lines
+from manifests.files import read_json, read_json_lines
 from manifests.recipe import Build, FinetuneRecipe, Lora, Perceptual
 from manifests.records import SourceManifest
 
@@ -120,6 +120,14 @@ def test_its_list_of_training_images_goes_on_with_it(
     recipe = recipe_of(tmp_path / "source", model=str(run / "model"), steps=1, ema_decay=None)
     model = finetune(recipe, tmp_path / "run")
     assert TrainedOn.read(model / TRAINED_ON_NAME) == seen | TrainedOn.of([moved])
+    assert "contamination" not in read_json(tmp_path / "run" / "decisions.json")
+    (run / "model" / TRAINED_ON_NAME).rename(tmp_path / "list")
+    try:
+        finetune(recipe, tmp_path / "unlisted")
+    finally:
+        (tmp_path / "list").rename(run / "model" / TRAINED_ON_NAME)
+    told = read_json(tmp_path / "unlisted" / "decisions.json")["contamination"]
+    assert told.startswith("unknown, because")
 
 
 def test_a_source_that_holds_out_what_the_model_was_trained_on_is_refused(

@@ -20,7 +20,9 @@ from manifests.errors import DidgenError
 from manifests.files import read_json_lines
 from manifests.recipe import Build
 from manifests.records import SourceManifest
+from manifests.runs import read_manifest
 from manifests.shards import Failure, Sample, iterate, shard_path
+from manifests.synthetic import check_run
 from manifests.verify import verify
 from tests.augment.runs import flip, lay, recipe, truncate
 
@@ -339,7 +341,13 @@ def test_a_run_tells_what_its_model_was_trained_on(
     assert {verdict.status for verdict in verify(out)} == {"ok"}
     (copy / TRAINED_ON_NAME).write_bytes(TrainedOn.of(manifest.records).text())
     with pytest.raises(DidgenError, match="holds out for val, one of 3 such of 3 images"):
-        prepare(asked)
+        augment(prepare(asked), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    # A run that is there is mended all the same; who would test with it is told.
+    augment(prepare(asked), out)
+    whole = SourceManifest.read(source)
+    with pytest.raises(DidgenError, match=f"The model of {out} was trained on"):
+        check_run(out, read_manifest(out), source, whole)
 
 
 def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape: Build) -> None:

@@ -1,8 +1,16 @@
 """Tests of the figures on held-out images; those of the bundled model are with its tests."""
 
-import numpy as np
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from benchmarks import ablation, heldout, restoration, zero_shot
 from benchmarks.heldout import ious
+from manifests.errors import DidgenError
+from manifests.records import SourceHeader, SourceManifest, SourceRecord
 
 
 def test_ious_count_pixels() -> None:
@@ -12,3 +20,43 @@ def test_ious_count_pixels() -> None:
     truth[0, :2] = truth[1, :2] = truth[3, 0, 0] = True
     assert ious(square, truth) == [1.0, 1 / 3, 0.0, 0.0]
     assert ious(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 2), bool)) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        partial(ablation.main, model="mini"),
+        partial(heldout.main, "mini"),
+        partial(restoration.main, "mini", weights="none"),
+        partial(zero_shot.main, "mini"),
+    ],
+    ids=["ablation", "heldout", "restoration", "zero_shot"],
+)
+def test_no_model_is_measured_on_what_it_was_trained_on(
+    script: Callable[..., None], tmp_path: Path
+) -> None:
+    """The bundled model was trained on ISIC_0000000."""
+    record = SourceRecord(
+        key="ISIC_0000000",
+        image="ISIC_0000000.jpg",
+        width=600,
+        height=450,
+        sha256="0" * 64,
+        mask="ISIC_0000000.png",
+        label=None,
+        lesion_id="ISIC_0000000",
+        split="test",
+        source="own",
+        licence="CC0-1.0",
+    )
+    header = SourceHeader(
+        importer="folder",
+        didgen_version="0",
+        root=str(tmp_path),
+        classes=(),
+        seed=0,
+        fractions=(0, 0, 1),
+    )
+    SourceManifest(header, (record,)).write(tmp_path)
+    with pytest.raises(DidgenError, match="The model mini was trained on ISIC_0000000"):
+        script(source=tmp_path)

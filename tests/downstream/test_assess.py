@@ -160,13 +160,13 @@ def test_images_that_the_model_saw_and_the_source_lacks_are_told(
     copies = read_json(done[0] / "quality.json")["copies"]
     assert copies["trained_on"] == {"images": 73, "beyond": 1}
     page = " ".join((done[0] / "quality.md").read_text().split())
-    assert "Of 73 images that the model was trained on, 1 are not in the source's" in page
+    assert "Of 73 images that the model is known to be trained on, 1 are not in the" in page
     untold = copies | {"trained_on": {"images": 0, "beyond": 0}}
     record = read_json(done[0] / "quality.json") | {"copies": untold}
     assert "What the model was trained on is not recorded" in markdown(quality_page(record))
     whole = copies | {"trained_on": {"images": 72, "beyond": 0}}
     record = read_json(done[0] / "quality.json") | {"copies": whole}
-    assert "The source has all images that the model" in markdown(quality_page(record))
+    assert "all are in the source's training split" in markdown(quality_page(record))
 
 
 def test_a_model_that_was_trained_on_held_out_images_is_not_assessed(

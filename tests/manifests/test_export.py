@@ -62,7 +62,7 @@ def test_what_the_model_was_trained_on_goes_along(source, make_run, tmp_path, to
     out = tmp_path / "Dataset502_Test"
     export(prepare_export(made, to, out), progress=None)
     assert (out / "trained_on.jsonl").read_bytes() == trained_on.text()
-    assert "18 real images that `trained_on.jsonl` lists" in (out / "README.md").read_text()
+    assert "`trained_on.jsonl` lists 18 real images" in (out / "README.md").read_text()
     if to != "nnunet":
         loaded = load(out, "images", tmp_path / "cache")
         assert sum(len(part) for part in loaded.values()) == 10

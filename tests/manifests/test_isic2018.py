@@ -357,7 +357,7 @@ def test_official_test_images_that_a_model_was_trained_on_are_left_out(tree: Pat
 
 
 def test_a_model_that_tells_nothing_of_its_training_has_no_source(tree: Path) -> None:
-    with pytest.raises(DidgenError, match=r"some/model has no trained_on\.jsonl"):
+    with pytest.raises(DidgenError, match=r"No trained_on\.jsonl was found for the model"):
         import_isic2018(tree, for_model=("some/model", TrainedOn()))
 
 

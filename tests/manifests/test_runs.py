@@ -147,7 +147,7 @@ def test_documents_are_written_and_their_hashes_recorded(tmp_path):
     assert manifest.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
     assert manifest.made_from == MADE_FROM
     assert read_trained_on(tmp_path, manifest) == SEEN
-    assert "the 1 real images that `trained_on.jsonl` lists" in (tmp_path / "README.md").read_text()
+    assert "`trained_on.jsonl` lists 1 real images" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing"])
@@ -166,8 +166,12 @@ def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
     assert not (tmp_path / "trained_on.jsonl").exists()
     assert not read_trained_on(tmp_path, manifest)
     assert "the model was trained on is not recorded" in (tmp_path / "README.md").read_text()
-    # A list may be added to a model later, and then goes to its runs.
+    # A list may be added to a model later, and then goes to its runs, where it stays.
     assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
+    (tmp_path / "README.md").unlink()
+    for _ in range(2):
+        assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, TrainedOn())) == SEEN
+    assert "lists 1 real images that the model" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "never recorded", "other licence"])
