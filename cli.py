@@ -62,11 +62,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the split.")]
 Fractions = Annotated[
     tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")
 ]
-OptionalModel = Annotated[
-    str | None,
+KnownTo = Annotated[
+    list[str] | None,
     typer.Option(
         help="Model (mini, a folder, a hub id), or a run made by it, whose training images go to "
-        "train."
+        "train; may be given again."
     ),
 ]
 ChatModel = Annotated[
@@ -100,7 +100,7 @@ def import_isic2018_command(
     out: ManifestOut = Path("runs/isic2018"),
     seed: Seed = 42,
     split: Fractions = (0.8, 0.1, 0.1),
-    for_model: OptionalModel = None,
+    for_model: KnownTo = None,
     dry_run: DryRun = False,
 ) -> None:
     """Import the official ISIC 2018 folders: Task 1 masks, Task 3 diagnoses, either or both.
@@ -113,7 +113,7 @@ def import_isic2018_command(
     known = _known_to(for_model)
     with _progress("reading") as advance:
         result = import_isic2018(
-            root, seed=seed, fractions=split, for_model=known, progress=advance
+            root, seed=seed, fractions=split, for_models=known, progress=advance
         )
     _finish_import(result, None if dry_run else out, known)
 
@@ -129,7 +129,7 @@ def import_folder_command(
     ] = None,
     seed: Seed = 42,
     split: Fractions = (0.8, 0.1, 0.1),
-    for_model: OptionalModel = None,
+    for_model: KnownTo = None,
     dry_run: DryRun = False,
 ) -> None:
     """Import your own images, with masks and labels where you have them.
@@ -147,7 +147,7 @@ def import_folder_command(
             licence=licence,
             seed=seed,
             fractions=split,
-            for_model=known,
+            for_models=known,
             progress=advance,
         )
     _finish_import(result, None if dry_run else out, known)
@@ -349,15 +349,16 @@ def augment(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
     from augment.run import augment as run
-    from augment.run import prepare
+    from augment.run import check_source, prepare
 
     job = prepare(asked)
+    out = out or Path("runs/demo")
     if dry_run:
+        check_source(job, out)
         _print_recipe(asked.model_dump(mode="json"))
         for config, shards in job.plan.items():
             print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
         return
-    out = out or Path("runs/demo")
     manifest = run(job, out, share, engine)
     if manifest is None:
         print(
@@ -709,6 +710,7 @@ def quality(
         record = assess(job, out, scores=write_scores, progress=advance)
     copies = record["copies"]
     print(f"{copies['count']} of {copies['n']} samples are copies of training images.")
+    _print_unlisted(synthetic)
     if write_scores:
         print(f"The scores are in the sidecars of {synthetic}.")
     print(f"The figures are in {out / 'quality.md'} and {out / 'quality.json'}.")
@@ -814,16 +816,16 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield advance
 
 
-def _known_to(model: str | None) -> "ForModel | None":
-    """A model, and what it was trained on."""
-    if model is None:
-        return None
+def _known_to(models: list[str] | None) -> "list[ForModel]":
+    """Models, each with what it was trained on."""
+    if not models:
+        return []
     from augment.provenance import trained_on
 
-    return model, trained_on(model)
+    return [(model, trained_on(model)) for model in models]
 
 
-def _finish_import(result: "Import", out: Path | None, for_model: "ForModel | None") -> None:
+def _finish_import(result: "Import", out: Path | None, for_models: "list[ForModel]") -> None:
     """Write an import, and print its counts by class and split."""
     from rich.console import Console
     from rich.table import Table
@@ -845,9 +847,10 @@ def _finish_import(result: "Import", out: Path | None, for_model: "ForModel | No
     Console().print(table)
     pairs = sum(row.pairs for row in rows)
     print(f"{len(result.manifest.records)} images, {pairs} with a mask.")
-    if for_model:
-        model, trained_on = for_model
-        known = sum(trained_on.knows(r, r.sha256) for r in result.manifest.records)
+    for model, trained_on in for_models:
+        records = result.manifest.records
+        lesions = {r.lesion_id for r in records if trained_on.knows(r, r.sha256)}
+        known = sum(record.lesion_id in lesions for record in records)
         print(f"{known} of them are known to {model}, by themselves or their lesion, and train.")
     if result.rejections:
         where = f", listed in {out / 'rejected.jsonl'}" if out else ""

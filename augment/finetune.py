@@ -78,8 +78,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     before.check(f"The model {recipe.model}", recipe.source, manifest)
     if recipe.model is not None and not before:
         made["contamination"] = (
-            f"unknown, because {recipe.model} has no {TRAINED_ON_NAME}: see to it yourself that it "
-            "was not trained on what the source holds out"
+            f"unknown, because no {TRAINED_ON_NAME} was found for {recipe.model}: see to it "
+            "yourself that it was not trained on what the source holds out"
         )
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None

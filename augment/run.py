@@ -41,11 +41,12 @@ from augment.sheet import attention_sheet, image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from augment.worker import Worker, is_whole, versions
 from manifests.attention import WATCHED, AttentionHistory
+from manifests.contamination import TRAINED_ON_NAME
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes
 from manifests.images import encoded
 from manifests.locks import claimed
-from manifests.ownership import is_started, start_run
+from manifests.ownership import claim_of, is_started, start_run
 from manifests.recipe import AugmentRecipe, asked, fingerprint
 from manifests.records import CLASSES, SourceManifest
 from manifests.runs import (
@@ -134,6 +135,16 @@ def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None
         layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
 
 
+def check_source(job: Job, out: Path) -> None:
+    """Raise DidgenError where the source holds out what the model was trained on.
+
+    Not where a run has begun in `out`: it can still be carried out again and mended.
+    """
+    source, manifest = job.recipe.source, job.layouts.manifest
+    if source is not None and manifest is not None and claim_of(out) is None:
+        job.trained_on.check(f"The model {job.recipe.model}", source, manifest)
+
+
 Engine = Literal["local", "ray"]
 """Who makes the shards: this process, or the workers of a Ray cluster."""
 
@@ -151,10 +162,8 @@ def augment(
     Raises DidgenError where `out` holds a run of another recipe, and, before a run begins, for a
     source that holds out what the model was trained on: one that has begun can still be mended.
     """
+    check_source(job, out)
     if not is_started(out, job.fingerprint):
-        if job.recipe.source is not None and job.layouts.manifest is not None:
-            name = f"The model {job.recipe.model}"
-            job.trained_on.check(name, job.recipe.source, job.layouts.manifest)
         rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
         with claimed(out, "run"):
             start_run(
@@ -229,7 +238,12 @@ def _each(sidecars: Iterable[Sidecar], name: str) -> str:
 def _decisions(job: Job, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
     sampling = job.recipe.sampling
-    return {
+    unlisted = (
+        {"contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {job.recipe.model}"}
+        if not job.trained_on
+        else {}
+    )
+    return unlisted | {
         "device": device,
         "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
         f"batches of {sampling.batch_size}, because the recipe says so",

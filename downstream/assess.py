@@ -3,10 +3,10 @@
 Notable choices:
 - Images pass by in batches, and their features and hashes are what is kept. The pictures of the
   pairs that are compared pixel by pixel are read a second time.
-- Synthetic images are compared with held-out ones unless asked otherwise, which says something
-  where their model was finetuned on the training split of the same source: a run does not tell.
-  The floor is what the other real images get against the same ones: the distance of a generator
-  that draws real images of new lesions.
+- Synthetic images are compared with held-out ones unless asked otherwise, which say something
+  because their model, as far as its run tells, was not trained on those. The floor is what the
+  other real images get against the same ones: the distance of a generator that draws real images
+  of new lesions.
 """
 
 from collections import Counter
@@ -231,8 +231,8 @@ def assess(
             **_basis(job, "features"),
             **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),
             "trained_on": {
-                "images": len(job.trained_on.images),
-                "beyond": len(job.trained_on.beyond(job.source.select(split="train")).images),
+                "images": len(job.trained_on),
+                "beyond": len(job.trained_on.beyond(job.source.select(split="train"))),
             },
             "planted": _planted(job, index, calibration.threshold, advance),
             "duplicates_within": {

@@ -111,7 +111,7 @@ def admit(
     classes: Sequence[str],
     seed: int,
     fractions: Fractions,
-    for_model: ForModel | None = None,
+    for_models: Sequence[ForModel] = (),
     progress: Progress | None = None,
     workers: int = WORKERS,
 ) -> Import:
@@ -119,16 +119,17 @@ def admit(
 
     Each image and mask is decoded in full. Of two sound candidates with the same key or the same
     image bytes the first in key order stays, one with a label before one without. A lesion has
-    one split: the first given for it, else the drawn one. Lesions that `for_model` was trained on
-    go to train, or are left out where another split is given. Nothing kept at all is a
+    one split: the first given for it, else the drawn one. Lesions that one of `for_models` was
+    trained on go to train, or are left out where another split is given. Nothing kept at all is a
     `DidgenError`.
     """
     check_fractions(fractions)
-    if for_model and not for_model[1]:
-        raise DidgenError(
-            f"No {TRAINED_ON_NAME} was found for the model {for_model[0]}; check its name and, for "
-            "one of the hub, the connection. Only models that didgen trained have such a list."
-        )
+    for model, trained_on in for_models:
+        if not trained_on:
+            raise DidgenError(
+                f"No {TRAINED_ON_NAME} was found for the model {model}; check its name and, for "
+                "one of the hub, the connection. Only models that didgen trained have such a list."
+            )
     queue = sorted(
         harvest.candidates, key=lambda found: (found.key, found.label is None, found.image)
     )
@@ -145,9 +146,10 @@ def admit(
     sound = _without_duplicates(sound, rejections)
     sound = _without_split_conflicts(sound, rejections)
     trained: set[str] = set()
-    if for_model:
-        trained = _lesions_known(sound, for_model[1])
-        sound = _without_known_tests(sound, trained, for_model[0], rejections)
+    for model, trained_on in for_models:
+        known = _lesions_known(sound, trained_on)
+        sound = _without_known_tests(sound, known, model, rejections)
+        trained |= known
     records = _records(sound, root, seed, fractions, trained, rejections)
     if not records:
         first = f"; the first reason: {rejections[0].sentence}" if rejections else "."
@@ -162,7 +164,7 @@ def admit(
             classes=tuple(label for label in classes if label in kept or label in CLASSES),
             seed=seed,
             fractions=fractions,
-            for_model=for_model[0] if for_model else None,
+            for_models=tuple(model for model, _ in for_models),
         )
     except ValidationError as error:
         raise DidgenError(f"{root} cannot be imported: {first_fault(error)}; rename it.") from None

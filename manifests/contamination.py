@@ -25,10 +25,10 @@ from manifests.records import SourceManifest, SourceRecord, first_fault
 TRAINED_ON_NAME: Final = "trained_on.jsonl"
 
 # Copies keep the number in front, as ISIC 2019 does in ISIC_0000002_downsampled.
-_NUMBER = re.compile(r"(ISIC|HAM|IL)_[0-9]{7}(?![A-Z0-9])", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(ISIC|IL|HAM|BCN|MSK[0-9])_[0-9]{7}(?![A-Z0-9])", re.IGNORECASE | re.ASCII)
 
-Number = Annotated[str, StringConstraints(pattern=r"^(ISIC|HAM|IL)_[0-9]{7}$")]
-"""A number of the archive: of an image, of a lesion of HAM10000, of a lesion."""
+Number = Annotated[str, StringConstraints(pattern=r"^(ISIC|IL|HAM|BCN|MSK[0-9])_[0-9]{7}$")]
+"""A number of the archive, of an image or a lesion, or of a lesion in one of its collections."""
 
 
 class Named(Protocol):
@@ -93,8 +93,9 @@ class TrainedOn:
             raise DidgenError(f"{path} is empty; restore the file as it came with its model.")
         return cls(frozenset(images))
 
-    def __bool__(self) -> bool:
-        return bool(self.images)
+    def __len__(self) -> int:
+        """How many images they are: one may be listed in several sizes or forms."""
+        return len({image.image or image.sha256 for image in self.images})
 
     def __or__(self, other: "TrainedOn") -> "TrainedOn":
         return TrainedOn(self.images | other.images)

@@ -119,7 +119,7 @@ def export(job: Export, progress: Progress | None = None) -> None:
             if progress:
                 progress(done, total)
         seen = job.trained_on
-        text = card(job.manifest, job.sidecars, job.to, seen=len(seen.images))
+        text = card(job.manifest, job.sidecars, job.to, seen=len(seen))
         write_bytes(root / CARD_NAME, text.encode())
         if seen:
             write_bytes(root / TRAINED_ON_NAME, seen.text())

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from manifests.candidates import WORKERS, Candidate, ForModel, Harvest, Import, Progress, admit
@@ -24,7 +24,7 @@ def import_folder(
     licence: str,
     seed: int = 42,
     fractions: Fractions = (0.8, 0.1, 0.1),
-    for_model: ForModel | None = None,
+    for_models: Sequence[ForModel] = (),
     progress: Progress | None = None,
     workers: int = WORKERS,
 ) -> Import:
@@ -98,7 +98,7 @@ def import_folder(
         classes=CLASSES if used <= set(CLASSES) else sorted(used),
         seed=seed,
         fractions=fractions,
-        for_model=for_model,
+        for_models=for_models,
         progress=progress,
         workers=workers,
     )

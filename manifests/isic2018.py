@@ -1,6 +1,6 @@
 """Importer of the official ISIC 2018 folders: Task 1 masks, Task 3 (HAM10000) diagnoses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from manifests.candidates import WORKERS, Candidate, ForModel, Harvest, Import, Progress, admit
@@ -25,7 +25,7 @@ def import_isic2018(
     *,
     seed: int = 42,
     fractions: Fractions = (0.8, 0.1, 0.1),
-    for_model: ForModel | None = None,
+    for_models: Sequence[ForModel] = (),
     progress: Progress | None = None,
     workers: int = WORKERS,
 ) -> Import:
@@ -56,7 +56,7 @@ def import_isic2018(
         classes=CLASSES,
         seed=seed,
         fractions=fractions,
-        for_model=for_model,
+        for_models=for_models,
         progress=progress,
         workers=workers,
     )

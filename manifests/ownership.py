@@ -28,7 +28,7 @@ def start_run(
     one that is no run's yet and has other files where the shards, or `documents`, would lie.
     """
     wanted = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
-    there = _claim_of(directory)
+    there = claim_of(directory)
     if there is not None and there.fingerprint != fingerprint:
         # Compared as JSON, so that a tuple or a path in the recipe is no difference.
         fields = differences(there.recipe, wanted.model_dump(mode="json")["recipe"])
@@ -78,8 +78,9 @@ def _foreign(directory: Path, documents: Sequence[str]) -> list[Path]:
     ]
 
 
-def _claim_of(directory: Path) -> Run | None:
-    """Whose directory this is, by `run.json` or, where that is broken or gone, by what it left."""
+def claim_of(directory: Path) -> Run | None:
+    """Whose directory this is, by `run.json` or, where that is broken or gone, by what it left;
+    None for a directory that no run has begun in."""
     try:
         return read_run(directory)
     except DidgenError:

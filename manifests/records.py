@@ -107,7 +107,7 @@ class SourceHeader(BaseModel):
     """What a manifest was made of and how; nothing in it depends on the time of making.
 
     `root` is the absolute path of the image folder, `fractions` those of train, val and test,
-    `for_model` the model whose training images are kept out of val and test.
+    `for_models` the models whose training images are kept out of val and test.
     `captions` counts the records by `caption_by`, `caption_fallbacks` by `caption_fallback`.
     """
 
@@ -120,7 +120,7 @@ class SourceHeader(BaseModel):
     classes: tuple[Label, ...]
     seed: int
     fractions: tuple[float, float, float]
-    for_model: str | None = None
+    for_models: tuple[str, ...] = ()
     captions: dict[str, int] = {}
     caption_fallbacks: dict[str, int] = {}
 

@@ -223,13 +223,11 @@ def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: Train
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
     They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
-    run has: in runs of older versions, and after the card of a model was given a licence. Where
-    there is no list now, perhaps because the hub is out of reach, the run keeps the one it has.
+    run has: in runs of older versions, and after the card of a model was given a licence.
     """
     manifest = read_manifest(directory)
     if is_documented(directory, manifest, made_from, trained_on):
         return manifest
-    trained_on = trained_on or read_trained_on(directory, manifest)
     manifest = manifest.model_copy(update={"made_from": list(made_from)})
     sidecars = {
         config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
@@ -271,9 +269,21 @@ def _document(
     sidecars: Mapping[Config, Sequence[Sidecar]],
     trained_on: TrainedOn,
 ) -> Manifest:
-    """Write the documents, and then the manifest with the hash of each."""
+    """Write the documents, and then the manifest with the hash of each.
+
+    Where the model's list is not at hand, perhaps because the hub is out of reach, the run keeps
+    the one that it has; one that is not as it was written then is a `DidgenError`.
+    """
+    path, listed = directory / TRAINED_ON_NAME, manifest.documents.get(TRAINED_ON_NAME)
+    if not trained_on and (listed or path.is_file()):
+        if listed and (not path.is_file() or sha256_of(path) != listed):
+            raise DidgenError(
+                f"{path} is missing or changed, and its model has no such list at hand; restore "
+                "either of them."
+            )
+        trained_on = TrainedOn.read(path)
     texts = {
-        CARD_NAME: card(manifest, sidecars, seen=len(trained_on.images)).encode(),
+        CARD_NAME: card(manifest, sidecars, seen=len(trained_on)).encode(),
         CROISSANT_NAME: croissant(manifest, sidecars).encode(),
     }
     if trained_on:

@@ -289,7 +289,7 @@ def test_a_source_is_imported_for_a_model_and_its_runs(
     assert code == 0
     assert f"{len(held_out)} of them are known to {model}, by themselves" in printed
     imported = SourceManifest.read(out)
-    assert imported.header.for_model == str(model)
+    assert imported.header.for_models == (str(model),)
     trained_on.check(model, out, imported)
     assert {r.key for r in held_out} <= {r.key for r in imported.select(split="train")}
 

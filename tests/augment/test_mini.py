@@ -58,7 +58,7 @@ def test_its_list_is_the_training_split_of_the_shared_source(data_dir: Path) -> 
     other = import_isic2018(data_dir / "isic2018", seed=1).manifest
     with pytest.raises(DidgenError, match="of 1701 images"):
         trained_on.check("mini", data_dir, other)
-    mended = import_isic2018(data_dir / "isic2018", seed=1, for_model=("mini", trained_on))
+    mended = import_isic2018(data_dir / "isic2018", seed=1, for_models=[("mini", trained_on)])
     trained_on.check("mini", data_dir, mended.manifest)
     counts = Counter(record.split for record in mended.manifest.records)
     assert counts["train"] == len(trained_on.images), "all others are held out"

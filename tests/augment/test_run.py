@@ -13,7 +13,7 @@ from PIL import Image
 from augment import worker as worker_module
 from augment.job import Job
 from augment.part import Part
-from augment.run import augment, prepare
+from augment.run import augment, check_source, prepare
 from manifests.attention import FIELD, AttentionHistory
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
@@ -332,6 +332,7 @@ def test_a_run_tells_what_its_model_was_trained_on(
     asked = recipe(copy, source=str(source), images=None, pairs={"count": 2, "exclude": []})
     augment(prepare(asked), out)
     assert not (out / TRAINED_ON_NAME).exists()
+    assert read_manifest(out).decisions["contamination"].startswith("unknown, because")
     made = tars(out)
     # A list that comes later decides no sample, and goes to the run where it is carried out again.
     seen = TrainedOn.of(manifest.select(split="train"))
@@ -343,8 +344,12 @@ def test_a_run_tells_what_its_model_was_trained_on(
     with pytest.raises(DidgenError, match="holds out for val, one of 3 such of 3 images"):
         augment(prepare(asked), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+    with pytest.raises(DidgenError, match="holds out for val"):
+        check_source(prepare(asked), tmp_path / "other")
     # A run that is there is mended all the same; who would test with it is told.
+    (out / "plan.jsonl").unlink()
     augment(prepare(asked), out)
+    assert {verdict.status for verdict in verify(out)} == {"ok"}
     whole = SourceManifest.read(source)
     with pytest.raises(DidgenError, match=f"The model of {out} was trained on"):
         check_run(out, read_manifest(out), source, whole)

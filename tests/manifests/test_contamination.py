@@ -121,6 +121,9 @@ def test_lists_add_up() -> None:
     one, other = TrainedOn.of([record("a")]), TrainedOn.of([record("b")])
     assert (one | other).text() == TrainedOn.of([record("b"), record("a")]).text()
     assert (one | TrainedOn()) == one
+    assert (len(one | other), len(TrainedOn())) == (2, 0)
+    smaller = TrainedOn.of([record("ISIC_0000001", sha256=digit * 64) for digit in "01"])
+    assert len(smaller) == 1, "one image in two sizes"
 
 
 def test_what_is_held_out_and_known_is_named_with_the_mend() -> None:

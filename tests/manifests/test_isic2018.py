@@ -336,9 +336,11 @@ def test_a_source_for_a_model_holds_out_nothing_that_it_was_trained_on(tree: Pat
     trained_on = TrainedOn.of(moved)
     with pytest.raises(DidgenError, match="--for-model"):
         trained_on.check("m", tree, before)
-    result = import_isic2018(tree, for_model=("m", trained_on))
+    half = len(moved) // 2
+    models = ("m", TrainedOn.of(moved[:half])), ("n", TrainedOn.of(moved[half:]))
+    result = import_isic2018(tree, for_models=models)
     assert result.rejections == ()
-    assert result.manifest.header.for_model == "m"
+    assert result.manifest.header.for_models == ("m", "n")
     trained_on.check("m", tree, result.manifest)
     assert_no_lesion_in_two_splits(result.manifest)
     splits = {r.key: r.split for r in result.manifest.records}
@@ -352,13 +354,13 @@ def test_official_test_images_that_a_model_was_trained_on_are_left_out(tree: Pat
     write_image(tree / "ISIC2018_Task1-2_Test_Input" / f"{name}.jpg", 60)
     write_mask(tree / "ISIC2018_Task1_Test_GroundTruth" / f"{name}_segmentation.png")
     (given,) = (r for r in import_isic2018(tree).manifest.records if r.key == name)
-    result = import_isic2018(tree, for_model=("m", TrainedOn.of([given])))
+    result = import_isic2018(tree, for_models=[("m", TrainedOn.of([given]))])
     assert only_rejection(result, 24) == (f"{name}.jpg", "trained-on")
 
 
 def test_a_model_that_tells_nothing_of_its_training_has_no_source(tree: Path) -> None:
     with pytest.raises(DidgenError, match=r"No trained_on\.jsonl was found for the model"):
-        import_isic2018(tree, for_model=("some/model", TrainedOn()))
+        import_isic2018(tree, for_models=[("some/model", TrainedOn())])
 
 
 def test_nothing_sound_is_one_sentence(tmp_path: Path) -> None:

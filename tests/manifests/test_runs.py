@@ -156,7 +156,9 @@ def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
     path.unlink() if fault == "missing" else path.write_bytes(b"")
     with pytest.raises(DidgenError, match=f"{path} is missing or not as the run wrote it; run"):
         read_trained_on(tmp_path, manifest)
-    read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN))
+    with pytest.raises(DidgenError, match="its model has no such list at hand; restore either"):
+        mend_run(tmp_path, MADE_FROM, TrainedOn())
+    assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
 
 
 def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
@@ -171,6 +173,8 @@ def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
     (tmp_path / "README.md").unlink()
     for _ in range(2):
         assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, TrainedOn())) == SEEN
+    (tmp_path / "images" / "_info.json").unlink()
+    assert read_trained_on(tmp_path, finish_run(tmp_path, {"images": 1}, **CHOICES)) == SEEN
     assert "lists 1 real images that the model" in (tmp_path / "README.md").read_text()
 
 
