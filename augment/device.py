@@ -40,7 +40,9 @@ def choose_device(precision: str | None = None) -> Device:
     reason = f"{found} is there" if name != "cpu" else f"there is {found}"
     if precision is not None:
         if name == "cpu" and precision == "fp16":
-            raise DidgenError("A CPU cannot train in fp16; set `mixed_precision` to bf16 or no.")
+            raise DidgenError(
+                "A CPU has no fp16 to draw or train in; set `mixed_precision` to bf16 or no."
+            )
         return Device(name, precision, f"{reason} and the recipe asks for {precision}")
     return Device(name, best, reason)
 

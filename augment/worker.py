@@ -18,7 +18,8 @@ class Worker:
     """Puts a job's model on the best device that is there, and makes its shards into `out`."""
 
     def __init__(self, job: Job, out: Path) -> None:
-        self.job, self.out, self.device = job, out, choose_device()
+        self.job, self.out = job, out
+        self.device = choose_device(job.recipe.sampling.mixed_precision)
         self.versions = versions() | {"device": str(self.device)}
         job.pipeline.to(self.device.name)
 

@@ -18,6 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
+Precision = Literal["no", "bf16", "fp16"]
 
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
@@ -171,7 +172,7 @@ class FinetuneRecipe(Section):
     0, the paper's, draws all images alike, 1 all classes alike."""
     ema_decay: Share | None = None
     """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
+    mixed_precision: Precision = "bf16"
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     cache: bool = True
@@ -240,8 +241,7 @@ class Guidance(Section):
     start: Share = 0.0
     """Share of the steps before guidance begins."""
     until: Share = 0.5
-    """Share of the steps at which it ends: the first half in the paper. A part of a step counts
-    as a whole one."""
+    """Share of the steps at which it ends, rounded up: the first half in the paper."""
     smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
     """Width of the Gaussian that smooths the maps of L_CA, in map pixels."""
     cross_attention: bool = True
@@ -262,8 +262,7 @@ class Annotation(Section):
     tau: Annotated[int, Field(ge=0)] = 4
     """The power of A_S; 0 cuts the mask from A_C alone."""
     closing: Annotated[float, Field(ge=0)] = 1 / 48
-    """Radius of the closing's disc as a share of the image's side: a little more than half a pixel
-    of the 32x32 map, so that it closes what the map's grid tears open."""
+    """Radius of the closing's disc, a share of the side: closes what the 32x32 grid tears open."""
 
 
 class Sampling(Section):
@@ -278,6 +277,8 @@ class Sampling(Section):
     """How far guided predictions are brought to the deviation of prompted ones, which a large `cfg`
     raises (Lin et al., WACV 2024, with 0.7 for models of zero terminal SNR); none in the paper."""
     batch_size: Positive = 8
+    mixed_precision: Precision | None = None
+    """null is bf16 or fp16 on a GPU, and float32 on a CPU: not every CPU is faster in bf16."""
     maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
     annotation: Annotation = Annotation()

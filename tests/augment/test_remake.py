@@ -15,6 +15,7 @@ from manifests.errors import DidgenError
 from manifests.ownership import start_run
 from manifests.recipe import AugmentRecipe
 from manifests.shards import iterate, read_sidecars
+from tests.augment.runs import recipe
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,25 @@ def test_every_sample_comes_back_to_the_bit(finished: Path, job: Job) -> None:
             redrawn += sample.row["redraws"] > 0
     assert count
     assert 0 < redrawn < count
+
+
+def test_a_recipe_may_ask_for_bf16_and_its_samples_come_back_to_the_bit(
+    model: Path, tmp_path: Path
+) -> None:
+    plain = prepare(recipe(model))
+    asked = recipe(model, sampling={"steps": 2, "batch_size": 2, "mixed_precision": "bf16"})
+    job = prepare(asked)
+    assert job.fingerprint != plain.fingerprint
+    augment(job, tmp_path / "half")
+    (sidecar, _) = read_sidecars(tmp_path / "half", "pairs")
+    assert "bfloat16, because" in sidecar.versions["device"]
+    assert "the recipe asks for bf16" in sidecar.versions["device"]
+    wanted = next(iterate(tmp_path / "half", "pairs"))
+    again = prepare(recipe_of(tmp_path / "half"))
+    assert remake(again, tmp_path / "half", wanted.key).members == wanted.members
+    augment(plain, tmp_path / "whole")
+    other = next(iterate(tmp_path / "whole", "pairs"))
+    assert other.key == wanted.key and other.members["jpg"] != wanted.members["jpg"]
 
 
 def test_it_needs_no_shard_and_writes_its_files(finished: Path, job: Job, tmp_path: Path) -> None:
