@@ -117,7 +117,7 @@ def test_what_the_machine_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match="The tracker aim is not installed"):
         start_accelerator("no", ["tensorboard", "aim"], tmp_path)
     if not torch.cuda.is_available():
-        with pytest.raises(DidgenError, match="A CPU has no fp16"):
+        with pytest.raises(DidgenError, match="A CPU cannot train in fp16"):
             start_accelerator("fp16", [], tmp_path)
 
 
