@@ -67,7 +67,7 @@ def test_another_split_holds_out_what_it_knows_unless_that_must_train(
 ) -> None:
     trained_on = TrainedOn.read(MINI / TRAINED_ON_NAME)
     lesions = [(record.lesion_id, record.label) for record in whole.records]
-    known = {record.lesion_id for record in whole.records if trained_on.knows(record, record.sha256)}
+    known = {r.lesion_id for r in whole.records if trained_on.knows(r, r.sha256)}
 
     def split_again(training: set[str]) -> SourceManifest:
         splits = split_groups(lesions, seed=1, fractions=(0.8, 0.1, 0.1), training=training)
