@@ -15,7 +15,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from augment.device import exact
 from augment.perceptual import PerceptualDistance
-from manifests.recipe import Perceptual
+from manifests.build import Perceptual
 
 LATENT_STD = 0.5
 """Latents are kept at this scale, where the decoder's `3 tanh(z / 3)` is still near to linear."""

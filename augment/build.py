@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from augment.tokens import add_p_tokens
-from manifests.recipe import AutoencoderStage, Build
+from manifests.build import AutoencoderStage, Build
 
 TOKENS = 77
 """Length of a prompt in tokens, CLIP's."""

@@ -101,7 +101,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
     `caption_probability`, the prefix always; the whole prompt becomes empty with `prompt_dropout`,
     for classifier-free guidance, and `prompted` says whether it was kept. A caption that is kept is
     thinned with `caption_thinning`. With a cache, `latents` (4, S/8, S/8) stand for the pixels, and
-    `context` (T, C) stands by the prompt where the cache holds texts.
+    `context` (T, C) stands by the prompt where the cache holds texts. Samples before number
+    `half_until` have half the side, S/2.
     """
 
     def __init__(
@@ -115,12 +116,13 @@ class RegionDataset(Dataset[dict[str, Any]]):
         timesteps: int,
         seed: int,
         caption_thinning: float = 0.0,
+        half_until: int = 0,
     ) -> None:
         self.manifest, self.records, self.size, self.seed = manifest, records, size, seed
         self.orientations = ORIENTATIONS[orientations]
         self.caption_probability, self.prompt_dropout = caption_probability, prompt_dropout
         self.caption_thinning = caption_thinning
-        self.timesteps = timesteps
+        self.timesteps, self.half_until = timesteps, half_until
         self.cache: Cache | None = None
 
     def __len__(self) -> int:
@@ -133,7 +135,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
         orientation = self.orientations[place]
         captioned = rng.random() < self.caption_probability
         prompted = rng.random() >= self.prompt_dropout
-        side = self.size // 8
+        size = self.size // 2 if number < self.half_until else self.size
+        side = size // 8
         item: dict[str, Any] = {
             "prompted": prompted,
             "timestep": int(rng.integers(self.timesteps)),
@@ -144,9 +147,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
             caption = thin(caption, rng)
         prompt = item["prompt"] = _prompt(caption, orientation) if prompted else ""
         if self.cache is None:
-            pixels = load_pixels(self.manifest, self.records[index], self.size)
+            pixels = load_pixels(self.manifest, self.records[index], size)
             item["pixels"] = orient(pixels, *orientation).contiguous()
-            mask = self.mask(index)
+            mask = F.adaptive_avg_pool2d(self.mask(index), side)
         else:
             item |= self.cache.item(index, place, prompt)
             mask = item["mask"]

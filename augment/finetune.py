@@ -42,13 +42,14 @@ from augment.prompt import compose
 from augment.provenance import ingredients, trained_on
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
+from manifests.build import AutoencoderStage
 from manifests.card import model_card
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import leftovers, sha256_of, write_bytes, write_json
 from manifests.images import encoded
 from manifests.ownership import start_run
-from manifests.recipe import AutoencoderStage, FinetuneRecipe, Sampling, fingerprint
+from manifests.recipe import FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
 
 
@@ -62,9 +63,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     """
     manifest, records = read_training(recipe.source)
     stage = _autoencoder_stage(recipe)
-    device = choose_device(recipe.mixed_precision)
+    device = choose_device(recipe.mixed_precision, training=True)
     accelerator = Accelerator(
-        mixed_precision=recipe.mixed_precision,
+        mixed_precision=device.precision,
         log_with="tensorboard",
         project_dir=out,
         cpu=device.name == "cpu",
@@ -110,6 +111,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         pipeline.scheduler.config.num_train_timesteps,
         recipe.seed,
         recipe.caption_thinning,
+        recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
     )
     objective = RegionLoss(pipeline, recipe, perceptual)
     if recipe.cache:
@@ -122,8 +124,13 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         path = out / "sheets" / f"step-{step:07d}.png"
         with objective.resting(), accelerator.autocast():
             pipeline.to(accelerator.device)
-            sampling = Sampling(maps=recipe.maps, batch_size=recipe.batch_size)
+            half = step <= recipe.half_size_until
+            maps = recipe.maps.halved() if half else recipe.maps
+            sampling = Sampling(maps=maps, batch_size=recipe.batch_size)
+            side = recipe.image_size // 8
+            pipeline.unet.register_to_config(sample_size=side // 2 if half else side)
             _sample_sheet(pipeline, sampling, manifest, path)
+            pipeline.unet.register_to_config(sample_size=side)
             _leave_to_cache(pipeline, recipe)
 
     _leave_to_cache(pipeline, recipe)

@@ -83,6 +83,8 @@ class RegionLoss(nn.Module):
         recipe, maps = self.recipe, self.maps
         latents, context = self._latents(batch), self._context(batch)
         noise, timesteps, prompted = batch["noise"], batch["timestep"], batch["prompted"]
+        whole = 8 * latents.shape[-1] == recipe.image_size
+        asked = recipe.maps if whole else recipe.maps.halved()
         # What the last backward pass wrote, too, where it ran layers again.
         maps.clear()
         if recipe.attention_weight > 0:
@@ -92,7 +94,7 @@ class RegionLoss(nn.Module):
             # An empty prompt has no words to be sharpened over: it gets one, and counts as 0.
             maps.ends = end_positions(self.tokenizer, input_ids).clamp_min(2)
         if recipe.leak_weight > 0:
-            within = region_masks(batch["mask"], recipe.maps.self_side)
+            within = region_masks(batch["mask"], asked.self_side)
             maps.regions = within.flatten(2).transpose(1, 2)
 
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
@@ -107,7 +109,7 @@ class RegionLoss(nn.Module):
         loss = per_sample.mean()
         scalars = {"reconstruction": loss.detach()}
         if recipe.attention_weight > 0:
-            regions = region_masks(batch["mask"], recipe.maps.cross_side)
+            regions = region_masks(batch["mask"], asked.cross_side)
             terms = attention_loss(maps.cross_maps(), regions, normalised=recipe.maps.normalised)
             attention = (terms * prompted).mean()
             loss = loss + recipe.attention_weight * attention

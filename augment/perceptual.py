@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn, tensor
 
+from manifests.build import Perceptual
 from manifests.errors import DidgenError, in_short
-from manifests.recipe import Perceptual
 
 
 class PerceptualDistance(nn.Module):

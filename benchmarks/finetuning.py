@@ -18,7 +18,8 @@ from augment.pipeline import LesionPairPipeline
 from augment.tokens import tokenize
 from benchmarks.measure import machine, medians, peak_memory, show
 from benchmarks.models import PROMPT, Model, disc, load
-from manifests.recipe import Build, FinetuneRecipe
+from manifests.build import Build
+from manifests.recipe import FinetuneRecipe
 
 PLAIN, REGION, LEAK = "without region loss", "with L_attn", "with L_attn and L_SA"
 UNCACHED, CHECKPOINTED, LORA = (

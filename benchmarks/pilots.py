@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.build import build_pipeline
+from augment.device import choose_device
 from augment.finetune import finetune
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline, draw
@@ -59,6 +60,7 @@ def recipe_of(name: str, source: Path, steps: int) -> FinetuneRecipe:
         "source": str(source),
         "steps": steps,
         "restart_every": None,
+        "half_size_until": 0,
         "warmup_steps": min(base["warmup_steps"], max(1, steps // 5)),
         "build": base["build"] | fields.pop("build", {}),
     }
@@ -70,7 +72,8 @@ def seconds_a_step(recipe: FinetuneRecipe) -> float:
     assert recipe.build is not None
     built = build_pipeline(recipe.build, [PROMPT], recipe.image_size, recipe.seed)
     pipeline = LesionPairPipeline(**built.components, requires_safety_checker=False)
-    trained = Trainee(pipeline, recipe, recipe.batch_size, recipe.mixed_precision == "bf16")
+    half = choose_device(recipe.mixed_precision, training=True).precision == "bf16"
+    trained = Trainee(pipeline, recipe, recipe.batch_size, half)
     trained.step()
     begin = process_time()
     for _ in range(STEPS_TIMED):

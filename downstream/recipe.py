@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from manifests.recipe import Positive, Rate, Section, Seed
+from manifests.section import Positive, Rate, Section, Seed
 
 Arm = Literal["original", "original-epochs", "oversampled", "class-weighted", "focal", "didgen"]
 """What a classifier is trained on, or with which loss; the arms but one take the steps of `didgen`.

@@ -10,73 +10,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Rate = Annotated[float, Field(gt=0)]
-Width = Annotated[int, Field(ge=16, multiple_of=16)]
-Precision = Literal["no", "bf16", "fp16"]
+from manifests.build import Build, Perceptual
+from manifests.section import Positive, Precision, Rate, Section, Seed, Share
 
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
-
-
-class Section(BaseModel):
-    """A part of a recipe: immutable, and closed to unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Perceptual(Section):
-    """A perceptual loss: how far apart a pretrained network of timm sees two images."""
-
-    weights: Path
-    """Its weights, a safetensors file."""
-    network: str = "tf_efficientnet_lite0"
-    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3)
-    """The first are the finest."""
-    downsample: Positive = 1
-    """Factor by which images are averaged down before the network sees them: what a network of
-    smaller images never sees is then not paid for with what it does see."""
-    weight: Rate = 0.25
-
-
-class AutoencoderStage(Section):
-    """Training of the autoencoder of a model built from a config."""
-
-    channels: Annotated[int, Field(ge=3)] = 32
-    encoder_blocks: tuple[int, int, int, int] = (0, 1, 1, 2)
-    decoder_blocks: tuple[int, int, int, int] = (2, 2, 1, 1)
-    crop: Annotated[int, Field(ge=16, multiple_of=8)] = 128
-    steps: Count = 2000
-    """0 leaves the autoencoder of `model` as it is."""
-    batch_size: Positive = 8
-    learning_rate: Rate = 5e-4
-    perceptual: Perceptual | None = None
-    """Added to L1 and SSIM, which alone leave what a thumbnail shows."""
-
-
-class Build(Section):
-    """A small Stable Diffusion model built from nothing instead of loaded: its shape."""
-
-    autoencoder: AutoencoderStage = AutoencoderStage()
-    unet_channels: Annotated[tuple[Width, ...], Field(min_length=3)] = (64, 128, 192)
-    unet_layers: Positive = 1
-    head_channels: Positive = 32
-    text_width: Positive = 128
-    text_layers: Positive = 3
-    text_heads: Positive = 4
-    vocabulary: Annotated[int, Field(ge=514)] = 1000
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "v_prediction"
-
-    @model_validator(mode="after")
-    def heads_share_the_width(self) -> Self:
-        if self.text_width % self.text_heads:
-            raise ValueError("`text_width` must be a multiple of `text_heads`")
-        return self
 
 
 class AttentionMaps(Section):
@@ -98,6 +38,11 @@ class AttentionMaps(Section):
     sharpness: Annotated[float, Field(ge=0)] = 0.0
     """0 reads the probabilities as they are, over all 77 tokens. Above 0 they are multiplied by it
     and go through a second softmax, over the prompt's own words; the authors' code uses 100."""
+
+    def halved(self) -> Self:
+        """The maps that the same layers have where images are of half the size."""
+        sides = {"cross_side": self.cross_side // 2, "self_side": self.self_side // 2}
+        return self.model_copy(update=sides)
 
 
 class Lora(Section):
@@ -131,6 +76,9 @@ class FinetuneRecipe(Section):
 
     image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
     """Side in pixels that images are brought to: SD 2.1 base was trained at 512."""
+    half_size_until: Annotated[int, Field(ge=0)] = 0
+    """Step up to which the UNet sees images of half this side: what takes many steps to learn,
+    such as what a word looks like, is then learned in cheaper ones. None in the paper."""
     steps: Positive = 20_000
     """Steps, batch size (of one process) and learning rate are the paper's."""
     batch_size: Positive = 4
@@ -172,7 +120,8 @@ class FinetuneRecipe(Section):
     0, the paper's, draws all images alike, 1 all classes alike."""
     ema_decay: Share | None = None
     """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
-    mixed_precision: Precision = "bf16"
+    mixed_precision: Precision | None = None
+    """null is bf16 where GPU or CPU have instructions for it, fp16 on older GPUs, else float32."""
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     cache: bool = True
@@ -215,6 +164,18 @@ class FinetuneRecipe(Section):
                 "`caption_thinning` makes ever new prompts, whose embeddings no cache holds; set "
                 "`cache: false`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def halves_that_fit(self) -> Self:
+        if self.half_size_until:
+            if self.cache:
+                raise ValueError("`half_size_until` needs `cache: false`: it holds whole sizes")
+            if self.image_size % 128 or self.maps.cross_side % 2 or self.maps.self_side % 2:
+                raise ValueError(
+                    "`half_size_until` needs an `image_size` that is a multiple of 128, and `maps` "
+                    "of even sides"
+                )
         return self
 
     @model_validator(mode="after")

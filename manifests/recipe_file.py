@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from manifests.errors import DidgenError
-from manifests.recipe import Section
+from manifests.section import Section
 
 RECIPES = Path(__file__).parent / "recipes"
 """The recipes that come with didgen; `NAME` on the command line means `RECIPES / NAME.yaml`."""

@@ -17,7 +17,7 @@ from augment.autoencoder import start_as_area_average
 from augment.build import build_pipeline
 from augment.model import save_pipeline
 from augment.pipeline import LesionPairPipeline
-from manifests.recipe import AutoencoderStage, Build, Perceptual
+from manifests.build import AutoencoderStage, Build, Perceptual
 from manifests.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
 
 SIZE = 256

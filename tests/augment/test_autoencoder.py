@@ -17,7 +17,7 @@ from augment.autoencoder import (
 )
 from augment.build import build_autoencoder
 from augment.dataset import load_pixels
-from manifests.recipe import AutoencoderStage, Build, Perceptual
+from manifests.build import AutoencoderStage, Build, Perceptual
 from manifests.records import SourceManifest
 
 

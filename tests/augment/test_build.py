@@ -13,7 +13,8 @@ from transformers import CLIPTokenizer
 from augment.attention import layers_at
 from augment.build import TOKENS, build_pipeline, build_tokenizer
 from augment.prompt import LESION, PREFIX, SKIN
-from manifests.recipe import AttentionMaps, Build
+from manifests.build import Build
+from manifests.recipe import AttentionMaps
 
 TEXTS = ["An image of lesion on skin. melanoma, a dark brown lesion, light skin, some hair."] * 8
 

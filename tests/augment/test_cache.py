@@ -19,7 +19,8 @@ from augment.dataset import RegionDataset
 from augment.finetune import fill_cache
 from augment.objective import RegionLoss
 from augment.perceptual import PerceptualDistance
-from manifests.recipe import Build, FinetuneRecipe, Perceptual
+from manifests.build import Build, Perceptual
+from manifests.recipe import FinetuneRecipe
 from manifests.records import SourceManifest
 
 

@@ -107,6 +107,26 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_file({"a": torch.zeros(1)}, path)
 
 
+def test_weights_in_half_precision_are_enough_to_go_on_from(tmp_path: Path) -> None:
+    parts, fresh = Parts(0), Parts(1)
+    for number in range(3):
+        parts.step(number)
+    folder = save_checkpoint(tmp_path, 3, *parts.state())
+    for path in folder.iterdir():
+        path.unlink()
+    half = {name: value.detach().half() for name, value in parts.average.items()}
+    save_file(half, folder / "weights.safetensors")
+    assert load_checkpoint(tmp_path, *fresh.state()) == 3
+    assert equal(fresh.weights, {name: value.float() for name, value in half.items()})
+    assert equal(fresh.weights, fresh.average)
+    assert not fresh.optimizer.state_dict()["state"]
+    assert fresh.scaler.state_dict() == Parts(1).scaler.state_dict()
+    # The fresh scale overflows at first, and falls with each step that is left out.
+    for number in range(3, 12):
+        fresh.step(number)
+    assert not equal(fresh.weights, fresh.average)
+
+
 def test_average_and_scaler_are_optional(tmp_path: Path) -> None:
     parts, fresh = Parts(0), Parts(1)
     folder = save_checkpoint(tmp_path, 5, parts.weights, None, parts.optimizer)

@@ -129,6 +129,23 @@ def test_the_mask_stays_on_its_lesion(manifest: SourceManifest) -> None:
     assert len(orientations) > 3
 
 
+def test_early_samples_have_half_the_side(manifest: SourceManifest) -> None:
+    whole, halved = regions(manifest), regions(manifest)
+    halved.half_until = 5
+    for number in range(8):
+        one, other = whole[number, 2], halved[number, 2]
+        side = 4 if number < 5 else 8
+        assert other["noise"].shape == (4, side, side)
+        assert other["mask"].shape == (1, side, side)
+        assert other["pixels"].shape == (3, 8 * side, 8 * side)
+        torch.testing.assert_close(other["mask"], F.adaptive_avg_pool2d(one["mask"], side))
+        # Resized from the image itself, which is not quite a mean of what is resized already.
+        resized = F.adaptive_avg_pool2d(one["pixels"], 8 * side)
+        assert (other["pixels"] - resized).abs().mean() < 0.02
+        for name in ("prompt", "prompted", "timestep"):
+            assert other[name] == one[name]
+
+
 @pytest.mark.parametrize("size", [64, 192])
 def test_masks_reduced_in_two_steps_are_those_of_one(manifest: SourceManifest, size: int) -> None:
     dataset = regions(manifest)

@@ -1,9 +1,11 @@
 """Tests of the choice of device: it is there, it works, and it says why."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from augment.device import choose_device
+from augment.device import bf16_on_cpu, choose_device
 from manifests.errors import DidgenError
 
 
@@ -37,3 +39,13 @@ def test_the_recipe_has_the_last_word(precision: str) -> None:
     assert device.precision == precision
     assert device.name == choose_device().name
     assert f"the recipe asks for {precision}" in device.reason
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux lists a CPU's flags")
+def test_a_cpu_trains_in_bf16_where_it_has_instructions_for_it() -> None:
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert bf16_on_cpu() == bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
+    if choose_device().name == "cpu":
+        assert choose_device(training=True).precision == ("bf16" if bf16_on_cpu() else "no")
+        assert choose_device("no", training=True).precision == "no"
+        assert ("only emulate" in choose_device("bf16").reason) != bf16_on_cpu()

@@ -34,10 +34,11 @@ from augment.finetune import _claim, finetune
 from augment.lora import merge_adapters
 from augment.model import load_pipeline
 from augment.prompt import LESION, SKIN, compose
+from manifests.build import Build, Perceptual
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import read_json, read_json_lines
-from manifests.recipe import Build, FinetuneRecipe, Lora, Perceptual
+from manifests.recipe import FinetuneRecipe, Lora
 from manifests.records import SourceManifest
 
 
@@ -247,6 +248,16 @@ def test_without_a_step_the_autoencoder_stays_as_it_is(
         stayed = all(torch.equal(old[name], new[name]) for name in old)
         assert stayed == (part == "vae"), part
     assert after.vae.config.scaling_factor == before.vae.config.scaling_factor
+
+
+def test_half_a_size_comes_first(run: Path, source: Path, tmp_path: Path) -> None:
+    halves = {"half_size_until": 2, "cache": False, "steps": 4, "checkpoint_every": 2}
+    recipe = recipe_of(source, model=str(run / "model"), leak_weight=0.1, **halves)
+    after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
+    assert after.unet.config.sample_size == 32
+    early, late = sorted(tmp_path.glob("run/sheets/*.png"))
+    with Image.open(early) as small, Image.open(late) as large:
+        assert small.width < 0.6 * large.width
 
 
 def changed_source(manifest: SourceManifest, folder: Path, **changes: None) -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -25,7 +26,8 @@ from augment.objective import RegionLoss, min_snr_weights, predicted_latents, ta
 from augment.perceptual import PerceptualDistance
 from augment.prompt import LESION, PREFIX, SKIN
 from augment.tokens import tokenize
-from manifests.recipe import AttentionMaps, Build, FinetuneRecipe, Perceptual
+from manifests.build import Build, Perceptual
+from manifests.recipe import AttentionMaps, FinetuneRecipe
 from manifests.records import SourceManifest
 
 
@@ -303,6 +305,25 @@ def test_the_perceptual_term_joins_at_its_step(
     expected = before["loss"] + perceptual.weight * after["perceptual"]
     torch.testing.assert_close(after["loss"], expected)
     assert after["perceptual"] > 0
+
+
+def test_half_a_size_is_read_at_half_the_sides(shape: Build, batch: dict[str, Any]) -> None:
+    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
+    small = batch | {
+        "pixels": F.avg_pool2d(batch["pixels"], 2),
+        "mask": F.avg_pool2d(batch["mask"], 2),
+        "noise": batch["noise"][..., ::2, ::2],
+        "step": 0,
+    }
+    maps = {"cross_side": 8, "self_side": 16}
+    with torch.no_grad():
+        halved = RegionLoss(pipeline, recipe_of(build=shape, leak_weight=0.2))(small)
+        asked = recipe_of(build=shape, leak_weight=0.2, image_size=128, maps=maps)
+        expected = RegionLoss(pipeline, asked)(small)
+    assert expected["attention"] > 0
+    assert halved.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(halved[name], value, msg=name)
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_samples(

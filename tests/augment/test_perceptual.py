@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from augment.perceptual import PerceptualDistance
+from manifests.build import Perceptual
 from manifests.errors import DidgenError
-from manifests.recipe import Perceptual
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,9 @@ from augment.pipeline import (
 )
 from augment.prompt import compose
 from augment.tokens import end_positions, p_token_positions, tokenize
+from manifests.build import Build
 from manifests.errors import DidgenError
-from manifests.recipe import AttentionMaps, Build, Guidance, Sampling
+from manifests.recipe import AttentionMaps, Guidance, Sampling
 
 PROMPTS = [compose(text) for text in ("melanoma.", "a brown lesion, light skin.", None)]
 SEEDS = [11, 2**31 - 1, 3]

@@ -15,10 +15,10 @@ from augment.job import Job
 from augment.part import Part
 from augment.run import augment, check_source, prepare
 from manifests.attention import FIELD, AttentionHistory
+from manifests.build import Build
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
-from manifests.recipe import Build
 from manifests.records import SourceManifest
 from manifests.runs import read_manifest
 from manifests.shards import Failure, Sample, iterate, shard_path

@@ -10,8 +10,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from augment.build import build_text_encoder, build_tokenizer
 from augment.prompt import LESION, PREFIX, SKIN
 from augment.tokens import P_TOKENS, add_p_tokens, p_token_positions, tokenize
+from manifests.build import Build
 from manifests.errors import DidgenError
-from manifests.recipe import Build
 
 TEXTS = ["a brown patch, dry and old"] * 4
 """Texts that hold neither word, so that both are made of several pieces."""

@@ -13,12 +13,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from manifests.build import AutoencoderStage, Build
 from manifests.errors import DidgenError
 from manifests.recipe import (
     AttentionMaps,
     AugmentRecipe,
-    AutoencoderStage,
-    Build,
     FinetuneRecipe,
     Guidance,
     ImagesPlan,
@@ -199,6 +198,21 @@ def test_what_joins_later_has_to_be_there(tmp_path: Path) -> None:
     assert "needs `perceptual`" in fault(tmp_path, content)
     path = written(tmp_path, content | {"perceptual": {"weights": "w.safetensors"}})
     assert read_recipe(path, FinetuneRecipe).perceptual_from == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"cache": True}, "needs `cache: false`"),
+        ({"image_size": 192}, "a multiple of 128"),
+        ({"maps": {"cross_side": 15}}, "`maps` of even sides"),
+        ({"maps": {"self_side": 15}}, "`maps` of even sides"),
+    ],
+)
+def test_half_a_size_has_to_fit(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
+    content = FINETUNE | {"half_size_until": 10, "cache": False, "image_size": 256}
+    assert sentence in fault(tmp_path, content | change)
+    assert read_recipe(written(tmp_path, content), FinetuneRecipe).half_size_until == 10
 
 
 def test_only_a_cosine_begins_anew(tmp_path: Path) -> None:
