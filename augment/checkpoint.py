@@ -6,8 +6,8 @@ Notable choices:
 - Nothing is pickled: AdamW's state is tensors and goes into safetensors like the weights.
 - There is no sampler or random state to save, because training draws none (`augment.dataset`).
 - A folder appears under its final name only when it is whole; the two newest are kept.
-- Weights alone are enough to go on from, also in half precision: a state that must travel is then
-  a tenth as large. At the end of a cycle, where the rate is 0, little is lost with the rest.
+- Weights alone are enough to go on from, in half precision too: what is sent along is then an
+  eighth as large. At the end of a cycle, where the rate is 0, little is lost with the rest.
 """
 
 import os
@@ -77,7 +77,7 @@ def load_checkpoint(
 ) -> int:
     """Load the newest checkpoint into the given tensors and objects; returns its step, 0 for none.
 
-    Without its other files the average begins as the weights, and moments and scale begin anew.
+    Where it was thinned to its weights, the average begins as these, and moments and scale anew.
     Raises ValueError where its tensors have other names or shapes.
     """
     found = checkpoints(folder)
@@ -85,12 +85,15 @@ def load_checkpoint(
         return 0
     newest = found[-1]
     _load(newest / "weights.safetensors", weights)
+    if thinned(newest):
+        for name, value in (average or {}).items():
+            value.copy_(weights[name])
+        return _step(newest)
     if average is not None:
-        kept = newest / "average.safetensors"
-        _load(kept if kept.exists() else newest / "weights.safetensors", average)
+        _load(newest / "average.safetensors", average)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
-    for key, value in _if_there(newest / "optimizer.safetensors").items():
+    for key, value in load_file(newest / "optimizer.safetensors").items():
         number, name = key.split(".", 1)
         like = parameters[int(number)]
         if value.shape == like.shape:
@@ -98,10 +101,21 @@ def load_checkpoint(
             value = torch.empty_like(like).copy_(value)
         states.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    if scaler is not None and (state := _if_there(newest / "scaler.safetensors")):
+    if scaler is not None:
+        state = load_file(newest / "scaler.safetensors")
         kinds = {name: type(value) for name, value in scaler.state_dict().items()}
         scaler.load_state_dict({name: kinds[name](v.item()) for name, v in state.items()})
-    return int(newest.name.removeprefix(PREFIX))
+    return _step(newest)
+
+
+def thinned(checkpoint: Path) -> bool:
+    """Whether weights are all that is left of a checkpoint."""
+    return [path.name for path in checkpoint.iterdir()] == ["weights.safetensors"]
+
+
+def _step(checkpoint: Path) -> int:
+    """The number of steps that a checkpoint was made after."""
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 @contextmanager
@@ -121,11 +135,6 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         save_file({n: value.detach().cpu().contiguous() for n, value in tensors.items()}, path)
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-
-
-def _if_there(path: Path) -> dict[str, Tensor]:
-    """A file's tensors; none where there is no such file."""
-    return load_file(path) if path.exists() else {}
 
 
 def _load(path: Path, tensors: Mapping[str, Tensor]) -> None:

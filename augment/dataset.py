@@ -102,7 +102,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
     for classifier-free guidance, and `prompted` says whether it was kept. A caption that is kept is
     thinned with `caption_thinning`. With a cache, `latents` (4, S/8, S/8) stand for the pixels, and
     `context` (T, C) stands by the prompt where the cache holds texts. Samples before number
-    `half_until` have half the side, S/2.
+    `half_samples` have half the side, S/2.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class RegionDataset(Dataset[dict[str, Any]]):
         timesteps: int,
         seed: int,
         caption_thinning: float = 0.0,
-        half_until: int = 0,
+        half_samples: int = 0,
     ) -> None:
         self.manifest, self.records, self.size, self.seed = manifest, records, size, seed
         self.orientations = ORIENTATIONS[orientations]
         self.caption_probability, self.prompt_dropout = caption_probability, prompt_dropout
         self.caption_thinning = caption_thinning
-        self.timesteps, self.half_until = timesteps, half_until
+        self.timesteps, self.half_samples = timesteps, half_samples
         self.cache: Cache | None = None
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
         orientation = self.orientations[place]
         captioned = rng.random() < self.caption_probability
         prompted = rng.random() >= self.prompt_dropout
-        size = self.size // 2 if number < self.half_until else self.size
+        size = self.size // 2 if number < self.half_samples else self.size
         side = size // 8
         item: dict[str, Any] = {
             "prompted": prompted,

@@ -30,7 +30,7 @@ def choose_device(precision: str | None = None, *, training: bool = False) -> De
     """The best device that is there; `precision` ("no", "bf16", "fp16") if the recipe says it.
 
     A CPU with instructions for bf16 uses them unasked in training alone, where roundings average
-    out: samples are to be the same on any CPU.
+    out: samples that no recipe wants in bf16 differ between CPUs in last bits only.
     """
     if torch.cuda.is_available():
         name, found = "cuda", torch.cuda.get_device_name()
@@ -51,14 +51,14 @@ def choose_device(precision: str | None = None, *, training: bool = False) -> De
             )
         reason += f" and the recipe asks for {precision}"
         if name == "cpu" and precision == "bf16" and not bf16_on_cpu():
-            reason += ", which this CPU can only emulate, many times slower than float32"
+            reason += ", for which this CPU has no instructions: float32 may be far faster"
         return Device(name, precision, reason)
     return Device(name, best, reason)
 
 
 def bf16_on_cpu() -> bool:
-    """Whether the CPU multiplies in bf16; one that does not takes 13 times as long as in float32
-    (a step of the recipe `mini` on 2 cores with AVX2)."""
+    """Whether the CPU multiplies in bf16. PyTorch takes bf16 on any, and with AVX2 alone a step of
+    the recipe `mini` is 13 times as long as in float32."""
     able = torch.cpu.get_capabilities()
     return any(able.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 

@@ -23,6 +23,7 @@ from augment.attention import layers_at
 from augment.autoencoder import AutoencoderLoss, encode, start_as_area_average
 from augment.build import build_pipeline, shape_of
 from augment.cache import Cache, Table
+from augment.checkpoint import checkpoints
 from augment.dataset import (
     ImageDataset,
     RegionDataset,
@@ -124,11 +125,11 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         path = out / "sheets" / f"step-{step:07d}.png"
         with objective.resting(), accelerator.autocast():
             pipeline.to(accelerator.device)
-            half = step <= recipe.half_size_until
-            maps = recipe.maps.halved() if half else recipe.maps
-            sampling = Sampling(maps=maps, batch_size=recipe.batch_size)
-            side = recipe.image_size // 8
-            pipeline.unet.register_to_config(sample_size=side // 2 if half else side)
+            side, maps = recipe.image_size // 8, recipe.maps
+            # Of the size that the steps so far were trained at.
+            early = step <= recipe.half_size_until
+            pipeline.unet.register_to_config(sample_size=side // 2 if early else side)
+            sampling = Sampling(maps=maps.halved() if early else maps, batch_size=recipe.batch_size)
             _sample_sheet(pipeline, sampling, manifest, path)
             pipeline.unet.register_to_config(sample_size=side)
             _leave_to_cache(pipeline, recipe)
@@ -143,7 +144,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             pipeline = _start(recipe, records)
             merge_adapters(pipeline, out / "lora")
         captions = ((record.label, record.caption) for record in records)
-        card = model_card(recipe.model_dump(mode="json"), ingredients(recipe, records))
+        done = recipe.model_copy(update={"mixed_precision": device.precision})
+        card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
         dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
         save_pipeline(pipeline, out / "model", captions, dtype, card, seen)
     accelerator.wait_for_everyone()
@@ -302,6 +304,11 @@ def _train_autoencoder(
     sample = records[:: max(1, len(records) // 256)]
     images = torch.stack([load_pixels(manifest, r, recipe.image_size) for r in sample])
     if not result.exists():
+        if checkpoints(out / "checkpoints" / "unet"):
+            raise DidgenError(
+                f"{result} is gone, and the UNet in {out / 'checkpoints'} was trained on its "
+                "latents; put it back, or choose another directory."
+            )
         if recipe.model is None:
             start_as_area_average(vae, F.avg_pool2d(images, 8) / 2 + 0.5)
         vae.to(device)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from augment.checkpoint import load_checkpoint, save_checkpoint
+from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint, thinned
 from augment.dataset import draws
-from augment.display import progress_bar
+from augment.display import decisions, progress_bar
 from manifests.errors import DidgenError
 
 
@@ -127,6 +127,13 @@ def train(
     averages = None if average is None else average.values
     state = parameters, averages, optimizer.optimizer, accelerator.scaler
     start = load_checkpoint(checkpoint_folder, *state)
+    if (
+        start
+        and accelerator.is_main_process
+        and thinned(newest := checkpoints(checkpoint_folder)[-1])
+    ):
+        told = "average and moments begin anew, because weights are all that is left"
+        decisions({str(newest): told})
     if start > schedule.steps:
         raise DidgenError(
             f"{checkpoint_folder} has {start} steps already, more than the {schedule.steps} asked "

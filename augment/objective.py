@@ -27,7 +27,7 @@ from manifests.recipe import FinetuneRecipe
 
 
 class RegionLoss(nn.Module):
-    """Eq. 4: L = L_rec + weight L_attn, over one batch of `RegionDataset`.
+    """Eq. 4: L = L_rec + weight L_attn, over one batch of `RegionDataset`, of whole or half size.
 
     Where the recipe gives it a weight, L_SA of Eq. 6 is added: a model built from nothing has no
     self-attention that keeps to regions, which guidance and annotation build on. L_rec follows the
@@ -83,6 +83,7 @@ class RegionLoss(nn.Module):
         recipe, maps = self.recipe, self.maps
         latents, context = self._latents(batch), self._context(batch)
         noise, timesteps, prompted = batch["noise"], batch["timestep"], batch["prompted"]
+        # A batch is all of one size, which its latents tell.
         whole = 8 * latents.shape[-1] == recipe.image_size
         asked = recipe.maps if whole else recipe.maps.halved()
         # What the last backward pass wrote, too, where it ran layers again.

@@ -22,10 +22,11 @@ from manifests.build import Build
 from manifests.recipe import FinetuneRecipe
 
 PLAIN, REGION, LEAK = "without region loss", "with L_attn", "with L_attn and L_SA"
-UNCACHED, CHECKPOINTED, LORA = (
+UNCACHED, CHECKPOINTED, LORA, HALVED = (
     "with L_attn, no cache",
     "with L_attn, checkpointed",
     "with L_attn, LoRA",
+    "with L_attn, no cache, half size",
 )
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -35,6 +36,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     UNCACHED: {"cache": False},
     CHECKPOINTED: {"gradient_checkpointing": True},
     LORA: {"lora": {"rank": 16}},
+    HALVED: {"cache": False, "half_size_until": 1},
 }
 """What a recipe says for each kind of step."""
 
@@ -90,7 +92,8 @@ def trainee(model: Model, kind: str, batch: int, half: bool) -> Trainee:
 def batch_of(pipeline: LesionPairPipeline, recipe: FinetuneRecipe, count: int) -> dict[str, Any]:
     """A batch as `RegionDataset` gives it: random pixels, or what the cache holds of them."""
     generator = torch.Generator().manual_seed(0)
-    size, side = recipe.image_size, recipe.image_size // 8
+    size = recipe.image_size // 2 if recipe.half_size_until else recipe.image_size
+    side = size // 8
     batch: dict[str, Any] = {
         "mask": torch.nn.functional.adaptive_avg_pool2d(disc(count), side),
         "prompt": [PROMPT] * count,
@@ -125,7 +128,7 @@ def main(
     half: Annotated[bool, typer.Option("--half", help="Compute in bf16.")] = False,
     kinds: Annotated[
         str, typer.Option(help=f"Numbers of the kinds of steps: {', '.join(FIELDS)}.")
-    ] = "0,1,2,3,4,5",
+    ] = "0,1,2,3,4,5,6",
 ) -> None:
     """Measure a step of finetuning in its kinds, side by side."""
     print(machine())

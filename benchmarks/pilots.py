@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augment.build import build_pipeline
-from augment.device import choose_device
+from augment.device import bf16_on_cpu
 from augment.finetune import finetune
 from augment.model import load_pipeline
 from augment.pipeline import LesionPairPipeline, draw
@@ -34,6 +34,9 @@ from manifests.recipe import FinetuneRecipe, Sampling
 from manifests.recipe_file import read_recipe
 from manifests.records import SourceManifest
 
+HALF_FIRST = "half-size-first"
+"""A cycle at half the size, then one of as many steps at the whole."""
+
 PILOTS: dict[str, dict[str, Any]] = {
     "base": {},
     "deep": {"build": {"unet_channels": [64, 160, 320]}},
@@ -42,8 +45,9 @@ PILOTS: dict[str, dict[str, Any]] = {
     "rate-1e-3": {"learning_rate": 1e-3},
     "min-snr": {"min_snr_gamma": 5.0},
     "no-attention-loss": {"attention_weight": 0.0},
+    HALF_FIRST: {},
 }
-"""What each pilot changes in the recipe `mini`."""
+"""What each pilot changes in the recipe `mini`; one alone begins at half the size."""
 
 STEPS_TIMED = 6
 """Steps whose processor time says how many fit into the budget, after one that does not count."""
@@ -56,11 +60,12 @@ def recipe_of(name: str, source: Path, steps: int) -> FinetuneRecipe:
     """The recipe of a pilot over a number of steps."""
     base = read_recipe("mini", FinetuneRecipe).model_dump(mode="json")
     fields = dict(PILOTS[name])
+    cycle = steps // 2 if name == HALF_FIRST else None
     changed = {
         "source": str(source),
         "steps": steps,
-        "restart_every": None,
-        "half_size_until": 0,
+        "restart_every": cycle,
+        "half_size_until": cycle or 0,
         "warmup_steps": min(base["warmup_steps"], max(1, steps // 5)),
         "build": base["build"] | fields.pop("build", {}),
     }
@@ -68,12 +73,12 @@ def recipe_of(name: str, source: Path, steps: int) -> FinetuneRecipe:
 
 
 def seconds_a_step(recipe: FinetuneRecipe) -> float:
-    """Processor seconds of a step of training."""
+    """Processor seconds of a step of training, the recipe's first."""
     assert recipe.build is not None
     built = build_pipeline(recipe.build, [PROMPT], recipe.image_size, recipe.seed)
     pipeline = LesionPairPipeline(**built.components, requires_safety_checker=False)
-    half = choose_device(recipe.mixed_precision, training=True).precision == "bf16"
-    trained = Trainee(pipeline, recipe, recipe.batch_size, half)
+    # The pipeline is on the CPU, whose time is the budget.
+    trained = Trainee(pipeline, recipe, recipe.batch_size, bf16_on_cpu())
     trained.step()
     begin = process_time()
     for _ in range(STEPS_TIMED):
@@ -87,7 +92,9 @@ def train_pilot(name: str, source: Path, minutes: float, out: Path) -> None:
     steps_file = out / f"{name}.steps.json"
     # The number of steps is part of the recipe: a pilot that goes on must ask for the same.
     if not steps_file.exists():
-        seconds = seconds_a_step(recipe_of(name, source, 1))
+        seconds = seconds_a_step(recipe_of(name, source, 2))
+        if name == HALF_FIRST:
+            seconds = (seconds + seconds_a_step(recipe_of("base", source, 2))) / 2
         write_json(steps_file, {"steps": round(60 * minutes / seconds), "seconds": seconds})
     budget = read_json(steps_file)
     recipe = recipe_of(name, source, budget["steps"])

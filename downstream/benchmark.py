@@ -167,7 +167,7 @@ def record_of(
         "training": summary(trained),
         "figures": figures,
         "versions": {name: version(name) for name in ("didgen", "torch", *packages)},
-        "device": f"{accelerator.device.type}, {PRECISIONS[recipe.mixed_precision]}",
+        "device": f"{accelerator.device.type}, {PRECISIONS[accelerator.mixed_precision]}",
     }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from manifests.section import Positive, Rate, Section, Seed
+from manifests.section import Positive, Precision, Rate, Section, Seed
 
 Arm = Literal["original", "original-epochs", "oversampled", "class-weighted", "focal", "didgen"]
 """What a classifier is trained on, or with which loss; the arms but one take the steps of `didgen`.
@@ -94,7 +94,8 @@ class BenchmarkRecipe(Section):
     patience: Positive = 10
     """Evaluations without a better one after which a training ends. They come after as many steps
     in every arm."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "bf16"
+    mixed_precision: Precision | None = None
+    """null is bf16 or fp16 on a GPU, and float32 on a CPU: not every CPU is faster in bf16."""
     trackers: tuple[Tracker, ...] = ("tensorboard",)
     """Where curves go to, besides the result: trackers of accelerate."""
     keep_weights: bool = True

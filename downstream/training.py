@@ -22,6 +22,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 
 from manifests.errors import DidgenError
+from manifests.section import Precision
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,14 @@ class Trained:
     history: tuple[Evaluation, ...]
 
 
-def start_accelerator(precision: str, trackers: Iterable[str], folder: Path) -> Accelerator:
-    """An accelerator of this process; a tracker or precision it cannot have is a `DidgenError`."""
+def start_accelerator(
+    precision: Precision | None, trackers: Iterable[str], folder: Path
+) -> Accelerator:
+    """An accelerator of this process; a tracker or precision it cannot have is a `DidgenError`.
+
+    Without a precision it takes what the device is fast in: bf16, fp16 on older GPUs, float32 on
+    CPUs.
+    """
     wanted = list(trackers)
     there = [tracker.value for tracker in get_available_trackers()]
     if missing := [name for name in wanted if name not in there]:
@@ -66,9 +73,13 @@ def start_accelerator(precision: str, trackers: Iterable[str], folder: Path) -> 
         )
     if precision == "fp16" and not torch.cuda.is_available():
         raise DidgenError("A CPU cannot train in fp16; set `mixed_precision` to bf16 or no.")
+    if precision is None and torch.cuda.is_available():
+        # Older cards only emulate bf16, slowly.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if native else "fp16"
     # An empty list is taken for trackers that are not installed.
     accelerator = Accelerator(
-        mixed_precision=precision, log_with=wanted or None, project_dir=folder
+        mixed_precision=precision or "no", log_with=wanted or None, project_dir=folder
     )
     if accelerator.num_processes > 1:
         raise DidgenError(

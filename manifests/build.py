@@ -1,4 +1,7 @@
-"""What a small model that is built from nothing looks like, and how its autoencoder is trained."""
+"""What a small model that is built from nothing looks like, and how its autoencoder is trained.
+
+Its perceptual loss is one that the UNet of any model can have too.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from manifests.build import Build, Perceptual
-from manifests.section import Positive, Precision, Rate, Section, Seed, Share
+from manifests.section import Count, Positive, Precision, Rate, Section, Seed, Share
 
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
@@ -76,7 +76,7 @@ class FinetuneRecipe(Section):
 
     image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
     """Side in pixels that images are brought to: SD 2.1 base was trained at 512."""
-    half_size_until: Annotated[int, Field(ge=0)] = 0
+    half_size_until: Count = 0
     """Step up to which the UNet sees images of half this side: what takes many steps to learn,
     such as what a word looks like, is then learned in cheaper ones. None in the paper."""
     steps: Positive = 20_000
@@ -99,7 +99,7 @@ class FinetuneRecipe(Section):
     perceptual: Perceptual | None = None
     """Added to L_rec: how far apart predicted and true images are, decoded, to this network (after
     Lin & Yang, arXiv:2401.00110, whose network is the UNet itself). None in the paper."""
-    perceptual_from: Annotated[int, Field(ge=0)] = 0
+    perceptual_from: Count = 0
     """Step at which it joins: late it costs less, and finds images that can be sharp."""
     maps: AttentionMaps = AttentionMaps()
     min_snr_gamma: Rate | None = None
@@ -121,7 +121,8 @@ class FinetuneRecipe(Section):
     ema_decay: Share | None = None
     """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
     mixed_precision: Precision | None = None
-    """null is bf16 where GPU or CPU have instructions for it, fp16 on older GPUs, else float32."""
+    """null is bf16 where GPU or CPU have instructions for it, fp16 on older GPUs, else float32.
+    A run may go on in another format where it goes on on another machine."""
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     cache: bool = True
@@ -147,7 +148,8 @@ class FinetuneRecipe(Section):
     @model_validator(mode="after")
     def images_that_can_be_averaged_down(self) -> Self:
         stage = self.build.autoencoder if self.build else None
-        judged = [(self.perceptual, self.image_size)]
+        halved = self.perceptual_from < self.half_size_until
+        judged = [(self.perceptual, self.image_size // 2 if halved else self.image_size)]
         judged += [(stage.perceptual, stage.crop)] if stage else []
         for perceptual, side in judged:
             if perceptual is not None and perceptual.downsample > side:
@@ -169,6 +171,8 @@ class FinetuneRecipe(Section):
     @model_validator(mode="after")
     def halves_that_fit(self) -> Self:
         if self.half_size_until:
+            if self.half_size_until >= self.steps:
+                raise ValueError("`half_size_until` leaves no step at the whole size; ask for more")
             if self.cache:
                 raise ValueError("`half_size_until` needs `cache: false`: it holds whole sizes")
             if self.image_size % 128 or self.maps.cross_side % 2 or self.maps.self_side % 2:

@@ -131,7 +131,7 @@ def test_the_mask_stays_on_its_lesion(manifest: SourceManifest) -> None:
 
 def test_early_samples_have_half_the_side(manifest: SourceManifest) -> None:
     whole, halved = regions(manifest), regions(manifest)
-    halved.half_until = 5
+    halved.half_samples = 5
     for number in range(8):
         one, other = whole[number, 2], halved[number, 2]
         side = 4 if number < 5 else 8
@@ -144,6 +144,14 @@ def test_early_samples_have_half_the_side(manifest: SourceManifest) -> None:
         assert (other["pixels"] - resized).abs().mean() < 0.02
         for name in ("prompt", "prompted", "timestep"):
             assert other[name] == one[name]
+
+
+@given(batch=st.integers(1, 5), world=st.integers(1, 3), until=st.integers(0, 6))
+def test_a_batch_is_all_of_one_size(batch: int, world: int, until: int) -> None:
+    halved = until * batch * world
+    for rank in range(world):
+        for step, drawn in enumerate(draws(np.ones(7), batch, 0, 8, 0, rank, world)):
+            assert {number < halved for number, _ in drawn} == {step < until}
 
 
 @pytest.mark.parametrize("size", [64, 192])

@@ -19,6 +19,7 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -30,9 +31,11 @@ from augment.build import build_pipeline
 from augment.cache import Table
 from augment.checkpoint import checkpoints
 from augment.dataset import load_pixels
+from augment.device import choose_device
 from augment.finetune import _claim, finetune
 from augment.lora import merge_adapters
 from augment.model import load_pipeline
+from augment.objective import RegionLoss
 from augment.prompt import LESION, SKIN, compose
 from manifests.build import Build, Perceptual
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
@@ -250,14 +253,72 @@ def test_without_a_step_the_autoencoder_stays_as_it_is(
     assert after.vae.config.scaling_factor == before.vae.config.scaling_factor
 
 
-def test_half_a_size_comes_first(run: Path, source: Path, tmp_path: Path) -> None:
-    halves = {"half_size_until": 2, "cache": False, "steps": 4, "checkpoint_every": 2}
-    recipe = recipe_of(source, model=str(run / "model"), leak_weight=0.1, **halves)
+def test_half_a_size_comes_first(
+    run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[int] = []
+    forward = RegionLoss.forward
+
+    def seen(module: RegionLoss, batch: dict[str, Any]) -> dict[str, Tensor]:
+        sides.append(batch["noise"].shape[-1])
+        return forward(module, batch)
+
+    monkeypatch.setattr(RegionLoss, "forward", seen)
+    halves = {"half_size_until": 2, "cache": False, "checkpoint_every": 2, "leak_weight": 0.1}
+    recipe = recipe_of(source, model=str(run / "model"), **halves)
     after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
+    assert sides == [16, 16, 32, 32]
     assert after.unet.config.sample_size == 32
     early, late = sorted(tmp_path.glob("run/sheets/*.png"))
     with Image.open(early) as small, Image.open(late) as large:
         assert small.width < 0.6 * large.width
+    # On from where the size changes.
+    weights = (tmp_path / "run" / "model" / "unet" / SAFETENSORS_WEIGHTS_NAME).read_bytes()
+    shutil.rmtree(checkpoints(tmp_path / "run" / "checkpoints" / "unet")[-1])
+    sides.clear()
+    finetune(recipe, tmp_path / "run")
+    assert sides == [32, 32]
+    assert (tmp_path / "run" / "model" / "unet" / SAFETENSORS_WEIGHTS_NAME).read_bytes() == weights
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_cpu_trains_in_what_it_is_fast_in(
+    run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    if choose_device().name != "cpu":
+        pytest.skip("a GPU is taken before the CPU")
+    monkeypatch.setattr("augment.device.bf16_on_cpu", lambda: able)
+    recipe = recipe_of(source, model=str(run / "model"), mixed_precision=None, steps=1)
+    model = finetune(recipe, tmp_path / "run")
+    told = read_json(tmp_path / "run" / "decisions.json")["device"]
+    assert told.startswith("cpu, bfloat16" if able else "cpu, float32")
+    assert ("with instructions for bf16" in told) == able
+    precision = "bf16" if able else "'no'"
+    assert f"mixed_precision: {precision}\n" in ModelCard.load(model / "README.md").text
+
+
+def test_a_thinned_checkpoint_is_gone_on_from(
+    recipe: FinetuneRecipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    steady = recipe.model_copy(update={"steps": 2, "warmup_steps": 0})
+    finetune(steady, out)
+    (checkpoint,) = checkpoints(out / "checkpoints" / "unet")
+    average = load_file(checkpoint / "average.safetensors")
+    for path in checkpoint.iterdir():
+        path.unlink()
+    save_file({name: v.half() for name, v in average.items()}, checkpoint / "weights.safetensors")
+    longer = steady.model_copy(update={"steps": 3})
+    finetune(longer, out)
+    said = " ".join(capfd.readouterr().err.split())
+    assert "begin anew, because weights are all that is left" in said
+    before, after = (load_file(p / "weights.safetensors") for p in checkpoints(checkpoint.parent))
+    # One step of AdamW without moments moves each weight by the learning rate at most, and decay.
+    moved = [(after[name] - value).abs().max().item() for name, value in before.items()]
+    assert 0 < max(moved) < 1.2 * recipe.learning_rate
+    (out / "autoencoder.safetensors").unlink()
+    with pytest.raises(DidgenError, match=r"autoencoder.safetensors is gone, and the UNet in"):
+        finetune(longer, out)
 
 
 def changed_source(manifest: SourceManifest, folder: Path, **changes: None) -> Path:

@@ -313,7 +313,6 @@ def test_half_a_size_is_read_at_half_the_sides(shape: Build, batch: dict[str, An
         "pixels": F.avg_pool2d(batch["pixels"], 2),
         "mask": F.avg_pool2d(batch["mask"], 2),
         "noise": batch["noise"][..., ::2, ::2],
-        "step": 0,
     }
     maps = {"cross_side": 8, "self_side": 16}
     with torch.no_grad():

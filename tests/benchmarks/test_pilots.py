@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pilots import PILOTS, recipe_of
+from benchmarks.pilots import HALF_FIRST, PILOTS, recipe_of
 
-KEPT = {"steps", "restart_every", "warmup_steps", "source"}
+KEPT = {"steps", "restart_every", "half_size_until", "warmup_steps", "source"}
 
 
 @pytest.mark.parametrize("name", PILOTS)
@@ -20,3 +20,9 @@ def test_a_pilot_changes_what_it_says_and_nothing_else(name: str) -> None:
 def test_a_short_pilot_warms_up_for_a_fifth_of_its_steps() -> None:
     assert recipe_of("base", Path("src"), 100).warmup_steps == 20
     assert recipe_of("base", Path("src"), 5000).warmup_steps == 200
+
+
+def test_one_pilot_has_a_cycle_of_each_size() -> None:
+    asked = recipe_of(HALF_FIRST, Path("source"), 300)
+    assert (asked.half_size_until, asked.restart_every, asked.steps) == (150, 150, 300)
+    assert recipe_of("base", Path("source"), 300).half_size_until == 0

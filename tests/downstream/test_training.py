@@ -121,6 +121,12 @@ def test_what_the_machine_lacks_is_said(tmp_path: Path) -> None:
             start_accelerator("fp16", [], tmp_path)
 
 
+@pytest.mark.usefixtures("accelerate_state")
+def test_unasked_a_benchmark_takes_what_its_device_is_fast_in(tmp_path: Path) -> None:
+    fast = ("bf16", "fp16") if torch.cuda.is_available() else ("no",)
+    assert start_accelerator(None, [], tmp_path).mixed_precision in fast
+
+
 def test_curves_reach_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -207,6 +207,8 @@ def test_what_joins_later_has_to_be_there(tmp_path: Path) -> None:
         ({"image_size": 192}, "a multiple of 128"),
         ({"maps": {"cross_side": 15}}, "`maps` of even sides"),
         ({"maps": {"self_side": 15}}, "`maps` of even sides"),
+        ({"steps": 10}, "leaves no step at the whole size"),
+        ({"perceptual": {"weights": "w", "downsample": 256}}, "images have 128 pixels a side"),
     ],
 )
 def test_half_a_size_has_to_fit(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
