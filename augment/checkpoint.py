@@ -77,7 +77,7 @@ def load_checkpoint(
 ) -> int:
     """Load the newest checkpoint into the given tensors and objects; returns its step, 0 for none.
 
-    Where it was thinned to its weights, the average begins as these, and moments and scale anew.
+    Where it was thinned to its weights, the average begins as these, and the moments anew.
     Raises ValueError where its tensors have other names or shapes.
     """
     found = checkpoints(folder)
@@ -85,12 +85,11 @@ def load_checkpoint(
         return 0
     newest = found[-1]
     _load(newest / "weights.safetensors", weights)
-    if thinned(newest):
-        for name, value in (average or {}).items():
-            value.copy_(weights[name])
-        return _step(newest)
     if average is not None:
-        _load(newest / "average.safetensors", average)
+        kept = newest / "average.safetensors"
+        _load(kept if kept.exists() else newest / "weights.safetensors", average)
+    if thinned(newest):
+        return _step(newest)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(newest / "optimizer.safetensors").items():
@@ -101,7 +100,8 @@ def load_checkpoint(
             value = torch.empty_like(like).copy_(value)
         states.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    if scaler is not None:
+    # What was trained in another number format has no scale.
+    if scaler is not None and (newest / "scaler.safetensors").exists():
         state = load_file(newest / "scaler.safetensors")
         kinds = {name: type(value) for name, value in scaler.state_dict().items()}
         scaler.load_state_dict({name: kinds[name](v.item()) for name, v in state.items()})
@@ -109,8 +109,8 @@ def load_checkpoint(
 
 
 def thinned(checkpoint: Path) -> bool:
-    """Whether weights are all that is left of a checkpoint."""
-    return [path.name for path in checkpoint.iterdir()] == ["weights.safetensors"]
+    """Whether a checkpoint has no optimizer's moments, because only its weights were kept."""
+    return not (checkpoint / "optimizer.safetensors").exists()
 
 
 def _step(checkpoint: Path) -> int:

@@ -53,6 +53,9 @@ from manifests.ownership import start_run
 from manifests.recipe import FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
 
+FREE = frozenset({"checkpoint_every", "save_as", "gradient_checkpointing"})
+"""Fields of a recipe that do not decide what a run computes, and may change while it goes on."""
+
 
 def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     """Run a finetuning recipe into the folder `out`; returns the model's folder, `out/model`.
@@ -249,9 +252,7 @@ def _claim(
 
     The number of processes belongs to it: it decides which samples a step sees.
     """
-    free = {"checkpoint_every", "save_as", "gradient_checkpointing"}
-    if _schedule(recipe).extendable:
-        free.add("steps")
+    free = FREE | {"steps"} if _schedule(recipe).extendable else FREE
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
     stage = _autoencoder_stage(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
@@ -304,10 +305,11 @@ def _train_autoencoder(
     sample = records[:: max(1, len(records) // 256)]
     images = torch.stack([load_pixels(manifest, r, recipe.image_size) for r in sample])
     if not result.exists():
-        if checkpoints(out / "checkpoints" / "unet"):
+        kept = out / "checkpoints"
+        if checkpoints(kept / "unet") and not checkpoints(kept / "autoencoder"):
             raise DidgenError(
-                f"{result} is gone, and the UNet in {out / 'checkpoints'} was trained on its "
-                "latents; put it back, or choose another directory."
+                f"{result} is gone, and the UNet in {kept} was trained on its latents; put it "
+                "back, or choose another directory."
             )
         if recipe.model is None:
             start_as_area_average(vae, F.avg_pool2d(images, 8) / 2 + 0.5)

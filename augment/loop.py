@@ -132,7 +132,7 @@ def train(
         and accelerator.is_main_process
         and thinned(newest := checkpoints(checkpoint_folder)[-1])
     ):
-        told = "average and moments begin anew, because weights are all that is left"
+        told = "the optimizer's moments begin anew, because it holds none"
         decisions({str(newest): told})
     if start > schedule.steps:
         raise DidgenError(

@@ -60,13 +60,13 @@ def recipe_of(name: str, source: Path, steps: int) -> FinetuneRecipe:
     """The recipe of a pilot over a number of steps."""
     base = read_recipe("mini", FinetuneRecipe).model_dump(mode="json")
     fields = dict(PILOTS[name])
-    cycle = steps // 2 if name == HALF_FIRST else None
+    cycle = max(1, steps // 2) if name == HALF_FIRST else steps
     changed = {
         "source": str(source),
-        "steps": steps,
+        "steps": 2 * cycle if name == HALF_FIRST else steps,
         "restart_every": cycle,
-        "half_size_until": cycle or 0,
-        "warmup_steps": min(base["warmup_steps"], max(1, steps // 5)),
+        "half_size_until": cycle if name == HALF_FIRST else 0,
+        "warmup_steps": min(base["warmup_steps"], max(1, cycle // 5)),
         "build": base["build"] | fields.pop("build", {}),
     }
     return FinetuneRecipe.model_validate(base | fields | changed)

@@ -17,7 +17,14 @@ from downstream.job import Job, Training
 from downstream.page import BENCHMARK_NAME
 from downstream.recipe import TRACKING_ONLY, BenchmarkRecipe
 from downstream.results import CURVES_NAME, Result, find_result, training_folder
-from downstream.training import Schedule, Trained, start_accelerator, summary, train
+from downstream.training import (
+    Schedule,
+    Trained,
+    precision_here,
+    start_accelerator,
+    summary,
+    train,
+)
 from manifests.errors import DidgenError
 from manifests.files import write_bytes, write_json
 
@@ -77,8 +84,10 @@ def asked_of(
     """
     # What `run` and `drop_copies` come to stands in the fingerprint of the data.
     common = {"source", "run", "drop_copies", "networks", "arms", "seeds", "epochs", *TRACKING_ONLY}
+    recipe = job.recipe.model_dump(mode="json", exclude=common | {*apart})
+    # Trainings are compared: all of a folder are in one number format.
     return {
-        "recipe": job.recipe.model_dump(mode="json", exclude=common | {*apart}),
+        "recipe": recipe | {"mixed_precision": precision_here(job.recipe.mixed_precision)},
         "network": training.network.model_dump(mode="json", exclude={"epochs", "weights"}),
         "weights": job.starts[training.network.called].sha256,
         "arm": training.arm,

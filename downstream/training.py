@@ -57,14 +57,18 @@ class Trained:
     history: tuple[Evaluation, ...]
 
 
+def precision_here(asked: Precision | None) -> Precision:
+    """What a recipe asks for; unasked bf16 on a GPU, fp16 on older ones, float32 on a CPU."""
+    if asked is not None or not torch.cuda.is_available():
+        return asked or "no"
+    # Older cards only emulate bf16, slowly.
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
 def start_accelerator(
     precision: Precision | None, trackers: Iterable[str], folder: Path
 ) -> Accelerator:
-    """An accelerator of this process; a tracker or precision it cannot have is a `DidgenError`.
-
-    Without a precision it takes what the device is fast in: bf16, fp16 on older GPUs, float32 on
-    CPUs.
-    """
+    """An accelerator of this process; a tracker or precision it cannot have is a `DidgenError`."""
     wanted = list(trackers)
     there = [tracker.value for tracker in get_available_trackers()]
     if missing := [name for name in wanted if name not in there]:
@@ -73,13 +77,9 @@ def start_accelerator(
         )
     if precision == "fp16" and not torch.cuda.is_available():
         raise DidgenError("A CPU cannot train in fp16; set `mixed_precision` to bf16 or no.")
-    if precision is None and torch.cuda.is_available():
-        # Older cards only emulate bf16, slowly.
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if native else "fp16"
     # An empty list is taken for trackers that are not installed.
     accelerator = Accelerator(
-        mixed_precision=precision or "no", log_with=wanted or None, project_dir=folder
+        mixed_precision=precision_here(precision), log_with=wanted or None, project_dir=folder
     )
     if accelerator.num_processes > 1:
         raise DidgenError(

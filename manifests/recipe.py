@@ -86,7 +86,7 @@ class FinetuneRecipe(Section):
     schedule: Literal["constant", "cosine"] = "constant"
     """Constant after the warm-up, with its steps, the decay and the clipping of the next fields:
     what the authors' code trains with; the paper names none of them."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    warmup_steps: Count = 500
     restart_every: Positive | None = None
     """Steps after which warm-up and cosine begin anew. Each cycle ends at a rate of 0,
     so that its last checkpoint is that of a finished model."""
@@ -122,7 +122,7 @@ class FinetuneRecipe(Section):
     """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
     mixed_precision: Precision | None = None
     """null is bf16 where GPU or CPU have instructions for it, fp16 on older GPUs, else float32.
-    A run may go on in another format where it goes on on another machine."""
+    With null a run may move to a machine where that is another one."""
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     cache: bool = True

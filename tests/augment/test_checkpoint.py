@@ -127,6 +127,15 @@ def test_weights_in_half_precision_are_enough_to_go_on_from(tmp_path: Path) -> N
     assert not equal(fresh.weights, fresh.average)
 
 
+def test_a_run_may_go_on_where_losses_are_scaled(tmp_path: Path) -> None:
+    parts, fresh = Parts(0), Parts(1)
+    parts.step(0)
+    save_checkpoint(tmp_path, 1, parts.weights, parts.average, parts.optimizer)
+    assert load_checkpoint(tmp_path, *fresh.state()) == 1
+    assert equal(fresh.weights, parts.weights)
+    assert fresh.scaler.state_dict() == Parts(1).scaler.state_dict()
+
+
 def test_average_and_scaler_are_optional(tmp_path: Path) -> None:
     parts, fresh = Parts(0), Parts(1)
     folder = save_checkpoint(tmp_path, 5, parts.weights, None, parts.optimizer)

@@ -311,12 +311,17 @@ def test_a_thinned_checkpoint_is_gone_on_from(
     longer = steady.model_copy(update={"steps": 3})
     finetune(longer, out)
     said = " ".join(capfd.readouterr().err.split())
-    assert "begin anew, because weights are all that is left" in said
+    assert "moments begin anew, because it holds none" in said
     before, after = (load_file(p / "weights.safetensors") for p in checkpoints(checkpoint.parent))
     # One step of AdamW without moments moves each weight by the learning rate at most, and decay.
     moved = [(after[name] - value).abs().max().item() for name, value in before.items()]
     assert 0 < max(moved) < 1.2 * recipe.learning_rate
+    restored = (out / "autoencoder.safetensors").read_bytes()
     (out / "autoencoder.safetensors").unlink()
+    finetune(longer, out)
+    assert (out / "autoencoder.safetensors").read_bytes() == restored
+    (out / "autoencoder.safetensors").unlink()
+    shutil.rmtree(out / "checkpoints" / "autoencoder")
     with pytest.raises(DidgenError, match=r"autoencoder.safetensors is gone, and the UNet in"):
         finetune(longer, out)
 

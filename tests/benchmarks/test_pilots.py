@@ -25,4 +25,7 @@ def test_a_short_pilot_warms_up_for_a_fifth_of_its_steps() -> None:
 def test_one_pilot_has_a_cycle_of_each_size() -> None:
     asked = recipe_of(HALF_FIRST, Path("source"), 300)
     assert (asked.half_size_until, asked.restart_every, asked.steps) == (150, 150, 300)
+    assert asked.warmup_steps == 30
+    assert recipe_of(HALF_FIRST, Path("source"), 301) == asked
+    assert recipe_of(HALF_FIRST, Path("source"), 1).steps == 2
     assert recipe_of("base", Path("source"), 300).half_size_until == 0
