@@ -53,7 +53,7 @@ from manifests.ownership import start_run
 from manifests.recipe import FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
 
-FREE = frozenset({"checkpoint_every", "save_as", "gradient_checkpointing"})
+FREE = {"checkpoint_every", "save_as", "gradient_checkpointing"}
 """Fields of a recipe that do not decide what a run computes, and may change while it goes on."""
 
 
