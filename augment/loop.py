@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint, thinned
+from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from augment.dataset import draws
 from augment.display import decisions, progress_bar
 from manifests.errors import DidgenError
@@ -127,13 +127,9 @@ def train(
     averages = None if average is None else average.values
     state = parameters, averages, optimizer.optimizer, accelerator.scaler
     start = load_checkpoint(checkpoint_folder, *state)
-    if (
-        start
-        and accelerator.is_main_process
-        and thinned(newest := checkpoints(checkpoint_folder)[-1])
-    ):
-        told = "the optimizer's moments begin anew, because it holds none"
-        decisions({str(newest): told})
+    if start and not optimizer.optimizer.state and accelerator.is_main_process:
+        newest = checkpoints(checkpoint_folder)[-1]
+        decisions({str(newest): "the optimizer's moments begin anew, because it holds none"})
     if start > schedule.steps:
         raise DidgenError(
             f"{checkpoint_folder} has {start} steps already, more than the {schedule.steps} asked "

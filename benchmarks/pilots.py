@@ -60,12 +60,13 @@ def recipe_of(name: str, source: Path, steps: int) -> FinetuneRecipe:
     """The recipe of a pilot over a number of steps."""
     base = read_recipe("mini", FinetuneRecipe).model_dump(mode="json")
     fields = dict(PILOTS[name])
-    cycle = max(1, steps // 2) if name == HALF_FIRST else steps
+    cycles = 2 if name == HALF_FIRST else 1
+    cycle = max(1, steps // cycles)
     changed = {
         "source": str(source),
-        "steps": 2 * cycle if name == HALF_FIRST else steps,
+        "steps": cycles * cycle,
         "restart_every": cycle,
-        "half_size_until": cycle if name == HALF_FIRST else 0,
+        "half_size_until": (cycles - 1) * cycle,
         "warmup_steps": min(base["warmup_steps"], max(1, cycle // 5)),
         "build": base["build"] | fields.pop("build", {}),
     }

@@ -17,7 +17,7 @@ class Perceptual(Section):
     weights: Path
     """Its weights, a safetensors file."""
     network: str = "tf_efficientnet_lite0"
-    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3)
+    stages: Annotated[tuple[Count, ...], Field(min_length=1)] = (0, 1, 2, 3)
     """The first are the finest."""
     downsample: Positive = 1
     """Factor by which images are averaged down before the network sees them: what a network of

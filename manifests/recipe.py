@@ -224,7 +224,7 @@ class Guidance(Section):
 class Annotation(Section):
     """How a mask is cut from the attention maps of the last step, Eq. 7."""
 
-    tau: Annotated[int, Field(ge=0)] = 4
+    tau: Count = 4
     """The power of A_S; 0 cuts the mask from A_C alone."""
     closing: Annotated[float, Field(ge=0)] = 1 / 48
     """Radius of the closing's disc, a share of the side: closes what the 32x32 grid tears open."""
@@ -256,7 +256,7 @@ LEFT_OUT = ("NV",)
 class ImagesPlan(Section):
     """Class-balanced images: a number for every class, one per class, or up to the largest."""
 
-    per_class: Positive | dict[str, Annotated[int, Field(ge=0)]] | Literal["fill"] = 1000
+    per_class: Positive | dict[str, Count] | Literal["fill"] = 1000
     exclude: tuple[str, ...] | None = None
     """Classes to leave out; `LEFT_OUT` by default, unless a recipe names them."""
 
@@ -264,7 +264,7 @@ class ImagesPlan(Section):
 class PairsPlan(Section):
     """Lesion-mask pairs: how many, and where their layouts come from."""
 
-    count: Annotated[int, Field(ge=0)] = 2500
+    count: Count = 2500
     layouts: Literal["source", "drawn"] = "source"
     exclude: tuple[str, ...] | None = None
     """Classes to leave out; `LEFT_OUT` by default."""
