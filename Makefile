@@ -34,8 +34,9 @@ demo: $(INSTALLED) ## Make a small data set with the bundled model into runs/dem
 	$(BIN)/didgen augment --out runs/demo
 	$(BIN)/didgen verify runs/demo
 
+# The tests' models are tiny: a process for each core, of one thread, takes about half the time.
 test: $(INSTALLED) ## Run the tests, without the slow ones and those that need a GPU
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 # pytest exits with 5 where no test is marked slow.
 test-slow: $(INSTALLED) ## Run the slow tests
