@@ -53,6 +53,10 @@ class Caption:
     fallback: str | None = None
 
 
+Keep = Callable[[Job, Caption], None]
+"""What keeps a caption; any thread may call it."""
+
+
 class Captioner(Protocol):
     """What writes captions; its `name`, kept in each record, says which with image and mask."""
 
@@ -60,8 +64,12 @@ class Captioner(Protocol):
     def name(self) -> str:
         """Backend, model and version."""
 
-    def captions(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Caption]]:
-        """Caption jobs, in any order, each as soon as it is done."""
+    def captions(self, jobs: Sequence[Job], keep: Keep) -> Iterator[tuple[Job, Caption]]:
+        """Caption jobs, in any order, each as soon as it is done.
+
+        `keep` is called with every caption that is made, those too that an error or an interrupt
+        keeps from being yielded.
+        """
 
 
 def token_counter(model: str) -> Callable[[str], int]:
@@ -98,7 +106,7 @@ class Measured:
         """See `Captioner`."""
         return f"measure {VERSION}"
 
-    def captions(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Caption]]:
+    def captions(self, jobs: Sequence[Job], keep: Keep) -> Iterator[tuple[Job, Caption]]:
         """Caption jobs in their order; an unreadable file is a `DidgenError`."""
         arguments = [(job.image, job.mask, job.record.label) for job in jobs]
         # Forked workers would inherit the threads of a progress bar in an unknown state.
@@ -106,7 +114,9 @@ class Measured:
         try:
             found = pool.map(measure_files, arguments, chunksize=16)
             for job, attributes in zip(jobs, found, strict=True):
-                yield job, _measured(attributes, job.record, self.count_tokens)
+                caption = _measured(attributes, job.record, self.count_tokens)
+                keep(job, caption)
+                yield job, caption
         finally:
             # After an error or an interrupt the images still in the queue are not waited for.
             pool.shutdown(cancel_futures=True)
@@ -123,14 +133,14 @@ class Described:
         """See `Captioner`."""
         return self.describer.name
 
-    def captions(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Caption]]:
+    def captions(self, jobs: Sequence[Job], keep: Keep) -> Iterator[tuple[Job, Caption]]:
         """Caption jobs in batches, several at once; an endpoint that is dead is a `DidgenError`."""
         chat = self.describer.chat
         size = chat.batch_size
         pool = ThreadPoolExecutor(chat.concurrency)
         try:
             batches = [
-                pool.submit(self._describe, jobs[first : first + size])
+                pool.submit(self._describe, jobs[first : first + size], keep)
                 for first in range(0, len(jobs), size)
             ]
             for batch in as_completed(batches):
@@ -140,13 +150,16 @@ class Described:
             pool.shutdown(cancel_futures=True)
             self.describer.close()
 
-    def _describe(self, jobs: Sequence[Job]) -> list[tuple[Job, Caption]]:
+    def _describe(self, jobs: Sequence[Job], keep: Keep) -> list[tuple[Job, Caption]]:
         written = self.describer.write(
             [Question(DESCRIBE, job.image) for job in jobs],
             [Question(DESCRIBE_BY_SCHEMA, job.image) for job in jobs],
             [diagnosis(job.record.label) for job in jobs],
         )
-        return [(job, self._settled(job, said)) for job, said in zip(jobs, written, strict=True)]
+        made = [(job, self._settled(job, said)) for job, said in zip(jobs, written, strict=True)]
+        for job, caption in made:
+            keep(job, caption)
+        return made
 
     def _settled(self, job: Job, said: str | Unfit) -> Caption:
         if not isinstance(said, Unfit):
@@ -255,9 +268,12 @@ def caption_manifest(
             yield finish(record, known)
         else:
             waiting.append(Job(record, manifest.image_path(record), mask, key))
-    for job, caption in captioner.captions(waiting) if waiting else ():
+
+    def keep(job: Job, caption: Caption) -> None:
         if cache is not None:
             cache.add(job.cache_key, caption)
+
+    for job, caption in captioner.captions(waiting, keep) if waiting else ():
         yield finish(job.record, caption)
 
 

@@ -78,21 +78,21 @@ def load_checkpoint(
     """Load the newest checkpoint into the given tensors and objects; returns its step, 0 for none.
 
     Where it was thinned to its weights, the average begins as these, and the moments anew.
-    Raises ValueError where its tensors have other names or shapes.
+    Raises DidgenError where a file is damaged, or its tensors have other names or shapes.
     """
     found = checkpoints(folder)
     if not found:
         return 0
     newest = found[-1]
-    _load(newest / "weights.safetensors", weights)
+    load_tensors(newest / "weights.safetensors", weights)
     if average is not None:
         kept = newest / "average.safetensors"
-        _load(kept if kept.exists() else newest / "weights.safetensors", average)
+        load_tensors(kept if kept.exists() else newest / "weights.safetensors", average)
     if thinned(newest):
         return _step(newest)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(newest / "optimizer.safetensors").items():
+    for key, value in _read(newest / "optimizer.safetensors").items():
         number, name = key.split(".", 1)
         like = parameters[int(number)]
         if value.shape == like.shape:
@@ -102,7 +102,7 @@ def load_checkpoint(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     # What was trained in another number format has no scale.
     if scaler is not None and (newest / "scaler.safetensors").exists():
-        state = load_file(newest / "scaler.safetensors")
+        state = _read(newest / "scaler.safetensors")
         kinds = {name: type(value) for name, value in scaler.state_dict().items()}
         scaler.load_state_dict({name: kinds[name](v.item()) for name, v in state.items()})
     return _step(newest)
@@ -137,14 +137,32 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _load(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a file's tensors into tensors of the same names and shapes."""
-    found = load_file(path)
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of a run; DidgenError where it is damaged."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DidgenError(
+            f"{path} is damaged ({in_short(error)}); copy it again or, if it is of a checkpoint, "
+            "delete the checkpoint's folder to go on from the one before."
+        ) from None
+
+
+@torch.no_grad()
+def load_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Copy a file's tensors into tensors of the same names and shapes.
+
+    Raises DidgenError where the file is damaged, or has others.
+    """
+    found = _read(path)
     shapes, expected = (
         {name: tuple(value.shape) for name, value in group.items()} for group in (found, tensors)
     )
     if shapes != expected:
         differ = min(set(shapes.items()) ^ set(expected.items()))
-        raise ValueError(f"{path} holds other tensors than the model trains, first {differ[0]}")
+        raise DidgenError(
+            f"{path} holds other tensors than the model trains, first {differ[0]}; put back the "
+            "file that the run wrote."
+        )
     for name, value in tensors.items():
         value.copy_(found[name])

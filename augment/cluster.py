@@ -6,6 +6,8 @@ Notable choices:
 - A worker's word is checked: the hash that it returns must be that of the sidecar, and the tar's.
 - Nodes may go and come while a run lasts. What was in the hands of one that went is given to
   another worker, up to the recipe's `retries`; room that opens is used.
+- A worker that failed is not asked again, because a sick one fails fast and would take the shards
+  out of the hands of the others. A node whose workers cannot even load is left alone in the end.
 """
 
 import logging
@@ -144,7 +146,8 @@ class _Pool:
         self.loading: dict[Any, Any] = {}
         self.free: list[Any] = []
         self.working: dict[Any, tuple[Any, Shard, bool]] = {}
-        self.lost = 0
+        # Why workers could not load, since the last one that did.
+        self.lost: list[str] = []
 
     def _nodes(self) -> list[Mapping[str, float]]:
         return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
@@ -210,9 +213,19 @@ class _Pool:
         return f"{len(self.loading)} workers load the model" if self.loading else "waiting for room"
 
     def _grow(self, shards: int) -> None:
-        """Start workers up to the room that the cluster has now, the limit, and the work left."""
-        count = room(self._nodes(), self.cpus, self.gpus or 0)
+        """Start workers up to the room that the cluster has now, the limit, and the work left.
+
+        None any more where more than `retries` could not load: those that did go on alone.
+        """
         here = len(self.loading) + len(self.free) + len(self.working)
+        if len(self.lost) > self.retries:
+            if not here:
+                raise DidgenError(
+                    f"{len(self.lost)} workers in a row could not load the model, the last one "
+                    f"because of {self.lost[-1]}."
+                )
+            return
+        count = room(self._nodes(), self.cpus, self.gpus or 0)
         recipe = self.job.recipe.model_dump(mode="json")
         for _ in range(min(count, shards, self.limit or count) - here):
             actor = self.ray.remote(_Remote).options(
@@ -236,20 +249,18 @@ class _Pool:
         return ended
 
     def _loaded(self, reference: Any) -> None:
-        """Take on a worker that has loaded, or count one that died of it."""
+        """Take on a worker that has loaded, or count one that could not."""
         worker = self.loading.pop(reference)
         try:
             fingerprint = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            raise _own(error) from None
         except self.ray.exceptions.RayError as error:
-            self.lost += 1
-            if self.lost > self.retries:
-                raise DidgenError(
-                    f"{self.lost} workers died while they loaded the model, the last one "
-                    f"with: {_line(error)}."
-                ) from None
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, DidgenError):
+                raise cause from None
+            self._kill(worker)
+            self.lost.append(_line(cause))
             return
+        self.lost.clear()
         if fingerprint != self.job.fingerprint:
             raise DidgenError(
                 "A worker reads the recipe otherwise than this process: the model, the source and "
@@ -262,14 +273,12 @@ class _Pool:
         worker, (config, index), _ = self.working.pop(reference)
         try:
             sha256 = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            self.free.append(worker)
-            if isinstance(error.cause, DidgenError):
-                raise error.cause from None
-            return None, f"it failed with {_line(error.cause)}"
-        except self.ray.exceptions.RayError:
+        except self.ray.exceptions.RayError as error:
             self._kill(worker)
-            return None, "its worker died"
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, DidgenError):
+                raise cause from None
+            return None, f"it failed with {_line(cause)}" if cause else "its worker died"
         self.free.append(worker)
         if sha256 is None:
             return None, None
@@ -308,13 +317,6 @@ def room(nodes: Iterable[Mapping[str, float]], cpus: int, gpus: float) -> int:
         )
         for node in nodes
     )
-
-
-def _own(error: Any) -> DidgenError:
-    """The error of a worker as a sentence of ours."""
-    if isinstance(error.cause, DidgenError):
-        return error.cause
-    return DidgenError(f"A worker could not load the model: {_line(error.cause)}.")
 
 
 def _line(error: object) -> str:

@@ -17,7 +17,7 @@ from augment.prompt import (
     render,
 )
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 """Raised with every change of the words below, or of how an image is shown beside them, so that
 cached answers to others are not reused."""
 
@@ -93,7 +93,9 @@ class Describer:
         schema_questions: Sequence[Question],
         diagnoses: Sequence[str | None],
     ) -> list[str | Unfit]:
-        """A caption for each question that fits the budget, diagnosis first, or why there is none.
+        """A caption for each question that fits the budget, or why there is none.
+
+        A diagnosis is its first clause: whatever is thinned or replaced later, it stays.
 
         A model that takes a schema is asked `schema_questions`, and where its answer does not fill
         the schema the plain question; what is not one short sentence is shortened once.
@@ -139,7 +141,7 @@ class Describer:
         sentence = one_sentence(answer)
         if isinstance(sentence, Unfit):
             return sentence
-        if diagnosis and diagnosis not in sentence.lower():
+        if diagnosis and not sentence.lower().startswith((f"{diagnosis},", f"{diagnosis}.")):
             sentence = f"{diagnosis}, {sentence}"
         return sentence if self._fits(sentence) else Unfit("too long")
 

@@ -44,7 +44,7 @@ class OpenAIChat:
         self.name = chat_name("openai", model)
         self.structured = True
         self.batch_size, self.concurrency = 1, concurrency
-        self._answered = False
+        self._answered = self._filled = False
 
     def ask(self, questions: Sequence[Question]) -> list[str | None]:
         """Ask one question after the other; see `Chat`."""
@@ -68,13 +68,15 @@ class OpenAIChat:
             )
         except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
             if question.schema is not None:
-                self.structured = False
+                # One that has filled a schema takes them: something else was wrong with this one.
+                self.structured = self.structured and self._filled
             elif not self._answered:
                 raise self._unusable(error) from None
             return None
         except self._openai.OpenAIError as error:
             raise self._unusable(error) from None
         self._answered = True
+        self._filled = self._filled or question.schema is not None
         choices = completion.choices or []
         return choices[0].message.content if choices else None
 

@@ -8,6 +8,8 @@ Notable choices:
 - The run's folder holds everything to go on from; a recipe that differs is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from augment.attention import layers_at
 from augment.autoencoder import AutoencoderLoss, encode, start_as_area_average
 from augment.build import build_pipeline, shape_of
 from augment.cache import Cache, Table
-from augment.checkpoint import checkpoints
+from augment.checkpoint import checkpoints, load_tensors
 from augment.dataset import (
     ImageDataset,
     RegionDataset,
@@ -49,6 +51,7 @@ from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import leftovers, sha256_of, write_bytes, write_json
 from manifests.images import encoded
+from manifests.locks import claimed
 from manifests.ownership import start_run
 from manifests.recipe import FinetuneRecipe, Sampling, fingerprint
 from manifests.records import SourceManifest, SourceRecord, read_training
@@ -63,7 +66,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     With `lora`, `out/model` holds the merged model and `out/lora` the adapters. Goes on where a
     stopped run of the same recipe stopped. Raises DidgenError for a source without training masks
     or captions or one that holds out what the model was trained on, a model that cannot be loaded,
-    and a folder of another recipe.
+    a folder of another recipe, and one that another process trains in.
     """
     manifest, records = read_training(recipe.source)
     stage = _autoencoder_stage(recipe)
@@ -93,67 +96,81 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     if recipe.lora is not None:
         add_adapters(pipeline.unet, recipe.lora, device.dtype, recipe.seed)
     # A recipe that does not fit its model is told before it has a folder.
-    if accelerator.is_main_process:
-        _claim(recipe, manifest, records, out, accelerator.num_processes)
-        for folder in (out, out / "cache", out / "sheets"):
-            for path in leftovers(folder):
-                path.unlink()
-        decisions(made)
-        write_json(out / "decisions.json", made)
-    accelerator.wait_for_everyone()
-    accelerator.init_trackers("logs")
-    if stage is not None and restoring is not None:
-        _train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
-
-    dataset = RegionDataset(
-        manifest,
-        records,
-        recipe.image_size,
-        recipe.orientations,
-        recipe.caption_probability,
-        recipe.prompt_dropout,
-        pipeline.scheduler.config.num_train_timesteps,
-        recipe.seed,
-        recipe.caption_thinning,
-        recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
-    )
-    objective = RegionLoss(pipeline, recipe, perceptual)
-    if recipe.cache:
-        dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
+    with _alone(out) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            decisions({"cache": str(dataset.cache)})
-            write_json(out / "decisions.json", made | {"cache": str(dataset.cache)})
+            _claim(recipe, manifest, records, out, accelerator.num_processes)
+            for folder in (out, out / "cache", out / "sheets"):
+                for path in leftovers(folder):
+                    path.unlink()
+            decisions(made)
+            write_json(out / "decisions.json", made)
+        accelerator.wait_for_everyone()
+        accelerator.init_trackers("logs")
+        if stage is not None and restoring is not None:
+            _train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
 
-    def sample(step: int) -> None:
-        path = out / "sheets" / f"step-{step:07d}.png"
-        with objective.resting(), accelerator.autocast():
-            pipeline.to(accelerator.device)
-            side, maps = recipe.image_size // 8, recipe.maps
-            # Of the size that the steps so far were trained at.
-            early = step <= recipe.half_size_until
-            pipeline.unet.register_to_config(sample_size=side // 2 if early else side)
-            sampling = Sampling(maps=maps.halved() if early else maps, batch_size=recipe.batch_size)
-            _sample_sheet(pipeline, sampling, manifest, path)
-            pipeline.unet.register_to_config(sample_size=side)
-            _leave_to_cache(pipeline, recipe)
+        dataset = RegionDataset(
+            manifest,
+            records,
+            recipe.image_size,
+            recipe.orientations,
+            recipe.caption_probability,
+            recipe.prompt_dropout,
+            pipeline.scheduler.config.num_train_timesteps,
+            recipe.seed,
+            recipe.caption_thinning,
+            recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
+        )
+        objective = RegionLoss(pipeline, recipe, perceptual)
+        if recipe.cache:
+            dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
+            if accelerator.is_main_process:
+                decisions({"cache": str(dataset.cache)})
+                write_json(out / "decisions.json", made | {"cache": str(dataset.cache)})
 
-    _leave_to_cache(pipeline, recipe)
-    weights = class_weights(records, recipe.class_balance)
-    train(accelerator, "unet", objective, dataset, weights, _schedule(recipe), out, sample)
-    if accelerator.is_main_process:
-        if recipe.lora is not None:
-            save_adapters(pipeline.unet, out / "lora")
-            # The adapters are merged into the model's own weights, not into what training kept.
-            pipeline = _start(recipe, records)
-            merge_adapters(pipeline, out / "lora")
-        captions = ((record.label, record.caption) for record in records)
-        done = recipe.model_copy(update={"mixed_precision": device.precision})
-        card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
-        dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
-        save_pipeline(pipeline, out / "model", captions, dtype, card, seen)
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+        def sample(step: int) -> None:
+            path = out / "sheets" / f"step-{step:07d}.png"
+            with objective.resting(), accelerator.autocast():
+                pipeline.to(accelerator.device)
+                side, maps = recipe.image_size // 8, recipe.maps
+                # Of the size that the steps so far were trained at.
+                early = step <= recipe.half_size_until
+                pipeline.unet.register_to_config(sample_size=side // 2 if early else side)
+                sampling = Sampling(
+                    maps=maps.halved() if early else maps, batch_size=recipe.batch_size
+                )
+                _sample_sheet(pipeline, sampling, manifest, path)
+                pipeline.unet.register_to_config(sample_size=side)
+                _leave_to_cache(pipeline, recipe)
+
+        _leave_to_cache(pipeline, recipe)
+        weights = class_weights(records, recipe.class_balance)
+        train(accelerator, "unet", objective, dataset, weights, _schedule(recipe), out, sample)
+        if accelerator.is_main_process:
+            if recipe.lora is not None:
+                save_adapters(pipeline.unet, out / "lora")
+                # The adapters are merged into the model's own weights, not into what training kept.
+                pipeline = _start(recipe, records)
+                merge_adapters(pipeline, out / "lora")
+            captions = ((record.label, record.caption) for record in records)
+            done = recipe.model_copy(update={"mixed_precision": device.precision})
+            card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
+            dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
+            save_pipeline(pipeline, out / "model", captions, dtype, card, seen)
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
     return out / "model"
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder for a while."""
+    with claimed(out, "finetune", wait=False) as got:
+        if not got:
+            raise DidgenError(
+                f"Another process is training in {out}; wait for it, or choose another directory."
+            )
+        yield
 
 
 def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
@@ -334,7 +351,7 @@ def _train_autoencoder(
         if accelerator.is_main_process:
             write_bytes(result, save(vae.state_dict()))
         accelerator.wait_for_everyone()
-    vae.load_state_dict(load_file(result))
+    load_tensors(result, vae.state_dict())
     vae.to(device).eval()
     with torch.no_grad():
         deviation = torch.cat([vae.encode(b.to(device)).latents for b in images.split(16)]).std()

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from augment.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from augment.dataset import draws
@@ -113,7 +113,8 @@ def train(
     A batch is what the dataset gives, and the number of its step, from 0, as `step`.
     weights: how often each item of the dataset is drawn, as `augment.dataset.draws` takes them.
     Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
-    schedule has is a DidgenError. Logs every scalar that the module returns to TensorBoard.
+    schedule has is a DidgenError, and so are an image that cannot be read and a step after which
+    the weights are no numbers. Logs every scalar that the module returns to TensorBoard.
     `on_checkpoint(step)` runs on the main process. During it and at the end the module holds the
     weights' moving average where the schedule asks for one.
     """
@@ -144,17 +145,20 @@ def train(
         accelerator.process_index,
         accelerator.num_processes,
     )
-    loader: DataLoader[dict[str, Any]] = DataLoader(
-        dataset,
+    loader: DataLoader[dict[str, Any] | DidgenError] = DataLoader(
+        _Told(dataset),
         batch_sampler=list(batches),
         num_workers=1,
         prefetch_factor=4,
         multiprocessing_context="forkserver",
+        collate_fn=_collated,
     )
     with progress_bar(disable=not accelerator.is_main_process) as progress:
         task = progress.add_task(name, total=schedule.steps, completed=start, state="")
         wrapped.train()
         for step, batch in enumerate(loader, start):
+            if isinstance(batch, DidgenError):
+                raise batch
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
             batch = _to_device(batch, accelerator.device) | {"step": step}
@@ -173,6 +177,14 @@ def train(
             }
             values = {key: value.item() for key, value in means.items()}
             values["gradient_norm"] = float(norm) if norm is not None else 0.0
+            # A scaler passes over such a step; without one the weights are lost, unless a
+            # checkpoint keeps those of before.
+            if accelerator.scaler is None and not all(map(math.isfinite, values.values())):
+                raise DidgenError(
+                    f"At step {done} the training of the {name} came to values that are no "
+                    f"numbers; what is in {checkpoint_folder} is from before: lower the learning "
+                    "rate in the recipe, and begin in another directory."
+                )
             accelerator.log({f"{name}/{key}": v for key, v in values.items()}, step=done)
             progress.update(task, completed=done, state=f"loss {values['loss']:.4f}")
             if accelerator.is_main_process and (
@@ -186,6 +198,25 @@ def train(
     if average is not None:
         average.swap()
     module.to(memory_format=torch.contiguous_format)
+
+
+class _Told(Dataset[dict[str, Any] | DidgenError]):
+    """A dataset whose DidgenErrors are items: torch makes a traceback of what a worker raises."""
+
+    def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, place: Any) -> dict[str, Any] | DidgenError:
+        try:
+            return self.dataset[place]
+        except DidgenError as error:
+            return error
+
+
+def _collated(items: list[dict[str, Any] | DidgenError]) -> dict[str, Any] | DidgenError:
+    """The batch of items, or the first of them that is an error."""
+    errors = (item for item in items if isinstance(item, DidgenError))
+    return next(errors, None) or default_collate(items)
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -20,6 +20,9 @@ from manifests.files import sha256_of, write_bytes, write_json_lines
 MINI = Path(__file__).parent / "mini"
 """The bundled model; a recipe calls it `mini`."""
 
+CAPTIONS_NAME = "captions.jsonl"
+"""What a model was trained to be told, beside it: a label and a caption a line."""
+
 
 def model_folder(model: str) -> Path:
     """Where a local model lies; for a hub id, a path that does not exist."""
@@ -69,7 +72,8 @@ def _quiet() -> None:
 def model_hashes(model: str, revision: str | None) -> dict[str, str]:
     """SHA-256 of every file of a local model that decides a sample; a hub model's id and revision.
 
-    Its card and the list of its training images do not.
+    Its card and the list of its training images do not, nor do what git, a download or an editor
+    keeps beside it: hidden files and folders, and names that end in `~`.
     """
     folder = model_folder(model)
     if not folder.is_dir():
@@ -77,7 +81,10 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".md" and path != folder / TRAINED_ON_NAME
+        if path.is_file()
+        and path.suffix != ".md"
+        and path != folder / TRAINED_ON_NAME
+        and not any(p[0] == "." or p[-1] == "~" for p in path.relative_to(folder).parts)
     )
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}
 
@@ -112,7 +119,7 @@ def save_pipeline(
     for model in models:
         model.to(torch.float32)
     rows = ({"label": label, "caption": caption} for label, caption in captions)
-    write_json_lines(temporary / "captions.jsonl", rows)
+    write_json_lines(temporary / CAPTIONS_NAME, rows)
     if card:
         write_bytes(temporary / "README.md", card.encode())
     if trained_on:

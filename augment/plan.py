@@ -60,16 +60,6 @@ def captions_of(rows: Iterable[tuple[str | None, str | None]]) -> dict[str, list
     return grouped
 
 
-def model_captions(folder: Path) -> dict[str, list[str]]:
-    """The captions a model was finetuned with, which `finetune` leaves beside it."""
-    path = folder / "captions.jsonl"
-    if not path.exists():
-        raise DidgenError(
-            f"The model {folder} has no captions.jsonl; give the recipe a `source` with captions."
-        )
-    return read_captions(path)
-
-
 def read_captions(path: Path) -> dict[str, list[str]]:
     """Captions by label of a file with a label and a caption a line, as `didgen prompts` writes."""
     rows = []

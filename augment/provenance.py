@@ -19,7 +19,7 @@ def ingredients(
 ) -> list[Ingredient]:
     """The model of a recipe and the records of its source that it uses, where it has them.
 
-    The hash of a local model covers every file of it; a model of the hub is told by id and
+    The hash of a local model is that of its `model_hashes`; a model of the hub is told by id and
     revision. The licence of a model is that of its card.
     """
     data = data_ingredients(records)
@@ -30,7 +30,7 @@ def ingredients(
     model = Ingredient(
         kind="model",
         name=name,
-        licence=card_licence(_beside(recipe.model, recipe.revision, CARD_NAME)),
+        licence=card_licence(beside(recipe.model, recipe.revision, CARD_NAME)),
         sha256=fingerprint(model_hashes(recipe.model, recipe.revision)) if local else "",
     )
     return [model, *data]
@@ -38,12 +38,12 @@ def ingredients(
 
 def trained_on(model: str | None, revision: str | None = None) -> TrainedOn:
     """The real images that a model was trained on; empty where it has no list, or is none."""
-    path = _beside(model, revision, TRAINED_ON_NAME) if model else None
+    path = beside(model, revision, TRAINED_ON_NAME) if model else None
     return TrainedOn.read(path) if path and path.is_file() else TrainedOn()
 
 
-def _beside(model: str, revision: str | None, name: str) -> Path:
-    """Where a file beside a model lies; the path may not exist."""
+def beside(model: str, revision: str | None, name: str) -> Path:
+    """Where a file beside a model lies, fetched if it is one of the hub; the path may not exist."""
     folder = model_folder(model)
     if not folder.is_dir():
         try:

@@ -22,21 +22,20 @@ from augment.cluster import make_on_cluster
 from augment.display import decisions, progress_bar
 from augment.job import Job
 from augment.layout import Layouts
-from augment.model import load_pipeline, model_folder, model_hashes
+from augment.model import CAPTIONS_NAME, load_pipeline, model_hashes
 from augment.part import Part
 from augment.pipeline import LesionPairPipeline, scheduler_of
 from augment.plan import (
     Planned,
     Prompts,
     captions_of,
-    model_captions,
     plan_images,
     plan_pairs,
     read_captions,
     real_counts,
     shards_of,
 )
-from augment.provenance import ingredients, trained_on
+from augment.provenance import beside, ingredients, trained_on
 from augment.sheet import attention_sheet, image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from augment.worker import Worker, is_whole, versions
@@ -92,7 +91,7 @@ def prepare(recipe: AugmentRecipe) -> Job:
     elif manifest is not None:
         captions = captions_of((r.label, r.caption) for r in manifest.select(split="train"))
     else:
-        captions = model_captions(model_folder(recipe.model))
+        captions = _model_captions(recipe)
     if manifest is not None:
         classes = manifest.header.classes
         real = real_counts(manifest)
@@ -120,6 +119,17 @@ def prepare(recipe: AugmentRecipe) -> Job:
     }
     seen = trained_on(recipe.model, recipe.revision)
     return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by), seen)
+
+
+def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:
+    """The captions that the recipe's model was finetuned with."""
+    path = beside(recipe.model, recipe.revision, CAPTIONS_NAME)
+    if not path.exists():
+        raise DidgenError(
+            f"The model {recipe.model} has no {CAPTIONS_NAME}; give the recipe a `source` with "
+            "captions."
+        )
+    return read_captions(path)
 
 
 def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:

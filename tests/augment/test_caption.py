@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from augment.caption import (
     to_do,
     token_counter,
 )
-from augment.chat import ChatSettings, chat_name
+from augment.chat import ChatSettings, Question, chat_name
 from augment.describe import Describer
 from augment.measure import measure_files
 from augment.prompt import LESION, PREFIX, SKIN, TOKEN_LIMIT, clean, compose, fit, render
@@ -110,7 +111,7 @@ def test_a_server_with_schemas_fills_them(bare: Path, monkeypatch: pytest.Monkey
         assert record.caption.endswith(
             ", a small round tan lesion at the center, sharp border, light skin, gel bubbles."
         )
-        assert record.caption_by == "openai m, prompt 2"
+        assert record.caption_by == "openai m, prompt 3"
     assert "secret" not in (bare / "records.jsonl").read_text()
     schema = server.asked[0]["response_format"]["json_schema"]["schema"]
     assert schema["additionalProperties"] is False
@@ -183,7 +184,7 @@ def test_another_model_shortens(bare: Path) -> None:
         settings = ChatSettings("openai", "long", server.url, retries=0)
         after = caption_source(bare, Described(describer(settings, "short", COUNT)))
     assert not after.header.caption_fallbacks
-    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 2"
+    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 3"
 
 
 def test_a_second_run_asks_nothing_and_replacing_is_cached(bare: Path) -> None:
@@ -205,7 +206,7 @@ def test_a_dead_endpoint_keeps_what_is_finished(bare: Path) -> None:
         with pytest.raises(DidgenError, match=r"endpoint http.* does not answer .*gone.*again"):
             caption_source(bare, asks(server, concurrency=1))
         after = SourceManifest.read(bare)
-        assert len(to_do(after, "openai m, prompt 2", again=False)) == IMAGES - 2
+        assert len(to_do(after, "openai m, prompt 3", again=False)) == IMAGES - 2
         server.reply = by_schema
         asked = len(server.asked)
         caption_source(bare, asks(server))
@@ -233,6 +234,57 @@ def test_one_refused_image_is_measured(bare: Path) -> None:
     with serve(reply) as server:
         after = caption_source(bare, asks(server, concurrency=1))
     assert after.header.caption_fallbacks == {"refused": 2}
+
+
+def test_a_refused_image_does_not_end_the_schemas(bare: Path) -> None:
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        refused = (400, {"error": {"message": "content filter"}})
+        return refused if number in (1, 2) else by_schema(number, body)
+
+    with serve(reply) as server:
+        after = caption_source(bare, asks(server, concurrency=1))
+    assert sum("response_format" in body for body in server.asked) == IMAGES
+    assert after.header.caption_fallbacks == {"refused": 1}
+
+
+def test_what_was_answered_beside_a_failure_is_kept(bare: Path) -> None:
+    failed = threading.Event()
+
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if number == 0:
+            failed.set()
+            return 503, {"error": {"message": "gone"}}
+        failed.wait(10)
+        time.sleep(0.5)
+        return by_schema(number, body)
+
+    with serve(reply) as server:
+        with pytest.raises(DidgenError, match="does not answer"):
+            caption_source(bare, asks(server, concurrency=2))
+        under_way = len(server.asked) - 1
+        assert under_way > 0
+        server.reply = by_schema
+        caption_source(bare, asks(server))
+    assert len(server.asked) == 1 + IMAGES
+
+
+@pytest.mark.parametrize(
+    ("said", "caption"),
+    [
+        ("Melanoma, dark brown.", "Melanoma, dark brown."),
+        ("A large melanoma with brown areas.", "melanoma, A large melanoma with brown areas."),
+        ("Melanomatous, brown.", "melanoma, Melanomatous, brown."),
+    ],
+)
+def test_the_class_is_the_first_clause(said: str, caption: str) -> None:
+    class Says:
+        structured, name = False, "says"
+
+        def ask(self, questions: list[Question]) -> list[str | None]:
+            return [said for _ in questions]
+
+    describer = Describer(Says(), None, COUNT)  # type: ignore[arg-type]
+    assert describer.write([Question("?")], [], ["melanoma"]) == [caption]
 
 
 def test_a_busy_endpoint_is_asked_again(bare: Path) -> None:
@@ -289,7 +341,7 @@ def test_a_killed_run_goes_on(bare: Path) -> None:
         asked = len(server.asked)
         after = caption_source(bare, asks(server))
         assert len(server.asked) - asked == IMAGES - finished
-    assert after.header.captions == {"openai m, prompt 2": IMAGES}
+    assert after.header.captions == {"openai m, prompt 3": IMAGES}
     assert not after.header.caption_fallbacks
 
 

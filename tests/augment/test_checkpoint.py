@@ -164,5 +164,14 @@ def test_other_weights_are_refused(tmp_path: Path, change: str) -> None:
     other = {name if change == "shape" else f"x{name}": v for name, v in parts.weights.items()}
     if change == "shape":
         other["0.bias"] = torch.zeros(7)
-    with pytest.raises(ValueError, match="holds other tensors than the model trains"):
+    with pytest.raises(DidgenError, match=r"holds other tensors than the model trains.*; put back"):
         load_checkpoint(tmp_path, other, None, parts.optimizer)
+
+
+@pytest.mark.parametrize("name", ["weights", "average", "optimizer"])
+def test_one_that_was_cut_off_on_its_way_is_named(tmp_path: Path, name: str) -> None:
+    parts = Parts(0)
+    path = save_checkpoint(tmp_path, 1, *parts.state()) / f"{name}.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DidgenError, match=rf"{name}\.safetensors is damaged .*; copy it again"):
+        load_checkpoint(tmp_path, *parts.state())

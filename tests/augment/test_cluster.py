@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,6 +153,49 @@ class TestTwoNodes:
         with pytest.raises(DidgenError, match=r"pairs-00000\d.tar was not made in 3 tries"):
             augment(job, out, engine="ray")
         assert not list(out.rglob("*.tmp")) and not (out / "manifest.json").exists()
+
+    def test_a_sick_worker_is_not_asked_again(
+        self,
+        nodes: object,
+        job: Job,
+        local: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        sick = tmp_path / "sick"
+
+        class First(cluster_module._Remote):
+            """Fails in its first process, and there at once every time."""
+
+            def load(self, *asked: Any) -> str:
+                with suppress(FileExistsError):
+                    sick.mkdir()
+                    self.sick = True
+                return super().load(*asked)
+
+            def make(self, *asked: Any) -> str | None:
+                if hasattr(self, "sick"):
+                    raise OSError(28, "No space left on device")
+                return super().make(*asked)
+
+        monkeypatch.setattr(cluster_module, "_Remote", First)
+        out = tmp_path / "run"
+        assert augment(job, out, engine="ray") is not None
+        told = " ".join(capsys.readouterr().err.split())
+        assert told.count("No space left on device") == 1
+        assert contents(out) == contents(local)
+
+    def test_workers_that_cannot_load_end_the_run_when_none_is_left(
+        self, nodes: object, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Broken(cluster_module._Remote):
+            def load(self, *asked: Any) -> str:
+                raise RuntimeError("no kernel image for this device")
+
+        monkeypatch.setattr(cluster_module, "_Remote", Broken)
+        with pytest.raises(DidgenError, match=r"[34] workers in a row could .* because of Runtime"):
+            augment(job, tmp_path / "run", engine="ray")
 
     def test_a_worker_that_reads_another_recipe_is_refused(
         self, nodes: object, job: Job, tmp_path: Path

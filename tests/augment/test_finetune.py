@@ -41,6 +41,7 @@ from manifests.build import Build, Perceptual
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import read_json, read_json_lines
+from manifests.locks import LOCKS, claimed
 from manifests.recipe import FinetuneRecipe, Lora
 from manifests.records import SourceManifest
 
@@ -185,6 +186,22 @@ def test_run_again_there_is_nothing_left_to_do(run: Path, recipe: FinetuneRecipe
     finetune(recipe, run)
     assert {path: path.stat().st_mtime_ns for path in kept} == times
     assert {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")} == weights
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time(run: Path, recipe: FinetuneRecipe) -> None:
+    with claimed(run, "finetune"), pytest.raises(DidgenError, match="Another process is training"):
+        finetune(recipe, run)
+    assert not (run / LOCKS).exists()
+
+
+def test_an_autoencoder_that_was_cut_off_is_named(
+    run: Path, recipe: FinetuneRecipe, tmp_path: Path
+) -> None:
+    out = shutil.copytree(run, tmp_path / "run")
+    path = out / "autoencoder.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DidgenError, match=r"autoencoder\.safetensors is damaged"):
+        finetune(recipe, out)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(run: Path, recipe: FinetuneRecipe) -> None:

@@ -1,6 +1,7 @@
 """Tests of the training loop: schedule, resuming, averaging, and what is left fixed."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,41 @@ def test_a_training_made_longer_is_the_one_that_was_longer_at_once(
     assert len(longer.seen) == 2
     for name, value in straight.trained.state_dict().items():
         assert torch.equal(value, longer.trained.state_dict()[name]), name
+
+
+def test_an_image_that_went_after_import_is_named(manifest: SourceManifest, tmp_path: Path) -> None:
+    root = shutil.copytree(manifest.header.root, tmp_path / "source")
+    header = manifest.header.model_copy(update={"root": str(root)})
+    moved = SourceManifest(header, manifest.records)
+    (gone, *_) = moved.select(split="train")
+    moved.image_path(gone).unlink()
+    with pytest.raises(DidgenError, match=rf"^{moved.image_path(gone)} does not exist; [^\n]*$"):
+        run(moved, tmp_path / "run", replace(SCHEDULE, steps=9))
+
+
+def test_weights_that_are_no_numbers_reach_no_checkpoint(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    def spoil(step: int) -> None:
+        with torch.no_grad():
+            module.trained["net"].weight[0, 0] = torch.nan
+
+    module = Brightness()
+    dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
+    with pytest.raises(DidgenError, match="At step 4 the training of the net came to values"):
+        train(
+            Accelerator(cpu=True),
+            "net",
+            module,
+            dataset,
+            np.ones(len(dataset)),
+            SCHEDULE,
+            tmp_path,
+            spoil,
+        )
+    (kept,) = checkpoints(tmp_path / "checkpoints" / "net")
+    assert kept.name == "step-0000003"
+    assert all(value.isfinite().all() for value in load_file(kept / "weights.safetensors").values())
 
 
 def test_fewer_steps_than_were_trained_are_refused(

@@ -7,8 +7,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from augment.caption import Measured, caption_manifest, token_counter
-from augment.model import MINI, load_pipeline
-from augment.plan import model_captions
+from augment.model import CAPTIONS_NAME, MINI, load_pipeline
+from augment.plan import read_captions
 from augment.tokens import P_TOKENS
 from benchmarks.heldout import measure
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
@@ -51,7 +51,7 @@ def test_it_loads_in_plain_diffusers_with_its_p_tokens() -> None:
 
 
 def test_it_knows_captions_of_every_class() -> None:
-    assert set(model_captions(MINI)) == {"", *CLASSES}
+    assert set(read_captions(MINI / CAPTIONS_NAME)) == {"", *CLASSES}
 
 
 @pytest.mark.data

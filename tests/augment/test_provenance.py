@@ -32,6 +32,11 @@ def test_the_hash_is_that_of_the_weights_and_not_of_the_card(tmp_path: Path) -> 
     (bare,) = ingredients(recipe(str(copy)), [])
     assert (bare.sha256, bare.licence) == (bundled.sha256, None)
     assert not strictest([bare]).commercial
+    for name in ("README.md~", ".README.md.swp", ".git/index"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(name)
+    (same,) = ingredients(recipe(str(copy)), [])
+    assert same.sha256 == bundled.sha256
     (copy / "captions.jsonl").write_text("")
     (changed,) = ingredients(recipe(str(copy)), [])
     assert changed.sha256 != bundled.sha256

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from PIL import Image
 
 from augment import worker as worker_module
 from augment.job import Job
+from augment.model import CAPTIONS_NAME
 from augment.part import Part
 from augment.run import augment, check_source, prepare
 from manifests.attention import FIELD, AttentionHistory
@@ -38,6 +40,21 @@ def finished(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     augment(job, out)
     return out
+
+
+def test_a_model_of_the_hub_brings_its_captions(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "models--me--derm"
+    shutil.copytree(model, cached / "snapshots" / "abc")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    near, far = prepare(recipe(model)), prepare(recipe(Path("me/derm")))
+    assert far.plan == near.plan
+    (cached / "snapshots" / "abc" / CAPTIONS_NAME).unlink()
+    with pytest.raises(DidgenError, match=r"me/derm has no captions\.jsonl; give the recipe a"):
+        prepare(recipe(Path("me/derm")))
 
 
 def tars(out: Path) -> dict[str, bytes]:
