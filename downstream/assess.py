@@ -43,7 +43,7 @@ from downstream.data import Progress
 from downstream.document import markdown
 from downstream.features import BATCH, Extractor, find_extractor
 from downstream.fidelity import class_fidelity, layout_fidelity, mask_fidelity
-from downstream.judge import Judge, read_judge
+from downstream.judge import Judge, read_judges
 from downstream.perceptual import load_lpips
 from downstream.quality_page import RECORD_NAME, SHEET_NAME, quality_page
 from downstream.scorecard import PICTURE_SIDE, scorecard
@@ -158,7 +158,7 @@ def prepare(asked: Asked, progress: Progress | None = None) -> Job:
         extractor,
         size,
         lpips,
-        tuple(read_judge(folder, source) for folder in asked.judges),
+        read_judges(asked.judges, source),
         read_trained_on(asked.synthetic, run),
     )
 

@@ -122,7 +122,8 @@ def predict(network: nn.Module, pixels: Tensor) -> NDArray[np.float64]:
     """Probabilities (N, C) of images (N, 3, S, S) uint8 as they are, by a network in eval mode."""
     device = next(network.parameters()).device
     parts = [
-        F.softmax(network(batch.to(device)).double(), 1).cpu()
+        # Apple's GPUs have no float64.
+        F.softmax(network(batch.to(device)).cpu().double(), 1)
         for batch in pixels.split(EVALUATION_BATCH)
     ]
     return torch.cat(parts).numpy()

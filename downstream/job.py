@@ -22,8 +22,9 @@ from downstream.leaks import (
     without,
 )
 from downstream.pairs import Pairs, load_real_pairs, load_synthetic_pairs, subset
+from downstream.pixels import trial
 from downstream.recipe import FILTERED, BenchmarkRecipe, ClassifyRecipe, Network, SegmentRecipe
-from downstream.segmenters import build_segmenter, check_size, find_segmenter_weights
+from downstream.segmenters import build_segmenter, find_segmenter_weights
 from downstream.weights import Weights
 from manifests.errors import DidgenError
 from manifests.files import sha256_of
@@ -122,9 +123,14 @@ def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> Classif
     starts = {}
     for network in recipe.networks:
         weights = find_weights(network)
-        starts[network.called] = _start(
-            weights, build_classifier(network, len(classes), weights.file)
-        )
+        built = build_classifier(network, len(classes), weights.file)
+        given = trial(built, network.called, recipe.image_size)
+        if getattr(given, "shape", None) != (1, len(classes)):
+            raise DidgenError(
+                f"{network.called} does not give one number for each class with the arguments "
+                f"{network.arguments}; correct them."
+            )
+        starts[network.called] = _start(weights, built)
     records = {
         split: [r for r in source.select(split=split, labelled=True) if r.label in classes]
         for split in SPLITS
@@ -175,7 +181,7 @@ def prepare_segmentation(
     for network in recipe.networks:
         weights = find_segmenter_weights(network)
         built = build_segmenter(network, weights.file)
-        check_size(built, network, recipe.image_size)
+        trial(built, network.called, recipe.image_size)
         starts[network.called] = _start(weights, built)
     # Of all images: a pair may be guided by the mask of one that is in no collection asked for.
     check_lesions({split: source.select(split=split) for split in SPLITS}, recipe.source)
@@ -193,6 +199,11 @@ def prepare_segmentation(
         taken = [one for one in taken if one.guide not in gone]
         made = load_synthetic_pairs(recipe.run, taken, source, size, progress)
     images, made, duplicates = _screened(recipe, images, hashes, made, progress)
+    if empty := [split for split, part in images.items() if not len(part)]:
+        raise DidgenError(
+            f"{recipe.source} without its near-duplicates has no masks in {empty[0]}; import it "
+            "with lesion ids, or another `--seed`."
+        )
     known = {one.key for one in duplicates}
     duplicates += [one for one in leaking if one.key not in known]
     plan = list(_segment_trainings(recipe, images["train"], 0 if made is None else len(made)))

@@ -6,7 +6,9 @@ Notable choices:
   are not held out in this source: it learned from another split.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -42,6 +44,16 @@ class Judge:
     sha256: str
 
 
+def read_judges(folders: Iterable[Path], source: SourceManifest) -> tuple[Judge, ...]:
+    """The judges in some folders, each with a name of its own; see `read_judge`."""
+    judges = [read_judge(folder, source) for folder in folders]
+    names = Counter(judge.name for judge in judges)
+    return tuple(
+        replace(judge, name=f"{judge.name}, {judge.sha256[:8]}") if names[judge.name] > 1 else judge
+        for judge in judges
+    )
+
+
 def read_judge(folder: Path, source: SourceManifest) -> Judge:
     """The network that a benchmark left in `folder`, ready to judge.
 
@@ -54,6 +66,9 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
         recipe, arm = asked["recipe"], asked["arm"]
         network = Network.model_validate(asked["network"] | {"weights": "none"})
         size, classes = int(recipe["image_size"]), tuple(asked.get("classes", ()))
+        name = f"{network.called} at {size} px, {arm}, seed {asked['seed']}"
+        if not classes:
+            name += f", {asked['images']['train']} real pairs"
     except (DidgenError, ValidationError, KeyError, TypeError, ValueError):
         raise DidgenError(
             f"{folder} is no training of `didgen classify` or `didgen segment`; give a folder such "
@@ -66,7 +81,8 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
     weights = folder / WEIGHTS_NAME
     if WEIGHTS_NAME not in result.files:
         raise DidgenError(
-            f"{folder} has no weights; train it again by a recipe with `keep_weights: true`."
+            f"{folder} has no weights; delete it, and train it again by its recipe with "
+            "`keep_weights: true`."
         )
     sha256 = result.files[WEIGHTS_NAME]
     if not weights.is_file() or sha256_of(weights) != sha256:
@@ -89,5 +105,4 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
             f"{weights} does not fit its network ({error}); train it again."
         ) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = f"{network.called} at {size} px, {arm}, seed {asked['seed']}"
     return Judge(folder, name, built.eval().to(device), size, classes, sha256)

@@ -1,8 +1,12 @@
 """Pixels as networks take them."""
 
+from typing import Any
+
 import torch
 from timm.data import resolve_data_config
 from torch import Tensor, nn
+
+from manifests.errors import DidgenError, in_short
 
 
 class Normalise(nn.Module):
@@ -26,3 +30,23 @@ class Normalise(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         scaled = (pixels / 255 - self.mean) / self.deviation
         return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def trial(network: nn.Module, called: str, size: int) -> Any:
+    """What a network of 8-bit pixels gives for a black image of `size` pixels a side.
+
+    One that cannot take it is a `DidgenError`, in which it is `called` so.
+    """
+    training = network.training
+    try:
+        with torch.no_grad():
+            return network.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+    except DidgenError:
+        raise
+    except Exception as error:  # noqa: BLE001 - networks check their input each in its own way
+        raise DidgenError(
+            f"{called} cannot take images of {size} px ({in_short(error)}); set another "
+            "`image_size`."
+        ) from None
+    finally:
+        network.train(training)

@@ -111,7 +111,11 @@ def write_result(
     write_json_lines(folder / PREDICTIONS_NAME, rows)
     names = [PREDICTIONS_NAME]
     if network is not None:
-        state = {name: part.contiguous().cpu() for name, part in network.state_dict().items()}
+        # Clones, because safetensors takes no tensor that a network has under two names.
+        state = {
+            name: part.detach().cpu().contiguous().clone()
+            for name, part in network.state_dict().items()
+        }
         write_bytes(folder / WEIGHTS_NAME, save(state))
         names.append(WEIGHTS_NAME)
     result = Result(files={name: sha256_of(folder / name) for name in names}, **record)

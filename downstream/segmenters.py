@@ -16,10 +16,12 @@ import monai.networks.nets
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from monai.networks.nets import BasicUNetPlusPlus
 from safetensors.torch import load_file
 from segmentation_models_pytorch.base import SegmentationModel
-from segmentation_models_pytorch.encoders import encoders
+from segmentation_models_pytorch.encoders import encoders, get_preprocessing_params
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from downstream.classifiers import check_timm, published
@@ -29,6 +31,7 @@ from downstream.outputs import Outputs
 from downstream.pixels import Normalise
 from downstream.recipe import Network
 from downstream.weights import (
+    FETCHED,
     Published,
     Weights,
     check_arguments,
@@ -125,8 +128,32 @@ def find_segmenter_weights(network: Network) -> Weights:
             f"named with {TIMM} before them."
         )
     settings = encoders[encoder]["pretrained_settings"]
-    setting = settings.get("imagenet") or next(iter(settings.values()))
-    return fetch_weights(network, Published(setting["repo_id"], setting["revision"]), "smp")
+    which = "imagenet" if "imagenet" in settings else next(iter(settings))
+    setting = settings[which]
+    found = fetch_weights(network, Published(setting["repo_id"], setting["revision"]), "smp")
+    if found.file is not None and network.weights in FETCHED:
+        _check_pixels(network, encoder, which)
+    return found
+
+
+def _check_pixels(network: Network, encoder: str, which: str) -> None:
+    """Refuse weights of smp's own encoders that were trained on pixels of another form.
+
+    These encoders do not carry it, so that `Normalise` gives them ImageNet's.
+    """
+    try:
+        form = get_preprocessing_params(encoder, which)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError, KeyError) as error:
+        raise DidgenError(
+            f"How pixels are given to the weights of {network.called} cannot be fetched "
+            f"({in_short(error)}); take timm's weights, with {TIMM} before the encoder's name."
+        ) from None
+    imagenet = {"mean": [*IMAGENET_DEFAULT_MEAN], "std": [*IMAGENET_DEFAULT_STD]}
+    if form != imagenet | {"input_space": "RGB", "input_range": [0, 1]}:
+        raise DidgenError(
+            f"smp's weights of {encoder} take pixels in another form than ImageNet's; take timm's, "
+            f"with {TIMM} before the name."
+        )
 
 
 def build_segmenter(network: Network, weights: Path | None) -> Segmenter:
@@ -153,24 +180,6 @@ def build_segmenter(network: Network, weights: Path | None) -> Segmenter:
         return Segmenter(built)
     except Exception as error:  # noqa: BLE001 - networks check their arguments each in its own way
         raise misfit(network, weights, error) from None
-
-
-def check_size(segmenter: Segmenter, network: Network, size: int) -> None:
-    """Refuse images of `size` pixels a side where the network cannot take them."""
-    training = segmenter.training
-    try:
-        with torch.no_grad():
-            given = segmenter.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-    except DidgenError:
-        raise
-    except Exception as error:  # noqa: BLE001 - networks check their input each in its own way
-        raise DidgenError(
-            f"{network.called} cannot take images of {size} px ({in_short(error)}); set another "
-            "`image_size`."
-        ) from None
-    finally:
-        segmenter.train(training)
-    assert given.shape == (1, 1, size, size)
 
 
 def _class_of(network: Network) -> type[nn.Module]:

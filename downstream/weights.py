@@ -27,6 +27,10 @@ LOADING = frozenset(
 logging.getLogger("timm.models._builder").setLevel(logging.ERROR)
 
 
+FETCHED = ("pretrained", "reachable")
+"""What `weights` of a network says where the hub is asked."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """What a network starts from: a safetensors file, or None for random weights; in words too."""
@@ -51,7 +55,7 @@ def fetch_weights(network: Network, published: Published | None, maker: str) -> 
     """
     if network.weights == "none":
         return Weights(None, RANDOM)
-    if network.weights not in ("pretrained", "reachable"):
+    if network.weights not in FETCHED:
         path = Path(network.weights)
         if path.suffix != ".safetensors":
             raise DidgenError(

@@ -249,6 +249,27 @@ def test_the_papers_networks_train_at_their_size(recipe: Make, tmp_path: Path) -
     assert len(benchmark["arms"]) == 6
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"img_size": 64, "dynamic_img_size": False},
+            r"test_vit cannot take images of 32 px \(Input height",
+        ),
+        ({"img_size": 32, "global_pool": ""}, "test_vit does not give one number for each class"),
+    ],
+)
+def test_a_network_is_tried_before_any_is_trained(
+    recipe: Make, arguments: dict[str, object], sentence: str
+) -> None:
+    networks = [
+        {"name": "test_efficientnet", "weights": "none"},
+        {"name": "test_vit", "weights": "none", "arguments": arguments},
+    ]
+    with pytest.raises(DidgenError, match=sentence):
+        prepare(recipe(networks=networks))
+
+
 def test_without_shards_there_is_nothing_to_compare(recipe: Make, tmp_path: Path) -> None:
     alone = recipe(run=None, arms=["original", "focal"], seeds=[0], keep_weights=False, exclude=[])
     benchmark = classify(prepare(alone), tmp_path)

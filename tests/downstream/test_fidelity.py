@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from downstream.assess import Asked, assess, prepare
 from downstream.classify import classify
 from downstream.fidelity import class_fidelity, layout_fidelity
 from downstream.job import prepare as prepare_benchmark
 from downstream.job import prepare_segmentation
-from downstream.judge import read_judge
+from downstream.judge import read_judge, read_judges
 from downstream.pairs import load_synthetic_pairs
 from downstream.recipe import ClassifyRecipe, SegmentRecipe
 from downstream.results import read_predictions, read_segmentations, training_folder
 from downstream.segment import segment
 from manifests.errors import DidgenError
+from manifests.files import sha256_of
 from manifests.records import SourceManifest
 
 CLASSIFIER, NET = "conv", "unet"
@@ -121,6 +123,24 @@ def test_judges_say_what_the_naive_loop_says(
     assert f"| class fidelity ({name}) |" in page
 
 
+def test_judges_of_one_name_get_two(
+    judges: tuple[Path, Path], source: Path, tmp_path: Path
+) -> None:
+    manifest = SourceManifest.read(source)
+    other = shutil.copytree(judges[0], tmp_path / "other")
+    network = read_judge(other, manifest).network.get_submodule("network")
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    state = {name: part.contiguous() for name, part in network.state_dict().items()}
+    save_file(state, other / "weights.safetensors")
+    record = json.loads((other / "result.json").read_text())
+    record["files"]["weights.safetensors"] = sha256_of(other / "weights.safetensors")
+    (other / "result.json").write_text(json.dumps(record))
+    names = [judge.name for judge in read_judges([judges[0], other, judges[1]], manifest)]
+    assert len({*names}) == 3
+    assert names[2] == f"{NET} at 32 px, original, seed 0, 18 real pairs"
+
+
 def test_a_judge_of_the_test_images_says_its_own_floor(
     judges: tuple[Path, Path], recipe: Callable[..., ClassifyRecipe], source: Path
 ) -> None:
@@ -186,7 +206,7 @@ def test_what_is_no_judge_is_refused(
     record = json.loads((bare / "result.json").read_text())
     del record["files"]["weights.safetensors"]
     (bare / "result.json").write_text(json.dumps(record))
-    with pytest.raises(DidgenError, match="has no weights; train it again"):
+    with pytest.raises(DidgenError, match="has no weights; delete it, and train it again"):
         read_judge(bare, manifest)
     other = changed(
         judges[1],

@@ -54,6 +54,7 @@ def test_the_papers_segmentation_recipe_is_bundled() -> None:
 def test_the_cpu_segmentation_recipe_is_bundled() -> None:
     recipe = read_recipe("isic2018-segment-cpu", SegmentRecipe)
     assert (recipe.image_size, recipe.real) == (128, (100, 1000))
+    assert len(recipe.seeds) >= 3
     assert recipe.arms == SEGMENT_ARMS
 
 

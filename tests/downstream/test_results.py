@@ -60,6 +60,14 @@ def test_a_result_comes_back(tmp_path: Path) -> None:
     assert torch.equal(state["weight"], network.weight)
 
 
+def test_weights_under_two_names_are_kept_under_both(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    write(tmp_path, nn.ModuleDict({"own": layer, "again": layer}))
+    assert find_result(tmp_path, ASKED) is not None
+    state = load_file(tmp_path / WEIGHTS_NAME)
+    assert torch.equal(state["own.weight"], state["again.weight"])
+
+
 def test_weights_are_kept_only_where_a_network_is_given(tmp_path: Path) -> None:
     write(tmp_path)
     assert not (tmp_path / WEIGHTS_NAME).exists()

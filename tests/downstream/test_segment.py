@@ -243,6 +243,21 @@ def test_each_network_and_scale_has_its_plots(done) -> None:
             assert colours is not None and len(colours) > 20
 
 
+def test_a_split_of_copies_alone_is_refused(
+    segment_recipe: Make, make_source, tmp_path: Path
+) -> None:
+    source = make_source(tmp_path)
+    manifest = SourceManifest.read(source)
+    test = manifest.select(split="test", masked=True)[0]
+    files = {"image": test.image, "sha256": test.sha256}
+    records = (r.model_copy(update=files) if r.split == "val" else r for r in manifest.records)
+    SourceManifest(manifest.header, tuple(records)).write(source)
+    with pytest.raises(DidgenError, match="without its near-duplicates has no masks in val"):
+        prepare_segmentation(
+            segment_recipe(source=source, run=None, arms=["original"], near_duplicates="drop")
+        )
+
+
 def test_what_is_there_is_not_trained_again(done, segment_recipe: Make, tmp_path: Path) -> None:
     out = copied(done, tmp_path)
     before = files(out)

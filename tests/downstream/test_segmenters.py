@@ -1,5 +1,6 @@
 """Segmentation nets: every kind of name builds and runs, from the weights that are named."""
 
+import json
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -12,12 +13,12 @@ from safetensors.torch import save_file
 from benchmarks import lite0
 from downstream.losses import segmentation_loss
 from downstream.outputs import Outputs
+from downstream.pixels import trial
 from downstream.recipe import Network
 from downstream.segmenters import (
     REGISTRY,
     Segmenter,
     build_segmenter,
-    check_size,
     find_segmenter_weights,
 )
 from downstream.training import start_accelerator
@@ -84,7 +85,7 @@ def test_every_kind_trains_on_outputs_and_answers_with_a_mask(
     torch.manual_seed(0)
     asked = network(name, arguments=arguments)
     segmenter = build_segmenter(asked, find_segmenter_weights(asked).file)
-    check_size(segmenter, asked, 64)
+    assert trial(segmenter, asked.called, 64).shape == (1, 1, 64, 64)
     assert segmenter.training
     outputs = segmenter(pixels())
     assert isinstance(outputs, Outputs)
@@ -217,6 +218,14 @@ def test_weights_come_from_the_hubs_cache_or_are_said_to_be_missing(
     (folder / "snapshots" / revision).mkdir(parents=True)
     cached = folder / "snapshots" / revision / "model.safetensors"
     cached.write_bytes(tiny.read_bytes())
+    form = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    if revision != "a" * 40:
+        with pytest.raises(DidgenError, match=r"How pixels are given .* cannot be fetched"):
+            find_segmenter_weights(asked)
+        (cached.parent / "config.json").write_text(json.dumps(form | {"mean": [0.5, 0.5, 0.5]}))
+        with pytest.raises(DidgenError, match="weights of resnet34 take pixels in another form"):
+            find_segmenter_weights(asked)
+        (cached.parent / "config.json").write_text(json.dumps(form))
     assert find_segmenter_weights(asked) == Weights(cached, f"weights of {repository}")
 
 
@@ -296,7 +305,7 @@ def test_what_gives_no_mask_of_an_image_is_refused(name, arguments, side, senten
     asked = network(name, arguments=arguments)
     segmenter = build_segmenter(asked, None)
     with pytest.raises(DidgenError, match=sentence):
-        check_size(segmenter, asked, side)
+        trial(segmenter, asked.called, side)
     assert segmenter.training
 
 

@@ -110,8 +110,45 @@ def test_crossed_test_is_the_analysis_of_variance_in_loops() -> None:
         for s in range(seeds)
         for c in range(lesions)
     ) / ((seeds - 1) * (lesions - 1))
-    variance = (of_seeds + max(of_lesions - of_rest, 0)) / (seeds * lesions)
-    assert crossed_test(differences).statistic == pytest.approx(mean / math.sqrt(variance))
+    excess = max(of_lesions - of_rest, 0)
+    variance = (max(of_seeds, of_rest) + excess) / (seeds * lesions)
+    result = crossed_test(differences)
+    assert result.statistic == pytest.approx(mean / math.sqrt(variance))
+    df = seeds - 1 if of_seeds > of_rest else (seeds - 1) * (lesions - 1)
+    parts = max(of_seeds, of_rest) ** 2 / df + excess**2 / (lesions - 1)
+    assert result.df == pytest.approx((max(of_seeds, of_rest) + excess) ** 2 / parts)
+
+
+@given(st.integers(2, 6), st.integers(2, 40), st.integers(0, 10**6))
+def test_seeds_that_agree_by_luck_are_no_evidence(seeds: int, lesions: int, number: int) -> None:
+    rng = np.random.default_rng(number)
+    differences = rng.normal(0, 1, (seeds, lesions)) + rng.normal(0, 0.3, lesions)
+    # All seeds have one mean, as chance may have it.
+    differences += 0.2 - differences.mean(1, keepdims=True)
+    crossed, over_lesions = crossed_test(differences), t_test(differences.mean(0))
+    assert abs(crossed.statistic or 0) <= abs(over_lesions.statistic or 0) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "allowed"), [(2, 0.05), (3, 0.09), (4, 0.075), (5, 0.065), (8, 0.06)]
+)
+@pytest.mark.parametrize(
+    ("of_seeds", "of_lesions", "of_rest"),
+    [(0, 0, 1), (0, 0.3, 1), (0.1, 0.3, 1), (0.3, 1, 1), (0.5, 0.1, 0.5)],
+)
+def test_chance_is_seldom_an_effect_however_few_the_seeds(
+    seeds: int, allowed: float, of_seeds: float, of_lesions: float, of_rest: float
+) -> None:
+    rng, trials, lesions = np.random.default_rng(seeds), 1000, 200
+    called = 0
+    for _ in range(trials):
+        differences = (
+            rng.normal(0, of_seeds, (seeds, 1))
+            + rng.normal(0, of_lesions, lesions)
+            + rng.normal(0, of_rest, (seeds, lesions))
+        )
+        called += crossed_test(differences).p < 0.05  # type: ignore[operator]
+    assert called <= allowed * trials + 3 * math.sqrt(allowed * trials)
 
 
 def simulated(
