@@ -186,6 +186,8 @@ def caption(
     from augment.chat import ChatSettings
     from manifests.records import SourceManifest
 
+    if backend == "measure" and (model or shorten_with or base_url):
+        raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
     count_tokens = token_counter(target)
     captioner: Described | Measured
     if backend == "measure":
@@ -339,6 +341,8 @@ def augment(
     if only is not None and to is not None:
         if part is not None:
             raise typer.BadParameter("one sample has no parts", param_hint="--part")
+        if engine == "ray":
+            raise typer.BadParameter("one sample is made here", param_hint="--engine")
         _remake(recipe, out or Path("runs/demo"), only, None if dry_run else to)
         return
     asked = read_recipe(recipe or "demo", AugmentRecipe)
@@ -352,8 +356,9 @@ def augment(
     from augment.run import check_source, prepare
 
     job = prepare(asked)
-    out = out or Path("runs/demo")
-    if dry_run:
+    if recipe is None and out is None:
+        out = Path("runs/demo")
+    if dry_run or out is None:
         check_source(job, out)
         _print_recipe(asked.model_dump(mode="json"))
         for config, shards in job.plan.items():

@@ -71,6 +71,11 @@ class ChatSettings:
 def open_chat(settings: ChatSettings) -> Chat:
     """The model of some settings, not loaded and not connected to before its first question."""
     if settings.backend == "transformers":
+        if settings.base_url is not None:
+            raise DidgenError(
+                "The backend transformers runs a model here and asks no endpoint; leave "
+                "--base-url out, or give --backend openai."
+            )
         from augment.vision import TransformersChat
 
         return TransformersChat(settings.model or PAPER_MODEL, settings.batch_size)

@@ -145,13 +145,16 @@ def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None
         layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
 
 
-def check_source(job: Job, out: Path) -> None:
+def check_source(job: Job, out: Path | None) -> None:
     """Raise DidgenError where the source holds out what the model was trained on.
 
-    Not where a run has begun in `out`: it can still be carried out again and mended.
+    Not where this run has begun in `out`: it can still be carried out again and mended.
     """
     source, manifest = job.recipe.source, job.layouts.manifest
-    if source is not None and manifest is not None and claim_of(out) is None:
+    begun = claim_of(out) if out is not None else None
+    if begun is not None and begun.fingerprint == job.fingerprint:
+        return
+    if source is not None and manifest is not None:
         job.trained_on.check(f"The model {job.recipe.model}", source, manifest)
 
 

@@ -49,8 +49,8 @@ class Worker:
 
 def is_whole(job: Job, out: Path, config: Config, index: int) -> bool:
     """Whether a shard of the job stands in `out`, byte for byte."""
-    keys = [planned.key for planned in job.plan[config][index]]
-    return shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys)
+    rows = {planned.key: planned.row() for planned in job.plan[config][index]}
+    return shard_is_whole(out, config, index, fingerprint=job.fingerprint, planned=rows)
 
 
 def versions() -> dict[str, str]:

@@ -91,7 +91,7 @@ def main(
     masks: Annotated[int, typer.Option(min=1, help="Layouts.")] = 12,
     seeds: Annotated[int, typer.Option(min=2, help="Images of each layout.")] = 4,
     steps: Annotated[int, typer.Option(min=2)] = 20,
-    cfg: Annotated[float, typer.Option(min=0)] = 3.0,
+    cfg: Annotated[float, typer.Option(min=1)] = 3.0,
     eta: Annotated[float, typer.Option(min=0)] = 80.0,
 ) -> None:
     """Draw the same layouts with each variant of the guidance, and compare."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
+from manifests.files import sha256_of
 from manifests.images import as_mask, decode, open_checked, read_file, upright
 from manifests.records import (
     CLASSES,
@@ -34,6 +35,9 @@ ForModel = tuple[str, TrainedOn]
 """A model that the source is for, and what it was trained on."""
 
 WORKERS = min(8, os.cpu_count() or 1)
+
+LONGEST_KEY = 75
+"""Characters of a key: a mix puts `real-` before it, and a shard takes 80."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +86,30 @@ def _with_captions(records: tuple[SourceRecord, ...], folder: Path) -> tuple[Sou
     kept = []
     for record in records:
         was = older.get(record.key)
-        if was is not None and (was.sha256, was.mask, was.label) == (
-            record.sha256,
-            record.mask,
-            record.label,
-        ):
+        if was is not None and _same(was, record):
             fields = ("caption", "caption_by", "caption_fallback")
             record = record.model_copy(update={name: getattr(was, name) for name in fields})
         kept.append(record)
     return tuple(kept)
 
 
+def _same(was: SourceRecord, record: SourceRecord) -> bool:
+    """Whether what was said of an image is still true of it."""
+    fields = ["sha256", "mask", "label"]
+    # An older manifest does not know what its masks were.
+    fields += ["mask_sha256"] if was.mask_sha256 else []
+    return all(getattr(was, name) == getattr(record, name) for name in fields)
+
+
 @dataclass(frozen=True)
 class _Sound:
-    """A candidate whose files are whole: its size in pixels, upright, and its SHA-256."""
+    """A candidate whose files are whole: its size in pixels, upright, and their SHA-256."""
 
     candidate: Candidate
     width: int
     height: int
     sha256: str
+    mask_sha256: str | None
 
 
 def admit(
@@ -181,8 +190,11 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
     if image.mode[0] in "IF":
         sentence = f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
         return Rejection.of(path, "unreadable-image", sentence)
-    fault = _mask_fault(candidate.mask, path, image.size) if candidate.mask else None
-    return fault or _Sound(candidate, *image.size, hashlib.sha256(data).hexdigest())
+    mask = candidate.mask
+    if mask and (fault := _mask_fault(mask, path, image.size)):
+        return fault
+    sha256 = hashlib.sha256(data).hexdigest()
+    return _Sound(candidate, *image.size, sha256, sha256_of(mask) if mask else None)
 
 
 def _mask_fault(path: Path, image: Path, size: tuple[int, int]) -> Rejection | None:
@@ -293,6 +305,12 @@ def _records(
     for found in sound:
         candidate = found.candidate
         mask = candidate.mask
+        if len(candidate.key) > LONGEST_KEY:
+            sentence = (
+                f"{candidate.image} has a name of more than {LONGEST_KEY} characters; rename it."
+            )
+            rejections.append(Rejection.of(candidate.image, "bad-record", sentence))
+            continue
         try:
             record = SourceRecord(
                 key=candidate.key,
@@ -306,6 +324,7 @@ def _records(
                 split=splits[candidate.lesion_id],
                 source=candidate.source,
                 licence=candidate.licence,
+                mask_sha256=found.mask_sha256,
             )
         except ValidationError as error:
             sentence = f"{candidate.image}: {first_fault(error)}; rename or correct it."

@@ -150,6 +150,8 @@ def _header(
                     {"split": split, "path": _pattern(form, config, split, mixed)}
                     for split in splits_of(shards)
                 ],
+                # Of itself `datasets` takes the folder of a single class for no label.
+                **({"drop_labels": False} if (form, config) == ("imagefolder", "images") else {}),
             }
             for config, shards in sidecars.items()
         ]

@@ -93,11 +93,16 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             # A write to a full disk does not say of itself which file it was.
             error.filename = str(path)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have a file's bytes, or the names in a folder, written out."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def _temporary(path: Path) -> Path:
@@ -187,7 +192,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         refuse_existing(path)
+        # Where the machine stops, a name must not stand for what was not written out.
+        for written in (*temporary.rglob("*"), temporary):
+            _sync(written)
         os.replace(temporary, path)
+        _sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

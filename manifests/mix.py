@@ -23,7 +23,7 @@ from PIL import Image
 
 from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
-from manifests.files import sha256_of, write_json_lines
+from manifests.files import leftovers, sha256_of
 from manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
 from manifests.licence import Ingredient, data_ingredients, strictest
 from manifests.locks import claimed
@@ -32,7 +32,6 @@ from manifests.recipe import MixRecipe, fingerprint
 from manifests.records import SPLITS, SourceManifest, SourceRecord, Split
 from manifests.runs import (
     DOCUMENTS,
-    PLAN_NAME,
     Manifest,
     finish_run,
     finished,
@@ -42,6 +41,7 @@ from manifests.runs import (
 )
 from manifests.shards import Config, Sample, check_key, read_shard, shard_is_whole, write_shard
 from manifests.synthetic import Synthetic, check_run, synthetic
+from manifests.tidy import tidy
 
 JPEG_QUALITY = 95
 
@@ -154,7 +154,8 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
         "recipe": recipe.model_dump(mode="json"),
         "classes": source.header.classes,
         "plan": [asdict(item) for item in items],
-        "records": [record.model_dump(mode="json") for record in used.values()],
+        # Masks count by their content, below.
+        "records": [r.model_dump(mode="json", exclude={"mask_sha256"}) for r in used.values()],
         "masks": {key: sha256_of(source.mask_path(records[key])) for key in sorted(masked)},
         "run": [sidecar.sha256 for shards in sidecars.values() for sidecar in shards],
     }
@@ -185,7 +186,9 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
     recipe = job.recipe.model_dump(mode="json")
-    start_run(out, fingerprint=job.fingerprint, recipe=recipe, documents=DOCUMENTS)
+    rows = [asdict(item) for dealt in job.plan for item in dealt.items]
+    start_run(out, fingerprint=job.fingerprint, recipe=recipe, plan=rows, documents=DOCUMENTS)
+    tidy(out, leftovers(out))
     planned: dict[Config, dict[Split, int]] = defaultdict(dict)
     for dealt in job.plan:
         planned[dealt.config][dealt.split] = dealt.index + 1
@@ -197,13 +200,12 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
             dealt.config,
             dealt.index,
             fingerprint=job.fingerprint,
-            keys=[item.key for item in dealt.items],
+            planned={item.key: _row(item) for item in dealt.items},
             split=dealt.split,
         )
     ]
     if not todo and finished(out, planned):
         return mend_run(out, job.made_from, job.trained_on)
-    write_json_lines(out / PLAN_NAME, (asdict(i) for dealt in job.plan for i in dealt.items))
     versions = {package: version(package) for package in ("didgen", "pillow")}
     versions["python"] = platform.python_version()
     for done, dealt in enumerate(todo, 1):
@@ -344,8 +346,13 @@ def _samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
         if item.config == "images":
             members["cls"] = str(known["label"]).encode()
         members["json"] = json.dumps(known, sort_keys=True).encode()
-        row = {"label": item.label, "origin": item.origin, "layout": item.layout}
-        yield Sample(item.key, members, row | {"source_key": item.source_key})
+        yield Sample(item.key, members, _row(item))
+
+
+def _row(item: Item) -> dict[str, str]:
+    """What a sidecar says of an item."""
+    fields = ("label", "origin", "layout", "source_key")
+    return {name: getattr(item, name) for name in fields}
 
 
 def _made_members(
@@ -376,6 +383,8 @@ def _real_members(source: SourceManifest, record: SourceRecord, config: Config) 
         data = encoded(upright(image).convert("RGB"), "JPEG", quality=JPEG_QUALITY, subsampling=0)
     members = {"jpg": data}
     if config == "pairs":
-        mask = read_mask(source.mask_path(record))
-        members["mask.png"] = encoded(Image.fromarray(mask).convert("L"), "PNG")
+        path = source.mask_path(record)
+        if record.mask_sha256 and sha256_of(path) != record.mask_sha256:
+            raise DidgenError(f"{path} has changed since it was imported; import it again.")
+        members["mask.png"] = encoded(Image.fromarray(read_mask(path)).convert("L"), "PNG")
     return members

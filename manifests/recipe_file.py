@@ -5,7 +5,7 @@ A field that is not known is an error that names the nearest one that is; nothin
 
 import difflib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -19,6 +19,17 @@ RECIPES = Path(__file__).parent / "recipes"
 R = TypeVar("R", bound=Section)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a field that comes twice is a fault: else the last would count in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            problem = f"the field {twice[0]} comes twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_recipe(name: str | Path, kind: type[R]) -> R:
     """Read a recipe of one kind from a YAML file or by the name of a bundled recipe.
 
@@ -29,13 +40,14 @@ def read_recipe(name: str | Path, kind: type[R]) -> R:
     if not path.is_file() and path.suffix == "" and (RECIPES / f"{name}.yaml").exists():
         path = RECIPES / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.yaml")))
         raise DidgenError(
             f"{name} is neither a file nor a bundled recipe; the bundled ones are {known}."
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # A ValueError is a text that is not UTF-8, or a date that no calendar has.
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DidgenError(f"{path} is not readable YAML ({reason}); correct it.") from None
     if not isinstance(content, dict):

@@ -81,8 +81,9 @@ class SourceRecord(BaseModel):
     """One real image: its files, size in pixels as seen upright, hash, label, lesion and split.
 
     `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
-    image file's bytes; `licence` is an SPDX id or free text. `caption_by` says who was asked for
-    the caption, `caption_fallback` why it was measured where a language model was asked.
+    image file's bytes, `mask_sha256` that of the mask's, which older manifests lack; `licence` is
+    an SPDX id or free text. `caption_by` says who was asked for the caption, `caption_fallback` why
+    it was measured where a language model was asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -101,6 +102,7 @@ class SourceRecord(BaseModel):
     caption: Caption | None = None
     caption_by: OneLine | None = None
     caption_fallback: OneLine | None = None
+    mask_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class SourceHeader(BaseModel):

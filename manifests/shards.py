@@ -204,12 +204,11 @@ def shard_is_whole(
     index: int,
     *,
     fingerprint: str,
-    keys: Iterable[str],
+    planned: Mapping[str, Mapping[str, Any]],
     split: Split | None = None,
 ) -> bool:
-    """Whether a resumed run may skip this shard: made for it, planned alike, byte for byte there.
-
-    It compares fingerprint, keys (made and failed), and the tar's size and hash.
+    """Whether a resumed run may skip this shard: made for it, byte for byte there, and its rows
+    have all that was `planned` of each key.
     """
     tar_path = shard_path(directory, config, index, split)
     try:
@@ -218,7 +217,8 @@ def shard_is_whole(
         return False
     return (
         sidecar.fingerprint == fingerprint
-        and {row["key"] for row in sidecar.rows} == set(keys)
+        and (rows := {row["key"]: row for row in sidecar.rows}).keys() == planned.keys()
+        and all(planned[key].items() <= row.items() for key, row in rows.items())
         and tar_path.is_file()
         and tar_path.stat().st_size == sidecar.bytes
         and sha256_of(tar_path) == sidecar.sha256

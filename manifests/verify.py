@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -227,7 +227,12 @@ class _ConfigCheck:
             )
         keys = set()
         for key, members in read_shard(path):
-            self._check_sample(f"{path}/{key}", members)
+            record = self._check_sample(f"{path}/{key}", members)
+            if (row := sidecar.made.get(key)) and (field := _difference(row, record)):
+                raise DidgenError(
+                    f"{path}/{key}.json and the sample's row in the sidecar differ in {field}; "
+                    f"{_REMAKE}."
+                )
             if key in self.seen:
                 raise DidgenError(f"{path}/{key} has the key of an earlier sample; {_REMAKE}.")
             self.seen.add(key)
@@ -237,7 +242,7 @@ class _ConfigCheck:
                 f"{path} and its sidecar disagree on the sample {min(odd)}; {_REMAKE}."
             )
 
-    def _check_sample(self, name: str, members: dict[str, bytes]) -> None:
+    def _check_sample(self, name: str, members: dict[str, bytes]) -> dict[str, Any]:
         layout = frozenset(members)
         self.layout = self.layout or layout
         if layout not in LAYOUTS[self.config] or layout != self.layout:
@@ -245,15 +250,24 @@ class _ConfigCheck:
                 f"{name} has the members {', '.join(sorted(layout))}, "
                 f"not those of its config; {_REMAKE}."
             )
-        classes = len(self.manifest.classes) if self.manifest else None
-        _open_members(name, members, classes)
+        return _open_members(name, members, self.manifest.classes if self.manifest else None)
 
 
-def _open_members(name: str, members: dict[str, bytes], classes: int | None) -> None:
+def _difference(row: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """The first field in which a sample's row and its own record differ, where both have it."""
+    # A row has the name of the class, a record its index too.
+    told = {**record, "label": record.get("class", row.get("label"))}
+    return next((name for name in sorted(row.keys() & told) if row[name] != told[name]), None)
+
+
+def _open_members(
+    name: str, members: dict[str, bytes], classes: Sequence[str] | None
+) -> dict[str, Any]:
     """Open every member of a sample; the first that is not what its name says is a `DidgenError`.
 
     Images decode fully, a mask is one channel of 0 and 255 in its image's size, `json` is an
-    object, and `cls` an index below `classes`, or of any size if that is `None`.
+    object, which is returned, and `cls` an index of one of `classes`, that which the object names,
+    or of any size if they are `None`.
     """
     images = {
         extension: _decode(f"{name}.{extension}", members[extension], signature)
@@ -274,10 +288,17 @@ def _open_members(name: str, members: dict[str, bytes], classes: int | None) -> 
     if "cls" in members:
         if not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
             raise DidgenError(f"{name}.cls is not a class index; {_REMAKE}.")
-        if classes is not None and int(members["cls"]) >= classes:
+        index = int(members["cls"])
+        if classes is not None and index >= len(classes):
             raise DidgenError(
-                f"{name}.cls is {int(members['cls'])}, but there are {classes} classes; {_REMAKE}."
+                f"{name}.cls is {index}, but there are {len(classes)} classes; {_REMAKE}."
             )
+        if classes is not None and record.get("class", classes[index]) != classes[index]:
+            raise DidgenError(
+                f"{name}.json is of the class {record['class']}, but {MANIFEST_NAME} calls class "
+                f"{index} {classes[index]}; restore the one that was changed, or {_REMAKE}."
+            )
+    return record
 
 
 def _decode(name: str, data: bytes, signature: bytes) -> Image.Image:

@@ -97,6 +97,7 @@ def make_run() -> Callable[..., Path]:
         *,
         layouts: tuple[str, ...] = ("drawn",),
         classes: list[str] = CLASSES,
+        labels: tuple[str, ...] = ("MEL", "BCC"),
         licence: str | None = "CC-BY-4.0",
         recipe: dict[str, Any] | None = None,
         trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
@@ -108,7 +109,7 @@ def make_run() -> Callable[..., Path]:
                 make_sample(
                     config,  # type: ignore[arg-type]
                     number,
-                    "MEL" if number % 2 == 0 else "BCC",
+                    labels[number % len(labels)],
                     layouts[number % len(layouts)] if config == "pairs" else "",
                 )
                 for number in range(count)

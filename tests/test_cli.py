@@ -151,7 +151,7 @@ def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
     for command in (["caption", str(out)], ["prompts", str(out), "--out", str(new)]):
         code, printed, _ = didgen(monkeypatch, capsys, *command, *far, "--dry-run")
         assert code == 0
-        assert "openai m, prompt 2" in printed
+        assert "openai m, prompt 3" in printed
     code, _, error = didgen(monkeypatch, capsys, "caption", str(out), *far, "--retries", "0")
     assert code == 1
     assert "does not answer for the model m" in error and "Traceback" not in error
@@ -162,6 +162,32 @@ def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
     assert code == 1
     assert "--model" in error
     assert (out / "records.jsonl").read_bytes() == before and not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["caption", "source", "--model", "m"], "--backend"),
+        (["caption", "source", "--base-url", "http://127.0.0.1:9/v1"], "--backend"),
+        (["augment", "--only", "k", "--to", "there", "--engine", "ray"], "--engine"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    command: list[str],
+    option: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, error = didgen(monkeypatch, capsys, *command)
+    assert code == 2 and option in error
+
+
+def test_a_model_that_runs_here_is_at_no_address(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = ["--backend", "transformers", "--base-url", "http://127.0.0.1:9/v1"]
+    code, _, error = didgen(monkeypatch, capsys, "caption", str(photographs), *here)
+    assert code == 1 and "leave --base-url out" in " ".join(error.split())
 
 
 def test_a_dry_run_writes_nothing(

@@ -343,7 +343,7 @@ def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Pa
 
 
 def test_a_run_tells_what_its_model_was_trained_on(
-    model: Path, manifest: SourceManifest, source: Path, tmp_path: Path
+    model: Path, manifest: SourceManifest, source: Path, finished: Path, tmp_path: Path
 ) -> None:
     copy, out = shutil.copytree(model, tmp_path / "model"), tmp_path / "run"
     asked = recipe(copy, source=str(source), images=None, pairs={"count": 2, "exclude": []})
@@ -363,6 +363,10 @@ def test_a_run_tells_what_its_model_was_trained_on(
     assert not (tmp_path / "other").exists()
     with pytest.raises(DidgenError, match="holds out for val"):
         check_source(prepare(asked), tmp_path / "other")
+    # A dry run has no folder, or one of another run.
+    for place in (None, finished):
+        with pytest.raises(DidgenError, match="holds out for val"):
+            check_source(prepare(asked), place)
     # A run that is there is mended all the same; who would test with it is told.
     (out / "plan.jsonl").unlink()
     augment(prepare(asked), out)

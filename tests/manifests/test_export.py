@@ -87,6 +87,13 @@ def test_datasets_reads_image_folders(exported, run, tmp_path):
     assert found == expected and len(images) == len(expected) == 10
 
 
+def test_datasets_reads_the_folder_of_a_single_class(make_run, tmp_path):
+    run = make_run(tmp_path / "run", classes=["MEL", "BCC"], labels=("MEL",))
+    export(prepare_export(run, "imagefolder", tmp_path / "out"), progress=None)
+    images = load(tmp_path / "out", "images", tmp_path / "cache")["train"]
+    assert images.features["label"].names == ["MEL"] and len(images) == 10
+
+
 @pytest.mark.parametrize("how", ["by config", "by folder"])
 def test_datasets_reads_masks_from_metadata(exported, run, tmp_path, how):
     folder = exported["imagefolder"]

@@ -1,5 +1,6 @@
 """Tests of importing anyone's own images, masks and labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from manifests.candidates import Import
 from manifests.errors import DidgenError
 from manifests.folder import import_folder
 from manifests.records import CLASSES, SourceManifest
+from manifests.shards import check_key
 
 
 def write_image(path: Path, number: int, size: tuple[int, int] = (10, 8)) -> None:
@@ -129,6 +131,31 @@ def test_stems_become_safe_keys_and_must_differ(tmp_path: Path) -> None:
         "u": "u.jpg",
     }
     assert reasons(result) == {"x.y z.png": "duplicate-id", "u.png": "duplicate-id"}
+
+
+def test_a_name_too_long_for_a_mix_is_rejected(tmp_path: Path) -> None:
+    for number, length in enumerate((75, 76)):
+        write_image(tmp_path / "own" / f"{'n' * length}.png", number)
+    result = import_folder(tmp_path / "own", licence="own")
+    assert [len(record.key) for record in result.manifest.records] == [75]
+    assert reasons(result) == {f"{'n' * 76}.png": "bad-record"}
+    check_key(f"real-{result.manifest.records[0].key}")
+
+
+def test_a_mask_drawn_anew_takes_the_caption_along(images: Path, tmp_path: Path) -> None:
+    out, masks = tmp_path / "out", tmp_path / "masks"
+    for name in ("a", "b"):
+        write_mask(masks / f"{name}.png")
+    import_folder(images, masks=masks, licence="own").write(out)
+    manifest = SourceManifest.read(out)
+    told = tuple(r.model_copy(update={"caption": "a lesion."}) for r in manifest.records)
+    replace(manifest, records=told).rewrite(out)
+    drawn = np.zeros((8, 10), bool)
+    drawn[1:6, 1:8] = True
+    Image.fromarray(drawn).save(masks / "a.png")
+    import_folder(images, masks=masks, licence="own").write(out)
+    captions = {r.key: r.caption for r in SourceManifest.read(out).records}
+    assert captions == {"a": None, "b": "a lesion."}
 
 
 def test_namesakes_get_neither_label_nor_mask_of_another(tmp_path: Path) -> None:

@@ -207,6 +207,42 @@ def test_a_finished_mix_is_mended(source, run, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_its_plan_is_verified_and_mended_and_what_a_killed_mix_left_goes(source, run, tmp_path):
+    out, job = tmp_path / "mix", prepared(source, run)
+    mix(job, out)
+    plan = (out / "plan.jsonl").read_bytes()
+    (out / "plan.jsonl").write_text("garbage")
+    left = out / "manifest.json.host-1-2f.tmp"
+    left.write_text("{")
+    assert bad(out) == {"plan.jsonl": "mismatch", left.name: "torn"}
+    mix(job, out)
+    assert bad(out) == {} and (out / "plan.jsonl").read_bytes() == plan
+
+
+def test_a_changed_row_is_made_again(source, run, tmp_path):
+    out, job = tmp_path / "mix", prepared(source, run)
+    mix(job, out)
+    path = shard_path(out, "images", 0, "val").with_suffix(".json")
+    before = path.read_text()
+    path.write_text(before.replace('"label": "MEL"', '"label": "BCC"', 1))
+    assert path.read_text() != before
+    assert bad(out) == {path.with_suffix(".tar").relative_to(out).as_posix(): "mismatch"}
+    done: list[tuple[int, int]] = []
+    mix(job, out, lambda *at: done.append(at))
+    assert done == [(1, 1)] and bad(out) == {}
+
+
+def test_a_mask_that_changed_since_its_import_is_refused(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    records = [
+        r.model_copy(update={"mask_sha256": "0" * 64} if r.mask else {}) for r in manifest.records
+    ]
+    shutil.copytree(source, tmp_path / "source")
+    replace(manifest, records=tuple(records)).rewrite(tmp_path / "source")
+    with pytest.raises(DidgenError, match="has changed since it was imported; import it again"):
+        mix(prepared(tmp_path / "source", run, config="pairs"), tmp_path / "mix")
+
+
 def test_a_mix_waits_for_another_in_its_folder(source, run, tmp_path):
     out = tmp_path / "mix"
     with ThreadPoolExecutor(1) as pool:

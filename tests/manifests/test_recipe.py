@@ -236,9 +236,19 @@ def test_a_plan_must_be_possible(tmp_path: Path, content: dict[str, Any], senten
     assert sentence in fault(tmp_path, content, AugmentRecipe)
 
 
-@pytest.mark.parametrize("content", ["", "- a\n- b", "7", "a: [", "a: !!python/name:os.system ''"])
+@pytest.mark.parametrize(
+    "content", ["", "- a\n- b", "7", "a: [", "a: !!python/name:os.system ''", "a: 2024-02-30"]
+)
 def test_what_is_no_mapping_of_plain_values_is_refused(tmp_path: Path, content: str) -> None:
     fault(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [("seed: 1\nsteps: 2\nseed: 3", "seed"), ("lora: {rank: 4, rank: 8}", "rank")],
+)
+def test_a_field_that_comes_twice_is_refused(tmp_path: Path, content: str, field: str) -> None:
+    assert f"the field {field} comes twice" in fault(tmp_path, content)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

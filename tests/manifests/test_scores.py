@@ -48,8 +48,9 @@ def test_a_judged_run_is_whole_to_verify_and_to_augment(
     judged(run, set())
     assert {verdict.status for verdict in verify(run)} == {"ok"}
     assert finished(run, {"images": 2, "pairs": 2}) == read_manifest(run)
-    keys = [row["key"] for row in read_sidecar(run / "images" / "images-000000.json").rows]
-    assert shard_is_whole(run, "images", 0, fingerprint="f00d", keys=keys)
+    rows = read_sidecar(run / "images" / "images-000000.json").rows
+    planned = {row["key"]: {"label": row.get("label")} if "label" in row else {} for row in rows}
+    assert shard_is_whole(run, "images", 0, fingerprint="f00d", planned=planned)
     assert not (run / ".locks").exists()
 
 

@@ -196,8 +196,9 @@ def test_longest_key_fits_a_plain_header(tmp_path):
 
 
 def test_shard_is_whole(tmp_path):
-    def whole(fingerprint="f00d", keys=("a", "b"), index=0) -> bool:
-        return shard_is_whole(tmp_path, "images", index, fingerprint=fingerprint, keys=keys)
+    def whole(fingerprint="f00d", keys=("a", "b"), index=0, **row) -> bool:
+        planned = dict.fromkeys(keys, row)
+        return shard_is_whole(tmp_path, "images", index, fingerprint=fingerprint, planned=planned)
 
     assert not whole()
     sidecar = write(tmp_path, [image_sample("a"), Failure("b", "no lesion")])
@@ -207,6 +208,12 @@ def test_shard_is_whole(tmp_path):
     assert not whole(keys=["a"])
     assert not whole(keys=["a", "b", "c"])
     assert not whole(index=1)
+    assert whole(status="ok", keys=["a"]) is False
+    path = tar.with_suffix(".json")
+    labelled = {"rows": [row | {"label": "MEL"} for row in sidecar.rows]}
+    path.write_text(sidecar.model_copy(update=labelled).model_dump_json())
+    assert whole() and whole(label="MEL") and not whole(label="BCC") and not whole(seed=1)
+    path.write_text(sidecar.model_dump_json())
     data = tar.read_bytes()
     tar.write_bytes(data[:-1])
     assert not whole()
@@ -396,5 +403,7 @@ def test_sidecars_come_split_by_split(tmp_path):
         )
     found = [list(sidecar.made) for sidecar in read_sidecars(tmp_path, "images")]
     assert found == [["train"], ["val"], ["test"]]
-    assert shard_is_whole(tmp_path, "images", 0, fingerprint="f00d", keys=["val"], split="val")
-    assert not shard_is_whole(tmp_path, "images", 0, fingerprint="f00d", keys=["val"])
+    assert shard_is_whole(
+        tmp_path, "images", 0, fingerprint="f00d", planned={"val": {}}, split="val"
+    )
+    assert not shard_is_whole(tmp_path, "images", 0, fingerprint="f00d", planned={"val": {}})

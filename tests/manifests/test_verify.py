@@ -18,6 +18,8 @@ from manifests.runs import finish_run
 from manifests.shards import Config, Sample, shard_path, write_shard
 from manifests.verify import verify
 
+CLASSES = ["MEL", "BCC"]
+
 
 def picture(seed: int = 0, size: int = 8, form: str = "JPEG") -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
@@ -59,7 +61,7 @@ def make_run(directory, images=None, pairs=None, finish=True):
             {config: len(shards) for config, shards in plan.items()},
             decisions={},
             versions={},
-            classes=["MEL", "BCC"],
+            classes=CLASSES,
         )
     return directory
 
@@ -268,6 +270,40 @@ def test_record_that_is_not_json_is_a_mismatch(run, file):
 def test_rows_must_be_the_keys_of_the_tar(run):
     path = run / "images" / "images-000000.json"
     path.write_text(path.read_text().replace('"key": "b"', '"key": "other"'))
+    assert faults(run) == {"images/images-000000.tar": "mismatch"}
+
+
+def told(key: str, label: int, **row: object) -> Sample:
+    """A sample of a class that its row and its record tell alike."""
+    record = {"label": label, "class": CLASSES[label], "seed": 7, "scores": {"contrast": 1 / 3}}
+    members = {"jpg": picture(), "cls": str(label).encode(), "json": json.dumps(record).encode()}
+    return Sample(key, members, {"label": CLASSES[label], "scores": {"contrast": 1 / 3}} | row)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "field"),
+    [
+        ('"label": "BCC"', '"label": "MEL"', "label"),
+        ('"contrast": 0.3333333333333333', '"contrast": 0.4', "scores"),
+        ('"seed": 7', '"seed": 8', "seed"),
+    ],
+)
+def test_rows_must_say_what_their_samples_say(tmp_path, was, now, field):
+    run = make_run(tmp_path / "run", images=[[told("a", 1, seed=7)]])
+    assert faults(run) == {}
+    path = run / "images" / "images-000000.json"
+    assert path.read_text().count(was) == 1
+    path.write_text(path.read_text().replace(was, now))
+    (verdict,) = [one for one in verify(run) if one.status != "ok"]
+    assert verdict.status == "mismatch"
+    assert f"a.json and the sample's row in the sidecar differ in {field}" in verdict.sentence
+
+
+def test_classes_in_another_order_are_a_mismatch(tmp_path):
+    run = make_run(tmp_path / "run", images=[[told("a", 1)]])
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"classes": manifest["classes"][::-1]}))
     assert faults(run) == {"images/images-000000.tar": "mismatch"}
 
 
