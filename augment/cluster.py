@@ -275,6 +275,8 @@ class _Pool:
             sha256 = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
             self._kill(worker)
+            # It had loaded: that others could not is no reason to start none in its place.
+            self.lost.clear()
             cause = getattr(error, "cause", None)
             if isinstance(cause, DidgenError):
                 raise cause from None

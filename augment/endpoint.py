@@ -44,7 +44,7 @@ class OpenAIChat:
         self.name = chat_name("openai", model)
         self.structured = True
         self.batch_size, self.concurrency = 1, concurrency
-        self._answered = self._filled = False
+        self._answered = self._filled = self._doubted = False
 
     def ask(self, questions: Sequence[Question]) -> list[str | None]:
         """Ask one question after the other; see `Chat`."""
@@ -68,15 +68,18 @@ class OpenAIChat:
             )
         except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
             if question.schema is not None:
-                # One that has filled a schema takes them: something else was wrong with this one.
-                self.structured = self.structured and self._filled
+                self._doubted = True
             elif not self._answered:
                 raise self._unusable(error) from None
             return None
         except self._openai.OpenAIError as error:
             raise self._unusable(error) from None
         self._answered = True
-        self._filled = self._filled or question.schema is not None
+        if question.schema is not None:
+            self._filled = True
+        elif self._doubted and not self._filled:
+            # It was the schema: a server that fills some has refused an image, not a schema.
+            self.structured = False
         choices = completion.choices or []
         return choices[0].message.content if choices else None
 

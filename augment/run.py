@@ -219,14 +219,14 @@ def _finish(job: Job, out: Path) -> Manifest:
     """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
     source = job.layouts.manifest
     made_from = ingredients(job.recipe, source.select(split="train") if source else ())
-    manifest = finished(out, job.shards)
+    manifest = finished(out, job.shards, job.classes)
     documented = manifest and is_documented(out, manifest, made_from, job.trained_on)
     if manifest and documented and not strays(out, job.shards):
         return manifest
     with claimed(out, "run"):
         tidy(out, strays(out, job.shards))
         # Another process may have been faster.
-        if finished(out, job.shards):
+        if finished(out, job.shards, job.classes):
             return mend_run(out, made_from, job.trained_on)
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.

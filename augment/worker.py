@@ -11,7 +11,8 @@ from augment.device import choose_device
 from augment.job import Job
 from augment.samples import make
 from manifests.locks import claimed
-from manifests.shards import Config, read_sidecar, shard_is_whole, shard_path, write_shard
+from manifests.rows import shard_is_whole
+from manifests.shards import Config, read_sidecar, shard_path, write_shard
 
 
 class Worker:
@@ -49,8 +50,8 @@ class Worker:
 
 def is_whole(job: Job, out: Path, config: Config, index: int) -> bool:
     """Whether a shard of the job stands in `out`, byte for byte."""
-    rows = {planned.key: planned.row() for planned in job.plan[config][index]}
-    return shard_is_whole(out, config, index, fingerprint=job.fingerprint, planned=rows)
+    keys = [planned.key for planned in job.plan[config][index]]
+    return shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys)
 
 
 def versions() -> dict[str, str]:

@@ -32,6 +32,7 @@ from downstream.pixels import Normalise
 from downstream.recipe import Network
 from downstream.weights import (
     FETCHED,
+    RANDOM,
     Published,
     Weights,
     check_arguments,
@@ -131,22 +132,17 @@ def find_segmenter_weights(network: Network) -> Weights:
     which = "imagenet" if "imagenet" in settings else next(iter(settings))
     setting = settings[which]
     found = fetch_weights(network, Published(setting["repo_id"], setting["revision"]), "smp")
-    if found.file is not None and network.weights in FETCHED:
-        _check_pixels(network, encoder, which)
-    return found
-
-
-def _check_pixels(network: Network, encoder: str, which: str) -> None:
-    """Refuse weights of smp's own encoders that were trained on pixels of another form.
-
-    These encoders do not carry it, so that `Normalise` gives them ImageNet's.
-    """
+    if found.file is None or network.weights not in FETCHED:
+        return found
+    # smp's own encoders do not carry the form of their pixels; `Normalise` gives them ImageNet's.
     try:
         form = get_preprocessing_params(encoder, which)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError, KeyError) as error:
+        if network.weights == "reachable":
+            return Weights(None, f"{RANDOM}, since {setting['repo_id']} could not be reached")
         raise DidgenError(
-            f"How pixels are given to the weights of {network.called} cannot be fetched "
-            f"({in_short(error)}); take timm's weights, with {TIMM} before the encoder's name."
+            f"How pixels are given to the weights of {network.called} ({setting['repo_id']}) "
+            f"cannot be fetched ({in_short(error)}); connect once, or give their file as `weights`."
         ) from None
     imagenet = {"mean": [*IMAGENET_DEFAULT_MEAN], "std": [*IMAGENET_DEFAULT_STD]}
     if form != imagenet | {"input_space": "RGB", "input_range": [0, 1]}:
@@ -154,6 +150,7 @@ def _check_pixels(network: Network, encoder: str, which: str) -> None:
             f"smp's weights of {encoder} take pixels in another form than ImageNet's; take timm's, "
             f"with {TIMM} before the name."
         )
+    return found
 
 
 def build_segmenter(network: Network, weights: Path | None) -> Segmenter:

@@ -30,6 +30,7 @@ from manifests.locks import claimed
 from manifests.ownership import start_run
 from manifests.recipe import MixRecipe, fingerprint
 from manifests.records import SPLITS, SourceManifest, SourceRecord, Split
+from manifests.rows import shard_is_whole
 from manifests.runs import (
     DOCUMENTS,
     Manifest,
@@ -39,7 +40,7 @@ from manifests.runs import (
     read_trained_on,
     read_whole_run,
 )
-from manifests.shards import Config, Sample, check_key, read_shard, shard_is_whole, write_shard
+from manifests.shards import Config, Sample, check_key, read_shard, write_shard
 from manifests.synthetic import Synthetic, check_run, synthetic
 from manifests.tidy import tidy
 
@@ -150,13 +151,18 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
         check_key(item.key)
     used = {item.taken: records[item.taken] for item in items if item.origin == "real"}
     masked = {item.taken for item in items if item.origin == "real" and item.config == "pairs"}
+    masks = {key: sha256_of(source.mask_path(records[key])) for key in sorted(masked)}
+    for key, sha256 in masks.items():
+        if records[key].mask_sha256 not in (None, sha256):
+            path = source.mask_path(records[key])
+            raise DidgenError(f"{path} has changed since it was imported; import it again.")
     decided_by = {
         "recipe": recipe.model_dump(mode="json"),
         "classes": source.header.classes,
         "plan": [asdict(item) for item in items],
         # Masks count by their content, below.
         "records": [r.model_dump(mode="json", exclude={"mask_sha256"}) for r in used.values()],
-        "masks": {key: sha256_of(source.mask_path(records[key])) for key in sorted(masked)},
+        "masks": masks,
         "run": [sidecar.sha256 for shards in sidecars.values() for sidecar in shards],
     }
     unnamed = Ingredient(kind="data", name=f"run {run.fingerprint[:12]}", licence=None)
@@ -200,11 +206,12 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
             dealt.config,
             dealt.index,
             fingerprint=job.fingerprint,
-            planned={item.key: _row(item) for item in dealt.items},
+            keys=[item.key for item in dealt.items],
             split=dealt.split,
         )
     ]
-    if not todo and finished(out, planned):
+    classes = list(job.source.header.classes)
+    if not todo and finished(out, planned, classes):
         return mend_run(out, job.made_from, job.trained_on)
     versions = {package: version(package) for package in ("didgen", "pillow")}
     versions["python"] = platform.python_version()
@@ -225,7 +232,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
         planned,
         decisions=job.summary(),
         versions=versions,
-        classes=list(job.source.header.classes),
+        classes=classes,
         made_from=job.made_from,
         trained_on=job.trained_on,
     )
@@ -346,13 +353,8 @@ def _samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
         if item.config == "images":
             members["cls"] = str(known["label"]).encode()
         members["json"] = json.dumps(known, sort_keys=True).encode()
-        yield Sample(item.key, members, _row(item))
-
-
-def _row(item: Item) -> dict[str, str]:
-    """What a sidecar says of an item."""
-    fields = ("label", "origin", "layout", "source_key")
-    return {name: getattr(item, name) for name in fields}
+        row = {"label": item.label, "origin": item.origin, "layout": item.layout}
+        yield Sample(item.key, members, row | {"source_key": item.source_key})
 
 
 def _made_members(
@@ -383,8 +385,6 @@ def _real_members(source: SourceManifest, record: SourceRecord, config: Config) 
         data = encoded(upright(image).convert("RGB"), "JPEG", quality=JPEG_QUALITY, subsampling=0)
     members = {"jpg": data}
     if config == "pairs":
-        path = source.mask_path(record)
-        if record.mask_sha256 and sha256_of(path) != record.mask_sha256:
-            raise DidgenError(f"{path} has changed since it was imported; import it again.")
-        members["mask.png"] = encoded(Image.fromarray(read_mask(path)).convert("L"), "PNG")
+        mask = read_mask(source.mask_path(record))
+        members["mask.png"] = encoded(Image.fromarray(mask).convert("L"), "PNG")
     return members

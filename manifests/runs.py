@@ -309,15 +309,19 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
 
 
 def finished(
-    directory: Path, planned: Mapping[Config, int | Mapping[Split, int]]
+    directory: Path,
+    planned: Mapping[Config, int | Mapping[Split, int]],
+    classes: Sequence[str],
 ) -> Manifest | None:
     """The manifest, if it and each `_info.json` say what the planned shards' sidecars say.
 
-    `planned` is what `finish_run` takes.
+    `planned` and `classes` are what `finish_run` takes.
     """
     try:
         manifest, run = read_manifest(directory), read_run(directory)
         if manifest.fingerprint != run.fingerprint or manifest.configs.keys() != planned.keys():
+            return None
+        if list(manifest.classes) != list(classes):
             return None
         for config, entries in manifest.configs.items():
             tars = _planned_tars(directory, config, planned[config])

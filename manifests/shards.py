@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from manifests.errors import DidgenError
-from manifests.files import atomic_file, clear, kept_whole, read_json, sha256_of, write_json
+from manifests.files import atomic_file, clear, kept_whole, read_json, write_json
 from manifests.records import SPLITS, Split
 
 Config = Literal["images", "pairs"]
@@ -196,33 +196,6 @@ def write_shard(
         )
         write_json(sidecar_path, sidecar.model_dump(mode="json"))
     return sidecar
-
-
-def shard_is_whole(
-    directory: Path,
-    config: Config,
-    index: int,
-    *,
-    fingerprint: str,
-    planned: Mapping[str, Mapping[str, Any]],
-    split: Split | None = None,
-) -> bool:
-    """Whether a resumed run may skip this shard: made for it, byte for byte there, and its rows
-    have all that was `planned` of each key.
-    """
-    tar_path = shard_path(directory, config, index, split)
-    try:
-        sidecar = read_sidecar(tar_path.with_suffix(".json"))
-    except DidgenError:
-        return False
-    return (
-        sidecar.fingerprint == fingerprint
-        and (rows := {row["key"]: row for row in sidecar.rows}).keys() == planned.keys()
-        and all(planned[key].items() <= row.items() for key, row in rows.items())
-        and tar_path.is_file()
-        and tar_path.stat().st_size == sidecar.bytes
-        and sha256_of(tar_path) == sidecar.sha256
-    )
 
 
 def read_record(model: type[Model], path: Path) -> Model:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -13,6 +13,7 @@ from manifests.errors import DidgenError
 from manifests.files import is_temporary, leftovers, read_json, sha256_of
 from manifests.images import decode
 from manifests.ownership import plan_is_whole
+from manifests.rows import difference
 from manifests.runs import (
     MANIFEST_NAME,
     PLAN_NAME,
@@ -228,7 +229,7 @@ class _ConfigCheck:
         keys = set()
         for key, members in read_shard(path):
             record = self._check_sample(f"{path}/{key}", members)
-            if (row := sidecar.made.get(key)) and (field := _difference(row, record)):
+            if (row := sidecar.made.get(key)) and (field := difference(row, record)):
                 raise DidgenError(
                     f"{path}/{key}.json and the sample's row in the sidecar differ in {field}; "
                     f"{_REMAKE}."
@@ -253,21 +254,14 @@ class _ConfigCheck:
         return _open_members(name, members, self.manifest.classes if self.manifest else None)
 
 
-def _difference(row: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """The first field in which a sample's row and its own record differ, where both have it."""
-    # A row has the name of the class, a record its index too.
-    told = {**record, "label": record.get("class", row.get("label"))}
-    return next((name for name in sorted(row.keys() & told) if row[name] != told[name]), None)
-
-
 def _open_members(
     name: str, members: dict[str, bytes], classes: Sequence[str] | None
 ) -> dict[str, Any]:
     """Open every member of a sample; the first that is not what its name says is a `DidgenError`.
 
     Images decode fully, a mask is one channel of 0 and 255 in its image's size, `json` is an
-    object, which is returned, and `cls` an index of one of `classes`, that which the object names,
-    or of any size if they are `None`.
+    object, which is returned, and `cls`, or else its `label`, the index of one of `classes`, that
+    which it names, or of any size if they are `None`.
     """
     images = {
         extension: _decode(f"{name}.{extension}", members[extension], signature)
@@ -285,18 +279,19 @@ def _open_members(
         record = None
     if not isinstance(record, dict):
         raise DidgenError(f"{name}.json is not a JSON object; {_REMAKE}.")
-    if "cls" in members:
-        if not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
-            raise DidgenError(f"{name}.cls is not a class index; {_REMAKE}.")
-        index = int(members["cls"])
-        if classes is not None and index >= len(classes):
+    if "cls" in members and not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
+        raise DidgenError(f"{name}.cls is not a class index; {_REMAKE}.")
+    index = int(members["cls"]) if "cls" in members else record.get("label")
+    if classes is not None and isinstance(index, int) and index >= 0:
+        if index >= len(classes):
+            member = f"{name}.{'cls' if 'cls' in members else 'json'}"
             raise DidgenError(
-                f"{name}.cls is {index}, but there are {len(classes)} classes; {_REMAKE}."
+                f"{member} says class {index}, but there are {len(classes)} classes; {_REMAKE}."
             )
-        if classes is not None and record.get("class", classes[index]) != classes[index]:
+        if record.get("class", classes[index]) != classes[index]:
             raise DidgenError(
                 f"{name}.json is of the class {record['class']}, but {MANIFEST_NAME} calls class "
-                f"{index} {classes[index]}; restore the one that was changed, or {_REMAKE}."
+                f"{index} {classes[index]}; run `didgen augment` again to write the manifest."
             )
     return record
 

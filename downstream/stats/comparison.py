@@ -117,6 +117,7 @@ class Comparison:
         corrected = f" after Holm over {self.family} comparisons" if self.family > 1 else ""
         basis = (
             f"{self.seeds} seeds and {self.lesions} lesions"
+            + ("; two seeds hardly ever show a difference" if self.seeds == 2 else "")
             if self.seeds > 1
             else f"{self.lesions} lesions; one seed, so it holds for these two networks only"
         )

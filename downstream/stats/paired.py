@@ -134,10 +134,10 @@ def crossed_test(differences: ArrayLike) -> PairedTest:
 
     differences: (S, L), each seed's on each lesion. As in reader studies, with seeds as readers
     and lesions as cases: the variance of the mean is (max(MS_S, MS_SL) + max(MS_L - MS_SL, 0))
-    / (S L), its degrees of freedom are Satterthwaite's. MS_S, which is MS_SL or more but for
-    chance, has S - 1 degrees of freedom; without that floor seeds that agree by luck would make
-    this test less strict than one over lesions alone, which takes a seed's luck for an effect. p
-    speaks of new trainings on new lesions, which is what "the augmentation helps" claims.
+    / (S L), its degrees of freedom are Satterthwaite's, L - 1 at most. MS_S, which is MS_SL or more
+    but for chance, has S - 1 degrees of freedom; without that floor seeds that agree by luck would
+    make this test less strict than one over lesions alone, which takes a seed's luck for an effect.
+    p speaks of new trainings on new lesions, which is what "the augmentation helps" claims.
 
     Of simulated cases without an effect it calls at most 8 % one with three seeds, 6 % with five,
     at the level of 5 %. The spread of two says too little for that: they get the t distribution
@@ -163,7 +163,8 @@ def crossed_test(differences: ArrayLike) -> PairedTest:
     error = math.sqrt(total / (seeds * lesions))
     if error <= ROUNDING * np.abs(differences).max():
         return PairedTest(lesions, None, note="not tested: seeds and lesions agree without spread")
-    df = 1.0 if seeds == 2 else total**2 / (floor**2 / floor_df + excess**2 / (lesions - 1))
+    df = total**2 / (floor**2 / floor_df + excess**2 / (lesions - 1))
+    df = 1.0 if seeds == 2 else min(df, lesions - 1)
     reach = scipy.stats.t.ppf((1 + LEVEL) / 2, df) * error
     return PairedTest(
         n=lesions,

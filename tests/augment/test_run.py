@@ -26,7 +26,7 @@ from manifests.runs import read_manifest
 from manifests.shards import Failure, Sample, iterate, shard_path
 from manifests.synthetic import check_run
 from manifests.verify import verify
-from tests.augment.runs import flip, lay, recipe, truncate
+from tests.augment.runs import contents, flip, lay, recipe, truncate
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +231,30 @@ def test_damage_is_named_and_only_what_is_broken_is_made_again(
     own = {str(path.relative_to(finished)) for path in finished.rglob("*")}
     kept = f"set-aside/{name}"
     assert left - own == ({"set-aside", "set-aside/images", kept} if status == "extra" else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now", "remade"),
+    [
+        ("images/images-000000.json", '"label": "MEL"', '"label": "BCC"', 1),
+        ("pairs/pairs-000001.json", '"redraws": 0', '"redraws": 1', 1),
+        ("manifest.json", '"BCC"', '"MEL", "BCC"', 0),
+    ],
+)
+def test_what_does_not_say_what_the_samples_say_is_mended(
+    finished: Path, job: Job, tmp_path: Path, name: str, was: str, now: str, remade: int
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    made = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    text = (out / name).read_text()
+    assert was in text
+    (out / name).write_text(text.replace(was, now, 1))
+    faults = {verdict.file for verdict in verify(out) if verdict.status != "ok"}
+    assert faults and all(file.endswith(".tar") for file in faults)
+    augment(job, out)
+    assert {verdict.status for verdict in verify(out)} == {"ok"}
+    assert contents(out) == contents(finished)
+    assert sum(path.stat().st_mtime_ns != time for path, time in made.items()) == remade
 
 
 def test_parts_in_any_order_are_one_run(finished: Path, job: Job, tmp_path: Path) -> None:

@@ -222,6 +222,8 @@ def test_weights_come_from_the_hubs_cache_or_are_said_to_be_missing(
     if revision != "a" * 40:
         with pytest.raises(DidgenError, match=r"How pixels are given .* cannot be fetched"):
             find_segmenter_weights(asked)
+        reachable = asked.model_copy(update={"weights": "reachable"})
+        assert find_segmenter_weights(reachable).file is None
         (cached.parent / "config.json").write_text(json.dumps(form | {"mean": [0.5, 0.5, 0.5]}))
         with pytest.raises(DidgenError, match="weights of resnet34 take pixels in another form"):
             find_segmenter_weights(asked)

@@ -10,9 +10,10 @@ from manifests.files import read_json
 from manifests.mix import mix, prepare_mix
 from manifests.recipe import MixRecipe
 from manifests.records import SourceManifest
+from manifests.rows import shard_is_whole
 from manifests.runs import finished, read_manifest
 from manifests.scores import write_scores
-from manifests.shards import Config, iterate, read_sidecar, read_sidecars, shard_is_whole
+from manifests.shards import Config, iterate, read_sidecar, read_sidecars
 from manifests.synthetic import synthetic
 from manifests.verify import verify
 
@@ -47,10 +48,9 @@ def test_a_judged_run_is_whole_to_verify_and_to_augment(
     run = make_run(tmp_path / "run")
     judged(run, set())
     assert {verdict.status for verdict in verify(run)} == {"ok"}
-    assert finished(run, {"images": 2, "pairs": 2}) == read_manifest(run)
-    rows = read_sidecar(run / "images" / "images-000000.json").rows
-    planned = {row["key"]: {"label": row.get("label")} if "label" in row else {} for row in rows}
-    assert shard_is_whole(run, "images", 0, fingerprint="f00d", planned=planned)
+    assert finished(run, {"images": 2, "pairs": 2}, ["MEL", "NV", "BCC"]) == read_manifest(run)
+    keys = [row["key"] for row in read_sidecar(run / "images" / "images-000000.json").rows]
+    assert shard_is_whole(run, "images", 0, fingerprint="f00d", keys=keys)
     assert not (run / ".locks").exists()
 
 

@@ -300,11 +300,15 @@ def test_rows_must_say_what_their_samples_say(tmp_path, was, now, field):
 
 
 def test_classes_in_another_order_are_a_mismatch(tmp_path):
-    run = make_run(tmp_path / "run", images=[[told("a", 1)]])
+    pair = pair_sample("d", json=json.dumps({"label": 0, "class": "MEL"}).encode())
+    run = make_run(tmp_path / "run", images=[[told("a", 1)]], pairs=[[pair]])
     path = run / "manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps(manifest | {"classes": manifest["classes"][::-1]}))
-    assert faults(run) == {"images/images-000000.tar": "mismatch"}
+    assert faults(run) == {
+        "images/images-000000.tar": "mismatch",
+        "pairs/pairs-000000.tar": "mismatch",
+    }
 
 
 def test_two_shards_swapped_are_mismatches(run):
