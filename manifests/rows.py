@@ -35,6 +35,7 @@ def shard_is_whole(
     tar_path = shard_path(directory, config, index, split)
     try:
         sidecar = read_sidecar(tar_path.with_suffix(".json"))
+        rows = sidecar.made
         return (
             sidecar.fingerprint == fingerprint
             and {row["key"] for row in sidecar.rows} == set(keys)
@@ -42,7 +43,7 @@ def shard_is_whole(
             and tar_path.stat().st_size == sidecar.bytes
             and sha256_of(tar_path) == sidecar.sha256
             and all(
-                difference(sidecar.made[key], json.loads(members["json"])) is None
+                difference(rows[key], json.loads(members["json"])) is None
                 for key, members in read_shard(tar_path)
             )
         )

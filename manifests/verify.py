@@ -226,10 +226,10 @@ class _ConfigCheck:
             raise DidgenError(
                 f"{path} has changed since it was written; copy it again, or {_REMAKE}."
             )
-        keys = set()
+        rows, keys = sidecar.made, set()
         for key, members in read_shard(path):
             record = self._check_sample(f"{path}/{key}", members)
-            if (row := sidecar.made.get(key)) and (field := difference(row, record)):
+            if (row := rows.get(key)) and (field := difference(row, record)):
                 raise DidgenError(
                     f"{path}/{key}.json and the sample's row in the sidecar differ in {field}; "
                     f"{_REMAKE}."
@@ -238,7 +238,7 @@ class _ConfigCheck:
                 raise DidgenError(f"{path}/{key} has the key of an earlier sample; {_REMAKE}.")
             self.seen.add(key)
             keys.add(key)
-        if odd := keys ^ sidecar.made.keys():
+        if odd := keys ^ rows.keys():
             raise DidgenError(
                 f"{path} and its sidecar disagree on the sample {min(odd)}; {_REMAKE}."
             )

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ def run(
     folder: Path,
     schedule: Schedule,
     saved: list[tuple[int, dict[str, Tensor]]] | None = None,
+    then: Callable[[Brightness], None] = lambda module: None,
 ) -> Brightness:
-    """Train a fresh module in a folder, like a process of its own."""
+    """Train a fresh module in a folder, like a process of its own; `then` ends a checkpoint."""
     accelerator = Accelerator(cpu=True)
     module = Brightness()
     dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
@@ -70,6 +72,7 @@ def run(
         if saved is not None:
             weights = module.trained.state_dict()
             saved.append((step, {name: value.clone() for name, value in weights.items()}))
+        then(module)
 
     train(accelerator, "net", module, dataset, np.ones(len(dataset)), schedule, folder, keep)
     return module
@@ -83,23 +86,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest: SourceManifest, tmp_
     schedule = replace(SCHEDULE, ema_decay=0.8)
     straight = run(manifest, tmp_path / "straight", schedule)
 
-    def kill(step: int) -> None:
+    def kill(module: Brightness) -> None:
         raise Killed
 
-    module = Brightness()
-    dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        train(
-            Accelerator(cpu=True),
-            "net",
-            module,
-            dataset,
-            np.ones(len(dataset)),
-            schedule,
-            folder,
-            kill,
-        )
+        run(manifest, folder, schedule, then=kill)
     resumed = run(manifest, folder, schedule)
     assert straight.steps == [0, 1, 2, 3, 4, 5] and resumed.steps == [3, 4, 5]
     for name, value in straight.trained.state_dict().items():
@@ -143,23 +135,12 @@ def test_an_image_that_went_after_import_is_named(manifest: SourceManifest, tmp_
 def test_weights_that_are_no_numbers_reach_no_checkpoint(
     manifest: SourceManifest, tmp_path: Path
 ) -> None:
-    def spoil(step: int) -> None:
+    def spoil(module: Brightness) -> None:
         with torch.no_grad():
             module.trained["net"].weight[0, 0] = torch.nan
 
-    module = Brightness()
-    dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
     with pytest.raises(DidgenError, match="At step 4 the training of the net came to values"):
-        train(
-            Accelerator(cpu=True),
-            "net",
-            module,
-            dataset,
-            np.ones(len(dataset)),
-            SCHEDULE,
-            tmp_path,
-            spoil,
-        )
+        run(manifest, tmp_path, SCHEDULE, then=spoil)
     (kept,) = checkpoints(tmp_path / "checkpoints" / "net")
     assert kept.name == "step-0000003"
     assert all(value.isfinite().all() for value in load_file(kept / "weights.safetensors").values())
