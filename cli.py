@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+import errno
 import math
 import signal
 import sys
@@ -40,9 +41,12 @@ def _place(text: str) -> Path:
 
 def _folder(text: str) -> Path:
     """A place on this machine: what a command cannot take from a store is refused by name."""
-    if "://" in str(text):
-        raise typer.BadParameter(f"{text} is a URL; this takes a folder or file of this machine")
-    return Path(text)
+    from manifests.section import local
+
+    try:
+        return Path(local(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Source = Annotated[
@@ -197,7 +201,10 @@ def caption(
         captioner = Described(describer(settings, shorten_with, count_tokens))
     manifest = SourceManifest.read(source)
     missing = len(to_do(manifest, captioner.name, replace))
-    print(f"{missing} of {len(manifest.records)} images have no caption yet by {captioner.name}.")
+    print(f"{missing} of {len(manifest.records)} images are to be captioned by {captioner.name}.")
+    others = sum(r.caption is not None and r.caption_by != captioner.name for r in manifest.records)
+    if others and not replace:
+        print(f"{others} have a caption of another backend or model; --replace redoes those.")
     if dry_run:
         return
     if missing:
@@ -346,6 +353,7 @@ def augment(
         _remake(recipe, out or Path("runs/demo"), only, None if dry_run else to)
         return
     asked = read_recipe(recipe or "demo", AugmentRecipe)
+    from augment.display import decisions
     from augment.part import Part
 
     try:
@@ -353,13 +361,14 @@ def augment(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
     from augment.run import augment as run
-    from augment.run import check_source, prepare
+    from augment.run import check_source, prepare, unlisted
 
     job = prepare(asked)
     if recipe is None and out is None:
         out = Path("runs/demo")
     if dry_run or out is None:
         check_source(job, out)
+        decisions(unlisted(job))
         _print_recipe(asked.model_dump(mode="json"))
         for config, shards in job.plan.items():
             print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
@@ -632,7 +641,8 @@ def quality(
     weights: Annotated[
         str,
         typer.Option(
-            help="Its weights: a safetensors file; for timm also pretrained, reachable or none."
+            help="Its weights: a safetensors file, which inception needs; for timm also "
+            "pretrained, reachable or none."
         ),
     ] = "pretrained",
     size: Annotated[
@@ -709,13 +719,13 @@ def quality(
     for name, counts in job.counts().items():
         by_class = ", ".join(f"{n} {label or 'without a class'}" for label, n in counts.items())
         print(f"{name}: {sum(counts.values())} images ({by_class})")
+    _print_unlisted(synthetic)
     if dry_run or out is None:
         return
     with _progress("looking") as advance:
         record = assess(job, out, scores=write_scores, progress=advance)
     copies = record["copies"]
     print(f"{copies['count']} of {copies['n']} samples are copies of training images.")
-    _print_unlisted(synthetic)
     if write_scores:
         print(f"The scores are in the sidecars of {synthetic}.")
     print(f"The figures are in {out / 'quality.md'} and {out / 'quality.json'}.")
@@ -910,11 +920,18 @@ def main() -> NoReturn:
         if full:
             sentence = (
                 "The GPU's memory is full; to go on, lower `sampling.batch_size` (augment) or "
-                "--batch-size (caption, prompts), or set `gradient_checkpointing: true` "
-                "(finetune); a training with another `batch_size` begins in a new directory."
+                "--batch-size (caption, prompts) or `batch_size` (classify, segment), or set "
+                "`gradient_checkpointing: true` (finetune); a training with another `batch_size` "
+                "begins in a new directory."
             )
         if isinstance(error, OSError):
-            sentence = f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+            name = error.filename or "A file"
+            sentence = f"{name} cannot be used: {error.strerror or error}."
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                sentence = (
+                    f"{name} cannot be written: {error.strerror}; make room, and run the command "
+                    "again."
+                )
         print(f"Error: {sentence}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

@@ -27,8 +27,9 @@ from augment.measure import VERSION, measure_files
 from augment.model import model_folder
 from augment.prompt import Attributes, diagnosis, fit, render
 from augment.tokens import P_TOKENS
+from manifests.candidates import with_captions
 from manifests.errors import DidgenError, in_short
-from manifests.files import sha256_of
+from manifests.files import naming, sha256_of
 from manifests.records import SourceManifest, SourceRecord
 
 CACHE_FILE = "captions.cache.jsonl"
@@ -205,7 +206,7 @@ class Cache:
         """Keep a caption; threads may do so at once, and a killed process loses no line."""
         row = {"key": key, "caption": caption.text, "fallback": caption.fallback}
         line = json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-        with self._lock, open(self._path, "ab", buffering=0) as file:
+        with self._lock, naming(self._path), open(self._path, "ab", buffering=0) as file:
             file.write(b"\n" * self._torn + line)
             self._torn = False
             self._known[key] = caption
@@ -300,6 +301,8 @@ def caption_source(
             made[record.key] = record
     finally:
         if made:
-            records = tuple(made.get(record.key, record) for record in manifest.records)
+            # It may have been imported again meanwhile.
+            manifest = SourceManifest.read(folder)
+            records = with_captions(manifest.records, made.values())
             replace(manifest, records=records).rewrite(folder)
     return SourceManifest.read(folder)

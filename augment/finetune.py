@@ -37,7 +37,7 @@ from augment.device import choose_device
 from augment.display import decisions, progress_bar
 from augment.loop import Schedule, train
 from augment.lora import add_adapters, merge_adapters, save_adapters
-from augment.model import load_pipeline, model_hashes, save_pipeline
+from augment.model import load_pipeline, model_hashes, pinned, save_pipeline
 from augment.objective import RegionLoss
 from augment.perceptual import PerceptualDistance
 from augment.pipeline import LesionPairPipeline, draw
@@ -82,6 +82,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         each, count = recipe.batch_size, accelerator.num_processes
         made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
     pipeline = _start(recipe, records)
+    recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
     if recipe.model is not None and not before:

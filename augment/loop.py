@@ -20,6 +20,12 @@ from augment.dataset import draws
 from augment.display import decisions, progress_bar
 from manifests.errors import DidgenError
 
+WAITING = 4
+"""Batches that are loaded ahead, on a GPU by a process each."""
+
+PASSED_OVER = 20
+"""Steps in a row whose loss may be no number where a scaler looks after overflows."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -145,17 +151,21 @@ def train(
         accelerator.process_index,
         accelerator.num_processes,
     )
+    # Full-size photographs take longer to read than a GPU to learn from.
+    workers = 1 if accelerator.device.type == "cpu" else WAITING
     loader: DataLoader[dict[str, Any] | DidgenError] = DataLoader(
         _Told(dataset),
         batch_sampler=list(batches),
-        num_workers=1,
-        prefetch_factor=4,
+        num_workers=workers,
+        # As many batches wait in shared memory, of which containers have little, in either case.
+        prefetch_factor=WAITING // workers,
         multiprocessing_context="forkserver",
         collate_fn=_collated,
     )
     with progress_bar(disable=not accelerator.is_main_process) as progress:
         task = progress.add_task(name, total=schedule.steps, completed=start, state="")
         wrapped.train()
+        lost = 0
         for step, batch in enumerate(loader, start):
             if isinstance(batch, DidgenError):
                 raise batch
@@ -177,13 +187,17 @@ def train(
             }
             values = {key: value.item() for key, value in means.items()}
             values["gradient_norm"] = float(norm) if norm is not None else 0.0
-            # A scaler passes over such a step; without one the weights are lost, unless a
-            # checkpoint keeps those of before.
-            if accelerator.scaler is None and not all(map(math.isfinite, values.values())):
+            # A scaler passes over a step that overflowed, and scales less from then on. Where the
+            # loss stays no number it would pass over every step to the end.
+            scaled = accelerator.scaler is not None
+            sound = map(math.isfinite, [values["loss"]] if scaled else values.values())
+            lost = 0 if all(sound) else lost + 1
+            if lost > (PASSED_OVER if scaled else 0):
                 raise DidgenError(
                     f"At step {done} the training of the {name} came to values that are no "
-                    f"numbers; what is in {checkpoint_folder} is from before: lower the learning "
-                    "rate in the recipe, and begin in another directory."
+                    f"numbers; what is in {checkpoint_folder} is from before: in the recipe lower "
+                    "the learning rate, or set `mixed_precision: no`, and begin in another "
+                    "directory."
                 )
             accelerator.log({f"{name}/{key}": v for key, v in values.items()}, step=done)
             progress.update(task, completed=done, state=f"loss {values['loss']:.4f}")

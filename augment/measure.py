@@ -207,30 +207,44 @@ def measure_files(files: tuple[Path, Path | None, str | None]) -> Attributes:
     return measure(middle(image), None if mask is None else middle(mask), label)
 
 
-def agree(attributes: Attributes, mask: np.ndarray) -> Attributes:
-    """Take the geometry of a lesion from a layout mask (H, W) bool, so that no prompt denies it.
+class Room(NamedTuple):
+    """What a layout leaves to be said: its lesion's geometry, and whether border and skin show."""
+
+    geometry: "Geometry"
+    border: bool
+    skin: bool
+
+
+def room(mask: np.ndarray) -> Room | None:
+    """What a layout mask (H, W) bool leaves to be said; None of an empty one."""
+    if not mask.any():
+        return None
+    small = _shrink(mask, *_working_size(mask.shape))
+    skin = (~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)).mean() >= MIN_SKIN
+    return Room(geometry(mask), bool(_edge(small).any()), bool(skin))
+
+
+def agree(attributes: Attributes, layout: Room) -> Attributes:
+    """Take the geometry of a lesion from a layout, so that no prompt denies it.
 
     Nor is a border or skin named that the layout leaves no room for. Other attributes stay as
-    they are, and so do all under an empty mask and where no lesion is described.
+    they are, and so do all where no lesion is described.
     """
-    if attributes.lesion is None or not mask.any():
+    if attributes.lesion is None:
         return attributes
-    small = _shrink(mask, *_working_size(mask.shape))
-    found: dict[str, object] = geometry(mask)._asdict()
-    if not _edge(small).any():
+    found: dict[str, object] = layout.geometry._asdict()
+    if not layout.border:
         found["border"] = None
     surround = attributes.surround
-    if (~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)).mean() < MIN_SKIN:
+    if not layout.skin:
         surround = surround.model_copy(update={"tone": None, "tint": None})
     lesion = attributes.lesion.model_copy(update=found)
     return attributes.model_copy(update={"lesion": lesion, "surround": surround})
 
 
-def agree_sentence(caption: str, mask: np.ndarray) -> str:
-    """Like `agree`, for a caption that was not rendered: what it says of geometry is the mask's."""
-    if not mask.any():
-        return caption
-    size, shape, position, _ = geometry(mask)
+def agree_sentence(caption: str, layout: Room) -> str:
+    """Like `agree`, for a caption that was not rendered: its geometry becomes the layout's."""
+    size, shape, position, _ = layout.geometry
     form = " ".join(filter(None, (size, shape)))
     return replace_geometry(caption, f"a {form} lesion at the {position}")
 

@@ -4,11 +4,13 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import diffusers
 import torch
 import transformers
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 
 from augment.checkpoint import written
@@ -16,6 +18,9 @@ from augment.pipeline import LesionPairPipeline
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError, in_short
 from manifests.files import sha256_of, write_bytes, write_json_lines
+from manifests.recipe import AugmentRecipe, FinetuneRecipe
+
+R = TypeVar("R", AugmentRecipe, FinetuneRecipe)
 
 MINI = Path(__file__).parent / "mini"
 """The bundled model; a recipe calls it `mini`."""
@@ -54,6 +59,8 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
             raise ValueError(f"its UNet takes {unet.in_channels} channels: is it for inpainting?")
         if unet.addition_embed_type or unet.class_embed_type:
             raise ValueError("its UNet asks for more than a prompt, as that of SDXL does")
+        if unet.in_channels != 4 or pipeline.vae_scale_factor != 8:
+            raise ValueError("its latents are not of 4 channels and an eighth of the side")
         return pipeline
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise DidgenError(
@@ -87,6 +94,15 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
         and not any(p[0] == "." or p[-1] == "~" for p in path.relative_to(folder).parts)
     )
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}
+
+
+def pinned(recipe: R) -> R:
+    """A recipe whose model was loaded; one of the hub by its commit, since branches move on."""
+    if recipe.model is None or model_folder(recipe.model).is_dir():
+        return recipe
+    found = try_to_load_from_cache(recipe.model, "model_index.json", revision=recipe.revision)
+    commit = Path(found).parent.name if isinstance(found, str) else recipe.revision
+    return recipe.model_copy(update={"revision": commit})
 
 
 def save_pipeline(

@@ -370,6 +370,9 @@ def scheduler_of(
 ) -> DPMSolverMultistepScheduler | DDIMScheduler | PNDMScheduler:
     """A fresh scheduler of the given kind for the model's own noise schedule."""
     config = pipeline.scheduler.config
+    if name == "ddim" and "clip_sample" not in config:
+        # A model saved with another scheduler says nothing, and DDIM clips unasked, as for pixels.
+        return DDIMScheduler.from_config(config, clip_sample=False)
     if name != "pndm":
         return SCHEDULERS[name].from_config(config)
     if config.get("rescale_betas_zero_snr") or config.get("prediction_type") == "sample":

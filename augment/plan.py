@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from augment.layout import Layouts
-from augment.measure import agree, agree_sentence
+from augment.measure import Room, agree, agree_sentence, room
 from augment.prompt import TOKEN_LIMIT, Attributes, compose, fit, parse, recombine, render
 from manifests.errors import DidgenError
 from manifests.files import read_json_lines
@@ -93,7 +93,7 @@ class Prompts:
             for label, known in captions.items()
         }
 
-    def draw(self, label: str, seed: int, layout: np.ndarray | None = None) -> str:
+    def draw(self, label: str, seed: int, layout: Room | None = None) -> str:
         """A prompt of a class; with a layout, one whose size, shape and place are the layout's.
 
         A caption that was not rendered from attributes comes as often as it is there; what it says
@@ -214,6 +214,8 @@ def plan_pairs(
         )
         choices = [choices[place] for place in order]
         none_left = "the source has no training mask of a class that `pairs.exclude` lets through."
+    # A source's masks come again and again, and to measure one takes longer than to plan its pair.
+    measured: dict[str, Room | None] = {}
     planned: list[Planned] = []
     while len(planned) < recipe.pairs.count:
         if not choices:
@@ -221,12 +223,14 @@ def plan_pairs(
         index = len(planned)
         label, layout = choice = choices[index % len(choices)]
         seed = derived_seed(recipe.seed, "pairs", label, index)
-        mask = layouts.mask(layout, seed)
-        if not mask.any():
+        if layout == DRAWN or layout not in measured:
+            measured[layout] = room(layouts.mask(layout, seed))
+        left = measured[layout]
+        if left is None:
             # The lesion lies outside the square that the image is cut to.
             choices.remove(choice)
             continue
-        prompt = prompts.draw(label, seed, mask)
+        prompt = prompts.draw(label, seed, left)
         planned.append(Planned("pairs", f"pair-{index:06d}", label, index, seed, prompt, layout))
     return planned
 

@@ -8,6 +8,7 @@ Notable choices:
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
@@ -22,7 +23,7 @@ from augment.cluster import make_on_cluster
 from augment.display import decisions, progress_bar
 from augment.job import Job
 from augment.layout import Layouts
-from augment.model import CAPTIONS_NAME, load_pipeline, model_hashes
+from augment.model import CAPTIONS_NAME, load_pipeline, model_hashes, pinned
 from augment.part import Part
 from augment.pipeline import LesionPairPipeline, scheduler_of
 from augment.plan import (
@@ -79,6 +80,7 @@ def prepare(recipe: AugmentRecipe) -> Job:
     """
     manifest = SourceManifest.read(recipe.source) if recipe.source else None
     pipeline = load_pipeline(recipe.model, recipe.revision)
+    recipe = pinned(recipe)
     missing = [t for t in P_TOKENS if t not in pipeline.tokenizer.get_vocab()]
     if missing:
         raise DidgenError(
@@ -189,7 +191,11 @@ def augment(
     everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
     ours = [shard for place, shard in enumerate(everything) if part.has(place)]
     if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:
-        (make_on_cluster if engine == "ray" else _make)(job, out, todo)
+        if engine == "ray":
+            decisions(unlisted(job))
+            make_on_cluster(job, out, todo)
+        else:
+            _make(job, out, todo)
     return None if missing_shards(out, job.shards) else _finish(job, out)
 
 
@@ -248,15 +254,19 @@ def _each(sidecars: Iterable[Sidecar], name: str) -> str:
     return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
 
 
+def unlisted(job: Job) -> dict[str, str]:
+    """What is said where nobody lists which images the model was trained on; else nothing."""
+    if job.trained_on:
+        return {}
+    return {
+        "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {job.recipe.model}"
+    }
+
+
 def _decisions(job: Job, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
     sampling = job.recipe.sampling
-    unlisted = (
-        {"contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {job.recipe.model}"}
-        if not job.trained_on
-        else {}
-    )
-    return unlisted | {
+    return unlisted(job) | {
         "device": device,
         "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
         f"batches of {sampling.batch_size}, because the recipe says so",
@@ -282,10 +292,15 @@ def write_sheets(job: Job, out: Path) -> None:
 def _images_sheet(job: Job, out: Path) -> Image.Image | None:
     """The first images of each class, a class after the other; None where none was made."""
     by_class: dict[str, list[np.ndarray]] = {label: [] for label in job.classes}
+    lacking = Counter(dict.fromkeys(job.classes, SHEET_IMAGES))
+    lacking &= Counter(p.label for shard in job.plan["images"] for p in shard)
     for sample in iterate(out, "images"):
-        shown = by_class[json.loads(sample.members["json"])["class"]]
-        if len(shown) < SHEET_IMAGES:
-            shown.append(_decoded(sample.members["jpg"]))
+        label = json.loads(sample.members["json"])["class"]
+        if label in lacking:
+            by_class[label].append(_decoded(sample.members["jpg"]))
+            lacking -= Counter([label])
+        if not lacking:
+            break
     titled = [(label, image) for label, images in by_class.items() for image in images]
     if not titled:
         return None

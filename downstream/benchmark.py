@@ -1,10 +1,10 @@
 """Benchmarks: how the trainings of any of them are carried out, asked for and recorded."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shutil import disk_usage, rmtree
 from typing import Any, TypeAlias
 
 from accelerate import Accelerator
@@ -31,11 +31,16 @@ from manifests.files import write_bytes, write_json
 PAGE_NAME = "benchmark.md"
 
 EVALUATION_BATCH = 64
+"""Images that a judge sees at once; a training evaluates with the batch that it trains with, for
+which there is memory."""
 
 PRECISIONS = {"no": "float32", "bf16": "bf16", "fp16": "fp16"}
 
 WORKERS = 4
 """Processes that augment images for a GPU."""
+
+SHARED = Path("/dev/shm")  # noqa: S108 - nothing is written there by name
+"""Where Linux has the memory that processes share."""
 
 Asked: TypeAlias = dict[str, Any]
 OnStep: TypeAlias = Callable[[int], None] | None
@@ -122,7 +127,7 @@ def fit(
     `setup` is called when the training's seed is set; the network comes back at its best.
     """
     # Curves of a training that was stopped would run into those of this one.
-    shutil.rmtree(folder / CURVES_NAME, ignore_errors=True)
+    rmtree(folder / CURVES_NAME, ignore_errors=True)
     accelerator = start_accelerator(recipe.mixed_precision, recipe.trackers, folder / CURVES_NAME)
     told = {"network": training.network.called, "arm": training.arm, "seed": training.seed}
     accelerator.init_trackers("didgen", told, {"wandb": {"name": str(training)}})
@@ -136,7 +141,9 @@ def fit(
             seed=training.seed,
             oversampled=made.oversampled,
             # On a CPU the network needs every core itself.
-            workers=WORKERS if accelerator.device.type == "cuda" else 0,
+            workers=workers_for(made.images, recipe.batch_size)
+            if accelerator.device.type == "cuda"
+            else 0,
         )
         trained = train(
             accelerator,
@@ -160,6 +167,17 @@ def fit(
     finally:
         accelerator.end_training()
     return accelerator, made.network, trained
+
+
+def workers_for(images: Pictures, batch_size: int) -> int:
+    """Processes that augment images for a GPU; none where shared memory has no room for them.
+
+    It holds the images and two batches a process. Containers often have 64 MB of it, and what does
+    not fit ends the process without a word.
+    """
+    taken = sum(part.nbytes for part in vars(images).values() if isinstance(part, Tensor))
+    taken += 2 * WORKERS * batch_size * taken // max(1, len(images))
+    return WORKERS if not SHARED.is_dir() or disk_usage(SHARED).free > taken else 0
 
 
 def record_of(

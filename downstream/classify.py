@@ -92,7 +92,7 @@ def _train(
         criterion = loss.to(accelerator.device)
 
         def score(module: nn.Module) -> float:
-            chances = predict(module, validation.pixels)
+            chances = predict(module, validation.pixels, recipe.batch_size)
             return balanced_accuracy(correctness(chances, validation.labels), validation.labels)
 
         return Setup(
@@ -107,7 +107,7 @@ def _train(
         recipe, training, job.evaluate_every, folder, setup, on_step
     )
     with torch.no_grad(), accelerator.autocast():
-        chances = predict(network, test.pixels)
+        chances = predict(network, test.pixels, recipe.batch_size)
     measured = figures(chances, test.labels, job.classes, positive=recipe.positive)
     return write_result(
         folder,
@@ -118,12 +118,14 @@ def _train(
     )
 
 
-def predict(network: nn.Module, pixels: Tensor) -> NDArray[np.float64]:
+def predict(
+    network: nn.Module, pixels: Tensor, batch_size: int = EVALUATION_BATCH
+) -> NDArray[np.float64]:
     """Probabilities (N, C) of images (N, 3, S, S) uint8 as they are, by a network in eval mode."""
     device = next(network.parameters()).device
     parts = [
         # Apple's GPUs have no float64.
         F.softmax(network(batch.to(device)).cpu().double(), 1)
-        for batch in pixels.split(EVALUATION_BATCH)
+        for batch in pixels.split(batch_size)
     ]
     return torch.cat(parts).numpy()

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from statsmodels.stats.proportion import proportion_confint
 from torchvision.transforms.v2 import functional as transforms
 
-from downstream.leaks import NEAR, distances
+from downstream.leaks import BLOCK, NEAR, distances
 from downstream.stats.paired import LEVEL
 from manifests.errors import DidgenError
 from manifests.images import encoded
@@ -183,11 +183,11 @@ def planted(pixels: Pixels, kind: str) -> Pixels:
 def duplicates_within(hashes: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which of N images are near-duplicates of another of them, by hash (N, 256), as they lie."""
     found = np.zeros(len(hashes), bool)
-    for start in range(0, len(hashes), 1024):
-        apart = distances(hashes[start : start + 1024], hashes)
+    for start in range(0, len(hashes), BLOCK):
+        apart = distances(hashes[start : start + BLOCK], hashes)
         rows = np.arange(len(apart))
         apart[rows, start + rows] = hashes.shape[1]
-        found[start : start + 1024] = (apart <= NEAR).any(1)
+        found[start : start + BLOCK] = (apart <= NEAR).any(1)
     return found
 
 

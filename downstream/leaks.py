@@ -23,6 +23,9 @@ NEAR = 48
 """Bits by which the hashes of near-duplicates differ at most. On 8504 images of ISIC 2018 it finds
 the pairs of one lesion under two ids, at 128 px and above, and one pair more at 128 px."""
 
+BLOCK = 1024
+"""Hashes that are compared with all others at a time."""
+
 
 @dataclass(frozen=True)
 class NearDuplicate:
@@ -104,6 +107,19 @@ def distances(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.in
     return ((one.shape[1] - signs @ others.T) / 2).round().astype(np.int64)
 
 
+def nearest(
+    hashes: NDArray[np.bool_], others: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The nearest of others (M, 256) to each of N hashes (N, 256): its place, and the bits."""
+    places, bits = (np.empty(len(hashes), np.int64) for _ in range(2))
+    # All at once would be gigabytes for sets of a hundred thousand.
+    for start in range(0, len(hashes), BLOCK):
+        apart = distances(hashes[start : start + BLOCK], others)
+        places[start : start + BLOCK] = apart.argmin(1)
+        bits[start : start + BLOCK] = apart.min(1)
+    return places, bits
+
+
 def near_duplicates(
     images: Mapping[Split, Pictures], hashes: Mapping[Split, NDArray[np.bool_]]
 ) -> list[NearDuplicate]:
@@ -113,13 +129,12 @@ def near_duplicates(
     """
     found: dict[tuple[Split, str], NearDuplicate] = {}
     for split, later in combinations(SPLITS, 2):
-        apart = distances(hashes[split], hashes[later])
-        for place, nearest in enumerate(apart.argmin(1)):
-            bits = int(apart[place, nearest])
-            key = images[split].keys[place]
+        for key, place, bits in zip(
+            images[split].keys, *nearest(hashes[split], hashes[later]), strict=True
+        ):
             if bits <= NEAR and ((split, key) not in found or bits < found[split, key].bits):
-                later_key = images[later].keys[nearest]
-                found[split, key] = NearDuplicate(split, key, later, later_key, bits)
+                later_key = images[later].keys[place]
+                found[split, key] = NearDuplicate(split, key, later, later_key, int(bits))
     return list(found.values())
 
 

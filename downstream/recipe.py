@@ -5,12 +5,11 @@ Notable choices:
 - Paths are relative to the working folder, as in the recipes of `manifests.recipe`.
 """
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from manifests.section import Positive, Precision, Rate, Section, Seed
+from manifests.section import LocalPath, Positive, Precision, Rate, Section, Seed
 
 Arm = Literal["original", "original-epochs", "oversampled", "class-weighted", "focal", "didgen"]
 """What a classifier is trained on, or with which loss; the arms but one take the steps of `didgen`.
@@ -69,8 +68,8 @@ class BenchmarkRecipe(Section):
     """What every benchmark is asked: networks in arms by seeds, and how they train."""
 
     kind: str
-    source: Path
-    run: Path | None = None
+    source: LocalPath
+    run: LocalPath | None = None
     """The run of `augment` whose samples the arm `didgen` adds."""
     drop_copies: bool = False
     """Leave out the samples that the copy check of `didgen quality` found to be copies."""

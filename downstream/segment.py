@@ -159,7 +159,7 @@ def _judge(
     dice = np.empty(0)
     # Where few masks guided all pairs, the judge may know them all.
     if len(pairs):
-        dice = dice_scores(_predict_best(network, pairs, accelerator), pairs.masks.numpy())
+        dice = dice_scores(_predict_best(job, network, pairs, accelerator), pairs.masks.numpy())
     return write_result(
         folder,
         (
@@ -185,7 +185,7 @@ def _train(
     if synthetic is not None:
         images = images + synthetic
     accelerator, network, trained = _fit(job, training, images, folder, on_step)
-    masks = _predict_best(network, test, accelerator)
+    masks = _predict_best(job, network, test, accelerator)
     measured = overlaps(masks, test.masks.numpy())
     return write_result(
         folder,
@@ -210,22 +210,24 @@ def _fit(
             build_segmenter(training.network, weights),
             images,
             lambda module, batch: criterion(module(batch["pixels"]), batch["mask"].float()),
-            lambda module: float(dice_scores(predict(module, validation.pixels), truths).mean()),
+            lambda module: float(
+                dice_scores(predict(module, validation.pixels, recipe.batch_size), truths).mean()
+            ),
         )
 
     every = job.evaluate_every(training.real)
     return fit(recipe, training, every, folder, setup, on_step)
 
 
-def predict(network: nn.Module, pixels: Tensor) -> Masks:
+def predict(network: nn.Module, pixels: Tensor, batch_size: int = EVALUATION_BATCH) -> Masks:
     """Masks (N, S, S) of images (N, 3, S, S) uint8 as they are, by a network in eval mode."""
     device = next(network.parameters()).device
-    parts = [
-        (network(batch.to(device))[:, 0] > 0).cpu() for batch in pixels.split(EVALUATION_BATCH)
-    ]
+    parts = [(network(batch.to(device))[:, 0] > 0).cpu() for batch in pixels.split(batch_size)]
     return torch.cat(parts).numpy()
 
 
-def _predict_best(network: nn.Module, pairs: Pairs, accelerator: Accelerator) -> Masks:
+def _predict_best(
+    job: SegmentationJob, network: nn.Module, pairs: Pairs, accelerator: Accelerator
+) -> Masks:
     with torch.no_grad(), accelerator.autocast():
-        return predict(network, pairs.pixels)
+        return predict(network, pairs.pixels, job.recipe.batch_size)

@@ -3,18 +3,17 @@
 Its perceptual loss is one that the UNet of any model can have too.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from manifests.section import Count, Positive, Rate, Section, Width
+from manifests.section import Count, LocalPath, Positive, Rate, Section, Width
 
 
 class Perceptual(Section):
     """A perceptual loss: how far apart a pretrained network of timm sees two images."""
 
-    weights: Path
+    weights: LocalPath
     """Its weights, a safetensors file."""
     network: str = "tf_efficientnet_lite0"
     stages: Annotated[tuple[Count, ...], Field(min_length=1)] = (0, 1, 2, 3)

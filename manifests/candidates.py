@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import sha256_of
-from manifests.images import as_mask, decode, open_checked, read_file, upright
+from manifests.images import FailingDrive, as_mask, decode, open_checked, read_file, upright
 from manifests.records import (
     CLASSES,
     Reason,
@@ -76,16 +76,18 @@ class Import:
     def write(self, folder: Path) -> None:
         """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept."""
         write_rejections(folder, self.rejections)
-        records = _with_captions(self.manifest.records, folder)
+        records = with_captions(self.manifest.records, sound_records(folder))
         replace(self.manifest, records=records).write(folder)
 
 
-def _with_captions(records: tuple[SourceRecord, ...], folder: Path) -> tuple[SourceRecord, ...]:
-    """The records with the captions that an older manifest in the folder has for them."""
-    older = {record.key: record for record in sound_records(folder)}
+def with_captions(
+    records: Iterable[SourceRecord], captioned: Iterable[SourceRecord]
+) -> tuple[SourceRecord, ...]:
+    """The records with the captions that others have for the same image, mask and label."""
+    others = {record.key: record for record in captioned}
     kept = []
     for record in records:
-        was = older.get(record.key)
+        was = others.get(record.key)
         if was is not None and _same(was, record):
             fields = ("caption", "caption_by", "caption_fallback")
             record = record.model_copy(update={name: getattr(was, name) for name in fields})
@@ -130,7 +132,7 @@ def admit(
     image bytes the first in key order stays, one with a label before one without. A lesion has
     one split: the first given for it, else the drawn one. Lesions that one of `for_models` was
     trained on go to train, or are left out where another split is given. Nothing kept at all is a
-    `DidgenError`.
+    `DidgenError`, and so is a failing drive: half a data set is not to be taken for a whole one.
     """
     check_fractions(fractions)
     for model, trained_on in for_models:
@@ -185,6 +187,8 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
     try:
         data = read_file(path)
         image = upright(decode(data, path))
+    except FailingDrive:
+        raise
     except DidgenError as error:
         return Rejection.of(path, "unreadable-image", str(error))
     if image.mode[0] in "IF":
@@ -200,6 +204,8 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
 def _mask_fault(path: Path, image: Path, size: tuple[int, int]) -> Rejection | None:
     try:
         opened = open_checked(path)
+    except FailingDrive:
+        raise
     except DidgenError as error:
         return Rejection.of(path, "unreadable-mask", str(error))
     try:

@@ -4,6 +4,7 @@ A place is a folder or, by `located`, a part of an object store; what is written
 once and whole, by a rename in a folder and by a single put in a store.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -68,6 +69,18 @@ def is_local(path: Path) -> bool:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError name `path`: a write to a full disk does not say which file it was."""
+    try:
+        yield
+    except OSError as error:
+        # What has no number says its reason in words, which a name would take the place of.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` for binary writing; on success fsync and rename it.
 
@@ -82,16 +95,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = _temporary(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(temporary, "xb") as file:
+        with naming(path), open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            # A write to a full disk does not say of itself which file it was.
-            error.filename = str(path)
         raise
     _sync(path.parent)
 
@@ -101,6 +111,10 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems write names out by themselves, and do not know this for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -190,11 +204,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
-        refuse_existing(path)
-        # Where the machine stops, a name must not stand for what was not written out.
-        for written in (*temporary.rglob("*"), temporary):
-            _sync(written)
+        with naming(path):
+            yield temporary
+            refuse_existing(path)
+            # Where the machine stops, a name must not stand for what was not written out.
+            for written in (*temporary.rglob("*"), temporary):
+                _sync(written)
         os.replace(temporary, path)
         _sync(path.parent)
     except BaseException:

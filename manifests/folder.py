@@ -1,15 +1,25 @@
 """Importer of anyone's own images, with masks, labels, both or neither."""
 
+import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
-from manifests.candidates import WORKERS, Candidate, ForModel, Harvest, Import, Progress, admit
+from manifests.candidates import (
+    LONGEST_KEY,
+    WORKERS,
+    Candidate,
+    ForModel,
+    Harvest,
+    Import,
+    Progress,
+    admit,
+)
 from manifests.errors import DidgenError
 from manifests.images import IMAGE_SUFFIXES
-from manifests.labels import LabelTable, read_labels
+from manifests.labels import LabelTable, composed, read_labels
 from manifests.records import CLASSES
 from manifests.splits import Fractions
 
@@ -34,9 +44,10 @@ def import_folder(
     with `lesion_id` and `split` if known. Without it, images in subfolders take the name of the
     first subfolder as label, and images in no subfolder have none. An image without a lesion id
     is its own lesion. `masks` holds files of the image's stem, with or without `_segmentation` or
-    `_mask`; a labelled image may go without mask. Keys are stems made safe, so no two files may
-    share one; of those that do, the first is taken, and none where labels or masks are matched by
-    stem. A missing folder, an unusable table, or nothing sound is a `DidgenError`.
+    `_mask`; a labelled image may go without mask. Keys are stems made safe, with a hash of the stem
+    where it is not ASCII, so no two files may share one; of those that do, the first is taken, and
+    none where labels or masks are matched by stem. Links are followed; a closed folder is rejected.
+    A missing folder, an unusable table, or nothing sound is a `DidgenError`.
     """
     images = _existing_folder(images)
     masks = _existing_folder(masks) if masks else None
@@ -44,22 +55,23 @@ def import_folder(
         raise DidgenError(f"{masks} holds the images too; move the masks to a folder of their own.")
     table = read_labels(labels) if labels else None
     harvest = Harvest()
-    found = [path for path in _image_files(images) if masks not in path.parents]
+    found = _image_files(images, harvest, but=masks)
     if not found:
         raise DidgenError(f"{images} holds no image ({' '.join(IMAGE_SUFFIXES)}); check the path.")
-    stems = Counter(path.stem for path in found)
+    stems = Counter(_stem(path) for path in found)
     chosen = _choose_masks(masks, stems, harvest) if masks else {}
     in_subfolders = any(path.parent != images for path in found)
     for path in found:
-        if stems[path.stem] > 1 and (table or masks):
-            sentence = f"{path} is one of several images {path.stem}; rename all but one."
+        stem = _stem(path)
+        if stems[stem] > 1 and (table or masks):
+            sentence = f"{path} is one of several images {stem}; rename all but one."
             harvest.reject(path, "duplicate-id", sentence)
             continue
         label, lesion_id, split = None, None, None
         if table:
-            row = table.rows.get(path.stem)
+            row = table.rows.get(stem)
             if row is None:
-                if path.stem not in table.faulty:
+                if stem not in table.faulty:
                     sentence = f"{path} has no row in {labels}; add the row."
                     harvest.reject(path, "missing-label", sentence)
                 continue
@@ -69,13 +81,13 @@ def import_folder(
                 sentence = f"{path} lies in no class folder, unlike others; move it into one."
                 harvest.reject(path, "missing-label", sentence)
                 continue
-            label = path.relative_to(images).parts[0]
-        mask = chosen.get(path.stem)
+            label = composed(path.relative_to(images).parts[0])
+        mask = chosen.get(stem)
         if masks and mask is None and label is None:
             sentence = f"{path} has neither a label nor a mask in {masks}; add one."
             harvest.reject(path, "missing-mask", sentence)
             continue
-        key = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem)
+        key = _key(stem)
         harvest.candidates.append(
             Candidate(
                 key=key,
@@ -110,14 +122,50 @@ def _existing_folder(path: Path) -> Path:
     return path.resolve()
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _stem(path: Path) -> str:
+    return composed(path.stem)
+
+
+def _key(stem: str) -> str:
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", stem)
+    if stem.isascii():
+        return safe
+    # Names of other scripts have little left that tells them apart.
+    own = hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{safe.strip('-')[: LONGEST_KEY - 9]}-{own}".lstrip("-")
+
+
+def _image_files(folder: Path, harvest: Harvest, but: Path | None = None) -> list[Path]:
+    """The image files below a folder, sorted, without hidden ones and those below `but`."""
     return sorted(
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part[0] == "." for part in path.relative_to(folder).parts)
+        for path in _files(folder, harvest, but)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
+
+
+def _files(folder: Path, harvest: Harvest, but: Path | None) -> Iterator[Path]:
+    """The files below a folder; a folder that is linked to is read too, unless it is among them."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, PermissionError):
+            raise error
+        path = Path(error.filename)
+        sentence = f"{path} cannot be opened; mend its rights, if it holds images."
+        harvest.reject(path, "unreadable-image", sentence)
+
+    seen = {but}
+    tops = [folder]
+    # Links come after all folders, so that each folder is read by its own name where it has one.
+    for top in tops:
+        for place, folders, files in os.walk(top, onerror=refuse):
+            here = Path(place)
+            if (here.name.startswith(".") and here != top) or here.resolve() in seen:
+                folders.clear()
+                continue
+            seen.add(here.resolve())
+            tops += (here / name for name in sorted(folders) if (here / name).is_symlink())
+            yield from (here / name for name in files if not name.startswith("."))
 
 
 def _choose_masks(folder: Path, stems: Container[str], harvest: Harvest) -> dict[str, Path]:
@@ -126,8 +174,8 @@ def _choose_masks(folder: Path, stems: Container[str], harvest: Harvest) -> dict
     Of masks of one stem in several folders all are, since all but one are another image's.
     """
     found: dict[str, list[Path]] = {}
-    for path in _image_files(folder):
-        names = [path.stem, *(path.stem.removesuffix(end) for end in MASK_ENDS)]
+    for path in _image_files(folder, harvest):
+        names = [_stem(path), *(_stem(path).removesuffix(end) for end in MASK_ENDS)]
         stem = next((name for name in names if name in stems), None)
         if stem is None:
             sentence = f"{path} belongs to no image of that name; rename or remove it."

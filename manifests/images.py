@@ -36,6 +36,10 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
+class FailingDrive(DidgenError):
+    """A file that is there cannot be read, and the fault is the drive's or the system's."""
+
+
 def decode(data: bytes, path: Path) -> Image.Image:
     """Decode the bytes of the image file `path`; an oversized or broken one is a `DidgenError`."""
     too_large = f"{path} has more pixels than the limit of {MAX_PIXELS:,}; scale it down."
@@ -71,13 +75,17 @@ def open_checked(path: Path) -> Image.Image:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file whole; a missing or unreadable one is a `DidgenError`."""
+    """Read a file whole; a missing one is a `DidgenError`, of a failing drive `FailingDrive`."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise DidgenError(f"{path} does not exist; restore it or take it out.") from None
-    except OSError as error:
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise DidgenError(f"{path} cannot be read ({error.strerror}); mend its rights.") from None
+    except OSError as error:
+        raise FailingDrive(
+            f"{path} cannot be read ({error.strerror}); see to its drive and run the command again."
+        ) from None
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -110,9 +118,16 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 def as_mask(image: Image.Image, path: Path) -> np.ndarray:
     """Turn a decoded mask into boolean (H, W); True is lesion.
 
-    A mask has two levels at most, black and one other; anything else is a `DidgenError` that
-    names `path`.
+    A mask has two levels at most, black and one other, and is not see-through in places; anything
+    else is a `DidgenError` that names `path`.
     """
+    if image.has_transparency_data:
+        # White on see-through white would be a mask of everything.
+        least, most = image.convert("RGBA").getchannel("A").getextrema()
+        if least != most:
+            raise DidgenError(
+                f"{path} is see-through in places; save it without transparency, as 0 and 255."
+            )
     grey = upright(image).convert("L")
     levels = sum(count > 0 for count in grey.histogram()[1:])
     if levels > 1:

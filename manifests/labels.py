@@ -1,11 +1,13 @@
 """Label tables: CSV files that give images their class, lesion and split."""
 
 import csv
+import io
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from manifests.errors import DidgenError
-from manifests.images import IMAGE_SUFFIXES
+from manifests.images import IMAGE_SUFFIXES, read_file
 from manifests.records import CLASSES, SPLITS, Rejection, Split
 
 PLAIN = ("image", "label")
@@ -48,7 +50,7 @@ def read_labels(path: Path) -> LabelTable:
         image = image_name(row[layout[0]])
         label = _label(row, layout)
         split = next((split for split in SPLITS if split == row.get("split")), None)
-        folder = PurePosixPath(row[layout[0]]).parent
+        folder = _path(row[layout[0]]).parent
         if folders.setdefault(image, folder) != folder:
             table.faulty.add(image)
             first = table.rows.pop(image, None)
@@ -73,16 +75,41 @@ def read_labels(path: Path) -> LabelTable:
 def read_lesions(path: Path) -> dict[str, str]:
     """Read image -> lesion id from ISIC's LesionGroupings or HAM10000's metadata.
 
-    A file that is no CSV or lacks the needed columns is a `DidgenError`.
+    A file that is no CSV, lacks the needed columns, or gives an image two lesions is a
+    `DidgenError`.
     """
     layout, rows = _read_rows(path, ("image", "lesion_id"), ("image_id", "lesion_id"))
-    return {image_name(row[layout[0]]): row["lesion_id"] for _, row in rows if row["lesion_id"]}
+    lesions: dict[str, str] = {}
+    for line, row in rows:
+        image, lesion = image_name(row[layout[0]]), row["lesion_id"]
+        if lesion and lesions.setdefault(image, lesion) != lesion:
+            raise DidgenError(
+                f"{path} line {line} gives {image} a second lesion, {lesion}, after "
+                f"{lesions[image]}; keep one of the rows."
+            )
+    return lesions
 
 
 def image_name(text: str) -> str:
     """The name by which tables, images and masks are matched: no folder, no image suffix."""
-    path = PurePosixPath(text)
+    path = _path(composed(text))
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+
+
+def composed(text: str) -> str:
+    """Text in Unicode's composed form (NFC): some systems store the names of files in parts."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _path(text: str) -> PurePosixPath:
+    """A path as a table gives it, perhaps of Windows."""
+    return PurePosixPath(text.replace("\\", "/"))
+
+
+def _columns(text: str, mark: str) -> list[str]:
+    """The names in the first line of a CSV."""
+    first = next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), [])
+    return [name.strip() for name in first]
 
 
 def _read_rows(
@@ -90,19 +117,21 @@ def _read_rows(
 ) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
     """Read a CSV as the first layout whose columns it has, and its rows with line numbers.
 
-    Cells are stripped; absent ones are empty.
+    Cells are stripped and composed; absent ones are empty. Semicolons and tabs part columns too.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [
-                (reader.line_num, {column: (row[column] or "").strip() for column in columns})
-                for row in reader
-            ]
-    except OSError as error:
-        raise DidgenError(f"{path} cannot be read ({error.strerror}); restore it.") from None
+        text = read_file(path).decode("utf-8-sig")
+        mark = next((m for m in ",;\t" if any(map({*_columns(text, m)}.issuperset, layouts))), ",")
+        columns = _columns(text, mark)
+        reader = csv.DictReader(io.StringIO(text, newline=""), columns, delimiter=mark)
+        next(reader, None)
+        rows = [
+            (
+                reader.line_num,
+                {column: composed((row[column] or "").strip()) for column in columns},
+            )
+            for row in reader
+        ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DidgenError(f"{path} is not UTF-8 CSV ({error}); save it as such.") from None
     lacking = {layout: [name for name in layout if name not in columns] for layout in layouts}

@@ -3,37 +3,43 @@
 Notable choices:
 - The kernel holds the lock and drops it when its process ends, however it ends: a killed process
   leaves no lock behind. Where a file system has no such locks, `filelock` writes the owner's
-  process and host into the file instead, and takes over the lock of a process that is gone.
+  process and host into a file instead, and takes over the lock of a process of the same host that
+  is gone. A server without its lock service (ENOLCK) is an error: somebody may hold the lock.
 - A store has no locks: two processes on one shard there both make it, to the same bytes.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from manifests.errors import DidgenError
 from manifests.files import is_local
 
 LOCKS = ".locks"
 """Folder of a run directory for the lock files; it goes when the last of them does."""
+
+LOCK_ENDS = (".lock", ".owner")
+"""How a lock file's name ends: one of the kernel's locks, and one that stands in for it."""
 
 
 @contextmanager
 def claimed(directory: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock `name` of a run directory; yields whether it was got.
 
-    With `wait` it always is, once its owner has let go or died; in a store it always is.
+    With `wait` it always is, once its owner has let go or died; in a store it always is. A file
+    that stands in for a lock outlives an owner that was killed on another host. A DidgenError where
+    the folder's server gives no locks.
     """
     if not is_local(directory):
         yield True
         return
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / LOCKS / f"{name}.lock"
-    lock = FileLock(path)
     try:
-        _acquire(lock, path, wait)
+        lock = _acquired(directory / LOCKS / f"{name}{LOCK_ENDS[0]}", wait)
     except Timeout:
         yield False
         return
@@ -41,13 +47,15 @@ def claimed(directory: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         yield True
     finally:
         # Gone while it is still held: whoever waits for it notices and makes a new one.
+        path = Path(lock.lock_file)
         path.unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):
             path.parent.rmdir()
 
 
-def _acquire(lock: FileLock, path: Path, wait: bool) -> None:
+def _acquired(path: Path, wait: bool) -> BaseFileLock:
+    lock: BaseFileLock = FileLock(path)
     while True:
         try:
             path.parent.mkdir(exist_ok=True)
@@ -58,5 +66,18 @@ def _acquire(lock: FileLock, path: Path, wait: bool) -> None:
             folder = path.parent
             if not folder.parent.is_dir() or (os.path.lexists(folder) and not folder.is_dir()):
                 raise
-            continue
-        return
+        except OSError as error:
+            if error.errno == errno.ENOLCK:
+                raise DidgenError(
+                    f"{path} cannot be locked, because the folder's server gives no locks; start "
+                    "its lock service, mount it with `local_lock=flock` where only this machine "
+                    "works in it, or choose another folder."
+                ) from None
+            # `filelock` itself stands in for a kernel without locks, not for a mount.
+            if error.errno != errno.EOPNOTSUPP or isinstance(lock, SoftFileLock):
+                raise
+            # Nobody can hold the file that was to be locked; the stand-in has a name of its own.
+            path.unlink(missing_ok=True)
+            lock = SoftFileLock(path.with_suffix(LOCK_ENDS[1]))
+        else:
+            return lock

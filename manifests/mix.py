@@ -123,6 +123,15 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     shortages = {}
     for config in (recipe.config,) if recipe.config else tuple(sidecars):
         real = list(_real(config, source))
+        wanted = wanted_counts(
+            Counter(_group(item) for item in real if item.split == "train"), recipe.ratio
+        )
+        if not wanted:
+            others = [other for other in sidecars if other != config and not recipe.config]
+            mend = f"give `--config {others[0]}`" if others else "import some, or mix another kind"
+            raise DidgenError(
+                f"{recipe.source} has no training sample for the {config} of a mix; {mend}."
+            )
         taken = synthetic(
             recipe.run,
             run,
@@ -133,11 +142,6 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             drop_copies=recipe.drop_copies,
         )
         made = list(_made(config, taken))
-        wanted = wanted_counts(
-            Counter(_group(item) for item in real if item.split == "train"), recipe.ratio
-        )
-        if not wanted:
-            raise DidgenError(f"{recipe.source} has no training sample for the {config} of a mix.")
         keys: dict[str, list[str]] = defaultdict(list)
         for item in made:
             keys[_group(item)].append(item.key)

@@ -7,13 +7,12 @@ Notable choices:
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from manifests.build import Build, Perceptual
-from manifests.section import Count, Positive, Precision, Rate, Section, Seed, Share
+from manifests.section import Count, LocalPath, Positive, Precision, Rate, Section, Seed, Share
 
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
@@ -68,7 +67,7 @@ class FinetuneRecipe(Section):
     """
 
     kind: Literal["finetune"] = "finetune"
-    source: Path
+    source: LocalPath
     model: str | None = None
     revision: str | None = None
     build: Build | None = None
@@ -314,8 +313,8 @@ class AugmentRecipe(Section):
     kind: Literal["augment"] = "augment"
     model: str = "mini"
     revision: str | None = None
-    source: Path | None = None
-    captions: Path | None = None
+    source: LocalPath | None = None
+    captions: LocalPath | None = None
     images: ImagesPlan | None = ImagesPlan()
     pairs: PairsPlan | None = PairsPlan()
     sampling: Sampling = Sampling()
@@ -341,8 +340,8 @@ class MixRecipe(Section):
     """`didgen mix`: a source and a run in one set, with `ratio` synthetic samples a real one."""
 
     kind: Literal["mix"] = "mix"
-    source: Path
-    run: Path
+    source: LocalPath
+    run: LocalPath
     ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     config: Literal["images", "pairs"] | None = None
     drop_copies: bool = False

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from manifests.files import is_local, is_temporary, leftovers
-from manifests.locks import LOCKS, claimed
+from manifests.locks import LOCK_ENDS, LOCKS, claimed
 from manifests.shards import INFO_NAME, Config, shard_path
 
 SET_ASIDE = "set-aside"
@@ -21,7 +21,7 @@ def strays(directory: Path, planned: Mapping[Config, int]) -> list[Path]:
     found = [*leftovers(directory), *leftovers(directory / "sheets")]
     # The folder goes with the last lock, perhaps while it is looked into.
     with suppress(FileNotFoundError):
-        found += sorted((directory / LOCKS).glob("*.lock"))
+        found += sorted(p for end in LOCK_ENDS for p in (directory / LOCKS).glob(f"*{end}"))
     for config in get_args(Config):
         known = {INFO_NAME}
         for index in range(planned.get(config, 0)):

@@ -1,15 +1,21 @@
 """The command line: exit codes, one-sentence errors, and nothing heavy before it is needed."""
 
+import errno
 import io
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,21 +27,6 @@ from manifests.ownership import start_run
 from manifests.records import SourceManifest
 from manifests.runs import finish_run
 from manifests.shards import Failure, Sample, write_shard
-
-COMMANDS = [
-    "import",
-    "caption",
-    "prompts",
-    "finetune",
-    "augment",
-    "verify",
-    "export",
-    "mix",
-    "classify",
-    "quality",
-    "report",
-    "inspect",
-]
 
 
 def didgen(
@@ -67,11 +58,23 @@ def photographs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [[], *([c] for c in COMMANDS), ["import", "isic2018"]])
+def commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """Every command of a group, with the groups' names before it."""
+    yield [*above]
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*above, name))
+
+
+@pytest.mark.parametrize("command", [*commands(typer.main.get_command(cli.app))], ids=" ".join)
 def test_every_command_has_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli.app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.output
+
+
+def test_the_commands_are_all_there() -> None:
+    found = {" ".join(command) for command in commands(typer.main.get_command(cli.app))}
+    assert {"import folder", "import isic2018", "segment", "inspect"} <= found and len(found) > 14
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -116,13 +119,21 @@ def test_import_and_caption_write_a_manifest(
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "3 of 3 images have no caption yet by measure 3." in printed
+    assert "3 of 3 images are to be captioned by measure 3." in printed
     captions = {row["key"]: row["caption"] for row in read_json_lines(out / "records.jsonl")}
     assert captions["photo0"].startswith("melanoma, a ")
 
     code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out))
     assert code == 0
-    assert "0 of 3 images have no caption yet by measure 3." in printed
+    assert "0 of 3 images are to be captioned by measure 3.\n" in printed
+    assert "--replace" not in printed
+
+    # Another backend leaves what is there alone, and says so.
+    far = ["--backend", "openai", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"]
+    code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out), *far)
+    assert code == 0
+    assert "0 of 3 images are to be captioned by openai m" in printed
+    assert "3 have a caption of another backend or model; --replace redoes those." in printed
 
     sheet = photographs / "sheet.png"
     arguments = ["caption", str(out), "--sheet", str(sheet), "--sheet-count", "2", "--seed", "3"]
@@ -247,6 +258,42 @@ def test_a_recipe_asks_for_its_own_folder(
     assert "--out" in error
 
 
+def test_augment_in_parts_and_one_sample_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "recipe.yaml"
+    fields = "kind: augment\nmodel: mini\npairs: null\nshard_size: 1\n"
+    fields += "images: {per_class: {MEL: 2}}\nsampling: {steps: 1, cfg: 1.0}\n"
+    asked.write_text(fields + "gates: {contrast: 0}\n")
+    out = tmp_path / "run"
+    command = ["augment", str(asked), "--out", str(out)]
+    code, printed, _ = didgen(monkeypatch, capsys, *command, "--dry-run")
+    assert code == 0 and not out.exists()
+    assert "images: 2 samples in 2 shards" in printed
+
+    code, printed, _ = didgen(monkeypatch, capsys, *command, "--part", "1/2")
+    assert code == 0 and f"This part's shards are in {out}, but not all" in printed
+    code, printed, _ = didgen(monkeypatch, capsys, *command)
+    assert code == 0 and f"2 samples in 2 shards are in {out}." in printed
+    assert didgen(monkeypatch, capsys, "verify", str(out))[0] == 0
+
+    to = tmp_path / "again"
+    again = ["augment", "--out", str(out), "--only", "MEL-000001", "--to", str(to)]
+    assert didgen(monkeypatch, capsys, *again)[0] == 0
+    with tarfile.open(out / "images" / "images-000001.tar") as tar:
+        member = tar.extractfile("MEL-000001.jpg")
+        assert member is not None
+        assert (to / "MEL-000001.jpg").read_bytes() == member.read()
+
+    # What meets no gate is given up, which is told in the end.
+    asked.write_text(fields + "gates: {contrast: 255, redraws: 0}\n")
+    given_up = [*command[:2], "--out", str(tmp_path / "none")]
+    code, printed, error = didgen(monkeypatch, capsys, *given_up)
+    assert code == 1
+    assert "2 planned samples were not made; the manifest gives each reason." in printed
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -274,6 +321,21 @@ def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["didgen", "--debug", "verify", str(tmp_path)])
     with pytest.raises(DidgenError):
         cli.main()
+
+
+def test_a_full_disk_is_named_with_its_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/mine")
+
+    monkeypatch.setattr("manifests.verify.verify", full)
+    code, _, error = didgen(monkeypatch, capsys, "verify", str(tmp_path))
+    assert code == 1
+    assert error.endswith(
+        "Error: runs/mine cannot be written: No space left on device; make room, and run the "
+        "command again.\n"
+    )
 
 
 def test_wrong_usage_exits_2(
@@ -391,6 +453,10 @@ def test_mix_and_its_refusals(
     code, _, error = didgen(monkeypatch, capsys, *mixing, "--config", "pairs")
     assert code == 1
     assert "holds no pairs" in error
+    nowhere = [*mixing[:2], "s3://bucket/run", *mixing[3:]]
+    code, _, error = didgen(monkeypatch, capsys, *nowhere)
+    assert code == 2
+    assert "is a URL; this takes a folder" in " ".join(error.split())
     for ratio in ("-1", "nan", "much"):
         mixing[4] = ratio
         assert didgen(monkeypatch, capsys, *mixing)[0] == 2

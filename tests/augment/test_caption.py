@@ -100,6 +100,30 @@ def test_images_are_measured_where_captions_are_missing(bare: Path) -> None:
     assert to_do(after, "measure 3", again=True) == [kept]
 
 
+def test_an_import_meanwhile_is_kept(bare: Path) -> None:
+    before = SourceManifest.read(bare)
+    first, second, *others = before.records
+    new = first.model_copy(update={"key": "new", "sha256": "0" * 64, "lesion_id": "new"})
+    relabelled = second.model_copy(update={"label": "DF"})
+
+    class Slow(Measured):
+        def captions(self, jobs, keep):
+            yield from super().captions(jobs, keep)
+            replace(before, records=(first, relabelled, *others[:-1], new)).write(bare)
+
+    after = caption_source(bare, Slow(COUNT, 1))
+    assert [r.key for r in after.records] == [
+        first.key,
+        second.key,
+        *(r.key for r in others[:-1]),
+        "new",
+    ]
+    captioned = {r.key: r.caption is not None for r in after.records}
+    # What was said of an image with another label is not true of this one.
+    assert captioned == {r.key: r.key not in ("new", second.key) for r in after.records}
+    assert after.header.captions == {"measure 3": IMAGES - 2}
+
+
 def test_a_server_with_schemas_fills_them(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     with serve(by_schema) as server:

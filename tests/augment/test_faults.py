@@ -270,8 +270,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(
     worker.said()
     worker.start({"command": command} | ({} if mounted else {"largest": largest}))
     assert worker.statuses() == [1]
-    reason = os.strerror(errno.ENOSPC if mounted else errno.EFBIG)
-    assert f"{out}/" in (said := worker.said()) and said.endswith(f"cannot be used: {reason}.\n")
+    full, large = (os.strerror(reason) for reason in (errno.ENOSPC, errno.EFBIG))
+    end = f"cannot be written: {full}; make room, and run the command again."
+    end = end if mounted else f"cannot be used: {large}."
+    assert f"{out}/" in (said := worker.said()) and said.endswith(f"{end}\n")
     assert_nothing_half(out)
     assert not mounted or mount(folder, "-o", "remount,size=64m")
     assert worker.run(out) == 0, worker.said()

@@ -62,9 +62,11 @@ def run(
     schedule: Schedule,
     saved: list[tuple[int, dict[str, Tensor]]] | None = None,
     then: Callable[[Brightness], None] = lambda module: None,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Brightness:
     """Train a fresh module in a folder, like a process of its own; `then` ends a checkpoint."""
     accelerator = Accelerator(cpu=True)
+    accelerator.scaler = scaler
     module = Brightness()
     dataset = ImageDataset(manifest, manifest.select(split="train"), 64, 32, "flips", seed=0)
 
@@ -132,15 +134,21 @@ def test_an_image_that_went_after_import_is_named(manifest: SourceManifest, tmp_
         run(moved, tmp_path / "run", replace(SCHEDULE, steps=9))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 def test_weights_that_are_no_numbers_reach_no_checkpoint(
-    manifest: SourceManifest, tmp_path: Path
+    manifest: SourceManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scaled: bool
 ) -> None:
+    # A scaler passes over steps whose loss is no number, and would do so to the end.
+    scaler = torch.amp.GradScaler("cpu") if scaled else None
+    monkeypatch.setattr("augment.loop.PASSED_OVER", 1)
+
     def spoil(module: Brightness) -> None:
         with torch.no_grad():
             module.trained["net"].weight[0, 0] = torch.nan
 
-    with pytest.raises(DidgenError, match="At step 4 the training of the net came to values"):
-        run(manifest, tmp_path, SCHEDULE, then=spoil)
+    step = 5 if scaled else 4
+    with pytest.raises(DidgenError, match=f"At step {step} the training of the net came to values"):
+        run(manifest, tmp_path, SCHEDULE, then=spoil, scaler=scaler)
     (kept,) = checkpoints(tmp_path / "checkpoints" / "net")
     assert kept.name == "step-0000003"
     assert all(value.isfinite().all() for value in load_file(kept / "weights.safetensors").values())

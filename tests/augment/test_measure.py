@@ -21,6 +21,7 @@ from augment.measure import (
     geometry,
     measure,
     measure_files,
+    room,
 )
 from augment.prompt import (
     Asymmetry,
@@ -347,20 +348,24 @@ def test_agree_takes_the_geometry_of_the_mask_and_nothing_else(
 ) -> None:
     layout = oval(SIDE, SIDE, (y * SIDE, x * SIDE), (high, wide))
     before = measure(paint(DISC, (12, 7, 3)), DISC, "MEL")
-    after = agree(before, layout)
+    left = room(layout)
+    assert left is not None
+    after = agree(before, left)
     drawn = measure(paint(layout), layout, None).lesion
     assert before.lesion is not None and after.lesion is not None and drawn is not None
     taken = {"size", "shape", "position", "asymmetry"}
     assert after.lesion.model_dump(include=taken) == drawn.model_dump(include=taken)
     assert after.lesion.model_dump(exclude=taken) == before.lesion.model_dump(exclude=taken)
     assert (after.diagnosis, after.surround) == (before.diagnosis, before.surround)
-    assert agree(after, layout) == after
+    assert agree(after, left) == after
 
 
 def test_agree_leaves_no_skin_and_no_border_to_a_layout_that_fills_the_frame() -> None:
     before = measure(paint(DISC), DISC, "MEL")
     assert before.lesion is not None and before.lesion.border and before.surround.tone
-    after = agree(before, np.ones_like(DISC))
+    left = room(np.ones_like(DISC))
+    assert left is not None
+    after = agree(before, left)
     assert after.lesion is not None and after.lesion.size is Size.FRAME_FILLING
     assert after.lesion.border is None
     assert after.surround.tone is None and after.surround.tint is None
@@ -369,18 +374,25 @@ def test_agree_leaves_no_skin_and_no_border_to_a_layout_that_fills_the_frame() -
 def test_a_free_sentence_takes_its_geometry_from_the_layout() -> None:
     layout = oval(SIDE, SIDE, (50, 50), (25, 25))
     said = "melanoma, a huge star-shaped mole that fills the frame, black and blue, on fair skin."
-    placed = agree_sentence(said, layout)
+    left = room(layout)
+    assert left is not None
+    placed = agree_sentence(said, left)
     assert placed == (
         "melanoma, a small round lesion at the upper left, black and blue, on fair skin."
     )
-    assert agree_sentence(placed, layout) == placed
-    assert agree_sentence("black and blue on fair skin.", layout) == "black and blue on fair skin."
-    assert agree_sentence(said, np.zeros_like(layout)) == said
+    assert agree_sentence(placed, left) == placed
+    assert agree_sentence("black and blue on fair skin.", left) == "black and blue on fair skin."
+
+
+def test_an_empty_layout_leaves_nothing_to_be_said() -> None:
+    assert room(np.zeros_like(DISC)) is None
 
 
 def test_agree_adds_nothing_where_no_lesion_is_described() -> None:
     unmasked = measure(paint(DISC), None, "NV")
-    assert agree(unmasked, DISC) == unmasked
+    left = room(DISC)
+    assert left is not None
+    assert agree(unmasked, left) == unmasked
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:

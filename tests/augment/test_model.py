@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 
 from augment.model import load_pipeline, save_pipeline
 from augment.pipeline import LesionPairPipeline, draw
@@ -109,6 +109,23 @@ def refused(model: str) -> str:
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     assert "safetensors" in refused(str(tmp_path / "absent"))
+
+
+def test_a_model_of_other_latents_is_one_sentence(
+    built: StableDiffusionPipeline, folder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "model")
+    config = json.loads((copy / "vae" / "config.json").read_text())
+    halved = {
+        name: value[:-1]
+        if name.endswith("block_out_channels") or name.startswith("num_")
+        else value
+        for name, value in config.items()
+        if isinstance(value, list) or not name.startswith("num_")
+    }
+    vae = AutoencoderTiny.from_config(halved)
+    vae.save_pretrained(copy / "vae")
+    assert "an eighth of the side" in refused(str(copy))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerAncestralDiscreteScheduler, PNDMScheduler
+from diffusers import (
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+)
 from PIL import Image
 from torch import Tensor
 
@@ -238,6 +242,15 @@ def test_every_scheduler_draws_with_the_models_noise_schedule(
     assert drawn.images.std() > 0
     scheduler.set_timesteps(50)
     assert len(scheduler.timesteps) <= 51
+
+
+def test_ddim_clips_no_latents_of_a_model_saved_with_another_scheduler(
+    sampler: LesionPairPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = EulerDiscreteScheduler(timestep_spacing="trailing")
+    monkeypatch.setattr(sampler, "scheduler", saved)
+    assert "clip_sample" not in saved.config
+    assert not scheduler_of(sampler, "ddim").config.clip_sample
 
 
 def test_pndm_refuses_models_it_cannot_sample(sampler: LesionPairPipeline, shape: Build) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from augment.layout import Layouts
-from augment.measure import geometry
+from augment.measure import geometry, room
 from augment.plan import (
     Prompts,
     captions_of,
@@ -234,6 +234,28 @@ def test_source_pairs_use_every_training_mask_before_one_comes_again(
     assert {p.layout for p in planned[len(allowed) :]} == allowed
     labels = {r.key: r.label for r in manifest.records}
     assert all(p.label == labels[p.layout] for p in planned)
+
+
+def test_a_mask_that_comes_again_is_measured_once(
+    manifest: SourceManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    reading = Layouts.mask
+
+    def mask(self: Layouts, name: str, seed: int) -> np.ndarray:
+        read.append(name)
+        return reading(self, name, seed)
+
+    monkeypatch.setattr(Layouts, "mask", mask)
+    prompts = Prompts(captions_of((r.label, r.caption) for r in manifest.records), words)
+    asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 40}})
+    layouts = Layouts(64, manifest)
+    planned = plan_pairs(asked, manifest.header.classes, layouts, prompts)
+    assert len(planned) == 40 > len(read)
+    assert sorted(read) == sorted({p.layout for p in planned})
+    for pair in planned:
+        left = room(reading(layouts, pair.layout, pair.seed))
+        assert pair.prompt == prompts.draw(pair.label, pair.seed, left)
 
 
 def test_a_lesion_outside_the_square_gives_no_layout(

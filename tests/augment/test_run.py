@@ -15,7 +15,8 @@ from augment import worker as worker_module
 from augment.job import Job
 from augment.model import CAPTIONS_NAME
 from augment.part import Part
-from augment.run import augment, check_source, prepare
+from augment.provenance import ingredients
+from augment.run import _images_sheet, augment, check_source, prepare, unlisted
 from manifests.attention import FIELD, AttentionHistory
 from manifests.build import Build
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
@@ -45,14 +46,22 @@ def finished(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_of_the_hub_brings_its_captions(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cached = tmp_path / "models--me--derm"
-    shutil.copytree(model, cached / "snapshots" / "abc")
+    cached, (old, new) = tmp_path / "models--me--derm", ("a" * 40, "b" * 40)
+    shutil.copytree(model, cached / "snapshots" / old)
     (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("abc")
+    (cached / "refs" / "main").write_text(old)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     near, far = prepare(recipe(model)), prepare(recipe(Path("me/derm")))
     assert far.plan == near.plan
-    (cached / "snapshots" / "abc" / CAPTIONS_NAME).unlink()
+    # The branch moves on to a commit of other weights: that is another run.
+    shutil.copytree(cached / "snapshots" / old, cached / "snapshots" / new)
+    (cached / "refs" / "main").write_text(new)
+    moved = prepare(recipe(Path("me/derm")))
+    assert moved.fingerprint != far.fingerprint
+    assert ingredients(moved.recipe, [])[0].name == f"me/derm at {new}"
+    (cached / "refs" / "main").write_text(old)
+    assert prepare(recipe(Path("me/derm"))).fingerprint == far.fingerprint
+    (cached / "snapshots" / old / CAPTIONS_NAME).unlink()
     with pytest.raises(DidgenError, match=r"me/derm has no captions\.jsonl; give the recipe a"):
         prepare(recipe(Path("me/derm")))
 
@@ -437,3 +446,34 @@ def test_only_the_first_pairs_of_the_plan_are_watched(model: Path) -> None:
     job = prepare(recipe(model, **asked))
     assert [job.watched(shard) for shard in job.plan["pairs"]] == [3, 1, 0]
     assert job.watched(job.plan["pairs"][0][1:]) == 2
+
+
+def test_the_sheet_of_images_reads_no_more_shards_than_it_shows(
+    job: Job, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(out: Path, config: str) -> Iterator[Sample]:
+        for sample in iterate(out, config):  # type: ignore[arg-type]
+            read.append(sample.key)
+            yield sample
+
+    monkeypatch.setattr("augment.run.iterate", reading)
+    whole = _images_sheet(job, finished)
+    assert whole is not None and len(read) == 4
+    read.clear()
+    monkeypatch.setattr("augment.run.SHEET_IMAGES", 1)
+    sheet = _images_sheet(job, finished)
+    assert sheet is not None and sheet.width < whole.width
+    assert read == ["MEL-000000", "BCC-000000"]
+
+
+def test_a_model_without_a_list_is_told_whoever_makes_the_shards(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no trained_on.jsonl was found" in unlisted(job)["contamination"]
+    made: list[Path] = []
+    monkeypatch.setattr("augment.run.make_on_cluster", lambda job, out, todo: made.append(out))
+    assert augment(job, tmp_path / "run", engine="ray") is None
+    assert made == [tmp_path / "run"]
+    assert "no trained_on.jsonl was found" in " ".join(capsys.readouterr().err.split())

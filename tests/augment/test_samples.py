@@ -80,6 +80,7 @@ def test_each_sample_is_its_first_try_that_meets_the_gates(job: Job) -> None:
 def test_what_is_stopped_is_drawn_again_in_full_batches(job: Job) -> None:
     rows = [result.row for result in results(job) if isinstance(result, Sample)]
     again = [row for row in rows if row["redraws"] == 1]
+    assert again
     stopped = [result.key for result in results(job) if result.row["redraws"] >= 1]
     for row in again:
         first = stopped.index(row["key"]) // 4 * 4

@@ -16,6 +16,7 @@ from downstream.leaks import (
     check_records,
     distances,
     near_duplicates,
+    nearest,
     perceptual_hashes,
     refuse,
     without,
@@ -31,6 +32,16 @@ def test_distances_are_those_of_the_loop(one, other) -> None:
     for i, row in enumerate(one):
         for j, column in enumerate(other):
             assert found[i, j] == sum(a != b for a, b in zip(row, column, strict=True))
+
+
+@given(arrays(bool, (7, 16)), arrays(bool, (3, 16)))
+def test_the_nearest_by_blocks_is_that_of_all_at_once(one, other) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("downstream.leaks.BLOCK", 3)
+        places, bits = nearest(one, other)
+    apart = distances(one, other)
+    np.testing.assert_array_equal(places, apart.argmin(1))
+    np.testing.assert_array_equal(bits, apart.min(1))
 
 
 def recompressed(pixels: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,14 @@ def test_every_bundled_recipe_of_these_kinds_is_read() -> None:
             read_recipe(path, ClassifyRecipe if kind == "classify" else SegmentRecipe)
 
 
+@pytest.mark.parametrize("field", ["source", "run"])
+def test_a_store_is_no_folder(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"kind": "classify", **SOUND, field: "s3://bucket/a"}))
+    with pytest.raises(DidgenError, match=f"`{field}` is wrong: .*s3://bucket/a is a URL; this"):
+        read_recipe(path, ClassifyRecipe)
+
+
 def test_the_papers_segmentation_recipe_is_bundled() -> None:
     recipe = read_recipe("isic2018-segment", SegmentRecipe)
     assert {"dcsaunet", "xboundformer"} <= {network.name for network in recipe.networks}

@@ -10,7 +10,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from downstream.training import Schedule, Trained, start_accelerator, summary, train
+from downstream.training import (
+    Schedule,
+    Trained,
+    precision_here,
+    start_accelerator,
+    summary,
+    train,
+)
 from manifests.errors import DidgenError
 
 
@@ -116,15 +123,22 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
 def test_what_the_machine_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match="The tracker aim is not installed"):
         start_accelerator("no", ["tensorboard", "aim"], tmp_path)
-    if not torch.cuda.is_available():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
         with pytest.raises(DidgenError, match="A CPU cannot train in fp16"):
             start_accelerator("fp16", [], tmp_path)
 
 
-@pytest.mark.usefixtures("accelerate_state")
-def test_unasked_a_benchmark_takes_what_its_device_is_fast_in(tmp_path: Path) -> None:
-    fast = ("bf16", "fp16") if torch.cuda.is_available() else ("no",)
-    assert start_accelerator(None, [], tmp_path).mixed_precision in fast
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "fast"), [(True, True, "bf16"), (True, False, "fp16"), (False, True, "no")]
+)
+def test_unasked_a_benchmark_takes_what_its_device_is_fast_in(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, bf16: bool, fast: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    assert precision_here(None) == fast
+    assert precision_here("no") == "no"
 
 
 def test_curves_reach_tensorboard(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -203,3 +204,41 @@ def test_files_not_kept_whole_are_gone(tmp_path: Path, error: type[BaseException
         (tmp_path / "b").touch()
         raise error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_into_a_folder_names_it(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="export"), atomic_folder(tmp_path / "export"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    # A reason in words stays: a store's errors have no number.
+    with pytest.raises(OSError, match=r"^the token has expired$"), atomic_folder(tmp_path / "b"):
+        raise PermissionError("the token has expired")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOTSUP])
+def test_folders_that_cannot_be_synced_are_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(reason, os.strerror(reason))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_bytes(tmp_path / "a", b"a")
+    with atomic_folder(tmp_path / "b") as folder:
+        (folder / "c").write_bytes(b"c")
+    assert (tmp_path / "a").read_bytes() == b"a" and (tmp_path / "b" / "c").read_bytes() == b"c"
+
+
+def test_a_drive_that_cannot_be_synced_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        write_bytes(tmp_path / "a", b"a")

@@ -1,5 +1,8 @@
 """Tests of importing anyone's own images, masks and labels."""
 
+import errno
+import os
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,7 +130,7 @@ def test_stems_become_safe_keys_and_must_differ(tmp_path: Path) -> None:
     result = import_folder(tmp_path / "own", licence="own")
     assert {r.key: r.image for r in result.manifest.records} == {
         "x-y-z": "x-y-z.png",
-        "-": "é!.png",
+        "f77173de": "é!.png",
         "u": "u.jpg",
     }
     assert reasons(result) == {"x.y z.png": "duplicate-id", "u.png": "duplicate-id"}
@@ -232,7 +235,7 @@ def test_wrong_arguments_are_one_sentence(images: Path, tmp_path: Path) -> None:
         import_folder(tmp_path / "gone", licence="own")
     with pytest.raises(DidgenError, match="gone is not a folder"):
         import_folder(images, masks=tmp_path / "gone", licence="own")
-    with pytest.raises(DidgenError, match=r"gone\.csv cannot be read"):
+    with pytest.raises(DidgenError, match=r"gone\.csv does not exist"):
         import_folder(images, labels=tmp_path / "gone.csv", licence="own")
     with pytest.raises(DidgenError, match="not three shares"):
         import_folder(images, licence="own", fractions=(1.0, 1.0, 1.0))
@@ -255,3 +258,99 @@ def test_real_photographs_with_masks_and_labels_import(data_dir: Path, tmp_path:
     manifest = SourceManifest.read(tmp_path)
     assert len(manifest.select(labelled=True, masked=True)) == 15
     assert {(r.width, r.height) for r in manifest.records} == {(600, 450)}
+
+
+def test_a_failing_drive_ends_the_import(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "c.webp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return reading(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    with pytest.raises(DidgenError, match=r"c\.webp cannot be read .*; see to its drive"):
+        import_folder(images, licence="own")
+
+
+def test_folders_behind_links_are_read_and_circles_are_not(tmp_path: Path) -> None:
+    write_image(tmp_path / "own" / "NV" / "a.png", 0)
+    write_image(tmp_path / "far" / "b.png", 1)
+    write_mask(tmp_path / "masks" / "b.png")
+    (tmp_path / "own" / "MEL").symlink_to(tmp_path / "far")
+    (tmp_path / "own" / "NV" / "up").symlink_to(tmp_path / "own")
+    # A second name of a folder that is among them, before it in the order of names.
+    (tmp_path / "own" / "A").symlink_to(tmp_path / "own" / "NV")
+    (tmp_path / "own" / "masks").symlink_to(tmp_path / "masks")
+    result = import_folder(tmp_path / "own", masks=tmp_path / "own" / "masks", licence="own")
+    found = {r.key: (r.label, r.image, r.mask) for r in result.manifest.records}
+    assert found == {
+        "a": ("NV", "own/NV/a.png", None),
+        "b": ("MEL", "own/MEL/b.png", "masks/b.png"),
+    }
+    assert result.rejections == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [(errno.EACCES, "unreadable-image"), (errno.EIO, None)],
+)
+def test_a_closed_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int, told: str | None
+) -> None:
+    write_image(tmp_path / "own" / "NV" / "a.png", 0)
+    write_image(tmp_path / "own" / "MEL" / "b.png", 1)
+    listing = os.scandir
+
+    def scandir(path: str):
+        # Tests may run as root, whom no rights stop.
+        if Path(path).name == "MEL":
+            raise OSError(reason, os.strerror(reason), str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    if told is None:
+        with pytest.raises(OSError, match="Input/output"):
+            import_folder(tmp_path / "own", licence="own")
+    else:
+        result = import_folder(tmp_path / "own", licence="own")
+        assert [record.key for record in result.manifest.records] == ["a"]
+        assert reasons(result) == {"MEL": told}
+
+
+def test_names_match_in_any_form_of_unicode(tmp_path: Path) -> None:
+    apart, whole = (unicodedata.normalize(form, "n\u00e6vus \u00e9") for form in ("NFD", "NFC"))
+    assert apart != whole
+    write_image(tmp_path / "own" / f"{apart}.png", 0)
+    write_mask(tmp_path / "masks" / f"{whole}_mask.png")
+    (tmp_path / "labels.csv").write_text(f"image,label\n{whole},NV\n", "utf-8")
+    result = import_folder(
+        tmp_path / "own",
+        masks=tmp_path / "masks",
+        labels=tmp_path / "labels.csv",
+        licence="own",
+    )
+    (record,) = result.manifest.records
+    assert (record.label, record.mask is None) == ("NV", False)
+    assert result.rejections == ()
+
+
+def test_names_of_other_scripts_have_keys_of_their_own(tmp_path: Path) -> None:
+    stems = ("\u5de6", "\u53f3", "\u0440\u043e_\u043b", "_DSC1", "plain a", "\u00e9" * 75)
+    for number, stem in enumerate(stems):
+        write_image(tmp_path / "own" / f"{stem}.png", number)
+    result = import_folder(tmp_path / "own", licence="own")
+    assert result.rejections == ()
+    keys = {record.key for record in result.manifest.records}
+    assert len(keys) == 6 and {"_DSC1", "plain-a"} <= keys
+    for key in keys:
+        check_key(f"real-{key}")
+        assert not key.startswith("-")
+
+
+def test_a_name_in_no_encoding_is_an_image_like_others(images: Path) -> None:
+    write_image(images / os.fsdecode(b"L\xe4sion.png"), 9)
+    result = import_folder(images, licence="own")
+    assert [record.key for record in result.manifest.records] == ["a", "b", "c", "d"]
+    (rejection,) = result.rejections
+    assert rejection.reason == "bad-record"

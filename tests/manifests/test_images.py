@@ -152,6 +152,19 @@ def test_masks_of_one_bit_palette_and_colour_are_read(tmp_path: Path) -> None:
         assert np.array_equal(read_mask(tmp_path / "m.png"), lesion)
 
 
+def test_a_mask_in_the_alpha_channel_is_refused(tmp_path: Path) -> None:
+    lesion = noise(5, 7)[..., 0] > 127
+    white = np.full((5, 7, 4), 255, np.uint8)
+    white[..., 3] = lesion * 255
+    Image.fromarray(white).save(tmp_path / "m.png")
+    with pytest.raises(DidgenError, match=r"m\.png is see-through in places; save it without"):
+        read_mask(tmp_path / "m.png")
+    palette = Image.fromarray(lesion).convert("L").convert("P")
+    palette.save(tmp_path / "m.png", transparency=0)
+    with pytest.raises(DidgenError, match="see-through"):
+        read_mask(tmp_path / "m.png")
+
+
 def test_a_mask_of_three_levels_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(DidgenError, match=r"m\.png is not binary: it has 2 grey levels besides"):

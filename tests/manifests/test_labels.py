@@ -48,6 +48,32 @@ def test_ham_metadata_are_labels_and_lesions(tmp_path: Path) -> None:
     assert read_lesions(path) == {"ISIC_1": "HAM_1", "ISIC_2": "HAM_2"}
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_may_be_parted_otherwise(tmp_path: Path, mark: str) -> None:
+    lines = [mark.join(row) for row in (("image", "label", "split"), ("a, b", "MEL", "val"))]
+    read = read_labels(table(tmp_path, *lines))
+    assert {name: (row.label, row.split) for name, row in read.rows.items()} == {
+        "a, b": ("MEL", "val")
+    }
+    # Marks in a name are not taken for those between columns.
+    named = f'image,label,"age{mark}sex{mark}site{mark}type"'
+    read = read_labels(table(tmp_path, named, "a,MEL,1"))
+    assert {name: row.label for name, row in read.rows.items()} == {"a": "MEL"}
+
+
+def test_paths_of_windows_are_read(tmp_path: Path) -> None:
+    read = read_labels(table(tmp_path, "image,label", r"mel\img1.jpg,MEL", r"nv\img2,NV"))
+    assert {name: row.label for name, row in read.rows.items()} == {"img1": "MEL", "img2": "NV"}
+    read = read_labels(table(tmp_path, "image,label", r"mel\x.jpg,MEL", r"nv\x.jpg,NV"))
+    assert not read.rows and read.faulty == {"x"}
+
+
+def test_an_image_of_two_lesions_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, "image,lesion_id", "a,l1", "b,l1", "a.jpg,l1", "a,l2")
+    with pytest.raises(DidgenError, match=r"line 5 gives a a second lesion, l2, after l1; keep"):
+        read_lesions(path)
+
+
 @pytest.mark.parametrize(
     "cells", ["1,1,0,0,0,0,0", "0,0,0,0,0,0,0", "0.5,0.5,0,0,0,0,0", "1,x,0,0,0,0,0", "1", "nan"]
 )
@@ -89,7 +115,7 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
 
 
 def test_unreadable_tables_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DidgenError, match=r"gone\.csv cannot be read"):
+    with pytest.raises(DidgenError, match=r"gone\.csv does not exist; restore it"):
         read_labels(tmp_path / "gone.csv")
     path = tmp_path / "labels.csv"
     path.write_bytes(b"image,label\n\xff\xfe,MEL\n")

@@ -1,5 +1,8 @@
 """Tests of manifests.locks: one owner at a time, and none that is dead."""
 
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -7,12 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from manifests.errors import DidgenError
 from manifests.locks import LOCKS, claimed
+from manifests.tidy import strays, tidy
 
 HOLD = """
 with claimed(directory, "images-000000"):
     print("held", flush=True)
     sys.stdin.readline()
+"""
+
+NO_FLOCK = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.EOPNOTSUPP, "not supported")
+fcntl.flock = flock
 """
 
 COUNT = """
@@ -62,6 +74,38 @@ def test_the_lock_of_a_killed_process_is_free(owner, tmp_path):
     assert (tmp_path / LOCKS / "images-000000.lock").exists()
     with claimed(tmp_path, "images-000000", wait=False) as ours:
         assert ours
+
+
+def test_a_server_that_gives_no_locks_is_told(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(DidgenError, match=r"run\.lock cannot be locked"), claimed(tmp_path, "run"):
+        pass
+
+
+def test_where_a_mount_has_no_locks_files_stand_in(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        with claimed(tmp_path, "run") as ours:
+            assert ours
+            with claimed(tmp_path, "run", wait=False) as another_one:
+                assert not another_one
+            with claimed(tmp_path, "images-000000", wait=False) as another_one:
+                assert another_one
+        assert list(tmp_path.iterdir()) == []
+
+    # What a killed owner of this host left is taken over, and cleared away.
+    with another(tmp_path, NO_FLOCK + HOLD) as process:
+        assert process.stdout.readline() == "held\n"
+        process.kill()
+    assert [path.name for path in (tmp_path / LOCKS).iterdir()] == ["images-000000.owner"]
+    tidy(tmp_path, strays(tmp_path, {}))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_of_a_lock(tmp_path):

@@ -346,6 +346,16 @@ def test_what_is_broken_or_missing_is_made_again_and_nothing_else(mixed, source,
     assert bad(out) == {}
 
 
+def test_a_kind_that_has_no_real_samples_is_named(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    bare = [r.model_copy(update={"mask": None, "mask_sha256": None}) for r in manifest.records]
+    replace(manifest, records=tuple(bare)).write(tmp_path / "bare")
+    with pytest.raises(DidgenError, match="for the pairs of a mix; give `--config images`"):
+        prepared(tmp_path / "bare", run)
+    with pytest.raises(DidgenError, match="for the pairs of a mix; import some, or mix another"):
+        prepared(tmp_path / "bare", run, config="pairs")
+
+
 def test_another_mix_does_not_go_into_the_same_folder(mixed, source, run):
     with pytest.raises(DidgenError, match=r"differs in ratio \(0\.5, now 0\.25\)"):
         mix(prepared(source, run, ratio=0.25), mixed)

@@ -125,6 +125,19 @@ def test_webdataset(run, config):
                 assert_same(found[..., channel], sample.members["mask.png"])
 
 
+@pytest.mark.parametrize(("shards", "empty_check"), [(2, True), (1, False)])
+def test_webdataset_in_the_workers_of_a_loader(run, shards, empty_check):
+    webdataset = pytest.importorskip("webdataset")
+    data = pytest.importorskip("torch.utils.data")
+    paths = tars(run, "images")[:shards]
+    dataset = webdataset.WebDataset(paths, shardshuffle=False, empty_check=empty_check)
+    loaded = data.DataLoader(
+        dataset.decode("pil").to_tuple("__key__", "cls"), batch_size=None, num_workers=2
+    )
+    expected = SAMPLES["images"] if shards == 2 else SAMPLES["images"][:4]
+    assert sorted(loaded) == [[s.key, int(s.members["cls"])] for s in expected]
+
+
 # The class index is the member `.cls` of images; pairs have it as a field of their JSON.
 @pytest.mark.parametrize(("config", "target"), [("images", None), ("pairs", "label")])
 def test_timm(run, config, target):

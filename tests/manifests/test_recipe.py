@@ -160,6 +160,9 @@ def test_a_field_of_another_section_is_named_with_its_place(tmp_path: Path) -> N
         (FINETUNE | {"kind": "augment"}, "`kind`"),
         ({"model": "mini"}, "`source`"),
         ({"source": "a", "build": {"vocabulary": 10}}, "`build.vocabulary`"),
+        (FINETUNE | {"source": 2018}, "`source`"),
+        (FINETUNE | {"source": ["a"]}, "`source`"),
+        (FINETUNE | {"source": "s3://bucket/a"}, "`source`"),
     ],
 )
 def test_a_value_out_of_range_names_its_field(
