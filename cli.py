@@ -603,12 +603,15 @@ def _print_unlisted(run: Path | None) -> None:
 
 
 def _print_trainings(job: "Job", *more: "Training") -> None:
-    """Print what is left out, and how much there is to train."""
+    """Print what is left out, how much there is to train, and on what."""
+    from augment.device import choose_device
+
     if job.dropped:
         print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
     trainings = [*job.trainings, *more]
     steps = sum(training.steps for training in trainings)
-    print(f"{len(trainings)} trainings, {steps} steps at most")
+    device = choose_device(job.recipe.mixed_precision)
+    print(f"{len(trainings)} trainings, {steps} steps at most, on {device}")
 
 
 def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:

@@ -27,6 +27,7 @@ from manifests.ownership import start_run
 from manifests.records import SourceManifest
 from manifests.runs import finish_run
 from manifests.shards import Failure, Sample, write_shard
+from tests.augment.servers import serve
 
 
 def didgen(
@@ -173,6 +174,35 @@ def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
     assert code == 1
     assert "--model" in error
     assert (out / "records.jsonl").read_bytes() == before and not new.exists()
+
+
+def test_a_language_model_captions_anew_and_invents(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, new = photographs / "source", photographs / "new.jsonl"
+    importing = ["import", "folder", str(photographs / "images"), "--licence", "CC0-1.0"]
+    didgen(monkeypatch, capsys, *importing, "--out", str(out), "--split", "1", "0", "0")
+    assert didgen(monkeypatch, capsys, "caption", str(out))[0] == 0
+
+    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if "response_format" in body:
+            return 400, {"error": {"message": "response_format is not supported"}}
+        return 200, f"A round lesion number {number}."
+
+    with serve(reply) as server:
+        far = ["--backend", "openai", "--model", "m", "--base-url", server.url]
+        code, printed, _ = didgen(monkeypatch, capsys, "caption", str(out), "--replace", *far)
+        assert code == 0
+        assert "3 of 3 images are to be captioned by openai m, prompt 3." in printed
+        inventing = ["prompts", str(out), "--out", str(new), "--per-class", "2", *far]
+        code, printed, _ = didgen(monkeypatch, capsys, *inventing)
+        assert code == 0 and f"New captions are in {new}" in printed
+    said = [row["caption"] for row in read_json_lines(out / "records.jsonl")]
+    assert all("A round lesion number" in caption for caption in said)
+    rows = read_json_lines(new)
+    assert [row["label"] for row in rows] == ["MEL", "MEL", "NV", "NV"]
+    assert all("A round lesion number" in row["caption"] for row in rows)
+    assert len({row["caption"] for row in rows}) == 4
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import cli
+from augment.device import choose_device
 from downstream.classification import balanced_accuracy, correctness, figures, log_losses
 from downstream.classify import classify
 from downstream.job import prepare
@@ -405,7 +406,7 @@ def test_the_command(recipe: Make, tmp_path: Path, monkeypatch, capsys) -> None:
     code, printed, _ = told(monkeypatch, capsys, path, "--dry-run")
     assert code == 0
     assert "synthetic: 10 images (5 MEL, 5 BCC)" in printed
-    assert "4 trainings, 24 steps at most" in printed
+    assert f"4 trainings, 24 steps at most, on {choose_device()}" in " ".join(printed.split())
     assert "warmup: 0.05" in printed
     assert not out.exists()
     code, printed, _ = told(monkeypatch, capsys, path, "--out", out)

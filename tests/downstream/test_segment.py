@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import cli
+from augment.device import choose_device
 from downstream.agreement import agree
 from downstream.job import SegmentationJob, prepare_segmentation
 from downstream.pairs import folds
@@ -445,7 +446,7 @@ def test_the_command(segment_recipe: Make, tmp_path: Path, monkeypatch, capsys) 
     assert code == 0
     assert "train: 18 pairs, val: 6 pairs, test: 6 pairs, synthetic: 6 pairs" in printed
     assert "Training sets: 8 real pairs" in printed
-    assert "5 trainings, 20 steps at most" in printed
+    assert f"5 trainings, 20 steps at most, on {choose_device()}" in " ".join(printed.split())
     assert "patience: 20" in printed
     assert not out.exists()
     code, printed, _ = told(monkeypatch, capsys, path, "--out", out)
