@@ -486,6 +486,7 @@ def test_in_bf16_it_draws_nearly_the_same_pair(
     assert np.abs(np.asarray(exact.images, int) - half.images).mean() < 4
 
 
+@pytest.mark.slow
 def test_a_compiled_unet_serves_the_ordinary_passes(
     sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:

@@ -1,6 +1,7 @@
 """The baseline draws what the pipeline draws, so that comparing their times is fair."""
 
 import numpy as np
+import pytest
 import torch
 
 from augment.pipeline import scheduler_of
@@ -8,6 +9,7 @@ from benchmarks.models import PROMPT, disc, load
 from benchmarks.naive import draw_naively
 
 
+@pytest.mark.slow
 def test_the_naive_baseline_draws_the_same_pairs() -> None:
     pipeline = load("tiny")
     pipeline.scheduler = scheduler_of(pipeline, "ddim")

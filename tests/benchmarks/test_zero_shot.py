@@ -67,6 +67,7 @@ def test_prompts_of_an_image_differ_in_the_name_alone() -> None:
         prompts_of("something dark", classes, named_only=False)
 
 
+@pytest.mark.slow
 def test_an_accuracy_is_that_of_the_least_errors(
     pipeline: LesionPairPipeline, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

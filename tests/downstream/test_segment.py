@@ -266,6 +266,7 @@ def test_what_is_there_is_not_trained_again(done, segment_recipe: Make, tmp_path
     assert files(out) == before
 
 
+@pytest.mark.slow
 def test_lost_trainings_are_made_again_to_the_bit(
     done, segment_recipe: Make, tmp_path: Path
 ) -> None:
@@ -293,6 +294,7 @@ def test_lost_trainings_are_made_again_to_the_bit(
     assert steps[-1][0] == steps[-1][1]
 
 
+@pytest.mark.slow
 def test_a_recipe_may_grow_by_seeds_scales_and_networks(
     segment_recipe: Make, tmp_path: Path
 ) -> None:
