@@ -360,15 +360,16 @@ def augment(
         share = Part.parse(part) if part else Part()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
+    from augment.provenance import unlisted
     from augment.run import augment as run
-    from augment.run import check_source, prepare, unlisted
+    from augment.run import check_source, prepare
 
     job = prepare(asked)
     if recipe is None and out is None:
         out = Path("runs/demo")
     if dry_run or out is None:
         check_source(job, out)
-        decisions(unlisted(job))
+        decisions(unlisted(job.recipe.model, job.trained_on))
         _print_recipe(asked.model_dump(mode="json"))
         for config, shards in job.plan.items():
             print(f"{config}: {job.count(config)} samples in {len(shards)} shards")
@@ -902,6 +903,31 @@ def _terminate(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
+def _sentence(error: Exception) -> str | None:
+    """What the user is told of an error; None for a fault of didgen."""
+    from manifests.errors import DidgenError
+
+    if isinstance(error, DidgenError):
+        return str(error)
+    # Torch's own class is not imported for it.
+    if type(error).__name__ == "OutOfMemoryError":
+        return (
+            "The GPU's memory is full; to go on, lower `sampling.batch_size` (augment) or "
+            "--batch-size (caption, prompts) or `batch_size` (classify, segment), or set "
+            "`gradient_checkpointing: true` (finetune); a training with another `batch_size` "
+            "begins in a new directory."
+        )
+    if isinstance(error, OSError):
+        name, reason = error.filename or "A file", error.strerror or error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{name} cannot be written: {reason}; make room, and run the command again."
+        return (
+            f"{name} cannot be used: {reason}; see to its rights and its drive, and run the "
+            "command again."
+        )
+    return None
+
+
 def main() -> NoReturn:
     """Run the command line; exit 0 done, 1 bad data or result, 2 usage, 130 or 143 stopped.
 
@@ -913,28 +939,9 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        from manifests.errors import DidgenError
-
-        # Torch's own class is not imported for it.
-        full = type(error).__name__ == "OutOfMemoryError"
-        if "--debug" in sys.argv or not (full or isinstance(error, DidgenError | OSError)):
+        sentence = _sentence(error)
+        if sentence is None or "--debug" in sys.argv:
             raise
-        sentence = str(error)
-        if full:
-            sentence = (
-                "The GPU's memory is full; to go on, lower `sampling.batch_size` (augment) or "
-                "--batch-size (caption, prompts) or `batch_size` (classify, segment), or set "
-                "`gradient_checkpointing: true` (finetune); a training with another `batch_size` "
-                "begins in a new directory."
-            )
-        if isinstance(error, OSError):
-            name = error.filename or "A file"
-            sentence = f"{name} cannot be used: {error.strerror or error}."
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                sentence = (
-                    f"{name} cannot be written: {error.strerror}; make room, and run the command "
-                    "again."
-                )
         print(f"Error: {sentence}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

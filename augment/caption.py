@@ -304,5 +304,5 @@ def caption_source(
             # It may have been imported again meanwhile.
             manifest = SourceManifest.read(folder)
             records = with_captions(manifest.records, made.values())
-            replace(manifest, records=records).rewrite(folder)
-    return SourceManifest.read(folder)
+            manifest = replace(manifest, records=records).rewrite(folder)
+    return manifest

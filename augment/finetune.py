@@ -42,12 +42,12 @@ from augment.objective import RegionLoss
 from augment.perceptual import PerceptualDistance
 from augment.pipeline import LesionPairPipeline, draw
 from augment.prompt import compose
-from augment.provenance import ingredients, trained_on
+from augment.provenance import ingredients, trained_on, unlisted
 from augment.sheet import pair_sheet
 from augment.tokens import add_p_tokens, tokenize
 from manifests.build import AutoencoderStage
 from manifests.card import model_card
-from manifests.contamination import TRAINED_ON_NAME, TrainedOn
+from manifests.contamination import TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import leftovers, sha256_of, write_bytes, write_json
 from manifests.images import encoded
@@ -85,11 +85,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
-    if recipe.model is not None and not before:
-        made["contamination"] = (
-            f"unknown, because no {TRAINED_ON_NAME} was found for {recipe.model}: see to it "
-            "yourself that it was not trained on what the source holds out"
-        )
+    made |= unlisted(recipe.model, before)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
     for kind in ("attn2", "attn1"):

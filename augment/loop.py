@@ -26,6 +26,12 @@ WAITING = 4
 PASSED_OVER = 20
 """Steps in a row whose loss may be no number where a scaler looks after overflows."""
 
+TOLD = (DidgenError, OSError)
+"""What a user is told in a sentence, where torch makes a traceback of what a worker raises."""
+
+Item = dict[str, Any] | DidgenError | OSError
+"""An item of a dataset, or what a user is told of it."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -153,7 +159,7 @@ def train(
     )
     # Full-size photographs take longer to read than a GPU to learn from.
     workers = 1 if accelerator.device.type == "cpu" else WAITING
-    loader: DataLoader[dict[str, Any] | DidgenError] = DataLoader(
+    loader: DataLoader[Item] = DataLoader(
         _Told(dataset),
         batch_sampler=list(batches),
         num_workers=workers,
@@ -167,7 +173,7 @@ def train(
         wrapped.train()
         lost = 0
         for step, batch in enumerate(loader, start):
-            if isinstance(batch, DidgenError):
+            if isinstance(batch, TOLD):
                 raise batch
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
@@ -214,22 +220,22 @@ def train(
     module.to(memory_format=torch.contiguous_format)
 
 
-class _Told(Dataset[dict[str, Any] | DidgenError]):
-    """A dataset whose DidgenErrors are items: torch makes a traceback of what a worker raises."""
+class _Told(Dataset[Item]):
+    """A dataset whose errors that a user is told are items."""
 
     def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, place: Any) -> dict[str, Any] | DidgenError:
+    def __getitem__(self, place: Any) -> Item:
         try:
             return self.dataset[place]
-        except DidgenError as error:
+        except TOLD as error:
             return error
 
 
-def _collated(items: list[dict[str, Any] | DidgenError]) -> dict[str, Any] | DidgenError:
+def _collated(items: list[Item]) -> Item:
     """The batch of items, or the first of them that is an error."""
-    errors = (item for item in items if isinstance(item, DidgenError))
+    errors = (item for item in items if isinstance(item, TOLD))
     return next(errors, None) or default_collate(items)
 
 

@@ -42,6 +42,16 @@ def trained_on(model: str | None, revision: str | None = None) -> TrainedOn:
     return TrainedOn.read(path) if path and path.is_file() else TrainedOn()
 
 
+def unlisted(model: str | None, seen: TrainedOn) -> dict[str, str]:
+    """What is decided and said where nobody lists what a model was trained on; else nothing."""
+    if model is None or seen:
+        return {}
+    return {
+        "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {model}: see to it "
+        "yourself that it was not trained on what you test on"
+    }
+
+
 def beside(model: str, revision: str | None, name: str) -> Path:
     """Where a file beside a model lies, fetched if it is one of the hub; the path may not exist."""
     folder = model_folder(model)

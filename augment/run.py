@@ -36,12 +36,11 @@ from augment.plan import (
     real_counts,
     shards_of,
 )
-from augment.provenance import beside, ingredients, trained_on
+from augment.provenance import beside, ingredients, trained_on, unlisted
 from augment.sheet import attention_sheet, image_sheet, pair_sheet
 from augment.tokens import P_TOKENS
 from augment.worker import Worker, is_whole, versions
 from manifests.attention import WATCHED, AttentionHistory
-from manifests.contamination import TRAINED_ON_NAME
 from manifests.errors import DidgenError
 from manifests.files import sha256_of, write_bytes
 from manifests.images import encoded
@@ -192,7 +191,7 @@ def augment(
     ours = [shard for place, shard in enumerate(everything) if part.has(place)]
     if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:
         if engine == "ray":
-            decisions(unlisted(job))
+            decisions(unlisted(job.recipe.model, job.trained_on))
             make_on_cluster(job, out, todo)
         else:
             _make(job, out, todo)
@@ -254,19 +253,10 @@ def _each(sidecars: Iterable[Sidecar], name: str) -> str:
     return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
 
 
-def unlisted(job: Job) -> dict[str, str]:
-    """What is said where nobody lists which images the model was trained on; else nothing."""
-    if job.trained_on:
-        return {}
-    return {
-        "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {job.recipe.model}"
-    }
-
-
 def _decisions(job: Job, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
     sampling = job.recipe.sampling
-    return unlisted(job) | {
+    return unlisted(job.recipe.model, job.trained_on) | {
         "device": device,
         "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
         f"batches of {sampling.batch_size}, because the recipe says so",

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
 from manifests.errors import DidgenError
 from manifests.files import sha256_of
-from manifests.images import FailingDrive, as_mask, decode, open_checked, read_file, upright
+from manifests.images import as_mask, decode, open_checked, read_file, upright
 from manifests.records import (
     CLASSES,
     Reason,
@@ -132,7 +132,7 @@ def admit(
     image bytes the first in key order stays, one with a label before one without. A lesion has
     one split: the first given for it, else the drawn one. Lesions that one of `for_models` was
     trained on go to train, or are left out where another split is given. Nothing kept at all is a
-    `DidgenError`, and so is a failing drive: half a data set is not to be taken for a whole one.
+    `DidgenError`. A failing drive is an OSError: half a data set is not to pass for a whole one.
     """
     check_fractions(fractions)
     for model, trained_on in for_models:
@@ -187,8 +187,6 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
     try:
         data = read_file(path)
         image = upright(decode(data, path))
-    except FailingDrive:
-        raise
     except DidgenError as error:
         return Rejection.of(path, "unreadable-image", str(error))
     if image.mode[0] in "IF":
@@ -204,8 +202,6 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
 def _mask_fault(path: Path, image: Path, size: tuple[int, int]) -> Rejection | None:
     try:
         opened = open_checked(path)
-    except FailingDrive:
-        raise
     except DidgenError as error:
         return Rejection.of(path, "unreadable-mask", str(error))
     try:

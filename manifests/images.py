@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from manifests.errors import DidgenError
+from manifests.files import naming
 
 MAX_PIXELS = 64_000_000
 """Images of more pixels than this are refused before they are decoded."""
@@ -34,10 +35,6 @@ def _without_warnings() -> Iterator[None]:
     with _warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-class FailingDrive(DidgenError):
-    """A file that is there cannot be read, and the fault is the drive's or the system's."""
 
 
 def decode(data: bytes, path: Path) -> Image.Image:
@@ -75,17 +72,18 @@ def open_checked(path: Path) -> Image.Image:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file whole; a missing one is a `DidgenError`, of a failing drive `FailingDrive`."""
+    """Read a file whole; one that is missing or closed is a `DidgenError`.
+
+    What a failing drive or system raises is none: it stays an OSError, which says nothing of the
+    file itself.
+    """
     try:
-        return path.read_bytes()
+        with naming(path):
+            return path.read_bytes()
     except FileNotFoundError:
         raise DidgenError(f"{path} does not exist; restore it or take it out.") from None
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise DidgenError(f"{path} cannot be read ({error.strerror}); mend its rights.") from None
-    except OSError as error:
-        raise FailingDrive(
-            f"{path} cannot be read ({error.strerror}); see to its drive and run the command again."
-        ) from None
 
 
 def upright(image: Image.Image) -> Image.Image:

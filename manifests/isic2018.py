@@ -5,7 +5,6 @@ from pathlib import Path
 
 from manifests.candidates import WORKERS, Candidate, ForModel, Harvest, Import, Progress, admit
 from manifests.errors import DidgenError
-from manifests.images import FailingDrive
 from manifests.labels import LabelTable, read_labels, read_lesions
 from manifests.records import CLASSES, Split
 from manifests.splits import Fractions
@@ -160,8 +159,6 @@ def _task3_labels(root: Path, part: str, images: set[str], harvest: Harvest) -> 
     path = (tables or metadata)[0]
     try:
         labels = read_labels(path)
-    except FailingDrive:
-        raise
     except DidgenError as error:
         sentence = f"{str(error).removesuffix('.')}; Task 3 {part} was left out."
         harvest.reject(path, "bad-table", sentence)
@@ -184,8 +181,6 @@ def _lesions(root: Path, harvest: Harvest) -> dict[str, str] | None:
     for path in _tables(root, (GROUPINGS, *METADATA)):
         try:
             lesions = read_lesions(path) | lesions
-        except FailingDrive:
-            raise
         except DidgenError as error:
             harvest.reject(path, "bad-table", str(error))
     if not lesions:

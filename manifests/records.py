@@ -4,7 +4,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -205,14 +205,18 @@ class SourceManifest:
         (folder / HEADER_FILE).unlink(missing_ok=True)
         self.rewrite(folder)
 
-    def rewrite(self, folder: Path) -> None:
-        """Replace the records of the same manifest, at once, and then its counts of captions."""
+    def rewrite(self, folder: Path) -> Self:
+        """Replace the records of the same manifest, at once, and then its counts of captions.
+
+        Returns the manifest as it is written.
+        """
         write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
         by = Counter(r.caption_by for r in self.records if r.caption_by)
         fallbacks = Counter(r.caption_fallback for r in self.records if r.caption_fallback)
         counts = {"captions": dict(by), "caption_fallbacks": dict(fallbacks)}
         header = self.header.model_copy(update=counts)
         write_json(folder / HEADER_FILE, header.model_dump(mode="json"))
+        return replace(self, header=header)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

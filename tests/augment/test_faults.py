@@ -271,8 +271,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(
     worker.start({"command": command} | ({} if mounted else {"largest": largest}))
     assert worker.statuses() == [1]
     full, large = (os.strerror(reason) for reason in (errno.ENOSPC, errno.EFBIG))
-    end = f"cannot be written: {full}; make room, and run the command again."
-    end = end if mounted else f"cannot be used: {large}."
+    end = (
+        f"written: {full}; make room"
+        if mounted
+        else f"used: {large}; see to its rights and its drive"
+    )
+    end = f"cannot be {end}, and run the command again."
     assert f"{out}/" in (said := worker.said()) and said.endswith(f"{end}\n")
     assert_nothing_half(out)
     assert not mounted or mount(folder, "-o", "remount,size=64m")
@@ -302,7 +306,8 @@ def test_a_read_only_target_is_one_sentence_and_a_finished_run_there_is_fine(
     worker.start(command)
     assert worker.statuses() == [1]
     reason = os.strerror(errno.EROFS if mounted else errno.EACCES)
-    assert f"{out}/" in (said := worker.said()) and said.endswith(f"cannot be used: {reason}.\n")
+    end = f"cannot be used: {reason}; see to its rights and its drive, and run the command again."
+    assert f"{out}/" in (said := worker.said()) and said.endswith(f"{end}\n")
     assert contents(out) == before
     writable(True)
     assert worker.run(out) == 0, worker.said()

@@ -1,6 +1,7 @@
 """Tests of the training loop: schedule, resuming, averaging, and what is left fixed."""
 
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -124,13 +125,24 @@ def test_a_training_made_longer_is_the_one_that_was_longer_at_once(
         assert torch.equal(value, longer.trained.state_dict()[name]), name
 
 
-def test_an_image_that_went_after_import_is_named(manifest: SourceManifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("circle", "told"),
+    [(False, r"^{path} does not exist; [^\n]*$"), (True, r"^\[Errno \d+\] [^\n]*: '{path}'$")],
+    ids=["gone", "unreadable"],
+)
+def test_an_image_that_went_after_import_is_named(
+    manifest: SourceManifest, tmp_path: Path, circle: bool, told: str
+) -> None:
     root = shutil.copytree(manifest.header.root, tmp_path / "source")
     header = manifest.header.model_copy(update={"root": str(root)})
     moved = SourceManifest(header, manifest.records)
     (gone, *_) = moved.select(split="train")
-    moved.image_path(gone).unlink()
-    with pytest.raises(DidgenError, match=rf"^{moved.image_path(gone)} does not exist; [^\n]*$"):
+    path = moved.image_path(gone)
+    path.unlink()
+    if circle:
+        path.symlink_to(path)
+    error, said = OSError if circle else DidgenError, told.format(path=re.escape(str(path)))
+    with pytest.raises(error, match=said):
         run(moved, tmp_path / "run", replace(SCHEDULE, steps=9))
 
 

@@ -15,8 +15,8 @@ from augment import worker as worker_module
 from augment.job import Job
 from augment.model import CAPTIONS_NAME
 from augment.part import Part
-from augment.provenance import ingredients
-from augment.run import _images_sheet, augment, check_source, prepare, unlisted
+from augment.provenance import ingredients, unlisted
+from augment.run import _images_sheet, augment, check_source, prepare
 from manifests.attention import FIELD, AttentionHistory
 from manifests.build import Build
 from manifests.contamination import TRAINED_ON_NAME, TrainedOn
@@ -471,7 +471,8 @@ def test_the_sheet_of_images_reads_no_more_shards_than_it_shows(
 def test_a_model_without_a_list_is_told_whoever_makes_the_shards(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no trained_on.jsonl was found" in unlisted(job)["contamination"]
+    told = unlisted(job.recipe.model, job.trained_on)["contamination"]
+    assert "no trained_on.jsonl was found" in told
     made: list[Path] = []
     monkeypatch.setattr("augment.run.make_on_cluster", lambda job, out, todo: made.append(out))
     assert augment(job, tmp_path / "run", engine="ray") is None
