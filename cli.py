@@ -921,6 +921,9 @@ def _sentence(error: Exception) -> str | None:
         name, reason = error.filename or "A file", error.strerror or error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"{name} cannot be written: {reason}; make room, and run the command again."
+        if error.filename is None:
+            # It may not be of a file: a connection's fault has neither rights nor a drive.
+            return f"{name} cannot be used: {reason}."
         return (
             f"{name} cannot be used: {reason}; see to its rights and its drive, and run the "
             "command again."
