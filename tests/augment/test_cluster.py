@@ -22,6 +22,7 @@ from augment.part import Part
 from augment.run import augment, prepare
 from manifests.errors import DidgenError
 from manifests.recipe import AugmentRecipe
+from manifests.shards import Config
 from manifests.verify import verify
 from tests.augment.runs import contents
 
@@ -238,22 +239,39 @@ class TestTwoNodes:
         job: Job,
         local: Path,
         tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        out = tmp_path / "run"
-        made_before: list[int] = []
+        out, in_hand = tmp_path / "run", tmp_path / "in-hand"
+        second = nodes.second  # type: ignore[attr-defined]
+        identity = second.node_id
+
+        class Slow(cluster_module._Remote):
+            """Never done with its shard on the second node; elsewhere begun when that one is."""
+
+            def make(self, config: Config, index: int, wait: bool) -> str | None:
+                import ray
+
+                def stay(count: int) -> None:
+                    in_hand.touch()
+                    time.sleep(600)
+
+                if ray.get_runtime_context().get_node_id() == identity:
+                    return self.worker.make(config, index, stay, wait=wait)
+                while not in_hand.exists():
+                    time.sleep(0.02)
+                return super().make(config, index, wait)
 
         def remove() -> None:
-            while len(made := list(out.glob("[ip]*/*-*.json"))) < 2:
+            while not list(out.glob("[ip]*/*-*.json")):
                 time.sleep(0.02)
-            made_before.append(len(made))
-            nodes.remove_node(nodes.second, allow_graceful=False)  # type: ignore[attr-defined]
+            nodes.remove_node(second, allow_graceful=False)  # type: ignore[attr-defined]
 
+        monkeypatch.setattr(cluster_module, "_Remote", Slow)
         remover = threading.Thread(target=remove)
         remover.start()
         augment(job, out, engine="ray")
         remover.join()
-        assert made_before[0] < 12
         assert "because its worker died" in " ".join(capsys.readouterr().err.split())
         assert contents(out) == contents(local)
         assert {verdict.status for verdict in verify(out)} == {"ok"}
