@@ -88,7 +88,7 @@ def load_checkpoint(
     if average is not None:
         kept = newest / "average.safetensors"
         load_tensors(kept if kept.exists() else newest / "weights.safetensors", average)
-    if thinned(newest):
+    if not (newest / "optimizer.safetensors").exists():
         return _step(newest)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
@@ -106,11 +106,6 @@ def load_checkpoint(
         kinds = {name: type(value) for name, value in scaler.state_dict().items()}
         scaler.load_state_dict({name: kinds[name](v.item()) for name, v in state.items()})
     return _step(newest)
-
-
-def thinned(checkpoint: Path) -> bool:
-    """Whether a checkpoint has no optimizer's moments, because only its weights were kept."""
-    return not (checkpoint / "optimizer.safetensors").exists()
 
 
 def _step(checkpoint: Path) -> int:

@@ -245,6 +245,7 @@ class TestTwoNodes:
         out, in_hand = tmp_path / "run", tmp_path / "in-hand"
         second = nodes.second  # type: ignore[attr-defined]
         identity = second.node_id
+        made_before: list[int] = []
 
         class Slow(cluster_module._Remote):
             """Never done with its shard on the second node; elsewhere begun when that one is."""
@@ -263,8 +264,9 @@ class TestTwoNodes:
                 return super().make(config, index, wait)
 
         def remove() -> None:
-            while not list(out.glob("[ip]*/*-*.json")):
+            while not (made := list(out.glob("[ip]*/*-*.json"))):
                 time.sleep(0.02)
+            made_before.append(len(made))
             nodes.remove_node(second, allow_graceful=False)  # type: ignore[attr-defined]
 
         monkeypatch.setattr(cluster_module, "_Remote", Slow)
@@ -272,6 +274,7 @@ class TestTwoNodes:
         remover.start()
         augment(job, out, engine="ray")
         remover.join()
+        assert made_before[0] < 12
         assert "because its worker died" in " ".join(capsys.readouterr().err.split())
         assert contents(out) == contents(local)
         assert {verdict.status for verdict in verify(out)} == {"ok"}
