@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from downstream.job import Job, Training
-    from manifests.candidates import ForModel, Import
-    from manifests.verify import Verdict
+    from didgen.downstream.benchmark.job import Job, Training
+    from didgen.manifests.importers.admission import ForModel, Import
+    from didgen.manifests.runs.verify import Verdict
 
 app = typer.Typer(
     name="didgen",
@@ -34,14 +34,14 @@ app.add_typer(import_app, name="import")
 
 def _place(text: str) -> Path:
     """A folder, or a part of an object store by its URL."""
-    from manifests.files import located
+    from didgen.manifests.files import located
 
     return located(str(text))
 
 
 def _folder(text: str) -> Path:
     """A place on this machine: what a command cannot take from a store is refused by name."""
-    from manifests.section import local
+    from didgen.manifests.recipes.fields import local
 
     try:
         return Path(local(text))
@@ -112,7 +112,7 @@ def import_isic2018_command(
     HAM10000 masks and metadata are used where they are present.
     Example: didgen import isic2018 ~/isic2018 --out runs/isic2018
     """
-    from manifests.isic2018 import import_isic2018
+    from didgen.manifests.importers.isic2018 import import_isic2018
 
     known = _known_to(for_model)
     with _progress("reading") as advance:
@@ -140,7 +140,7 @@ def import_folder_command(
 
     Example: didgen import folder photos --labels labels.csv --licence CC-BY-4.0 --out runs/mine
     """
-    from manifests.folder import import_folder
+    from didgen.manifests.importers.folder import import_folder
 
     known = _known_to(for_model)
     with _progress("reading") as advance:
@@ -186,9 +186,16 @@ def caption(
     Goes on where a stopped run stopped; the key of an endpoint is read from OPENAI_API_KEY.
     Example: didgen caption runs/isic2018 --sheet captions.png
     """
-    from augment.caption import Described, Measured, caption_source, describer, to_do, token_counter
-    from augment.chat import ChatSettings
-    from manifests.records import SourceManifest
+    from didgen.augment.prompts.caption import (
+        Described,
+        Measured,
+        caption_source,
+        describer,
+        to_do,
+        token_counter,
+    )
+    from didgen.augment.prompts.llm import ChatSettings
+    from didgen.manifests.sources.records import SourceManifest
 
     if backend == "measure" and (model or shorten_with or base_url):
         raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
@@ -217,7 +224,7 @@ def caption(
     for reason, count in manifest.header.caption_fallbacks.items():
         print(f"{count} captions were measured in place of the model's words: {reason}.")
     if sheet is not None:
-        from augment.sheet import write_caption_sheet
+        from didgen.augment.contact_sheets import write_caption_sheet
 
         write_caption_sheet(manifest, sheet, sheet_count, seed)
         print(f"The sheet is {sheet}.")
@@ -248,10 +255,10 @@ def prompts(
     stopped; the key of an endpoint is read from OPENAI_API_KEY.
     Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
     """
-    from augment.caption import describer, token_counter
-    from augment.chat import ChatSettings
-    from augment.invention import write_captions
-    from manifests.records import SourceManifest
+    from didgen.augment.prompts.caption import describer, token_counter
+    from didgen.augment.prompts.invent import write_captions
+    from didgen.augment.prompts.llm import ChatSettings
+    from didgen.manifests.sources.records import SourceManifest
 
     manifest = SourceManifest.read(source)
     settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
@@ -281,9 +288,9 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
-    from manifests.recipe import FinetuneRecipe
-    from manifests.recipe_file import read_recipe
-    from manifests.records import read_training
+    from didgen.manifests.recipes.finetune import FinetuneRecipe
+    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.sources.records import read_training
 
     asked = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
@@ -293,7 +300,7 @@ def finetune(
         raise typer.BadParameter("a training needs a folder", param_hint="--out")
     # What is wrong with the data is said at once, before the heavy imports.
     read_training(asked.source)
-    from augment.finetune import finetune as run
+    from didgen.augment.finetuning.finetune import finetune as run
 
     print(f"The model is in {run(asked, out)}.")
 
@@ -338,8 +345,8 @@ def augment(
     --engine ray, a shard a task, with the resources of `cluster` in the recipe.
     Example: didgen augment my-recipe.yaml --out runs/mine
     """
-    from manifests.recipe import AugmentRecipe
-    from manifests.recipe_file import read_recipe
+    from didgen.manifests.recipes.augment import AugmentRecipe
+    from didgen.manifests.recipes.reading import read_recipe
 
     if recipe is not None and out is None and not dry_run:
         raise typer.BadParameter("a recipe needs the folder of its run", param_hint="--out")
@@ -353,16 +360,16 @@ def augment(
         _remake(recipe, out or Path("runs/demo"), only, None if dry_run else to)
         return
     asked = read_recipe(recipe or "demo", AugmentRecipe)
-    from augment.display import decisions
-    from augment.part import Part
+    from didgen.augment.console import decisions
+    from didgen.augment.generation.part import Part
 
     try:
         share = Part.parse(part) if part else Part()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
-    from augment.provenance import unlisted
-    from augment.run import augment as run
-    from augment.run import check_source, prepare
+    from didgen.augment.generation.prepare import check_source, prepare
+    from didgen.augment.generation.run import augment as run
+    from didgen.manifests.provenance.models import unlisted
 
     job = prepare(asked)
     if recipe is None and out is None:
@@ -401,7 +408,7 @@ def verify(
     """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra."""
     from rich.console import Console
 
-    from manifests.verify import verify as judge
+    from didgen.manifests.runs.verify import verify as judge
 
     with _progress("verifying") as advance:
         verdicts = judge(directory, progress=advance)
@@ -434,8 +441,8 @@ def export(
     Nothing is resized, and JPEG is encoded no second time.
     Example: didgen export runs/mine --to parquet --out runs/mine-parquet
     """
-    from manifests.export import export as write
-    from manifests.export import prepare_export
+    from didgen.manifests.exports.export import export as write
+    from didgen.manifests.exports.sound_run import prepare_export
 
     with _progress("checking") as advance:
         job = prepare_export(directory, to, out, progress=advance)
@@ -486,9 +493,9 @@ def mix(
     """
     if math.isnan(ratio):
         raise typer.BadParameter("it is no number", param_hint="--ratio")
-    from manifests.mix import mix as write
-    from manifests.mix import prepare_mix
-    from manifests.recipe import MixRecipe
+    from didgen.manifests.recipes.mix import MixRecipe
+    from didgen.manifests.runs.mix import mix as write
+    from didgen.manifests.runs.mix import prepare_mix
 
     recipe = MixRecipe(
         source=source,
@@ -524,15 +531,15 @@ def classify(
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
     Example: didgen classify isic2018-classify-cpu --out runs/classify
     """
-    from downstream.recipe import ClassifyRecipe
-    from manifests.recipe_file import read_recipe
+    from didgen.downstream.benchmark.recipe import ClassifyRecipe
+    from didgen.manifests.recipes.reading import read_recipe
 
     asked = read_recipe(recipe, ClassifyRecipe)
     if out is None and not dry_run:
         raise typer.BadParameter("a benchmark needs a folder", param_hint="--out")
-    from downstream.classify import classify as run
-    from downstream.data import counts
-    from downstream.job import prepare
+    from didgen.downstream.benchmark.classification.benchmark import classify as run
+    from didgen.downstream.benchmark.classification.job import prepare
+    from didgen.downstream.data.images import counts
 
     with _progress("checking") as advance:
         job = prepare(asked, progress=advance)
@@ -565,15 +572,15 @@ def segment(
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
     Example: didgen segment isic2018-segment-cpu --out runs/segment
     """
-    from downstream.recipe import SegmentRecipe
-    from manifests.recipe_file import read_recipe
+    from didgen.downstream.benchmark.recipe import SegmentRecipe
+    from didgen.manifests.recipes.reading import read_recipe
 
     asked = read_recipe(recipe, SegmentRecipe)
     if out is None and not dry_run:
         raise typer.BadParameter("a benchmark needs a folder", param_hint="--out")
-    from downstream.job import prepare_segmentation
-    from downstream.outcome import scale_name
-    from downstream.segment import segment as run
+    from didgen.downstream.benchmark.segmentation.benchmark import segment as run
+    from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
+    from didgen.downstream.benchmark.segmentation.summary import scale_name
 
     with _progress("checking") as advance:
         job = prepare_segmentation(asked, progress=advance)
@@ -593,8 +600,8 @@ def segment(
 
 def _print_unlisted(run: Path | None) -> None:
     """Print that nobody knows what the model of a run was trained on, where that is so."""
-    from manifests.contamination import TRAINED_ON_NAME
-    from manifests.runs import read_manifest
+    from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME
+    from didgen.manifests.shards.index import read_manifest
 
     if run is not None and TRAINED_ON_NAME not in read_manifest(run).documents:
         print(
@@ -605,7 +612,7 @@ def _print_unlisted(run: Path | None) -> None:
 
 def _print_trainings(job: "Job", *more: "Training") -> None:
     """Print what is left out, how much there is to train, and on what."""
-    from augment.device import choose_device
+    from didgen.augment.device import choose_device
 
     if job.dropped:
         print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
@@ -698,7 +705,7 @@ def quality(
     """
     if out is None and not dry_run:
         raise typer.BadParameter("figures need a folder", param_hint="--out")
-    from downstream.assess import Asked, assess, prepare
+    from didgen.downstream.quality.assess import Asked, assess, prepare
 
     asked = Asked(
         real=real,
@@ -760,8 +767,8 @@ def report(
     """
     if out is None and len(directories) > 1:
         raise typer.BadParameter("several folders need a file for their report", param_hint="--out")
-    from downstream.report.page import NAME
-    from downstream.report.page import report as write
+    from didgen.downstream.report.page import NAME
+    from didgen.downstream.report.page import report as write
 
     print(f"The report is {write(directories, out or directories[0] / NAME)}.")
 
@@ -790,9 +797,9 @@ def inspect(
         raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
     from rich.console import Console
 
-    from manifests.inspection import find, write_picture
-    from manifests.inspection import inspect as look
-    from manifests.listing import contents_listing, sample_listing
+    from didgen.manifests.views.contents import find, write_picture
+    from didgen.manifests.views.contents import inspect as look
+    from didgen.manifests.views.terminal import contents_listing, sample_listing
 
     contents = look(directory)
     if key is None:
@@ -807,10 +814,10 @@ def inspect(
 
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
-    from augment.remake import recipe_of, remake, write_members
-    from augment.run import prepare
-    from manifests.recipe import AugmentRecipe
-    from manifests.recipe_file import read_recipe
+    from didgen.augment.generation.prepare import prepare
+    from didgen.augment.generation.remake import recipe_of, remake, write_members
+    from didgen.manifests.recipes.augment import AugmentRecipe
+    from didgen.manifests.recipes.reading import read_recipe
 
     job = prepare(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
     if to is None:
@@ -839,7 +846,7 @@ def _known_to(models: list[str] | None) -> "list[ForModel]":
     """Models, each with what it was trained on."""
     if not models:
         return []
-    from augment.provenance import trained_on
+    from didgen.manifests.provenance.models import trained_on
 
     return [(model, trained_on(model)) for model in models]
 
@@ -849,7 +856,7 @@ def _finish_import(result: "Import", out: Path | None, for_models: "list[ForMode
     from rich.console import Console
     from rich.table import Table
 
-    from manifests.records import SPLITS, summary
+    from didgen.manifests.sources.records import SPLITS, summary
 
     if out is not None:
         result.write(out)
@@ -905,7 +912,7 @@ def _terminate(*_: object) -> NoReturn:
 
 def _sentence(error: Exception) -> str | None:
     """What the user is told of an error; None for a fault of didgen."""
-    from manifests.errors import DidgenError
+    from didgen.manifests.errors import DidgenError
 
     if isinstance(error, DidgenError):
         return str(error)

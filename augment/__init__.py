@@ -1,0 +1,1 @@
+"""Making data: prompts, the diffusion model, its finetuning, and the generation of samples."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from manifests.errors import DidgenError
+from didgen.manifests.errors import DidgenError
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,17 @@ from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure as ms_ssim,
 )
 
-from augment.dataset import load_mask
-from augment.gates import fault, measure
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline, draw
-from augment.prompt import compose
-from augment.provenance import trained_on
 from benchmarks.heldout import held_out
 from benchmarks.measure import machine
-from manifests.recipe import Gates, Guidance, Sampling
-from manifests.records import SourceManifest, SourceRecord
+from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
+from didgen.augment.generation.gates import fault, measure
+from didgen.augment.prompts.prompt import compose
+from didgen.manifests.provenance.models import trained_on
+from didgen.manifests.recipes.augment import Gates
+from didgen.manifests.recipes.sampling import Guidance, Sampling
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 VARIANTS: dict[str, dict[str, bool]] = {
     "L_CA and L_SA": {},

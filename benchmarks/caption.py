@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from augment.caption import CACHE_FILE, Measured, caption_source, token_counter
-from manifests.records import HEADER_FILE, RECORDS_FILE, SourceManifest
+from didgen.augment.prompts.caption import CACHE_FILE, Measured, caption_source, token_counter
+from didgen.manifests.sources.records import HEADER_FILE, RECORDS_FILE, SourceManifest
 
 
 def main() -> None:

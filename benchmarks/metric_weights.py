@@ -20,8 +20,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.functional.image import lpips as torchmetrics_lpips
 from torchvision.models import AlexNet_Weights
 
-from downstream.perceptual import build_lpips
-from manifests.files import sha256_of, write_bytes
+from didgen.downstream.metrics.lpips import build_lpips
+from didgen.manifests.files import sha256_of, write_bytes
 
 app = typer.Typer(no_args_is_help=True)
 Out = Annotated[Path, typer.Argument(help="The file to write.")]

@@ -9,11 +9,11 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from augment.build import TOKENS, build_scheduler, build_tokenizer
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline
-from augment.prompt import compose
-from augment.tokens import add_p_tokens
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.p_tokens import add_p_tokens
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.diffusion.small_model import TOKENS, build_scheduler, build_tokenizer
+from didgen.augment.prompts.prompt import compose
 
 CAPTION = "melanoma, a medium oval dark brown and black lesion at the center, light pink skin."
 PROMPT = compose(CAPTION)

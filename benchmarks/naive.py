@@ -10,12 +10,13 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from augment.annotation import binarise
-from augment.attention import layers_at
-from augment.losses import layout_loss, normalise, region_masks
-from augment.pipeline import LesionPairPipeline, as_layouts, step_sizes
-from augment.tokens import p_token_positions, tokenize
-from manifests.recipe import Annotation, AttentionMaps, Guidance
+from didgen.augment.diffusion.annotation import binarise
+from didgen.augment.diffusion.attention import layers_at
+from didgen.augment.diffusion.losses import layout_loss, normalise, region_masks
+from didgen.augment.diffusion.p_tokens import p_token_positions, tokenize
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, as_layouts
+from didgen.augment.diffusion.schedulers import step_sizes
+from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance
 
 READ = AttentionMaps()
 

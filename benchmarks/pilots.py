@@ -20,19 +20,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from augment.build import build_pipeline
-from augment.device import bf16_on_cpu
-from augment.finetune import finetune
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline, draw
 from benchmarks.finetuning import Trainee
 from benchmarks.heldout import held_out, measure
 from benchmarks.measure import machine
 from benchmarks.models import PROMPT
-from manifests.files import read_json, write_json
-from manifests.recipe import FinetuneRecipe, Sampling
-from manifests.recipe_file import read_recipe
-from manifests.records import SourceManifest
+from didgen.augment.device import bf16_on_cpu
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
+from didgen.augment.diffusion.small_model import build_pipeline
+from didgen.augment.finetuning.finetune import finetune
+from didgen.manifests.files import read_json, write_json
+from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.reading import read_recipe
+from didgen.manifests.recipes.sampling import Sampling
+from didgen.manifests.sources.records import SourceManifest
 
 HALF_FIRST = "half-size-first"
 """A cycle at half the size, then one of as many steps at the whole."""

@@ -17,18 +17,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from augment.autoencoder import decode, encode, levels
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline
-from augment.provenance import trained_on
 from benchmarks.measure import machine
-from downstream.collection import Collection, embed, real_collection
-from downstream.features import batches, find_extractor
-from downstream.fidelity import class_fidelity
-from downstream.judge import read_judge
-from downstream.quality import fid, matched
-from manifests.images import encoded
-from manifests.records import SourceManifest
+from didgen.augment.diffusion.autoencoder import decode, encode, levels
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.downstream.metrics.generative import fid, matched
+from didgen.downstream.quality.embed import Collection, embed, real_collection
+from didgen.downstream.quality.extractors import batches, find_extractor
+from didgen.downstream.quality.fidelity import class_fidelity
+from didgen.downstream.quality.judge import read_judge
+from didgen.manifests.images import encoded
+from didgen.manifests.provenance.models import trained_on
+from didgen.manifests.sources.records import SourceManifest
 
 
 def restored(collection: Collection, pipeline: LesionPairPipeline) -> Collection:

@@ -10,10 +10,11 @@ from typing import Annotated
 import torch
 import typer
 
-from augment.pipeline import LesionPairPipeline, scheduler_of
 from benchmarks.measure import machine, medians, peak_memory, show
 from benchmarks.models import PROMPT, Model, disc, load
 from benchmarks.naive import draw_naively
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.diffusion.schedulers import scheduler_of
 
 PLAIN, GUIDED, NAIVE = "plain CFG", "guided", "guided, naive capture"
 

@@ -16,8 +16,8 @@ import webdataset
 from datasets import load_dataset
 
 from benchmarks.measure import machine, medians, show
-from manifests.files import sha256_of
-from manifests.shards import Sample, read_shard, write_shard
+from didgen.manifests.files import sha256_of
+from didgen.manifests.shards.shard import Sample, read_shard, write_shard
 
 THEIRS, THEIRS_SAFE, OURS = "webdataset.ShardWriter", "the same, then hashed and synced", "didgen"
 

@@ -19,17 +19,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from augment.autoencoder import encode
-from augment.dataset import load_pixels
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline
-from augment.prompt import compose, diagnosis, parse, render
-from augment.provenance import trained_on
-from augment.tokens import tokenize
 from benchmarks.heldout import prediction_errors
 from benchmarks.measure import machine
-from downstream.classification import balanced_accuracy
-from manifests.records import SourceManifest, SourceRecord
+from didgen.augment.diffusion.autoencoder import encode
+from didgen.augment.diffusion.images import load_pixels
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.p_tokens import tokenize
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.prompts.prompt import compose, diagnosis
+from didgen.augment.prompts.sentence import parse, render
+from didgen.downstream.metrics.classification import balanced_accuracy
+from didgen.manifests.provenance.models import trained_on
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 TIMESTEPS = (500, 600, 700, 800, 900)
 """Of 1000: those at which the samples of the bundled model are told apart best."""

@@ -1,0 +1,1 @@
+"""Judging data: networks trained with and without it, statistics, quality, reports."""

@@ -1,0 +1,1 @@
+"""Describing data: sources, recipes, shards, runs, provenance and exports; no torch."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from manifests.errors import DidgenError
+from didgen.manifests.errors import DidgenError
 
 TEMPORARY_SUFFIX = ".tmp"
 

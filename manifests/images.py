@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from manifests.errors import DidgenError
-from manifests.files import naming
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import naming
 
 MAX_PIXELS = 64_000_000
 """Images of more pixels than this are refused before they are decoded."""

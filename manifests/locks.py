@@ -16,8 +16,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from manifests.errors import DidgenError
-from manifests.files import is_local
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import is_local
 
 LOCKS = ".locks"
 """Folder of a run directory for the lock files; it goes when the last of them does."""

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.contamination import TrainedOn
-from manifests.licence import Ingredient
-from manifests.ownership import start_run
-from manifests.records import SourceHeader, SourceManifest, SourceRecord
-from manifests.runs import finish_run
-from manifests.shards import Config, Failure, Sample, write_shard
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.shards.index import Ingredient
+from didgen.manifests.shards.shard import Config, Failure, Sample, write_shard
+from didgen.manifests.sources.records import SourceHeader, SourceManifest, SourceRecord
 
 REPOSITORY = Path(__file__).parent.parent
 CLASSES = ["MEL", "NV", "BCC"]

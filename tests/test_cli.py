@@ -19,15 +19,15 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-import cli
-from augment.sheet import PANEL
-from manifests.contamination import TrainedOn
-from manifests.files import read_json_lines
-from manifests.ownership import start_run
-from manifests.records import SourceManifest
-from manifests.runs import finish_run
-from manifests.shards import Failure, Sample, write_shard
-from tests.augment.servers import serve
+from didgen import cli
+from didgen.augment.contact_sheets import PANEL
+from didgen.manifests.files import read_json_lines
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.shards.shard import Failure, Sample, write_shard
+from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.servers import serve
 
 
 def didgen(
@@ -93,7 +93,7 @@ def test_a_full_gpu_is_one_sentence(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr("augment.run.augment", full)
+    monkeypatch.setattr("didgen.augment.generation.run.augment", full)
     code, _, told = didgen(
         monkeypatch, capsys, "augment", "demo", "--out", str(photographs / "run")
     )
@@ -346,7 +346,7 @@ def test_parts_and_single_samples_are_checked_before_work(
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from manifests.errors import DidgenError
+    from didgen.manifests.errors import DidgenError
 
     monkeypatch.setattr(sys, "argv", ["didgen", "--debug", "verify", str(tmp_path)])
     with pytest.raises(DidgenError):
@@ -359,7 +359,7 @@ def test_a_full_disk_is_named_with_its_mend(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/mine")
 
-    monkeypatch.setattr("manifests.verify.verify", full)
+    monkeypatch.setattr("didgen.manifests.runs.verify.verify", full)
     code, _, error = didgen(monkeypatch, capsys, "verify", str(tmp_path))
     assert code == 1
     assert error.endswith(
@@ -382,7 +382,7 @@ def test_an_interrupt_exits_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("manifests.verify.verify", interrupted)
+    monkeypatch.setattr("didgen.manifests.runs.verify.verify", interrupted)
     code, _, _ = didgen(monkeypatch, capsys, "verify", str(tmp_path))
     assert code == 130
 

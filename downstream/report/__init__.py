@@ -1,0 +1,1 @@
+"""The report: any folders of didgen as one self-contained HTML page."""

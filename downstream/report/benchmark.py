@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from downstream.document import Block, Heading, Paragraph, Picture
-from downstream.page import BENCHMARK_NAME, classification_page, segmentation_page
-from downstream.report.blocks import Content, Fold, Notice, Part
-from downstream.report.curves import training_curves
-from downstream.report.pictures import figure_of_file
-from downstream.report.plots import Effect, confusions, dots, forest
-from downstream.report.run import recipe_blocks
-from downstream.stats.comparison import GAIN, LOSS
-from manifests.errors import DidgenError
-from manifests.files import inside, read_json
+from didgen.downstream.pages.classification import classification_page
+from didgen.downstream.pages.document import BENCHMARK_NAME, Block, Heading, Paragraph, Picture
+from didgen.downstream.pages.segmentation import segmentation_page
+from didgen.downstream.report.blocks import Content, Fold, Notice, Part
+from didgen.downstream.report.curves import training_curves
+from didgen.downstream.report.pictures import figure_of_file
+from didgen.downstream.report.plots import Effect, confusions, dots, forest
+from didgen.downstream.report.run import recipe_blocks
+from didgen.downstream.stats.comparison import GAIN, LOSS
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import inside, read_json
 
 ASKED = ("source", "run", "exclude", "networks", "arms", "real", "seeds", "image_size", "epochs")
 

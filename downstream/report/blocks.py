@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from downstream.document import Block
+from didgen.downstream.pages.document import Block
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from downstream.document import Heading, Paragraph
-from downstream.record import RESULT_NAME, Result
-from downstream.report.blocks import Content, Notice
-from downstream.report.plots import Curve, curves
-from manifests.errors import DidgenError
-from manifests.files import read_json
+from didgen.downstream.benchmark.results import RESULT_NAME, Result
+from didgen.downstream.pages.document import Heading, Paragraph
+from didgen.downstream.report.blocks import Content, Notice
+from didgen.downstream.report.plots import Curve, curves
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json
 
 TRAININGS = 400
 """Trainings of a benchmark whose curves are drawn."""

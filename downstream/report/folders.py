@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from downstream.page import BENCHMARK_NAME
-from downstream.quality_page import RECORD_NAME
-from downstream.report.benchmark import benchmark_part
-from downstream.report.blocks import Notice, Part
-from downstream.report.curves import results
-from downstream.report.quality import quality_part
-from downstream.report.run import run_part
-from downstream.report.training import training_part
-from manifests.errors import DidgenError
-from manifests.inspection import is_run, recipe_kind
+from didgen.downstream.pages.document import BENCHMARK_NAME
+from didgen.downstream.pages.quality import RECORD_NAME
+from didgen.downstream.report.benchmark import benchmark_part
+from didgen.downstream.report.blocks import Notice, Part
+from didgen.downstream.report.curves import results
+from didgen.downstream.report.quality import quality_part
+from didgen.downstream.report.run import run_part
+from didgen.downstream.report.training import training_part
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.views.contents import is_run, recipe_kind
 
 PARTS = 40
 """Folders that one page takes in."""

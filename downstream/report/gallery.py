@@ -5,16 +5,16 @@ from itertools import islice
 
 import numpy as np
 
-from downstream.document import Heading, Paragraph
-from downstream.report.blocks import Content, Figure, Gallery, Notice
-from downstream.report.pictures import figure_of
-from manifests.attention import WATCHED, AttentionHistory
-from manifests.errors import DidgenError
-from manifests.inspection import FoundSample, RunContents
-from manifests.layouts import layout_of
-from manifests.pictures import LAYOUT_COLOUR, MASK_COLOUR, binary, heat, outline
-from manifests.records import SourceManifest
-from manifests.shards import Config, read_shard, split_of
+from didgen.downstream.pages.document import Heading, Paragraph
+from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
+from didgen.downstream.report.pictures import figure_of
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.shards.shard import Config, read_shard, split_of
+from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.views.attention_maps import WATCHED, AttentionHistory
+from didgen.manifests.views.contents import FoundSample, RunContents
+from didgen.manifests.views.layouts import layout_of
+from didgen.manifests.views.outlines import LAYOUT_COLOUR, MASK_COLOUR, binary, heat, outline
 
 IMAGES = 8
 """Images shown of each class."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from downstream.document import Heading, Table
-from downstream.report.blocks import Content, Part
-from downstream.report.folders import parts_of
-from manifests.files import write_bytes
+from didgen.downstream.pages.document import Heading, Table
+from didgen.downstream.report.blocks import Content, Part
+from didgen.downstream.report.folders import parts_of
+from didgen.manifests.files import write_bytes
 
 NAME = "report.html"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from downstream.report.blocks import Figure
-from manifests.images import encoded, open_checked
+from didgen.downstream.report.blocks import Figure
+from didgen.manifests.images import encoded, open_checked
 
 QUALITY = 80
 """Of WebP, which at this quality has no blocks that the eye sees."""

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from downstream.report.blocks import Figure
-from downstream.report.pictures import data_uri
+from didgen.downstream.report.blocks import Figure
+from didgen.downstream.report.pictures import data_uri
 
 LETTERS = 28
 """Of a name in a plot; a longer one is cut."""

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from downstream.document import Heading
-from downstream.quality_page import RECORD_NAME, SHEET_NAME, quality_page
-from downstream.report.blocks import Content, Facts, Notice, Part
-from downstream.report.pictures import figure_of_file
-from manifests.errors import DidgenError
-from manifests.files import read_json
+from didgen.downstream.pages.document import Heading
+from didgen.downstream.pages.quality import RECORD_NAME, SHEET_NAME, quality_page
+from didgen.downstream.report.blocks import Content, Facts, Notice, Part
+from didgen.downstream.report.pictures import figure_of_file
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json
 
 
 def quality_part(folder: Path) -> Part:

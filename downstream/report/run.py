@@ -7,15 +7,15 @@ from typing import Any
 
 import yaml
 
-from downstream.document import Heading, Listing, Paragraph, Table
-from downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part
-from downstream.report.gallery import attention, images_by_class, pairs
-from downstream.report.plots import balance
-from manifests.errors import DidgenError
-from manifests.inspection import RunContents, run_contents
-from manifests.licence import strictest
-from manifests.records import SourceManifest
-from manifests.shards import Config, split_of
+from didgen.downstream.pages.document import Heading, Listing, Paragraph, Table
+from didgen.downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part
+from didgen.downstream.report.gallery import attention, images_by_class, pairs
+from didgen.downstream.report.plots import balance
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.shards.shard import Config, split_of
+from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.views.contents import RunContents, run_contents
 
 LISTED = 40
 """Failures that are told one by one."""

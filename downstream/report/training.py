@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from downstream.document import Heading, Paragraph
-from downstream.report.blocks import Content, Facts, Notice, Part
-from downstream.report.curves import log_curves, read_log
-from downstream.report.pictures import figure_of_file
-from downstream.report.run import recipe_blocks
-from manifests.errors import DidgenError
-from manifests.files import read_json
-from manifests.runs import read_run
+from didgen.downstream.pages.document import Heading, Paragraph
+from didgen.downstream.report.blocks import Content, Facts, Notice, Part
+from didgen.downstream.report.curves import log_curves, read_log
+from didgen.downstream.report.pictures import figure_of_file
+from didgen.downstream.report.run import recipe_blocks
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json
+from didgen.manifests.shards.index import read_run
 
 ASKED = ("source", "model", "build", "lora", "steps", "learning_rate", "batch_size", "image_size")
 MORE = ("attention_weight", "leak_weight", "processes", "seed")

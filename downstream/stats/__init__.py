@@ -1,0 +1,1 @@
+"""Statistics: paired tests over lesions and seeds, bootstrap intervals, comparisons."""

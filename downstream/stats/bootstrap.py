@@ -6,7 +6,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
-from downstream.stats.paired import LEVEL, Interval, settled
+from didgen.downstream.stats.paired import LEVEL, Interval, settled
 
 RESAMPLES = 2000
 """Resamples of an interval: its ends then stand within a few percent of its width."""

@@ -9,8 +9,8 @@ import scipy.stats
 from numpy.typing import ArrayLike
 from statsmodels.stats.multitest import multipletests
 
-from downstream.stats.bootstrap import RESAMPLES, bootstrap_mean
-from downstream.stats.paired import (
+from didgen.downstream.stats.bootstrap import RESAMPLES, bootstrap_mean
+from didgen.downstream.stats.paired import (
     LEVEL,
     EffectSize,
     Floats,

@@ -13,12 +13,12 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import save_file
 
-from augment.autoencoder import start_as_area_average
-from augment.build import build_pipeline
-from augment.model import save_pipeline
-from augment.pipeline import LesionPairPipeline
-from manifests.build import AutoencoderStage, Build, Perceptual
-from manifests.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
+from didgen.augment.diffusion.autoencoder import start_as_area_average
+from didgen.augment.diffusion.model_folder import save_pipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.diffusion.small_model import build_pipeline
+from didgen.manifests.recipes.small_model import AutoencoderStage, Build, Perceptual
+from didgen.manifests.sources.records import CLASSES, SourceHeader, SourceManifest, SourceRecord
 
 SIZE = 256
 """Side of the tiny source's images: the smallest at which 32x32 self-attention exists."""
@@ -27,7 +27,9 @@ SIZE = 256
 @pytest.fixture(scope="session", autouse=True)
 def method_environment(no_hub: None) -> None:
     """Loader workers that start in no time."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["augment.dataset"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["didgen.augment.finetuning.dataset"]
+    )
 
 
 @pytest.fixture(autouse=True)

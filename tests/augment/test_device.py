@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment.device import bf16_on_cpu, choose_device
-from manifests.errors import DidgenError
+from didgen.augment.device import bf16_on_cpu, choose_device
+from didgen.manifests.errors import DidgenError
 
 
 def test_the_device_works_and_has_a_reason() -> None:

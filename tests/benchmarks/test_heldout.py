@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import ablation, heldout, restoration, zero_shot
 from benchmarks.heldout import ious
-from manifests.errors import DidgenError
-from manifests.records import SourceHeader, SourceManifest, SourceRecord
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.sources.records import SourceHeader, SourceManifest, SourceRecord
 
 
 def test_ious_count_pixels() -> None:

@@ -11,8 +11,8 @@ from torchvision.models import alexnet
 from typer.testing import CliRunner
 
 from benchmarks import metric_weights
-from downstream.features import find_extractor
-from downstream.perceptual import load_lpips
+from didgen.downstream.metrics.lpips import load_lpips
+from didgen.downstream.quality.extractors import find_extractor
 
 
 def write(kind: str, out: Path, published: Path) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from augment.pipeline import scheduler_of
 from benchmarks.models import PROMPT, disc, load
 from benchmarks.naive import draw_naively
+from didgen.augment.diffusion.schedulers import scheduler_of
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline
 from benchmarks.restoration import restore, restored
-from downstream.collection import Collection
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.downstream.quality.embed import Collection
 
 
 @pytest.fixture(scope="module")

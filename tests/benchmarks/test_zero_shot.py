@@ -6,15 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from augment.autoencoder import encode
-from augment.dataset import load_pixels
-from augment.model import load_pipeline
-from augment.pipeline import LesionPairPipeline
-from augment.prompt import Attributes, compose, diagnosis, parse, render
-from augment.tokens import tokenize
 from benchmarks import zero_shot
 from benchmarks.zero_shot import accuracy, balanced, encoded, errors, prompts_of
-from manifests.records import SourceManifest, SourceRecord
+from didgen.augment.diffusion.autoencoder import encode
+from didgen.augment.diffusion.images import load_pixels
+from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.diffusion.p_tokens import tokenize
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.prompts.prompt import compose, diagnosis
+from didgen.augment.prompts.schema import Attributes
+from didgen.augment.prompts.sentence import parse, render
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 CAPTION = "melanoma, a medium oval dark brown lesion at the center, some hair."
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from downstream.data import Images
-from downstream.recipe import ClassifyRecipe, SegmentRecipe
+from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+from didgen.downstream.data.images import Images
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.errors import DidgenError
-from manifests.files import (
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import (
     atomic_file,
     atomic_folder,
     clear,

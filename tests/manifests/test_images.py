@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from manifests.errors import DidgenError
-from manifests.images import (
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.images import (
     MAX_PIXELS,
     decode,
     middle,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from manifests.errors import DidgenError
-from manifests.locks import LOCKS, claimed
-from manifests.tidy import strays, tidy
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.locks import LOCKS, claimed
+from didgen.manifests.runs.tidy import strays, tidy
 
 HOLD = """
 with claimed(directory, "images-000000"):

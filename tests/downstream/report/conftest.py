@@ -9,14 +9,15 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from downstream.assess import Asked, assess
-from downstream.assess import prepare as prepare_quality
-from downstream.classify import classify
-from downstream.job import prepare, prepare_segmentation
-from downstream.recipe import ClassifyRecipe, SegmentRecipe
-from downstream.segment import segment
-from manifests.ownership import start_run
-from tests.downstream.photographs import write_run, write_source
+from didgen.downstream.benchmark.classification.benchmark import classify
+from didgen.downstream.benchmark.classification.job import prepare
+from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+from didgen.downstream.benchmark.segmentation.benchmark import segment
+from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
+from didgen.downstream.quality.assess import Asked, assess
+from didgen.downstream.quality.assess import prepare as prepare_quality
+from didgen.manifests.runs.claim import start_run
+from tests.fixtures.photographs import write_run, write_source
 
 
 def write_log(folder: Path, scalars: dict[str, list[tuple[int, float]]]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from downstream.document import Paragraph
-from downstream.report.blocks import Figure, Notice
-from downstream.report.curves import POINTS, log_curves, read_log, training_curves
+from didgen.downstream.pages.document import Paragraph
+from didgen.downstream.report.blocks import Figure, Notice
+from didgen.downstream.report.curves import POINTS, log_curves, read_log, training_curves
 from tests.downstream.report.conftest import write_log
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from downstream.report import folders
-from downstream.report.benchmark import benchmark_part
-from downstream.report.folders import PARTS, maker_of, parts_of
-from downstream.report.quality import quality_part
-from downstream.report.run import run_part
-from downstream.report.training import training_part
-from manifests.errors import DidgenError
+from didgen.downstream.report import folders
+from didgen.downstream.report.benchmark import benchmark_part
+from didgen.downstream.report.folders import PARTS, maker_of, parts_of
+from didgen.downstream.report.quality import quality_part
+from didgen.downstream.report.run import run_part
+from didgen.downstream.report.training import training_part
+from didgen.manifests.errors import DidgenError
 
 
 def test_each_folder_is_known_by_what_lies_in_it(study: Path, tmp_path: Path) -> None:

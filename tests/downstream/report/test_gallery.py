@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from downstream.document import Heading, Paragraph
-from downstream.report.blocks import Figure, Gallery, Notice
-from downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
-from downstream.report.pictures import figure_of_file
-from manifests.attention import FIELD, AttentionHistory
-from manifests.errors import DidgenError
-from manifests.inspection import run_contents
-from manifests.mix import mix, prepare_mix
-from manifests.recipe import MixRecipe
-from manifests.records import SourceManifest
-from manifests.shards import Sample, write_shard
+from didgen.downstream.pages.document import Heading, Paragraph
+from didgen.downstream.report.blocks import Figure, Gallery, Notice
+from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
+from didgen.downstream.report.pictures import figure_of_file
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.shards.shard import Sample, write_shard
+from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
+from didgen.manifests.views.contents import run_contents
 from tests.conftest import encoded
-from tests.downstream.photographs import smooth, square_mask
+from tests.fixtures.photographs import smooth, square_mask
 
 
 def figures(blocks) -> list[Figure]:

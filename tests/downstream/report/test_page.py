@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from downstream.report.blocks import Notice, Part
-from downstream.report.page import NAME, render, report
-from downstream.report.plots import DARK, LIGHT
-from manifests.errors import DidgenError
-from manifests.files import read_json, write_json
-from manifests.ownership import start_run
-from manifests.records import SourceManifest
-from manifests.runs import finish_run
-from manifests.shards import Failure, Sample, write_shard
-from manifests.tidy import strays
-from manifests.verify import verify
+from didgen.downstream.report.blocks import Notice, Part
+from didgen.downstream.report.page import NAME, render, report
+from didgen.downstream.report.plots import DARK, LIGHT
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json, write_json
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.runs.tidy import strays
+from didgen.manifests.runs.verify import verify
+from didgen.manifests.shards.shard import Failure, Sample, write_shard
+from didgen.manifests.sources.records import SourceManifest
 from tests.conftest import encoded, noise
 from tests.downstream.report.reader import Page
 

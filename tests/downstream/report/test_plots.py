@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from downstream.report.blocks import Figure
-from downstream.report.plots import Curve, Effect, balance, confusions, curves, dots, forest
+from didgen.downstream.report.blocks import Figure
+from didgen.downstream.report.plots import Curve, Effect, balance, confusions, curves, dots, forest
 
 NAMES = ["MEL\x1b\ud800", "$\\frac{$", "_hidden", "<b>&amp;", "皮膚", "a" * 80 + "\x1b\ud800"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from downstream.report.blocks import Facts, Figure, Notice
-from downstream.report.training import training_part
-from manifests.files import write_json
-from manifests.ownership import start_run
+from didgen.downstream.report.blocks import Facts, Figure, Notice
+from didgen.downstream.report.training import training_part
+from didgen.manifests.files import write_json
+from didgen.manifests.runs.claim import start_run
 from tests.downstream.report.conftest import write_log
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from downstream.stats.bootstrap import bootstrap_figure, bootstrap_mean
+from didgen.downstream.stats.bootstrap import bootstrap_figure, bootstrap_mean
 
 
 def test_interval_of_the_mean_covers_it() -> None:

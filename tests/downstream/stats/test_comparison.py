@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downstream.stats.comparison import (
+from didgen.downstream.stats.comparison import (
     GAIN,
     LOSS,
     NULL,

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from downstream.stats.paired import (
+from didgen.downstream.stats.paired import (
     crossed_test,
     effect_size,
     lesion_means,

@@ -1,0 +1,1 @@
+"""Diffusion: losses, attention, annotation and the guided pipeline of the method."""

@@ -1,0 +1,59 @@
+"""Schedulers: the samplers that recipes name, and the step sizes eta of the guidance."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+)
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.recipes.sampling import Guidance
+
+SCHEDULERS = {
+    "dpm++": DPMSolverMultistepScheduler,
+    "ddim": DDIMScheduler,
+    "pndm": PNDMScheduler,
+}
+
+
+def step_sizes(guidance: Guidance, timesteps: Sequence[int]) -> list[float]:
+    """The eta of every timestep, 0 where it is not guided; a part of a step is guided as a whole.
+
+    Where a timestep comes twice, PNDM takes the step before it once more, from the latents that
+    it kept: moving those at hand would do nothing, so the first of the two is not guided.
+    """
+    etas = [0.0] * len(timesteps)
+    if not (guidance.cross_attention or guidance.self_attention):
+        return etas
+    taken = [i for i, t in enumerate(timesteps) if timesteps[i + 1 : i + 2] != [t]]
+    # Rounded first: 0.1 of 30 steps is a little more than 3.
+    first = math.floor(round(guidance.start * len(taken), 6))
+    last = math.ceil(round(guidance.until * len(taken), 6))
+    line = np.linspace(1, 0.5, len(taken)) if guidance.decay == "sqrt" else np.ones(len(taken))
+    for place in range(first, last):
+        etas[taken[place]] = float(guidance.eta * math.sqrt(line[place]))
+    return etas
+
+
+def scheduler_of(
+    pipeline: StableDiffusionPipeline, name: str
+) -> DPMSolverMultistepScheduler | DDIMScheduler | PNDMScheduler:
+    """A fresh scheduler of the given kind for the model's own noise schedule."""
+    config = pipeline.scheduler.config
+    if name == "ddim" and "clip_sample" not in config:
+        # A model saved with another scheduler says nothing, and DDIM clips unasked, as for pixels.
+        return DDIMScheduler.from_config(config, clip_sample=False)
+    if name != "pndm":
+        return SCHEDULERS[name].from_config(config)
+    if config.get("rescale_betas_zero_snr") or config.get("prediction_type") == "sample":
+        raise DidgenError(
+            "PNDM cannot sample a model trained to zero terminal SNR or to predict the image "
+            "itself; set `sampling.scheduler` to dpm++ or ddim."
+        )
+    # As in every release of Stable Diffusion: Runge-Kutta steps would come on top of `steps`.
+    return PNDMScheduler.from_config(config, skip_prk_steps=True)

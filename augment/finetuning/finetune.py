@@ -1,0 +1,329 @@
+"""Finetuning: the region-aware loss of Eq. 1, 3, 4 on a loaded model, or a small one from nothing.
+
+Notable choices:
+- A built model is trained in two stages by the same loop: the autoencoder, then UNet and text
+  encoder, from nothing or on from a model of its shape. A loaded one alone trains its UNet, like
+  the paper.
+- What is fixed is computed once, into a cache that the training reads instead.
+- The run's folder holds everything to go on from; a recipe that differs is refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from didgen.augment.console import decisions, progress_bar
+from didgen.augment.contact_sheets import pair_sheet
+from didgen.augment.device import choose_device
+from didgen.augment.diffusion.attention import layers_at
+from didgen.augment.diffusion.autoencoder import AutoencoderLoss, encode
+from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.lora import add_adapters, merge_adapters, save_adapters
+from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
+from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
+from didgen.augment.diffusion.perceptual import PerceptualDistance
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
+from didgen.augment.diffusion.small_model import build_pipeline, shape_of
+from didgen.augment.finetuning.autoencoder_stage import _autoencoder_stage, _train_autoencoder
+from didgen.augment.finetuning.dataset import RegionDataset, class_weights
+from didgen.augment.finetuning.latent_cache import Cache, Table
+from didgen.augment.finetuning.loop import Schedule, train
+from didgen.augment.finetuning.objective import RegionLoss
+from didgen.augment.prompts.prompt import compose
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import leftovers, sha256_of, write_bytes, write_json
+from didgen.manifests.images import encoded
+from didgen.manifests.locks import claimed
+from didgen.manifests.provenance.model_card import model_card
+from didgen.manifests.provenance.models import (
+    ingredients,
+    model_hashes,
+    pinned,
+    trained_on,
+    unlisted,
+)
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.recipes.sampling import Sampling
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.sources.records import SourceManifest, SourceRecord, read_training
+
+FREE = {"checkpoint_every", "save_as", "gradient_checkpointing"}
+"""Fields of a recipe that do not decide what a run computes, and may change while it goes on."""
+
+
+def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
+    """Run a finetuning recipe into the folder `out`; returns the model's folder, `out/model`.
+
+    With `lora`, `out/model` holds the merged model and `out/lora` the adapters. Goes on where a
+    stopped run of the same recipe stopped. Raises DidgenError for a source without training masks
+    or captions or one that holds out what the model was trained on, a model that cannot be loaded,
+    a folder of another recipe, and one that another process trains in.
+    """
+    manifest, records = read_training(recipe.source)
+    stage = _autoencoder_stage(recipe)
+    device = choose_device(recipe.mixed_precision, training=True)
+    accelerator = Accelerator(
+        mixed_precision=device.precision,
+        log_with="tensorboard",
+        project_dir=out,
+        cpu=device.name == "cpu",
+    )
+    made = {"device": str(device), "training images": str(len(records))}
+    if accelerator.num_processes > 1:
+        each, count = recipe.batch_size, accelerator.num_processes
+        made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
+    pipeline = _start(recipe, records)
+    recipe = pinned(recipe)
+    before = trained_on(recipe.model, recipe.revision)
+    before.check(f"The model {recipe.model}", recipe.source, manifest)
+    made |= unlisted(recipe.model, before)
+    restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
+    perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
+    for kind in ("attn2", "attn1"):
+        layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
+    if recipe.lora is not None:
+        add_adapters(pipeline.unet, recipe.lora, device.dtype, recipe.seed)
+    # A recipe that does not fit its model is told before it has a folder.
+    with _alone(out) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            _claim(recipe, manifest, records, out, accelerator.num_processes)
+            for folder in (out, out / "cache", out / "sheets"):
+                for path in leftovers(folder):
+                    path.unlink()
+            decisions(made)
+            write_json(out / "decisions.json", made)
+        accelerator.wait_for_everyone()
+        accelerator.init_trackers("logs")
+        if stage is not None and restoring is not None:
+            _train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
+
+        dataset = RegionDataset(
+            manifest,
+            records,
+            recipe.image_size,
+            recipe.orientations,
+            recipe.caption_probability,
+            recipe.prompt_dropout,
+            pipeline.scheduler.config.num_train_timesteps,
+            recipe.seed,
+            recipe.caption_thinning,
+            recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
+        )
+        objective = RegionLoss(pipeline, recipe, perceptual)
+        if recipe.cache:
+            dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
+            if accelerator.is_main_process:
+                decisions({"cache": str(dataset.cache)})
+                write_json(out / "decisions.json", made | {"cache": str(dataset.cache)})
+
+        def sample(step: int) -> None:
+            path = out / "sheets" / f"step-{step:07d}.png"
+            with objective.resting(), accelerator.autocast():
+                pipeline.to(accelerator.device)
+                side, maps = recipe.image_size // 8, recipe.maps
+                # Of the size that the steps so far were trained at.
+                early = step <= recipe.half_size_until
+                pipeline.unet.register_to_config(sample_size=side // 2 if early else side)
+                sampling = Sampling(
+                    maps=maps.halved() if early else maps, batch_size=recipe.batch_size
+                )
+                _sample_sheet(pipeline, sampling, manifest, path)
+                pipeline.unet.register_to_config(sample_size=side)
+                _leave_to_cache(pipeline, recipe)
+
+        _leave_to_cache(pipeline, recipe)
+        weights = class_weights(records, recipe.class_balance)
+        train(accelerator, "unet", objective, dataset, weights, _schedule(recipe), out, sample)
+        if accelerator.is_main_process:
+            if recipe.lora is not None:
+                save_adapters(pipeline.unet, out / "lora")
+                # The adapters are merged into the model's own weights, not into what training kept.
+                pipeline = _start(recipe, records)
+                merge_adapters(pipeline, out / "lora")
+            captions = ((record.label, record.caption) for record in records)
+            done = recipe.model_copy(update={"mixed_precision": device.precision})
+            card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
+            dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
+            save_pipeline(pipeline, out / "model", captions, dtype, card, seen)
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+    return out / "model"
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes from training in this folder for a while."""
+    with claimed(out, "finetune", wait=False) as got:
+        if not got:
+            raise DidgenError(
+                f"Another process is training in {out}; wait for it, or choose another directory."
+            )
+        yield
+
+
+def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
+    """The recipe's model before training, P-Tokens included."""
+    built = None
+    if recipe.build is not None:
+        texts = [compose(record.caption) for record in records]
+        built = build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
+        if recipe.model is None:
+            return built
+    assert recipe.model is not None
+    pipeline = load_pipeline(recipe.model, recipe.revision)
+    if built is not None:
+        _match(recipe.model, shape_of(pipeline), shape_of(built))
+    add_p_tokens(pipeline.tokenizer, pipeline.text_encoder)
+    # The size that is sampled is the one trained last.
+    pipeline.unet.register_to_config(sample_size=recipe.image_size // 8)
+    return pipeline
+
+
+def _match(model: str, shape: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise DidgenError for a model whose shape is not that of the recipe's `build`."""
+    for field in sorted(shape.keys() | asked.keys()):
+        if shape.get(field) != asked.get(field):
+            raise DidgenError(
+                f"The model {model} is not of the shape in `build`: its {field} is "
+                f"{shape.get(field)} and not {asked.get(field)}. Give the shape it was built with, "
+                "or leave `model` out to start from nothing."
+            )
+
+
+@torch.no_grad()
+def fill_cache(
+    accelerator: Accelerator,
+    pipeline: StableDiffusionPipeline,
+    dataset: RegionDataset,
+    dtype: torch.dtype,
+    recipe: FinetuneRecipe,
+    out: Path,
+) -> Cache:
+    """Fill `out/cache` with all that the frozen models would compute of the dataset, as `dtype`.
+
+    The processes share the shards that are missing. Autocast gives what it would give in training.
+    """
+    fixed_text = recipe.build is None
+    prompts = dataset.prompts() if fixed_text else []
+    images = Table(out / "cache", "images", len(dataset))
+    # Where another version words its prompts in another way, the old rows are those of no prompt.
+    texts = Table(out / "cache", f"texts-{fingerprint(prompts)[:12]}", len(prompts))
+
+    def image_row(index: int) -> dict[str, Tensor]:
+        latents = encode(pipeline.vae, dataset.views(index).to(accelerator.device))
+        return {"latents": latents.to(dtype), "mask": dataset.mask(index)}
+
+    def text_row(index: int) -> dict[str, Tensor]:
+        input_ids = tokenize(pipeline.tokenizer, [prompts[index]])
+        return {"context": pipeline.text_encoder(input_ids.to(accelerator.device))[0][0].to(dtype)}
+
+    work = [(images, pipeline.vae, image_row)]
+    work += [(texts, pipeline.text_encoder, text_row)] if fixed_text else []
+    rank, world = accelerator.process_index, accelerator.num_processes
+    with (
+        progress_bar(disable=not accelerator.is_main_process) as progress,
+        accelerator.autocast(),
+    ):
+        for table, model, compute in work:
+            model.to(accelerator.device)
+            total = sum(map(len, table.shards()[rank::world]))
+            task = progress.add_task(
+                f"cache of {table.name.partition('-')[0]}", total=total, state=""
+            )
+            for done in table.fill(compute, rank, world):
+                progress.advance(task, done)
+    accelerator.wait_for_everyone()
+    places = {prompt: place for place, prompt in enumerate(prompts)}
+    return Cache(images, texts if fixed_text else None, places)
+
+
+def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
+    """Move the models that the cache stands for off the device."""
+    if recipe.cache:
+        if recipe.perceptual is None:
+            pipeline.vae.to("cpu")
+        if recipe.build is None:
+            pipeline.text_encoder.to("cpu")
+
+
+def _claim(
+    recipe: FinetuneRecipe,
+    manifest: SourceManifest,
+    records: list[SourceRecord],
+    out: Path,
+    processes: int,
+) -> None:
+    """Claim the folder for this recipe over these records and this model, or raise DidgenError.
+
+    The number of processes belongs to it: it decides which samples a step sees.
+    """
+    free = FREE | {"steps"} if _schedule(recipe).extendable else FREE
+    asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
+    stage = _autoencoder_stage(recipe)
+    judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
+    decided_by = {
+        "recipe": asked,
+        "records": [
+            (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
+        ],
+        "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
+        "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
+    }
+    start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
+
+
+def _schedule(recipe: FinetuneRecipe) -> Schedule:
+    """How UNet and text encoder are optimised."""
+    return Schedule(
+        recipe.steps,
+        recipe.batch_size,
+        recipe.learning_rate,
+        recipe.schedule,
+        recipe.warmup_steps,
+        recipe.weight_decay,
+        recipe.max_grad_norm,
+        recipe.ema_decay,
+        recipe.checkpoint_every,
+        recipe.seed,
+        recipe.restart_every,
+    )
+
+
+SHEET = 8
+"""Images on a sample sheet."""
+
+
+def _sample_sheet(
+    pipeline: StableDiffusionPipeline, sampling: Sampling, manifest: SourceManifest, path: Path
+) -> None:
+    """Pairs drawn with the current weights, by prompts and layouts of the validation split.
+
+    In batches of the training's size: where that fits, so do these.
+    """
+    records = manifest.select(split="val", masked=True)
+    records = records[:: max(1, len(records) // SHEET)][:SHEET]
+    if not records:
+        return
+    sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
+    layouts = torch.stack([load_mask(manifest, r, sampler.image_size) for r in records])
+    prompts = [compose(record.caption) for record in records]
+    drawn = []
+    for first in range(0, len(records), sampling.batch_size):
+        part = slice(first, first + sampling.batch_size)
+        seeds = range(len(records))[part]
+        drawn.append(draw(sampler, prompts[part], seeds, sampling, layouts[part]))
+    images, masks = (
+        np.concatenate([getattr(batch, name) for batch in drawn]) for name in ("images", "masks")
+    )
+    titles = [record.label or "" for record in records]
+    sheet = pair_sheet(images, masks, layouts[:, 0].numpy() > 0.5, titles)
+    write_bytes(path, encoded(sheet, "PNG"))

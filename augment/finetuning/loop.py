@@ -1,0 +1,263 @@
+"""The training loop that all stages share, under accelerate: one process or many, any device."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from didgen.augment.console import decisions, progress_bar
+from didgen.augment.finetuning.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from didgen.augment.finetuning.dataset import draws
+from didgen.manifests.errors import DidgenError
+
+WAITING = 4
+"""Batches that are loaded ahead, on a GPU by a process each."""
+
+PASSED_OVER = 20
+"""Steps in a row whose loss may be no number where a scaler looks after overflows."""
+
+TOLD = (DidgenError, OSError)
+"""What a user is told in a sentence, where torch makes a traceback of what a worker raises."""
+
+Item = dict[str, Any] | DidgenError | OSError
+"""An item of a dataset, or what a user is told of it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a stage is optimised: AdamW, warm-up, then constant or a cosine to zero.
+
+    With `restart_every` warm-up and cosine begin anew after as many steps (SGDR of Loshchilov and
+    Hutter, ICLR 2017, with equal cycles).
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["constant", "cosine"]
+    warmup_steps: int
+    weight_decay: float
+    max_grad_norm: float
+    ema_decay: float | None
+    checkpoint_every: int
+    seed: int
+    restart_every: int | None = None
+
+    @property
+    def extendable(self) -> bool:
+        """Whether no step depends on how many there will be, so that more may be asked for."""
+        return self.schedule == "constant" or self.restart_every is not None
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, a function of the step alone."""
+        cycle = self.restart_every or self.steps
+        step %= cycle
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / cycle))
+
+
+class Average:
+    """The exponential moving average of a model's parameters, kept beside them.
+
+    Begins as the parameters of the first step, number 0; from then on a <- d a + (1 - d) p with
+    d = min(decay, (1 + step) / (10 + step)), so that it reaches back over a tenth of the steps at
+    most: a short training would otherwise keep much of what it began with.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], decay: float) -> None:
+        self.parameters = parameters
+        self.values = {name: value.detach().clone() for name, value in parameters.items()}
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the parameters as step number `step`, from 0, left them."""
+        values, parameters = list(self.values.values()), list(self.parameters.values())
+        if step == 0:
+            torch._foreach_copy_(values, parameters)
+        else:
+            decay = min(self.decay, (1 + step) / (10 + step))
+            get_ema_multi_avg_fn(decay)(values, parameters, None)
+
+    def swap(self) -> None:
+        """Exchange the parameters and their average, without a copy."""
+        for name, parameter in self.parameters.items():
+            parameter.data, self.values[name] = self.values[name], parameter.data
+
+
+@contextmanager
+def averaged(average: Average | None) -> Iterator[None]:
+    """For a while the model holds its average, where it has one."""
+    if average is None:
+        yield
+        return
+    average.swap()
+    try:
+        yield
+    finally:
+        average.swap()
+
+
+def train(
+    accelerator: Accelerator,
+    name: str,
+    module: nn.Module,
+    dataset: Dataset[dict[str, Any]],
+    weights: NDArray[np.float64],
+    schedule: Schedule,
+    folder: Path,
+    on_checkpoint: Callable[[int], None] | None = None,
+) -> None:
+    """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
+
+    A batch is what the dataset gives, and the number of its step, from 0, as `step`.
+    weights: how often each item of the dataset is drawn, as `augment.dataset.draws` takes them.
+    Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
+    schedule has is a DidgenError, and so are an image that cannot be read and a step after which
+    the weights are no numbers. Logs every scalar that the module returns to TensorBoard.
+    `on_checkpoint(step)` runs on the main process. During it and at the end the module holds the
+    weights' moving average where the schedule asks for one.
+    """
+    # bf16 convolutions want channels last: the mini autoencoder takes 0.25 s a step, else 1.2 s.
+    module.to(accelerator.device).to(memory_format=torch.channels_last)
+    parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    average = None if schedule.ema_decay is None else Average(parameters, schedule.ema_decay)
+    optimizer = torch.optim.AdamW(_groups(module, schedule.weight_decay), lr=schedule.learning_rate)
+    wrapped, optimizer = accelerator.prepare(module, optimizer)
+    checkpoint_folder = folder / "checkpoints" / name
+    averages = None if average is None else average.values
+    state = parameters, averages, optimizer.optimizer, accelerator.scaler
+    start = load_checkpoint(checkpoint_folder, *state)
+    if start and not optimizer.optimizer.state and accelerator.is_main_process:
+        newest = checkpoints(checkpoint_folder)[-1]
+        decisions({str(newest): "the optimizer's moments begin anew, because it holds none"})
+    if start > schedule.steps:
+        raise DidgenError(
+            f"{checkpoint_folder} has {start} steps already, more than the {schedule.steps} asked "
+            "for; ask for as many or more, or choose another directory."
+        )
+    batches = draws(
+        weights,
+        schedule.batch_size,
+        start,
+        schedule.steps,
+        schedule.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    # Full-size photographs take longer to read than a GPU to learn from.
+    workers = 1 if accelerator.device.type == "cpu" else WAITING
+    loader: DataLoader[Item] = DataLoader(
+        _Told(dataset),
+        batch_sampler=list(batches),
+        num_workers=workers,
+        # As many batches wait in shared memory, of which containers have little, in either case.
+        prefetch_factor=WAITING // workers,
+        multiprocessing_context="forkserver",
+        collate_fn=_collated,
+    )
+    with progress_bar(disable=not accelerator.is_main_process) as progress:
+        task = progress.add_task(name, total=schedule.steps, completed=start, state="")
+        wrapped.train()
+        lost = 0
+        for step, batch in enumerate(loader, start):
+            if isinstance(batch, TOLD):
+                raise batch
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate(step)
+            batch = _to_device(batch, accelerator.device) | {"step": step}
+            with accelerator.autocast():
+                scalars = wrapped(batch)
+            accelerator.backward(scalars["loss"])
+            norm = accelerator.clip_grad_norm_(parameters.values(), schedule.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if average is not None:
+                average.update(step)
+
+            done = step + 1
+            means = {
+                key: accelerator.reduce(value.detach(), "mean") for key, value in scalars.items()
+            }
+            values = {key: value.item() for key, value in means.items()}
+            values["gradient_norm"] = float(norm) if norm is not None else 0.0
+            # A scaler passes over a step that overflowed, and scales less from then on. Where the
+            # loss stays no number it would pass over every step to the end.
+            scaled = accelerator.scaler is not None
+            sound = map(math.isfinite, [values["loss"]] if scaled else values.values())
+            lost = 0 if all(sound) else lost + 1
+            if lost > (PASSED_OVER if scaled else 0):
+                raise DidgenError(
+                    f"At step {done} the training of the {name} came to values that are no "
+                    f"numbers; what is in {checkpoint_folder} is from before: in the recipe lower "
+                    "the learning rate, or set `mixed_precision: no`, and begin in another "
+                    "directory."
+                )
+            accelerator.log({f"{name}/{key}": v for key, v in values.items()}, step=done)
+            progress.update(task, completed=done, state=f"loss {values['loss']:.4f}")
+            if accelerator.is_main_process and (
+                done % schedule.checkpoint_every == 0 or done == schedule.steps
+            ):
+                save_checkpoint(checkpoint_folder, done, *state)
+                if on_checkpoint is not None:
+                    with averaged(average):
+                        on_checkpoint(done)
+    accelerator.wait_for_everyone()
+    if average is not None:
+        average.swap()
+    module.to(memory_format=torch.contiguous_format)
+
+
+class _Told(Dataset[Item]):
+    """A dataset whose errors that a user is told are items."""
+
+    def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, place: Any) -> Item:
+        try:
+            return self.dataset[place]
+        except TOLD as error:
+            return error
+
+
+def _collated(items: list[Item]) -> Item:
+    """The batch of items, or the first of them that is an error."""
+    errors = (item for item in items if isinstance(item, TOLD))
+    return next(errors, None) or default_collate(items)
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups: embeddings are not decayed, since the P-Tokens' rows must stay fixed."""
+    embeddings = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
+    fixed = {id(weight) for weight in embeddings}
+    others = [p for p in module.parameters() if p.requires_grad and id(p) not in fixed]
+    groups = [{"params": others, "weight_decay": weight_decay}]
+    learned = [weight for weight in embeddings if weight.requires_grad]
+    if learned:
+        groups.append({"params": learned, "weight_decay": 0.0})
+    return groups
+
+
+def _to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move the tensors of a batch; images become channels-last like the weights."""
+    moved = {}
+    for name, value in batch.items():
+        if isinstance(value, Tensor):
+            value = value.to(device)
+            if value.ndim == 4:
+                value = value.contiguous(memory_format=torch.channels_last)
+        moved[name] = value
+    return moved

@@ -1,0 +1,1 @@
+"""Generation: a recipe's plan carried out sample by sample, here or on a cluster."""

@@ -1,0 +1,46 @@
+"""Gates: what is measured of a sample, and whether a recipe keeps it.
+
+A recipe's bounds are compared with the figures as they are recorded, so that a record says by
+itself why its sample was kept or not.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import ndimage
+
+from didgen.manifests.recipes.augment import Gates
+
+
+def measure(
+    image: np.ndarray, mask: np.ndarray | None, layout: np.ndarray | None
+) -> dict[str, float]:
+    """The scores of a sample.
+
+    image: (H, W, 3) uint8; mask, layout: (H, W) booleans, for pairs only. `contrast` is the
+    standard deviation of the grey levels, of 255; for pairs also `mask_area`, a share of the image,
+    `components`, connected over edges and corners, and `layout_iou`.
+    """
+    scores = {"contrast": round(float(image.mean(-1).std()), 3)}
+    if mask is not None and layout is not None:
+        scores["mask_area"] = round(float(mask.mean()), 4)
+        scores["components"] = int(ndimage.label(mask, np.ones((3, 3)))[1])
+        union = max(int((mask | layout).sum()), 1)
+        scores["layout_iou"] = round(float((mask & layout).sum() / union), 4)
+    return scores
+
+
+def fault(scores: Mapping[str, float], gates: Gates) -> str | None:
+    """Why the gates stop a sample with these scores, in half a sentence; None if they do not."""
+    if scores["contrast"] < gates.contrast:
+        return f"near-blank image: grey levels deviate by {scores['contrast']:.2f}"
+    if "mask_area" not in scores:
+        return None
+    area, (least, most) = scores["mask_area"], gates.mask_area
+    if not (0 < area < 1 and least <= area <= most):
+        return f"the annotated mask covers {area:.2%} of the image"
+    if gates.components is not None and scores["components"] > gates.components:
+        return f"the annotated mask has {scores['components']} components"
+    if scores["layout_iou"] < gates.layout_iou:
+        return f"the annotated mask has an IoU of {scores['layout_iou']:.2f} with its layout"
+    return None

@@ -1,0 +1,141 @@
+"""The run: a recipe's plan carried out shard by shard, sampled, annotated and written.
+
+Notable choices:
+- A shard is the unit of work: it is whole or it is not there, and a second run makes only what is
+  missing.
+- A sample that cannot be used is a row with its reason, never a gap.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from didgen.augment.console import decisions, progress_bar
+from didgen.augment.generation.part import Part
+from didgen.augment.generation.prepare import Job, check_source
+from didgen.augment.generation.ray_engine import make_on_cluster
+from didgen.augment.generation.run_sheets import write_sheets
+from didgen.augment.generation.worker import Worker, is_whole, versions
+from didgen.manifests.locks import claimed
+from didgen.manifests.provenance.models import ingredients, unlisted
+from didgen.manifests.recipes.augment import asked
+from didgen.manifests.runs.claim import is_started, start_run
+from didgen.manifests.runs.finish import (
+    DOCUMENTS,
+    finish_run,
+    finished,
+    is_documented,
+    mend_run,
+    missing_shards,
+)
+from didgen.manifests.runs.tidy import strays, tidy
+from didgen.manifests.shards.index import Manifest
+from didgen.manifests.shards.shard import Config, Sidecar, read_sidecars
+
+Engine = Literal["local", "ray"]
+"""Who makes the shards: this process, or the workers of a Ray cluster."""
+
+
+def augment(
+    job: Job,
+    out: Path,
+    part: Part = Part(),  # noqa: B008 - immutable
+    engine: Engine = "local",
+) -> Manifest | None:
+    """Carry out a job, or a part of it, into the run directory `out`; goes on where one stopped.
+
+    Several processes may work on one directory, here or elsewhere: each makes shards that nobody
+    has in hand. Who finds all shards there writes the index; None where some are still missing.
+    Raises DidgenError where `out` holds a run of another recipe, and, before a run begins, for a
+    source that holds out what the model was trained on: one that has begun can still be mended.
+    """
+    check_source(job, out)
+    if not is_started(out, job.fingerprint):
+        rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
+        with claimed(out, "run"):
+            start_run(
+                out,
+                fingerprint=job.fingerprint,
+                recipe=asked(job.recipe),
+                plan=rows,
+                documents=DOCUMENTS,
+            )
+    everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
+    ours = [shard for place, shard in enumerate(everything) if part.has(place)]
+    if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:
+        if engine == "ray":
+            decisions(unlisted(job.recipe.model, job.trained_on))
+            make_on_cluster(job, out, todo)
+        else:
+            _make(job, out, todo)
+    return None if missing_shards(out, job.shards) else _finish(job, out)
+
+
+def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
+    """Make shards; those that another process has in hand come last, and are made if it dies."""
+    worker = Worker(job, out)
+    decisions(_decisions(job, str(worker.device)))
+    with progress_bar() as progress:
+        tasks = {config: progress.add_task(config, total=0, state="") for config, _ in todo}
+        for config, index in todo:
+            task, size = tasks[config], len(job.plan[config][index])
+            progress.update(task, total=(progress.tasks[task].total or 0) + size)
+        for wait in (False, True):
+            held = []
+            for config, index in todo:
+                task = tasks[config]
+                progress.update(task, state="another process has the rest in hand" if wait else "")
+                before = progress.tasks[task].completed
+                if worker.make(config, index, partial(progress.advance, task), wait=wait) is None:
+                    held.append((config, index))
+                    continue
+                progress.update(task, completed=before + len(job.plan[config][index]), state="")
+            todo = held
+
+
+def _finish(job: Job, out: Path) -> Manifest:
+    """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
+    source = job.layouts.manifest
+    made_from = ingredients(job.recipe, source.select(split="train") if source else ())
+    manifest = finished(out, job.shards, job.classes)
+    documented = manifest and is_documented(out, manifest, made_from, job.trained_on)
+    if manifest and documented and not strays(out, job.shards):
+        return manifest
+    with claimed(out, "run"):
+        tidy(out, strays(out, job.shards))
+        # Another process may have been faster.
+        if finished(out, job.shards, job.classes):
+            return mend_run(out, made_from, job.trained_on)
+        write_sheets(job, out)
+        # What made the samples is known to their shards: it need not be this process.
+        sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
+        stack = {name: _each(sidecars, name) for name in versions()}
+        return finish_run(
+            out,
+            job.shards,
+            decisions=_decisions(job, _each(sidecars, "device")),
+            versions=stack,
+            classes=list(job.classes),
+            made_from=made_from,
+            trained_on=job.trained_on,
+        )
+
+
+def _each(sidecars: Iterable[Sidecar], name: str) -> str:
+    """What the sidecars record under a name, each value once."""
+    return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
+
+
+def _decisions(job: Job, device: str) -> dict[str, str]:
+    """A run's own choices, each with its reason."""
+    sampling = job.recipe.sampling
+    return unlisted(job.recipe.model, job.trained_on) | {
+        "device": device,
+        "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
+        f"batches of {sampling.batch_size}, because the recipe says so",
+        "plan": ", ".join(
+            f"{job.count(config)} {config} in {count} shards"
+            for config, count in job.shards.items()
+        ),
+    }

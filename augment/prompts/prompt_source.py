@@ -1,0 +1,81 @@
+"""Prompt source: the captions of each class that a run draws its prompts from."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from didgen.augment.prompts.geometry import Room, agree, agree_sentence
+from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose, fit
+from didgen.augment.prompts.schema import Attributes
+from didgen.augment.prompts.sentence import parse, recombine, render
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json_lines
+
+UNLABELLED_PAIR = ""
+"""Label of a pair whose layout's image has none."""
+
+Captions = Mapping[str, Sequence[str]]
+"""Known captions by label; "" holds those of images without one."""
+
+
+def captions_of(rows: Iterable[tuple[str | None, str | None]]) -> dict[str, list[str]]:
+    """Group (label, caption) rows by label; rows without a caption are left out."""
+    grouped: dict[str, list[str]] = {}
+    for label, caption in rows:
+        if caption:
+            grouped.setdefault(label or UNLABELLED_PAIR, []).append(caption)
+    return grouped
+
+
+def read_captions(path: Path) -> dict[str, list[str]]:
+    """Captions by label of a file with a label and a caption a line, as `didgen prompts` writes."""
+    rows = []
+    for row in read_json_lines(path):
+        match row:
+            case {"label": str() | None as label, "caption": str() | None as caption}:
+                rows.append((label, caption))
+            case _:
+                raise DidgenError(
+                    f"{path} must hold a label and a caption a line, both in quotes; make it again "
+                    "or give another one."
+                )
+    return captions_of(rows)
+
+
+class Prompts:
+    """New prompts of a class, recombined from its known captions, within a limit of tokens."""
+
+    def __init__(
+        self, captions: Captions, count_tokens: Callable[[str], int], limit: int = TOKEN_LIMIT
+    ) -> None:
+        self.captions, self.count_tokens, self.limit = captions, count_tokens, limit
+        self.attributes: dict[str, list[Attributes]] = {
+            label: [read for caption in known if (read := parse(caption)) is not None]
+            for label, known in captions.items()
+        }
+
+    def draw(self, label: str, seed: int, layout: Room | None = None) -> str:
+        """A prompt of a class; with a layout, one whose size, shape and place are the layout's.
+
+        A caption that was not rendered from attributes comes as often as it is there; what it says
+        of the lesion's geometry gives way to the layout.
+        Raises DidgenError for a class without captions.
+        """
+        known = self.captions.get(label)
+        if not known:
+            raise DidgenError(
+                f"No caption of the class {label or 'unlabelled'} is known; "
+                "caption the source, or leave the class out of the recipe."
+            )
+        # The layout is drawn from the bare seed; its numbers and these must not go together.
+        rng = np.random.default_rng([seed, 1])
+        caption = known[int(rng.integers(len(known)))]
+        if parse(caption) is not None:
+            attributes = recombine(self.attributes, label, rng)
+            if layout is not None:
+                attributes = agree(attributes, layout)
+            caption = render(attributes)
+        elif layout is not None:
+            caption = agree_sentence(caption, layout)
+        return compose(fit(caption, self.count_tokens, self.limit))

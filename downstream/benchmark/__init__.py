@@ -1,0 +1,1 @@
+"""Benchmark: trainings with and without synthetic data, and what they say together."""

@@ -1,0 +1,1 @@
+"""The classification benchmark: its job, its trainings, its summary."""

@@ -1,0 +1,1 @@
+"""The segmentation benchmark: its job, its trainings, its filter, its summary."""

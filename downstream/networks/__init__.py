@@ -1,0 +1,1 @@
+"""Networks: classifiers and segmentation nets, their weights and their input."""

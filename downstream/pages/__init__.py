@@ -1,0 +1,1 @@
+"""Pages: figures as documents of headings, sentences and tables."""

@@ -1,0 +1,112 @@
+"""The page of a classification benchmark: `benchmark.json` as a document."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
+from didgen.downstream.pages.tables import (
+    CROSSED,
+    PARTS,
+    dropped,
+    in_order,
+    interval,
+    machine,
+    networks,
+    number,
+    spread,
+    verdicts,
+)
+
+
+def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
+    """The page of a classification benchmark, from what its `benchmark.json` holds."""
+    recipe, classes = benchmark["recipe"], benchmark["classes"]
+    left_out = f" (without {', '.join(recipe['exclude'])})" if recipe["exclude"] else ""
+    averages = [f"{kind} {name}" for kind in ("macro", "weighted") for name in ("P", "R", "F1")]
+    return [
+        Heading("Classification benchmark", 1),
+        Paragraph(
+            f"{len(classes)} classes{left_out}, {recipe['image_size']} px, {machine(benchmark)}"
+        ),
+        Table(
+            ["images", *classes, "all"],
+            [
+                [name, *(str(by_class[label]) for label in classes), str(sum(by_class.values()))]
+                for name, by_class in in_order(benchmark["images"], PARTS)
+            ],
+            "Images by class",
+        ),
+        Paragraph(
+            f"The test images show {benchmark['lesions']['test']} lesions. Synthetic images are "
+            "in training only."
+        ),
+        *dropped(benchmark["near_duplicates"]),
+        Paragraph(networks(benchmark)),
+        *verdicts(benchmark["comparisons"], CROSSED),
+        Heading("Figures on the test images"),
+        Paragraph(
+            "Mean over seeds ± standard deviation. The interval is of the balanced accuracy, 95 %, "
+            "by bootstrap over lesions with the seeds averaged. Each image has one class, so that "
+            "micro precision, recall and F1 are one number, the accuracy; a table in which they "
+            "differ does not hold micro averages."
+        ),
+        Table(
+            [
+                "network",
+                "arm",
+                "steps",
+                "balanced accuracy",
+                "interval",
+                "accuracy (micro P, R, F1)",
+                *averages,
+                "mean AUC",
+                "ECE",
+                f"{recipe['positive']} sensitivity at 90 % specificity",
+            ],
+            [_class_figures(arm) for arm in benchmark["arms"]],
+            "Figures on the test images",
+        ),
+        Heading("Classes"),
+        Paragraph("Recall / AUC of each class, mean over seeds."),
+        Table(
+            ["network", "arm", *classes],
+            [
+                [
+                    arm["network"],
+                    arm["arm"],
+                    *(
+                        f"{number(arm['per_class'][name]['recall'])} / "
+                        f"{number(arm['per_class'][name]['auc'])}"
+                        for name in classes
+                    ),
+                ]
+                for arm in benchmark["arms"]
+            ],
+            "Recall / AUC of each class",
+        ),
+        Heading("Confusion"),
+        Paragraph("Rows are true classes, columns predicted ones, summed over seeds."),
+        *(block for arm in benchmark["arms"] for block in _confusion(arm, classes)),
+    ]
+
+
+def _class_figures(arm: Mapping[str, Any]) -> list[str]:
+    figures = arm["figures"]
+    averages = [
+        f"{kind}_{name}" for kind in ("macro", "weighted") for name in ("precision", "recall", "f1")
+    ]
+    return [
+        arm["network"],
+        arm["arm"],
+        str(arm["steps"]),
+        spread(figures["balanced_accuracy"]),
+        interval(arm["balanced_accuracy_over_lesions"]),
+        *(spread(figures[name]) for name in ("accuracy", *averages)),
+        *(spread(figures[name]) for name in ("mean_auc", "ece", "sensitivity")),
+    ]
+
+
+def _confusion(arm: Mapping[str, Any], classes: Sequence[str]) -> list[Block]:
+    rows = [[name, *map(str, row)] for name, row in zip(classes, arm["confusion"], strict=True)]
+    name = f"{arm['network']}, {arm['arm']}"
+    return [Paragraph(f"{name}:"), Table(["", *classes], rows, f"Confusion of {name}")]

@@ -1,0 +1,329 @@
+"""Assessing a run: its figures of quality and its copies, written as a record, rows and pictures.
+
+Notable choices:
+- Images pass by in batches, and their features and hashes are what is kept. The pictures of the
+  pairs that are compared pixel by pixel are read a second time.
+- Synthetic images are compared with held-out ones unless asked otherwise, which say something
+  because their model, as far as its run tells, was not trained on those. The floor is what the
+  other real images get against the same ones: the distance of a generator that draws real images
+  of new lesions.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from didgen.downstream.data.images import Progress
+from didgen.downstream.metrics.lpips import load_lpips
+from didgen.downstream.pages.document import markdown
+from didgen.downstream.pages.quality import RECORD_NAME, SHEET_NAME, quality_page
+from didgen.downstream.quality.copies import (
+    PLANTED,
+    Nearest,
+    TrainingIndex,
+    are_copies,
+    calibrate,
+    duplicates_within,
+    planted,
+    rate,
+)
+from didgen.downstream.quality.copy_record import closest_sheet, copy_rows, copy_summary
+from didgen.downstream.quality.embed import (
+    RESIZE,
+    Collection,
+    embed,
+    real_collection,
+    synthetic_collection,
+    views_of,
+)
+from didgen.downstream.quality.extractors import BATCH, Extractor, find_extractor
+from didgen.downstream.quality.fidelity import class_fidelity, layout_fidelity, mask_fidelity
+from didgen.downstream.quality.judge import Judge, read_judges
+from didgen.downstream.quality.scorecard import PICTURE_SIDE, scorecard
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import sha256_of, write_bytes, write_json, write_json_lines
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.runs.copy_scores import COPY, write_scores
+from didgen.manifests.runs.finish import read_trained_on, read_whole_run
+from didgen.manifests.runs.training_samples import Synthetic, check_run, synthetic
+from didgen.manifests.shards.shard import Config, Sidecar
+from didgen.manifests.sources.records import SourceManifest
+
+PAGE_NAME, COPIES_NAME = "quality.md", "copies.jsonl"
+
+Part = Literal["train", "held-out"]
+PARTS: tuple[Part, Part] = ("train", "held-out")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be assessed, and how.
+
+    against: the real images that figures compare with; the others make the floor. planted: how
+    many training images are changed and looked for again. lpips: a safetensors file. pairs: most
+    pairs of images that are compared one with one. judges: folders of trainings that say what they
+    see in the samples.
+    """
+
+    real: Path
+    synthetic: Path
+    extractor: str = "inception"
+    weights: str = "pretrained"
+    size: int | None = None
+    against: Part = "held-out"
+    config: Config | None = None
+    lpips: Path | None = None
+    pairs: int = 256
+    planted: int = 100
+    judges: tuple[Path, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """An assessment made ready: what is compared, with which network, at which size."""
+
+    asked: Asked
+    source: SourceManifest
+    sidecars: Mapping[Config, Sequence[Sidecar]]
+    samples: Mapping[Config, Sequence[Synthetic]]
+    real: Mapping[Part, Collection]
+    made: Mapping[Config, Collection]
+    extractor: Extractor
+    size: int
+    lpips: nn.Module | None
+    judges: tuple[Judge, ...]
+    trained_on: TrainedOn
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by class, of each part of the source and each config of the run."""
+        return {
+            name: dict(sorted(Counter(collection.labels).items()))
+            for name, collection in (*self.real.items(), *self.made.items())
+        }
+
+    @property
+    def looked_at(self) -> int:
+        """Images that go through the extractor, whatever the number of their orientations."""
+        copies = min(self.asked.planted, len(self.real["train"])) * len(PLANTED)
+        return sum(map(len, [*self.real.values(), *self.made.values()])) + copies
+
+
+def prepare(asked: Asked, progress: Progress | None = None) -> Job:
+    """Read and check all that an assessment needs; every shard is hashed, nothing is written.
+
+    Raises DidgenError for a run that is not whole or not of this source, a source without
+    training or held-out images, and an extractor or weights that are not at hand.
+    """
+    source = SourceManifest.read(asked.real)
+    held_out = [*source.select(split="val"), *source.select(split="test")]
+    records = {"train": source.select(split="train"), "held-out": held_out}
+    for part in PARTS:
+        if not records[part]:
+            raise DidgenError(
+                f"{asked.real} has no {part} images to compare with; import it again with other "
+                "shares of the splits."
+            )
+    extractor = find_extractor(asked.extractor, asked.weights)
+    size = asked.size or extractor.side
+    extractor.check_side(size)
+    lpips = load_lpips(asked.lpips) if asked.lpips else None
+    run, sidecars = read_whole_run(asked.synthetic, progress)
+    check_run(asked.synthetic, run, asked.real, source, asked.config)
+    samples = {
+        config: list(synthetic(asked.synthetic, run, config, shards, asked.real, source))
+        for config, shards in sidecars.items()
+        if asked.config in (None, config)
+    }
+    samples = {config: taken for config, taken in samples.items() if taken}
+    if not samples:
+        raise DidgenError(f"{asked.synthetic} holds no sample; make some first.")
+    return Job(
+        asked,
+        source,
+        sidecars,
+        samples,
+        {part: real_collection(source, records[part]) for part in PARTS},
+        {
+            config: synthetic_collection(asked.synthetic, config, taken, run.classes)
+            for config, taken in samples.items()
+        },
+        extractor,
+        size,
+        lpips,
+        read_judges(asked.judges, source),
+        read_trained_on(asked.synthetic, run),
+    )
+
+
+def assess(
+    job: Job, out: Path, *, scores: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Carry an assessment out into the folder `out`, and return what `quality.json` then holds.
+
+    With `scores`, each sample's row in the sidecars of the run gets its score of the copy check.
+    `progress` is called with (images looked at, all that there are).
+    """
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(done, job.looked_at)
+
+    train = embed(job.real["train"], job.extractor, job.size, advance=advance)
+    index = TrainingIndex(train.features, train.hashes, train.collection.lesions)
+    held_out = embed(job.real["held-out"], job.extractor, job.size, index, advance)
+    made = {
+        config: embed(collection, job.extractor, job.size, index, advance)
+        for config, collection in job.made.items()
+    }
+    assert held_out.nearest is not None
+    # An importer takes an image of an unknown lesion for a lesion of the image's own name.
+    named = zip(held_out.collection.lesions, held_out.collection.keys, strict=True)
+    calibration = calibrate(held_out.nearest, [lesion != key for lesion, key in named])
+    training = job.real["train"].keys
+    rows = [
+        row
+        for config, part in made.items()
+        if part.nearest is not None
+        for row in copy_rows(
+            config, job.samples[config], part.nearest, training, calibration.threshold
+        )
+    ]
+    real = {"train": train, "held-out": held_out}
+    (rest,) = real.keys() - {job.asked.against}
+    figures = [
+        {"config": config} | row
+        for config, part in made.items()
+        for row in scorecard(
+            part,
+            real[job.asked.against],
+            real[rest],
+            pairs=job.asked.pairs,
+            network=job.lpips,
+            seed=job.asked.seed,
+        )
+    ]
+    # Once each: that of LPIPS has the hash of its file.
+    bases = {basis: _basis(job, basis) for basis in {row["basis"] for row in figures}}
+    record = {
+        "kind": "quality",
+        "real": str(job.asked.real),
+        "synthetic": str(job.asked.synthetic),
+        "against": job.asked.against,
+        "seed": job.asked.seed,
+        "classes": list(job.source.header.classes),
+        "images": job.counts(),
+        "weights": job.extractor.weights,
+        "features": job.extractor.dimension,
+        **_basis(job, "features"),
+        "figures": [row | bases[row["basis"]] for row in figures] + [*_fidelity(job)],
+        "copies": {
+            **_basis(job, "features"),
+            **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),
+            "trained_on": {
+                "images": len(job.trained_on),
+                "beyond": len(job.trained_on.beyond(job.source.select(split="train"))),
+            },
+            "planted": _planted(job, index, calibration.threshold, advance),
+            "duplicates_within": {
+                config: rate(duplicates_within(part.hashes)) for config, part in made.items()
+            },
+        },
+        "versions": {
+            name: version(name)
+            for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
+        },
+    }
+    write_bytes(out / SHEET_NAME, closest_sheet(rows, job.real["train"], job.made))
+    write_json_lines(out / COPIES_NAME, rows)
+    write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
+    write_json(out / RECORD_NAME, record)
+    if scores:
+        _write_scores(job, rows, calibration.threshold)
+    return record
+
+
+def _fidelity(job: Job) -> Iterator[dict[str, Any]]:
+    """How well the samples are what they were to be."""
+    for config, taken in job.samples.items():
+        rows: list[dict[str, Any]] = []
+        for judge in job.judges:
+            if judge.classes:
+                rows += class_fidelity(judge, job.made[config])
+            elif config == "pairs":
+                rows.append(mask_fidelity(judge, job.asked.synthetic, taken, job.source))
+        if config == "pairs":
+            kept = {
+                key: row for sidecar in job.sidecars[config] for key, row in sidecar.made.items()
+            }
+            rows += layout_fidelity(kept)
+        yield from ({"config": config} | row for row in rows)
+
+
+def _basis(job: Job, basis: str) -> dict[str, Any]:
+    """How the images of a figure were seen: their size, the filter, the network and its weights."""
+    name: str | None
+    if basis == "features":
+        name, sha256, size = job.extractor.name, job.extractor.sha256, job.size
+    else:
+        name, sha256, size = None, None, PICTURE_SIDE
+        if basis == "lpips" and job.asked.lpips:
+            name, sha256 = "LPIPS on AlexNet", sha256_of(job.asked.lpips)
+    return {"size": size, "resize": RESIZE, "extractor": name, "extractor_sha256": sha256}
+
+
+def _planted(
+    job: Job, index: TrainingIndex, threshold: float, advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """How many changed training images are found as copies, by what was done to them."""
+    training = job.real["train"]
+    rng = np.random.default_rng(job.asked.seed)
+    places = np.sort(rng.permutation(len(training))[: job.asked.planted])
+    pixels = training.pictures(places, job.size).numpy()
+    found = {}
+    for kind in PLANTED:
+        copies = torch.from_numpy(np.stack([planted(image, kind) for image in pixels]))
+        parts = []
+        for batch in copies.split(BATCH):
+            parts.append(index.nearest(*views_of(batch, job.extractor, turned=True)))
+            advance(len(batch))
+        nearest = Nearest.joined(parts)
+        flags = are_copies(nearest, threshold)
+        right = (nearest.places == places) | (nearest.hash_places == places)
+        found[kind] = {**rate(flags), "right_image": rate(flags & right)}
+    return {
+        kind: {"recall" if name == "rate" else name: value for name, value in told.items()}
+        for kind, told in found.items()
+    }
+
+
+def _write_scores(job: Job, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
+    """Put each sample's score into the sidecar of its shard."""
+    for config in job.samples:
+        scores = {
+            row["key"]: {
+                "nearest": row["nearest"],
+                "similarity": row["similarity"],
+                "threshold": threshold,
+                "hash_nearest": row["hash_nearest"],
+                "hash_distance": row["hash_distance"],
+                "is_copy": row[COPY],
+                "extractor": job.extractor.name,
+                "extractor_sha256": job.extractor.sha256,
+                "size": job.size,
+            }
+            for row in rows
+            if row["config"] == config
+        }
+        for sidecar in job.sidecars[config]:
+            write_scores(job.asked.synthetic, config, sidecar, scores)

@@ -1,0 +1,138 @@
+"""The record of a copy check: a row for each sample, the rates, pictures of the closest pairs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from didgen.downstream.data.perceptual_hash import NEAR
+from didgen.downstream.quality.copies import (
+    QUANTILE,
+    Calibration,
+    Nearest,
+    are_copies,
+    contact_sheet,
+    rate,
+)
+from didgen.downstream.quality.embed import Collection
+from didgen.downstream.quality.extractors import orientations
+from didgen.downstream.quality.scorecard import PICTURE_SIDE
+from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.shards.shard import Config
+
+CLOSEST = 24
+"""Pairs on the contact sheet."""
+
+
+def copy_rows(
+    config: Config,
+    samples: Sequence[Synthetic],
+    nearest: Nearest,
+    training: Sequence[str],
+    threshold: float,
+) -> list[dict[str, Any]]:
+    """The copy check of each sample, as `copies.jsonl` holds it; training: keys of its images."""
+    return [
+        {
+            "config": config,
+            "key": sample.key,
+            "class": sample.label,
+            "origin": _origin(config, sample),
+            "layout": sample.layout,
+            "nearest": training[nearest.places[place]],
+            "similarity": float(nearest.similarities[place]),
+            "hash_nearest": training[nearest.hash_places[place]],
+            "hash_distance": int(nearest.bits[place]),
+            "copy": bool(copy),
+        }
+        for place, (sample, copy) in enumerate(
+            zip(samples, are_copies(nearest, threshold), strict=True)
+        )
+    ]
+
+
+def _origin(config: Config, sample: Synthetic) -> str:
+    """What the copies are counted by: whether a training image gave the layout."""
+    if config == "images":
+        return "images"
+    return "drawn layout" if sample.layout == DRAWN else "training layout"
+
+
+def copy_summary(
+    rows: Sequence[Mapping[str, Any]],
+    calibration: Calibration,
+    nearest: Nearest,
+    held_out: Sequence[str],
+    training: Sequence[str],
+) -> dict[str, Any]:
+    """How many samples are copies, of all and of each origin, and what they were judged by.
+
+    nearest: of the held-out images, whose keys are `held_out`.
+    """
+    origins: dict[str, dict[str, Any]] = {}
+    for origin in dict.fromkeys(row["origin"] for row in rows):
+        part = [row for row in rows if row["origin"] == origin]
+        origins[origin] = rate([row["copy"] for row in part])
+        if origin == "training layout":
+            # Whether the mask brought its image along.
+            own = rate([row["nearest"] == row["layout"] for row in part])
+            origins[origin]["nearest_is_layout"] = own
+    return {
+        **rate([row["copy"] for row in rows]),
+        "threshold": calibration.threshold,
+        "quantile": QUANTILE,
+        "bits": NEAR,
+        "orientations": len(orientations(torch.zeros(1, 3, 1, 1))),
+        "held_out": rate(are_copies(nearest, calibration.threshold)),
+        "by_features": rate([row["similarity"] > calibration.threshold for row in rows]),
+        "by_hash": rate([row["hash_distance"] <= NEAR for row in rows]),
+        "origins": origins,
+        "calibrated_on": calibration.n,
+        "held_out_duplicates": [
+            {
+                "key": held_out[place],
+                "nearest": training[nearest.hash_places[place]],
+                "bits": int(nearest.bits[place]),
+            }
+            for place in calibration.duplicates
+        ],
+    }
+
+
+def closest_sheet(
+    rows: Sequence[Mapping[str, Any]], training: Collection, synthetic: Mapping[Config, Collection]
+) -> bytes:
+    """The contact sheet of the samples that are nearest to a training image, the nearest first."""
+    ranked = sorted(rows, key=lambda row: (not row["copy"], -row["similarity"]))[:CLOSEST]
+    # A copy by hash is shown beside the image that the hash found.
+    shown = [row["hash_nearest" if row["hash_distance"] <= NEAR else "nearest"] for row in ranked]
+    real = _pictures(training, shown)
+    made = {
+        (config, key): picture
+        for config, collection in synthetic.items()
+        for key, picture in _pictures(
+            collection, [row["key"] for row in ranked if row["config"] == config]
+        ).items()
+    }
+    return contact_sheet(
+        [
+            (made[row["config"], row["key"]], real[key], _title(row, key))
+            for row, key in zip(ranked, shown, strict=True)
+        ]
+    )
+
+
+def _title(row: Mapping[str, Any], key: str) -> str:
+    told = f"similarity {row['similarity']:.3f}, {row['hash_distance']} bits differ"
+    return "\n".join((row["key"] + (" (copy)" if row["copy"] else ""), key, told))
+
+
+def _pictures(collection: Collection, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
+    """The images of some keys, by key, as they are compared and shown."""
+    wanted = {*keys}
+    places = np.array([p for p, key in enumerate(collection.keys) if key in wanted], np.int64)
+    pixels = collection.pictures(places, PICTURE_SIDE).numpy()
+    return {collection.keys[place]: image for place, image in zip(places, pixels, strict=True)}

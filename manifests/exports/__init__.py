@@ -1,0 +1,1 @@
+"""Exports: a run in the layouts that other training code reads."""

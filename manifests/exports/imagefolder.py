@@ -1,0 +1,38 @@
+"""ImageFolder: a run's samples as one folder a class."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from didgen.manifests.exports.facts import _facts
+from didgen.manifests.exports.sound_run import Export, _write
+from didgen.manifests.shards.shard import split_of
+
+
+def _imagefolder(job: Export, root: Path) -> Iterator[None]:
+    """`images/SPLIT/CLASS/KEY.jpg`; `pairs/SPLIT/KEY.jpg`, `masks/KEY.png` and `metadata.jsonl`."""
+    with ExitStack() as files:
+        tables: dict[Path, IO[str]] = {}
+        for config, shards in job.sidecars.items():
+            for sidecar in shards:
+                folder = root / config / split_of(sidecar.shard)
+                for key, members, label in job.samples(config, sidecar):
+                    if config == "images":
+                        _write(folder / label / f"{key}.jpg", members["jpg"])
+                        continue
+                    _write(folder / f"{key}.jpg", members["jpg"])
+                    _write(folder / "masks" / f"{key}.png", members["mask.png"])
+                    if folder not in tables:
+                        path = folder / "metadata.jsonl"
+                        tables[folder] = files.enter_context(open(path, "w", encoding="utf-8"))
+                    row = {
+                        "file_name": f"{key}.jpg",
+                        "mask_file_name": f"masks/{key}.png",
+                        "key": key,
+                        "class": label,
+                        **_facts(members),
+                    }
+                    tables[folder].write(json.dumps(row) + "\n")
+                yield

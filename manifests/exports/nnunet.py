@@ -1,0 +1,48 @@
+"""nnU-Net: a run's pairs as raw data with `dataset.json` and splits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from didgen.manifests.exports.sound_run import Export, _write
+from didgen.manifests.files import write_json
+from didgen.manifests.images import decode, encoded
+from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.shards.shard import split_of
+from didgen.manifests.sources.records import Split
+
+
+def _nnunet(job: Export, root: Path) -> Iterator[None]:
+    """nnU-Net v2's raw format for natural images: RGB in one PNG a case, labels of 0 and 1.
+
+    Training and validation cases are all in `imagesTr`, as nnU-Net has it; a `splits_final.json`
+    keeps them apart.
+    """
+    cases: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
+    for sidecar in job.sidecars["pairs"]:
+        split = split_of(sidecar.shard)
+        part = "Ts" if split == "test" else "Tr"
+        for key, members, _ in job.samples("pairs", sidecar):
+            name = Path(sidecar.shard) / key
+            image = decode(members["jpg"], name.with_suffix(".jpg")).convert("RGB")
+            mask = np.asarray(decode(members["mask.png"], name.with_suffix(".mask.png"))) > 0
+            _write(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
+            _write(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
+            cases[split].append(key)
+        yield
+    if cases["val"]:
+        write_json(root / "splits_final.json", [{"train": cases["train"], "val": cases["val"]}])
+    write_json(
+        root / "dataset.json",
+        {
+            "name": job.out.name,
+            "description": "Dermoscopic images and lesion masks. Not for diagnosis.",
+            "licence": strictest(job.manifest.made_from).name,
+            "channel_names": {"0": "R", "1": "G", "2": "B"},
+            "labels": {"background": 0, "lesion": 1},
+            "numTraining": len(cases["train"]) + len(cases["val"]),
+            "file_ending": ".png",
+            "overwrite_image_reader_writer": "NaturalImage2DIO",
+        },
+    )

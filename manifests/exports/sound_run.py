@@ -1,0 +1,117 @@
+"""A sound run: a run found whole, whose members an export may write."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import refuse_existing
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.runs.finish import read_trained_on, read_whole_run
+from didgen.manifests.shards.index import Manifest
+from didgen.manifests.shards.shard import Config, Sidecar, read_shard, split_of
+from didgen.manifests.sources.records import Label, Split
+
+Target = Literal["imagefolder", "parquet", "nnunet"]
+
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+Members = dict[str, bytes]
+
+Progress = Callable[[int, int], None]
+
+_NNUNET_NAME = re.compile(r"Dataset\d{3}_[A-Za-z0-9]+")
+
+
+@dataclass(frozen=True)
+class Export:
+    """A run that was found whole, and the layout and the folder that it is to be written in."""
+
+    directory: Path
+    to: Target
+    out: Path
+    manifest: Manifest
+    sidecars: dict[Config, list[Sidecar]]
+    trained_on: TrainedOn
+
+    def counts(self) -> dict[tuple[Config, Split], int]:
+        """How many samples of each config and split there are to export."""
+        counts: dict[tuple[Config, Split], int] = {}
+        for config, shards in self.sidecars.items():
+            for sidecar in shards:
+                place = config, split_of(sidecar.shard)
+                counts[place] = counts.get(place, 0) + sidecar.samples
+        return counts
+
+    def samples(self, config: Config, sidecar: Sidecar) -> Iterator[tuple[str, Members, str]]:
+        """Key, members and class name of each sample of a shard; "" for a pair without a class."""
+        classes = {str(index): name for index, name in enumerate(self.manifest.classes)}
+        for key, members in read_shard(self.directory / config / sidecar.shard):
+            index = (
+                members["cls"].decode(errors="replace")
+                if "cls" in members
+                else _record(members).get("label")
+            )
+            if config == "images" and index not in classes:
+                raise DidgenError(
+                    f"{sidecar.shard} of {self.directory} has {key} without a class of its run; "
+                    "run `didgen verify` to see what is wrong."
+                )
+            yield key, members, classes.get(str(index), "")
+
+
+def prepare_export(
+    directory: Path, to: Target, out: Path, progress: Progress | None = None
+) -> Export:
+    """Check that `directory` can be exported to `out`; every shard is hashed, nothing is written.
+
+    An `out` that exists, a shard that is not as the run wrote it, no pairs for nnU-Net and a
+    class that cannot name a folder are each a `DidgenError`.
+    """
+    refuse_existing(out)
+    if to == "nnunet" and not _NNUNET_NAME.fullmatch(out.name):
+        raise DidgenError(
+            f"{out} is no name of an nnU-Net data set; give it one like Dataset501_DiDGen."
+        )
+    manifest, sidecars = read_whole_run(directory, progress)
+    if to == "nnunet":
+        sidecars = {config: shards for config, shards in sidecars.items() if config == "pairs"}
+        if not sidecars:
+            raise DidgenError(f"{directory} has no pairs, and nnU-Net needs masks; make some.")
+    if to == "imagefolder":
+        for name in manifest.classes:
+            _check_folder_name(name, directory)
+    return Export(directory, to, out, manifest, sidecars, read_trained_on(directory, manifest))
+
+
+def _record(members: Members) -> dict[str, Any]:
+    try:
+        record = json.loads(members["json"])
+    except (ValueError, RecursionError):
+        record = None
+    return record if isinstance(record, dict) else {}
+
+
+def _check_folder_name(name: str, directory: Path) -> None:
+    try:
+        TypeAdapter(Label).validate_python(name)
+    except ValidationError:
+        fine = False
+    else:
+        # Readers of image folders skip what is hidden.
+        fine = not name.startswith((".", "__"))
+    if not fine:
+        raise DidgenError(
+            f"{directory} has the class {name!r}, which cannot name a folder; "
+            "export it to parquet, or rename the class in the source."
+        )
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

@@ -1,0 +1,1 @@
+"""Importers: folders of real images made a source manifest."""

@@ -1,0 +1,1 @@
+"""Provenance: licences, models, training images, and the cards that tell of them."""

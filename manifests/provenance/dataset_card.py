@@ -1,0 +1,209 @@
+"""The dataset card: a README.md with a YAML header that says what a set holds and comes from."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from huggingface_hub import DatasetCardData
+from jinja2 import Environment, FileSystemLoader
+
+from didgen.manifests.provenance.licence import Licence, strictest
+from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.shards.shard import Config, Sidecar, split_of
+from didgen.manifests.sources.records import SPLITS, Split
+
+if TYPE_CHECKING:
+    from didgen.manifests.shards.index import Manifest
+
+TITLES = {
+    False: "Synthetic dermoscopic images made with didgen",
+    True: "Real and synthetic dermoscopic images, mixed with didgen",
+}
+
+Form = Literal["shards", "parquet", "imagefolder", "nnunet"]
+"""The shapes a set comes in: the run's own shards, and what `didgen export` writes."""
+
+_FILES: dict[Form, str] = {
+    "shards": "{config}/{config}-{part}*.tar",
+    "parquet": "{config}/{split}-*.parquet",
+    "imagefolder": "{config}/{split}/**",
+}
+
+_TASKS: dict[Config, str] = {"images": "image-classification", "pairs": "image-segmentation"}
+
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M")
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class _Block(str):
+    """Text that is Markdown already."""
+
+
+def card(
+    manifest: "Manifest",
+    sidecars: Mapping[Config, Sequence[Sidecar]],
+    form: Form = "shards",
+    seen: int = 0,
+) -> str:
+    """The card of a finished run, or of its export in another form.
+
+    `seen` is the number of real images in the list beside it that the model was trained on, if any.
+
+    The same run always gives the same text. Names, reasons and prompts come from outside and are
+    escaped, so that none of them can be markup.
+    """
+    mixed = manifest.recipe.get("kind") == "mix"
+    tally = _tally(sidecars)
+    columns = list(dict.fromkeys(column for _, column in tally))
+    labels = [*manifest.classes, *sorted({label for label, _ in tally} - {*manifest.classes})]
+    table = {
+        label: {column: tally[label, column] for column in columns}
+        for label in labels
+        if any(tally[label, column] for column in columns)
+    }
+    reasons = Counter(failure.reason.split(":")[0] for failure in manifest.failures)
+    rows = [r for shards in sidecars.values() for s in shards for r in s.made.values()]
+    licence = strictest(manifest.made_from)
+    template = _environment().get_template("card.md")
+    return template.render(
+        header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
+        title=TITLES[mixed],
+        mixed=mixed,
+        manifest=manifest,
+        configs=list(sidecars),
+        columns=columns,
+        table=table,
+        totals={column: sum(row[column] for row in table.values()) for column in columns},
+        licence=licence,
+        prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
+        masks=_masks(sidecars),
+        settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
+        recipe=_recipe_block(manifest.recipe),
+        failures=reasons.most_common(20),
+        form=form,
+        seen=seen,
+    )
+
+
+def _recipe_block(recipe: Mapping[str, Any]) -> "_Block":
+    """A recipe as indented YAML, its fields sorted: one that was read back has another order."""
+    lines = yaml.safe_dump(dict(recipe)).splitlines()
+    return _Block("".join(f"    {line}\n" for line in lines))
+
+
+def _licence_fields(licence: Licence) -> dict[str, Any]:
+    """How a header of the Hugging Face Hub names a licence."""
+    if licence.hub != "other":
+        return {"license": licence.hub}
+    name = re.sub(r"[^a-z0-9.]+", "-", licence.name.lower()).strip("-")
+    return {"license": "other", "license_name": name or "unknown"}
+
+
+def splits_of(shards: Sequence[Sidecar]) -> list[Split]:
+    """The splits that have a shard, in their usual order."""
+    there = {split_of(sidecar.shard) for sidecar in shards}
+    return [split for split in SPLITS if split in there]
+
+
+def _header(
+    manifest: "Manifest",
+    sidecars: Mapping[Config, Sequence[Sidecar]],
+    licence: Licence,
+    form: Form,
+) -> str:
+    samples = sum(sidecar.samples for shards in sidecars.values() for sidecar in shards)
+    size = min(max(len(str(samples)) - 3, 0), len(_SIZES) - 1)
+    mixed = manifest.recipe.get("kind") == "mix"
+    fields = _licence_fields(licence)
+    if form in _FILES:
+        fields["configs"] = [
+            {
+                "config_name": config,
+                "data_files": [
+                    {"split": split, "path": _pattern(form, config, split, mixed)}
+                    for split in splits_of(shards)
+                ],
+                # Of itself `datasets` takes the folder of a single class for no label.
+                **({"drop_labels": False} if (form, config) == ("imagefolder", "images") else {}),
+            }
+            for config, shards in sidecars.items()
+        ]
+    return DatasetCardData(
+        pretty_name=TITLES[mixed],
+        size_categories=[_SIZES[size]],
+        task_categories=[_TASKS[config] for config in sidecars],
+        tags=["dermoscopy", "medical", "synthetic", "not-for-diagnosis", "didgen"],
+        **fields,
+    ).to_yaml()
+
+
+def _pattern(form: Form, config: Config, split: Split, mixed: bool) -> str:
+    return _FILES[form].format(config=config, split=split, part=f"{split}-" if mixed else "")
+
+
+def _tally(sidecars: Mapping[Config, Sequence[Sidecar]]) -> Counter[tuple[str, str]]:
+    """Samples by (class, column); a column is a config, in a mix with split and origin."""
+    tally: Counter[tuple[str, str]] = Counter()
+    for config, shards in sidecars.items():
+        for sidecar in shards:
+            for row in sidecar.made.values():
+                origin = f" {split_of(sidecar.shard)} {row['origin']}" if "origin" in row else ""
+                tally[str(row.get("label", "")), f"{config}{origin}"] += 1
+    return tally
+
+
+def _masks(sidecars: Mapping[Config, Sequence[Sidecar]]) -> list[str]:
+    """Where the masks of pairs come from, in sentences; none where there are no pairs."""
+    rows = [row for sidecar in sidecars.get("pairs", ()) for row in sidecar.made.values()]
+    real = sum(row.get("origin") == "real" for row in rows)
+    drawn = sum(row.get("layout") == DRAWN for row in rows)
+    made = len(rows) - real
+    sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
+    if made:
+        guides = f"{drawn} drawn shapes", f"{made - drawn} training masks of the source"
+        guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
+        sentences.append(
+            f"The masks of {made} pairs are read off the model's own attention as it drew them "
+            f"(Eq. 7 of the paper), guided by {guided}; nobody corrected them."
+        )
+    return sentences
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level with dotted names, in their order."""
+    if not isinstance(value, Mapping):
+        return {prefix: value} if prefix else {}
+    flat: dict[str, Any] = {}
+    for name, inner in sorted(value.items()):
+        flat |= _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return flat
+
+
+@cache
+def _environment() -> Environment:
+    # Jinja's own escaping is for HTML; in Markdown other characters are special too.
+    return Environment(  # noqa: S701
+        loader=FileSystemLoader(_TEMPLATES),
+        finalize=_inline,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _inline(value: Any) -> str:
+    """Any value as one line of Markdown that is text and nothing else."""
+    if isinstance(value, _Block):
+        return value
+    text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in str(value))
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", text)

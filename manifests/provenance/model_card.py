@@ -1,0 +1,36 @@
+"""The model card: what a finetuned model was trained on, with which recipe and licence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from didgen.manifests.provenance.dataset_card import (
+    _Block,
+    _environment,
+    _licence_fields,
+    _recipe_block,
+)
+from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.shards.index import Ingredient
+
+
+def model_card(recipe: Mapping[str, Any], made_from: Sequence[Ingredient]) -> str:
+    """The README.md of a model that `didgen finetune` made, by a recipe, of what is named."""
+    licence = strictest(made_from)
+    header = ModelCardData(
+        library_name="diffusers",
+        pipeline_tag="text-to-image",
+        tags=["dermoscopy", "stable-diffusion", "not-for-diagnosis", "didgen"],
+        **_licence_fields(licence),
+    ).to_yaml()
+    return (
+        _environment()
+        .get_template("model.md")
+        .render(
+            header=_Block(f"---\n{header}\n---"),
+            licence=licence,
+            made_from=made_from,
+            recipe=_recipe_block(recipe),
+        )
+    )

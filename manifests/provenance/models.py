@@ -1,0 +1,108 @@
+"""Models: the folder, hashes and licence of the model that a run is made with."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from didgen.manifests.files import sha256_of
+from didgen.manifests.provenance.licence import card_licence, data_ingredients
+from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
+from didgen.manifests.recipes.augment import AugmentRecipe
+from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.shards.index import Ingredient
+from didgen.manifests.sources.records import SourceRecord
+
+R = TypeVar("R", AugmentRecipe, FinetuneRecipe)
+
+MINI = Path(__file__).parents[2] / "augment" / "mini"
+"""The bundled model; a recipe calls it `mini`."""
+
+CAPTIONS_NAME = "captions.jsonl"
+"""What a model was trained to be told, beside it: a label and a caption a line."""
+
+
+def model_folder(model: str) -> Path:
+    """Where a local model lies; for a hub id, a path that does not exist."""
+    return MINI if model == "mini" else Path(model)
+
+
+def model_hashes(model: str, revision: str | None) -> dict[str, str]:
+    """SHA-256 of every file of a local model that decides a sample; a hub model's id and revision.
+
+    Its card and the list of its training images do not, nor do what git, a download or an editor
+    keeps beside it: hidden files and folders, and names that end in `~`.
+    """
+    folder = model_folder(model)
+    if not folder.is_dir():
+        return {model: revision or ""}
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.suffix != ".md"
+        and path != folder / TRAINED_ON_NAME
+        and not any(p[0] == "." or p[-1] == "~" for p in path.relative_to(folder).parts)
+    )
+    return {str(file.relative_to(folder)): sha256_of(file) for file in files}
+
+
+def pinned(recipe: R) -> R:
+    """A recipe whose model was loaded; one of the hub by its commit, since branches move on."""
+    if recipe.model is None or model_folder(recipe.model).is_dir():
+        return recipe
+    found = try_to_load_from_cache(recipe.model, "model_index.json", revision=recipe.revision)
+    commit = Path(found).parent.name if isinstance(found, str) else recipe.revision
+    return recipe.model_copy(update={"revision": commit})
+
+
+def ingredients(
+    recipe: AugmentRecipe | FinetuneRecipe, records: Iterable[SourceRecord]
+) -> list[Ingredient]:
+    """The model of a recipe and the records of its source that it uses, where it has them.
+
+    The hash of a local model is that of its `model_hashes`; a model of the hub is told by id and
+    revision. The licence of a model is that of its card.
+    """
+    data = data_ingredients(records)
+    if recipe.model is None:
+        return data
+    name = f"{recipe.model} at {recipe.revision}" if recipe.revision else recipe.model
+    local = model_folder(recipe.model).is_dir()
+    model = Ingredient(
+        kind="model",
+        name=name,
+        licence=card_licence(beside(recipe.model, recipe.revision, CARD_NAME)),
+        sha256=fingerprint(model_hashes(recipe.model, recipe.revision)) if local else "",
+    )
+    return [model, *data]
+
+
+def trained_on(model: str | None, revision: str | None = None) -> TrainedOn:
+    """The real images that a model was trained on; empty where it has no list, or is none."""
+    path = beside(model, revision, TRAINED_ON_NAME) if model else None
+    return TrainedOn.read(path) if path and path.is_file() else TrainedOn()
+
+
+def unlisted(model: str | None, seen: TrainedOn) -> dict[str, str]:
+    """What is decided and said where nobody lists what a model was trained on; else nothing."""
+    if model is None or seen:
+        return {}
+    return {
+        "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {model}: see to it "
+        "yourself that it was not trained on what you test on"
+    }
+
+
+def beside(model: str, revision: str | None, name: str) -> Path:
+    """Where a file beside a model lies, fetched if it is one of the hub; the path may not exist."""
+    folder = model_folder(model)
+    if not folder.is_dir():
+        try:
+            return Path(hf_hub_download(model, name, revision=revision))
+        except (OSError, HFValidationError):
+            pass
+    return folder / name

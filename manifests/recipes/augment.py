@@ -1,0 +1,104 @@
+"""The recipe of `didgen augment`."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from didgen.manifests.recipes.fields import Count, LocalPath, Positive, Section, Seed, Share
+from didgen.manifests.recipes.sampling import Sampling
+
+LEFT_OUT = ("NV",)
+"""The classes that the paper makes no samples of, because they are plenty."""
+
+
+class ImagesPlan(Section):
+    """Class-balanced images: a number for every class, one per class, or up to the largest."""
+
+    per_class: Positive | dict[str, Count] | Literal["fill"] = 1000
+    exclude: tuple[str, ...] | None = None
+    """Classes to leave out; `LEFT_OUT` by default, unless a recipe names them."""
+
+
+class PairsPlan(Section):
+    """Lesion-mask pairs: how many, and where their layouts come from."""
+
+    count: Count = 2500
+    layouts: Literal["source", "drawn"] = "source"
+    exclude: tuple[str, ...] | None = None
+    """Classes to leave out; `LEFT_OUT` by default."""
+
+
+class Gates(Section):
+    """What a sample must measure to be kept; one that does not is drawn again from another seed.
+
+    The paper has no gates: the defaults stop what is plainly no lesion or no mask of one.
+    """
+
+    contrast: Annotated[float, Field(ge=0, le=255)] = 2.0
+    """Least standard deviation of an image's grey levels (of 255); below it shows nothing."""
+    mask_area: tuple[Share, Share] = (0.005, 0.95)
+    """Least and largest share of the image that a pair's mask may cover, ends included; a mask of
+    nothing or of everything is none whatever they are."""
+    components: Positive | None = 3
+    """Most connected components (of 8 neighbours) of a pair's mask; null for any number."""
+    layout_iou: Share = 0.3
+    """Least IoU of a pair's mask with the layout that guided it."""
+    redraws: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a sample is drawn again before it is given up."""
+
+    @model_validator(mode="after")
+    def area_in_order(self) -> Self:
+        if self.mask_area[0] > self.mask_area[1]:
+            raise ValueError("`mask_area` must be the least share and then the largest")
+        return self
+
+
+class Cluster(Section):
+    """What `--engine ray` asks of a Ray cluster: how fast samples are made, not which."""
+
+    cpus: Positive = 4
+    """CPUs of a worker, and as many threads; sums differ in their last bits by these."""
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs of a worker, or a share of one; null is one where the cluster has any."""
+    workers: Positive | None = None
+    """Most workers at once; null for as many as the cluster has room for."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a shard whose worker died, or failed, is given to another one."""
+
+
+class AugmentRecipe(Section):
+    """`didgen augment`: what to make, with which model, and how it is packed."""
+
+    kind: Literal["augment"] = "augment"
+    model: str = "mini"
+    revision: str | None = None
+    source: LocalPath | None = None
+    captions: LocalPath | None = None
+    images: ImagesPlan | None = ImagesPlan()
+    pairs: PairsPlan | None = PairsPlan()
+    sampling: Sampling = Sampling()
+    gates: Gates = Gates()
+    cluster: Cluster = Cluster()
+    shard_size: Positive = 256
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    seed: Seed = 42
+
+    @model_validator(mode="after")
+    def source_where_needed(self) -> Self:
+        if self.images is None and self.pairs is None:
+            raise ValueError("`images` and `pairs` are both null: nothing to make")
+        if self.source is None:
+            if self.pairs is not None and self.pairs.layouts == "source":
+                raise ValueError("`pairs.layouts: source` needs `source`, a source manifest")
+            if self.images is not None and self.images.per_class == "fill":
+                raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
+        return self
+
+
+SPEED_ONLY: dict[str, Any] = {"sampling": {"batch_size"}, "cluster": True}
+"""Fields of an AugmentRecipe that change how fast samples are made, not which."""
+
+
+def asked(recipe: AugmentRecipe) -> dict[str, Any]:
+    """The fields of a recipe that decide the result, as JSON values."""
+    return recipe.model_dump(mode="json", exclude=SPEED_ONLY)

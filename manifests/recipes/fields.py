@@ -1,0 +1,39 @@
+"""A section of a recipe: the base of all its models, and the kinds of values that fields have."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+DRAWN = "drawn"
+"""Name of a layout that is drawn from its sample's seed instead of taken from a source."""
+
+Positive = Annotated[int, Field(ge=1)]
+
+Count = Annotated[int, Field(ge=0)]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+Rate = Annotated[float, Field(gt=0)]
+
+Width = Annotated[int, Field(ge=16, multiple_of=16)]
+
+Precision = Literal["no", "bf16", "fp16"]
+
+
+def local(place: Any) -> Any:
+    """A place on this machine as it is; the URL of a store is a ValueError."""
+    if "://" in str(place):
+        raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
+    return place
+
+
+LocalPath = Annotated[Path, BeforeValidator(local)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

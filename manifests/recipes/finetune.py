@@ -1,0 +1,168 @@
+"""The recipe of `didgen finetune`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from didgen.manifests.recipes.fields import (
+    Count,
+    LocalPath,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+    Seed,
+    Share,
+)
+from didgen.manifests.recipes.sampling import AttentionMaps
+from didgen.manifests.recipes.small_model import Build, Perceptual
+
+
+class Lora(Section):
+    """Low-rank adapters on the UNet's attention instead of its own weights, for small GPUs."""
+
+    rank: Positive = 16
+    alpha: Rate = 16.0
+    """The adapters' output is scaled by alpha / rank."""
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "to_q",
+        "to_k",
+        "to_v",
+        "to_out.0",
+    )
+    """Linear layers that get an adapter, by the end of their name: all of attention's."""
+
+
+class FinetuneRecipe(Section):
+    """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one.
+
+    `model` alone trains the UNet of that model; `build` alone a whole model from nothing; both
+    together all parts of that model, which must have that shape, on from its weights.
+    """
+
+    kind: Literal["finetune"] = "finetune"
+    source: LocalPath
+    model: str | None = None
+    revision: str | None = None
+    build: Build | None = None
+    lora: Lora | None = None
+
+    image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
+    """Side in pixels that images are brought to: SD 2.1 base was trained at 512."""
+    half_size_until: Count = 0
+    """Step up to which the UNet sees images of half this side: what takes many steps to learn,
+    such as what a word looks like, is then learned in cheaper ones. None in the paper."""
+    steps: Positive = 20_000
+    """Steps, batch size (of one process) and learning rate are the paper's."""
+    batch_size: Positive = 4
+    learning_rate: Rate = 1e-5
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Constant after the warm-up, with its steps, the decay and the clipping of the next fields:
+    what the authors' code trains with; the paper names none of them."""
+    warmup_steps: Count = 500
+    restart_every: Positive | None = None
+    """Steps after which warm-up and cosine begin anew. Each cycle ends at a rate of 0,
+    so that its last checkpoint is that of a finished model."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    max_grad_norm: Rate = 1.0
+    attention_weight: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of L_attn in Eq. 4; 0 is the paper's ablation without it."""
+    leak_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of L_SA as a training loss: none in the paper; for models built from nothing."""
+    perceptual: Perceptual | None = None
+    """Added to L_rec: how far apart predicted and true images are, decoded, to this network (after
+    Lin & Yang, arXiv:2401.00110, whose network is the UNet itself). None in the paper."""
+    perceptual_from: Count = 0
+    """Step at which it joins: late it costs less, and finds images that can be sharp."""
+    maps: AttentionMaps = AttentionMaps()
+    min_snr_gamma: Rate | None = None
+    """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
+    caption_probability: Share = 0.8
+    """How often a caption follows the prefix, as in the authors' code."""
+    caption_thinning: Share = 0.0
+    """How often a caption keeps its first clause alone, which is the class where there is one, and
+    a random part of the others: a class is then learned by its name, not only by what a caption
+    describes besides. None in the paper."""
+    prompt_dropout: Share = 0.1
+    """How often the prompt is empty, which is what a model from nothing learns classifier-free
+    guidance by. The paper drops none, and its recipe says 0."""
+    orientations: Literal["none", "flips", "dihedral"] = "flips"
+    """How images may lie: a lesion has no upright. The paper names no augmentation."""
+    class_balance: Share = 0.0
+    """How far rare classes are drawn more often: an image of a class of n as n to the minus this;
+    0, the paper's, draws all images alike, 1 all classes alike."""
+    ema_decay: Share | None = None
+    """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
+    mixed_precision: Precision | None = None
+    """null is bf16 where GPU or CPU have instructions for it, fp16 on older GPUs, else float32.
+    With null a run may move to a machine where that is another one."""
+    gradient_checkpointing: bool = False
+    """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
+    cache: bool = True
+    """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
+    checkpoint_every: Positive = 500
+    save_as: Literal["float32", "float16"] = "float32"
+    seed: Seed = 42
+
+    @model_validator(mode="after")
+    def a_model(self) -> Self:
+        if self.model is None and self.build is None:
+            raise ValueError("give `model` (a folder or hub id), `build` (a shape), or both")
+        if self.lora is not None and self.build is not None:
+            raise ValueError("`lora` adapts a loaded model; with `build` all of it is trained")
+        return self
+
+    @model_validator(mode="after")
+    def an_autoencoder(self) -> Self:
+        if self.build is not None and self.build.autoencoder.steps == 0 and self.model is None:
+            raise ValueError("`autoencoder.steps` is 0, which needs a `model` to take it from")
+        return self
+
+    @model_validator(mode="after")
+    def images_that_can_be_averaged_down(self) -> Self:
+        stage = self.build.autoencoder if self.build else None
+        halved = self.perceptual_from < self.half_size_until
+        judged = [(self.perceptual, self.image_size // 2 if halved else self.image_size)]
+        judged += [(stage.perceptual, stage.crop)] if stage else []
+        for perceptual, side in judged:
+            if perceptual is not None and perceptual.downsample > side:
+                raise ValueError(
+                    f"`perceptual.downsample` is {perceptual.downsample}, and images have {side} "
+                    "pixels a side"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def texts_that_a_cache_can_hold(self) -> Self:
+        if self.caption_thinning and self.cache and self.build is None:
+            raise ValueError(
+                "`caption_thinning` makes ever new prompts, whose embeddings no cache holds; set "
+                "`cache: false`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def halves_that_fit(self) -> Self:
+        if self.half_size_until:
+            if self.half_size_until >= self.steps:
+                raise ValueError("`half_size_until` leaves no step at the whole size; ask for more")
+            if self.cache:
+                raise ValueError("`half_size_until` needs `cache: false`: it holds whole sizes")
+            if self.image_size % 128 or self.maps.cross_side % 2 or self.maps.self_side % 2:
+                raise ValueError(
+                    "`half_size_until` needs an `image_size` that is a multiple of 128, and `maps` "
+                    "of even sides"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def a_perceptual_loss_that_joins(self) -> Self:
+        if self.perceptual_from and self.perceptual is None:
+            raise ValueError("`perceptual_from` needs `perceptual`")
+        return self
+
+    @model_validator(mode="after")
+    def cycles_of_a_cosine(self) -> Self:
+        if self.restart_every is not None and self.schedule != "cosine":
+            raise ValueError("`restart_every` needs `schedule: cosine`")
+        return self

@@ -1,0 +1,87 @@
+"""The sampling section of a recipe: attention maps, guidance, annotation, scheduler."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from didgen.manifests.recipes.fields import Count, Positive, Precision, Section, Share
+
+
+class AttentionMaps(Section):
+    """Which attention maps are read, and how: A_C of Eq. 3, 5 and 7, A_S of Eq. 6 and 7."""
+
+    cross_side: Positive = 16
+    """Side of the cross-attention maps: 16 in the paper, a quarter of SD's 64x64 latents."""
+    self_side: Positive = 32
+    """Side of the self-attention maps: 32 in the paper."""
+    parts: Annotated[tuple[Literal["down", "mid", "up"], ...], Field(min_length=1)] = (
+        "down",
+        "mid",
+        "up",
+    )
+    """Parts of the UNet whose layers of these sides are read; the paper averages over all."""
+    normalised: bool = True
+    """Min-max normalisation of each cross-attention map before it is compared with a mask: a token
+    holds a small share of a pixel's attention, which no map in [0, 1] could match otherwise."""
+    sharpness: Annotated[float, Field(ge=0)] = 0.0
+    """0 reads the probabilities as they are, over all 77 tokens. Above 0 they are multiplied by it
+    and go through a second softmax, over the prompt's own words; the authors' code uses 100."""
+
+    def halved(self) -> Self:
+        """The maps that the same layers have where images are of half the size."""
+        sides = {"cross_side": self.cross_side // 2, "self_side": self.self_side // 2}
+        return self.model_copy(update=sides)
+
+
+class Guidance(Section):
+    """Layout guidance of pairs: z - eta grad (L_CA + L_SA), Eq. 5 and 6."""
+
+    eta: Annotated[float, Field(ge=0)] = 20.0
+    """Length of a step down the gradient: 20 in the paper; a small model may want more."""
+    decay: Literal["none", "sqrt"] = "none"
+    """How eta falls from step to step: not at all, as the paper reads, or by the square root of a
+    line from 1 at the first step to 0.5 at the last, as in the authors' code."""
+    start: Share = 0.0
+    """Share of the steps before guidance begins."""
+    until: Share = 0.5
+    """Share of the steps at which it ends, rounded up: the first half in the paper."""
+    smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
+    """Width of the Gaussian that smooths the maps of L_CA, in map pixels."""
+    cross_attention: bool = True
+    """Guide by L_CA; false is the paper's ablation without it."""
+    self_attention: bool = True
+    """Guide by L_SA; false is the paper's ablation without it."""
+
+    @model_validator(mode="after")
+    def range_in_order(self) -> Self:
+        if self.start > self.until:
+            raise ValueError("`start` must not lie after `until`")
+        return self
+
+
+class Annotation(Section):
+    """How a mask is cut from the attention maps of the last step, Eq. 7."""
+
+    tau: Count = 4
+    """The power of A_S; 0 cuts the mask from A_C alone."""
+    closing: Annotated[float, Field(ge=0)] = 1 / 48
+    """Radius of the closing's disc, a share of the side: closes what the 32x32 grid tears open."""
+
+
+class Sampling(Section):
+    """How one image is drawn."""
+
+    scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
+    """DPM-Solver++ looks finished after 20 steps; the paper draws 50 steps of PNDM."""
+    steps: Positive = 20
+    cfg: Annotated[float, Field(ge=1)] = 7.5
+    """Scale of classifier-free guidance."""
+    cfg_rescale: Share = 0.0
+    """How far guided predictions are brought to the deviation of prompted ones, which a large `cfg`
+    raises (Lin et al., WACV 2024, with 0.7 for models of zero terminal SNR); none in the paper."""
+    batch_size: Positive = 8
+    mixed_precision: Precision | None = None
+    """null is bf16 or fp16 on a GPU, and float32 on a CPU: not every CPU is faster in bf16."""
+    maps: AttentionMaps = AttentionMaps()
+    guidance: Guidance = Guidance()
+    annotation: Annotation = Annotation()

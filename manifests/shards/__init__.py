@@ -1,0 +1,1 @@
+"""Shards: tars with their sidecars, and the first and last record of a run."""

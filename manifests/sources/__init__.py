@@ -1,0 +1,1 @@
+"""Sources: real images with masks, labels and captions, and their splits."""

@@ -1,0 +1,360 @@
+"""Source records: what is known of each real image, and the manifest that lists them."""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import inside, read_json, read_json_lines, write_json, write_json_lines
+
+CLASS_NAMES: dict[str, str] = {
+    "MEL": "melanoma",
+    "NV": "melanocytic nevus",
+    "BCC": "basal cell carcinoma",
+    "AKIEC": "actinic keratosis",
+    "BKL": "benign keratosis",
+    "DF": "dermatofibroma",
+    "VASC": "vascular lesion",
+}
+"""The seven diagnoses of ISIC 2018 Task 3, code to plain words, in the order of its columns."""
+
+CLASSES: tuple[str, ...] = tuple(CLASS_NAMES)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+Split = Literal["train", "val", "test"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+UNLABELLED = "unlabelled"
+"""How an image without a label is named in counts; no label may have this name."""
+
+HEADER_FILE = "source.json"
+
+RECORDS_FILE = "records.jsonl"
+
+REJECTED_FILE = "rejected.jsonl"
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise ValueError("holds a control character or a line break")
+    return text
+
+
+def _relative_path(text: str) -> str:
+    try:
+        inside(Path(), text)
+    except DidgenError:
+        raise ValueError("leaves the folder of the manifest") from None
+    return text
+
+
+def _class_label(text: str) -> str:
+    # Labels become folder names when shards are exported.
+    if "/" in text or "\\" in text or text in (".", "..", UNLABELLED):
+        raise ValueError("cannot name a class folder")
+    return text
+
+
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
+"""A name that is safe as a tar member: no dot, no slash."""
+
+RelativePath = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_relative_path)]
+
+OneLine = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_one_line)]
+
+Label = Annotated[OneLine, AfterValidator(_class_label)]
+
+Caption = Annotated[
+    str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_one_line)
+]
+
+
+class SourceRecord(BaseModel):
+    """One real image: its files, size in pixels as seen upright, hash, label, lesion and split.
+
+    `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
+    image file's bytes, `mask_sha256` that of the mask's, which older manifests lack; `licence` is
+    an SPDX id or free text. `caption_by` says who was asked for the caption, `caption_fallback` why
+    it was measured where a language model was asked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: Key
+    image: RelativePath
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    mask: RelativePath | None
+    label: Label | None
+    lesion_id: OneLine
+    split: Split
+    source: OneLine
+    licence: OneLine
+    caption: Caption | None = None
+    caption_by: OneLine | None = None
+    caption_fallback: OneLine | None = None
+    mask_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class SourceHeader(BaseModel):
+    """What a manifest was made of and how; nothing in it depends on the time of making.
+
+    `root` is the absolute path of the image folder, `fractions` those of train, val and test,
+    `for_models` the models whose training images are kept out of val and test.
+    `captions` counts the records by `caption_by`, `caption_fallbacks` by `caption_fallback`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    importer: OneLine
+    didgen_version: str
+    root: str
+    classes: tuple[Label, ...]
+    seed: int
+    fractions: tuple[float, float, float]
+    for_models: tuple[str, ...] = ()
+    captions: dict[str, int] = {}
+    caption_fallbacks: dict[str, int] = {}
+
+
+Reason = Literal[
+    "bad-label",
+    "bad-record",
+    "bad-table",
+    "duplicate-content",
+    "duplicate-id",
+    "empty-mask",
+    "mask-size",
+    "missing-ground-truth",
+    "missing-image",
+    "missing-label",
+    "missing-lesion",
+    "missing-mask",
+    "non-binary-mask",
+    "split-conflict",
+    "trained-on",
+    "unreadable-image",
+    "unreadable-mask",
+]
+
+
+class Rejection(BaseModel):
+    """One file, or one row of a table, that was not imported, and the sentence that says why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    reason: Reason
+    sentence: str
+
+    @classmethod
+    def of(cls, path: Path, reason: Reason, sentence: str) -> Self:
+        """Reject `path`; names that are no UTF-8 are made writable first."""
+        return cls(file=_writable(str(path)), reason=reason, sentence=_writable(sentence))
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class SourceManifest:
+    """The real images of one data set: a header and its records, in key order."""
+
+    header: SourceHeader
+    records: tuple[SourceRecord, ...]
+
+    def select(
+        self,
+        split: Split | None = None,
+        labelled: bool | None = None,
+        masked: bool | None = None,
+    ) -> list[SourceRecord]:
+        """List the records that meet every condition given; None asks for nothing."""
+        return [
+            record
+            for record in self.records
+            if (split is None or record.split == split)
+            and (labelled is None or (record.label is not None) == labelled)
+            and (masked is None or (record.mask is not None) == masked)
+        ]
+
+    def image_path(self, record: SourceRecord) -> Path:
+        """Where the image of `record` lies."""
+        return inside(Path(self.header.root), record.image)
+
+    def mask_path(self, record: SourceRecord) -> Path:
+        """Where the mask of `record` lies; a record without one is a `DidgenError`."""
+        if record.mask is None:
+            raise DidgenError(f"{record.key} has no mask; select records with masked=True.")
+        return inside(Path(self.header.root), record.mask)
+
+    def write(self, folder: Path) -> None:
+        """Write `records.jsonl`, then `source.json` as the mark that the manifest is whole."""
+        # An old mark must not stand beside new records if the writing is cut short.
+        (folder / HEADER_FILE).unlink(missing_ok=True)
+        self.rewrite(folder)
+
+    def rewrite(self, folder: Path) -> Self:
+        """Replace the records of the same manifest, at once, and then its counts of captions.
+
+        Returns the manifest as it is written.
+        """
+        write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
+        by = Counter(r.caption_by for r in self.records if r.caption_by)
+        fallbacks = Counter(r.caption_fallback for r in self.records if r.caption_fallback)
+        counts = {"captions": dict(by), "caption_fallbacks": dict(fallbacks)}
+        header = self.header.model_copy(update=counts)
+        write_json(folder / HEADER_FILE, header.model_dump(mode="json"))
+        return replace(self, header=header)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a manifest; a missing, torn or wrong one is a `DidgenError` naming file and field.
+
+        The image folder named by `root` must exist; the images themselves are not opened.
+        """
+        path = folder / HEADER_FILE
+        if not path.is_file():
+            raise DidgenError(f"{folder} holds no {HEADER_FILE}; make it with `didgen import`.")
+        header = _validated(SourceHeader, read_json(path), str(path))
+        if not Path(header.root).is_dir():
+            raise DidgenError(
+                f"{path} names the image folder {header.root}, which does not exist; "
+                "import again or correct `root` in that file."
+            )
+        path = folder / RECORDS_FILE
+        records: dict[str, SourceRecord] = {}
+        for number, row in enumerate(read_json_lines(path), 1):
+            place = f"{path} line {number}"
+            record = _validated(SourceRecord, row, place)
+            if record.key in records:
+                raise DidgenError(f"{place}: the key {record.key} stands twice; import again.")
+            if record.label is not None and record.label not in header.classes:
+                raise DidgenError(
+                    f"{place}: the label {record.label} is none of the classes in {HEADER_FILE}; "
+                    "import again."
+                )
+            records[record.key] = record
+        return cls(header, tuple(records.values()))
+
+
+def sound_records(folder: Path) -> list[SourceRecord]:
+    """What can be read of the records of an older manifest, which need not be whole."""
+    found: list[SourceRecord] = []
+    with suppress(OSError):
+        for line in (folder / RECORDS_FILE).read_bytes().splitlines():
+            with suppress(ValidationError):
+                found.append(SourceRecord.model_validate_json(line))
+    return found
+
+
+def read_training(folder: Path) -> tuple[SourceManifest, list[SourceRecord]]:
+    """Read a manifest for finetuning: itself, and its training images with a mask.
+
+    Without any, or without captions on them, it is a `DidgenError`.
+    """
+    manifest = SourceManifest.read(folder)
+    records = manifest.select(split="train", masked=True)
+    if not records:
+        raise DidgenError(f"{folder} has no training image with a mask; import masks too.")
+    if not any(record.caption for record in records):
+        raise DidgenError(f"{folder} has no captions; run `didgen caption` on it first.")
+    return manifest, records
+
+
+def _validated(model: type[Model], value: Any, place: str) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise DidgenError(f"{place}: {first_fault(error)}; import again.") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in half a sentence which field of a model is wrong, and how."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"`{field}` is wrong ({message[:1].lower()}{message[1:]})"
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """How many images, image-mask pairs and lesions one class has in one split."""
+
+    label: str
+    split: Split
+    images: int
+    pairs: int
+    lesions: int
+
+
+def summary(manifest: SourceManifest) -> list[SummaryRow]:
+    """Count a manifest by class and split: one row for each, empty ones too.
+
+    Classes come in the order of the header; images without a label count as `UNLABELLED`, last
+    and only if there are any.
+    """
+    groups: defaultdict[tuple[str, Split], list[SourceRecord]] = defaultdict(list)
+    for record in manifest.records:
+        groups[record.label or UNLABELLED, record.split].append(record)
+    labels = list(manifest.header.classes)
+    if manifest.select(labelled=False):
+        labels.append(UNLABELLED)
+    return [
+        SummaryRow(
+            label=label,
+            split=split,
+            images=len(group),
+            pairs=sum(record.mask is not None for record in group),
+            lesions=len({record.lesion_id for record in group}),
+        )
+        for label in labels
+        for split in SPLITS
+        for group in [groups[label, split]]
+    ]
+
+
+def write_rejections(folder: Path, rejections: Iterable[Rejection]) -> None:
+    """Write `rejected.jsonl`: one rejected file a line, in the order given."""
+    write_json_lines(folder / REJECTED_FILE, (r.model_dump(mode="json") for r in rejections))
+
+
+def with_captions(
+    records: Iterable[SourceRecord], captioned: Iterable[SourceRecord]
+) -> tuple[SourceRecord, ...]:
+    """The records with the captions that others have for the same image, mask and label."""
+    others = {record.key: record for record in captioned}
+    kept = []
+    for record in records:
+        was = others.get(record.key)
+        if was is not None and _same(was, record):
+            fields = ("caption", "caption_by", "caption_fallback")
+            record = record.model_copy(update={name: getattr(was, name) for name in fields})
+        kept.append(record)
+    return tuple(kept)
+
+
+def _same(was: SourceRecord, record: SourceRecord) -> bool:
+    """Whether what was said of an image is still true of it."""
+    fields = ["sha256", "mask", "label"]
+    # An older manifest does not know what its masks were.
+    fields += ["mask_sha256"] if was.mask_sha256 else []
+    return all(getattr(was, name) == getattr(record, name) for name in fields)

@@ -1,0 +1,284 @@
+"""Inspection: what lies in a run or in a source manifest, finished or not, and one sample of it."""
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json, read_json_lines, write_bytes
+from didgen.manifests.images import as_mask, decode, encoded, read_image, read_mask
+from didgen.manifests.shards.index import (
+    MANIFEST_NAME,
+    RUN_NAME,
+    FailureEntry,
+    Manifest,
+    read_manifest,
+    read_run,
+)
+from didgen.manifests.shards.shard import Config, Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.sources.records import (
+    HEADER_FILE,
+    REJECTED_FILE,
+    SPLITS,
+    SourceManifest,
+    SourceRecord,
+    Split,
+)
+from didgen.manifests.views.outlines import pair_panel
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""What a picture is written as, by the ending of its file."""
+
+FIGURE = re.compile(r"-?\d+(\.\d+)?")
+"""What a reason says of one sample."""
+
+RUN_KINDS = ("augment", "mix")
+"""Recipes whose directories hold shards."""
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """A run directory as it lies there.
+
+    manifest: None where the run is not finished; sidecars: those that can be read, split by split;
+    faults: a sentence for each record that cannot.
+    """
+
+    directory: Path
+    recipe: Mapping[str, Any]
+    manifest: Manifest | None
+    sidecars: Mapping[Config, Sequence[Sidecar]]
+    faults: Sequence[str] = ()
+
+    @cached_property
+    def counts(self) -> Counter[tuple[Config, Split, str]]:
+        """Samples that were made, by config, split and label; "" is no label."""
+        return Counter(
+            (config, split_of(sidecar.shard), str(row.get("label") or ""))
+            for config, shards in self.sidecars.items()
+            for sidecar in shards
+            for row in sidecar.made.values()
+        )
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The labels in the run's own order, then those that only its samples have."""
+        known = list(self.manifest.classes) if self.manifest else []
+        found = {label for _, _, label in self.counts}
+        return [name for name in known if name in found] + sorted(found - {*known})
+
+    @cached_property
+    def failures(self) -> list[FailureEntry]:
+        """Planned samples that are in no shard, with the reason."""
+        return [
+            FailureEntry(
+                config=config, shard=s.shard, key=row["key"], reason=row.get("reason", "unknown")
+            )
+            for config, shards in self.sidecars.items()
+            for s in shards
+            for row in s.rows
+            if row["status"] == "failed"
+        ]
+
+    @cached_property
+    def rejections(self) -> Counter[str]:
+        """Why tries were thrown away, by the kind of reason; samples made in the end too.
+
+        Reasons of one kind differ in their figures, for which "..." stands.
+        """
+        return Counter(
+            FIGURE.sub("...", str(reason).split(":")[0])
+            for shards in self.sidecars.values()
+            for sidecar in shards
+            for row in sidecar.rows
+            for reason in row.get("rejected", [])
+        )
+
+
+@dataclass(frozen=True)
+class SourceContents:
+    """A source manifest, and how many files were rejected when it was made."""
+
+    directory: Path
+    manifest: SourceManifest
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class FoundSample:
+    """A sample of a run: its sidecar's row, and its members, none where it could not be made."""
+
+    key: str
+    config: Config
+    shard: str
+    split: Split
+    row: Mapping[str, Any]
+    members: Mapping[str, bytes]
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The `.json` member; {} where there is none or it is no object."""
+        try:
+            record = json.loads(self.members.get("json", b"{}"))
+        except (ValueError, RecursionError):
+            record = {}
+        return record if isinstance(record, dict) else {}
+
+    @property
+    def image(self) -> np.ndarray:
+        """The picture, (H, W, 3) uint8; one that cannot be decoded is a `DidgenError`."""
+        return np.asarray(decode(self.members["jpg"], self._name("jpg")).convert("RGB"))
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """The mask of a pair, (H, W) boolean."""
+        if "mask.png" not in self.members:
+            return None
+        name = self._name("mask.png")
+        return as_mask(decode(self.members["mask.png"], name), name)
+
+    def picture(self) -> np.ndarray:
+        """The image, of a pair with its mask's outline and the mask beside it."""
+        if "jpg" not in self.members:
+            raise DidgenError(
+                f"{self.key} has no picture: it was not made ({self.row.get('reason')})."
+            )
+        return _beside(self.image, self.mask, self.key)
+
+    def _name(self, extension: str) -> Path:
+        return Path(self.shard) / f"{self.key}.{extension}"
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """A real image of a source manifest."""
+
+    manifest: SourceManifest
+    record: SourceRecord
+
+    def picture(self) -> np.ndarray:
+        """The image, with its mask's outline and the mask beside it where it has one."""
+        image = np.asarray(read_image(self.manifest.image_path(self.record)))
+        mask = read_mask(self.manifest.mask_path(self.record)) if self.record.mask else None
+        return _beside(image, mask, self.record.key)
+
+
+def inspect(directory: Path) -> RunContents | SourceContents:
+    """What a run directory or the folder of a source manifest holds.
+
+    What cannot be read of a run is told among its faults; any other folder is a `DidgenError`.
+    """
+    if is_run(directory):
+        return run_contents(directory)
+    if (directory / HEADER_FILE).is_file():
+        manifest = SourceManifest.read(directory)
+        rejected = directory / REJECTED_FILE
+        rows = read_json_lines(rejected) if rejected.is_file() else []
+        reasons = Counter(str(row.get("reason")) for row in rows if isinstance(row, dict))
+        return SourceContents(directory, manifest, reasons)
+    raise DidgenError(
+        f"{directory} holds neither a run nor a source manifest; name a folder made by "
+        "`didgen augment`, `didgen mix` or `didgen import`."
+    )
+
+
+def is_run(directory: Path) -> bool:
+    """Whether a folder was begun as a run of shards, by what it says of itself."""
+    return recipe_kind(directory) in RUN_KINDS or (directory / MANIFEST_NAME).is_file()
+
+
+def recipe_kind(directory: Path) -> str | None:
+    """The kind of the recipe that a directory was begun for, None where it says none."""
+    path = directory / RUN_NAME
+    try:
+        kind = read_json(path)["recipe"]["kind"] if path.is_file() else None
+    except (DidgenError, KeyError, TypeError):
+        return None
+    return str(kind)
+
+
+def run_contents(directory: Path) -> RunContents:
+    """What a run directory holds, as far as it can be read."""
+    faults: list[str] = []
+    recipe: Mapping[str, Any] = {}
+    manifest = None
+    try:
+        recipe = read_run(directory).recipe
+    except DidgenError as error:
+        faults.append(str(error))
+    if (directory / MANIFEST_NAME).exists():
+        try:
+            manifest = read_manifest(directory)
+            recipe = manifest.recipe
+        except DidgenError as error:
+            faults.append(str(error))
+    sidecars: dict[Config, list[Sidecar]] = {}
+    for config in get_args(Config):
+        names = sorted((directory / config).glob(f"{config}-*.json"))
+        names.sort(key=lambda path: SPLITS.index(split_of(path.name)))
+        for name in names:
+            try:
+                sidecars.setdefault(config, []).append(read_sidecar(name))
+            except DidgenError as error:
+                faults.append(str(error))
+    return RunContents(directory, recipe, manifest, sidecars, faults)
+
+
+def find(contents: RunContents | SourceContents, key: str) -> FoundSample | FoundImage:
+    """One sample of a run, or one image of a source, by its key.
+
+    A key that is not there is a `DidgenError` that names the nearest ones; so is a sample whose
+    shard cannot be read.
+    """
+    if isinstance(contents, SourceContents):
+        for record in contents.manifest.records:
+            if record.key == key:
+                return FoundImage(contents.manifest, record)
+        raise _unknown(key, contents.directory, (r.key for r in contents.manifest.records))
+    for config, shards in contents.sidecars.items():
+        for sidecar in shards:
+            row = next((row for row in sidecar.rows if row["key"] == key), None)
+            if row is None:
+                continue
+            members: Mapping[str, bytes] = {}
+            path = contents.directory / config / sidecar.shard
+            if row["status"] == "ok":
+                found = (members for name, members in read_shard(path) if name == key)
+                if (members := next(found, {})) == {}:
+                    raise DidgenError(
+                        f"{path} does not hold {key}, which its sidecar lists; run `didgen verify` "
+                        "to see what is wrong."
+                    )
+            return FoundSample(key, config, sidecar.shard, split_of(sidecar.shard), row, members)
+    rows = (row for shards in contents.sidecars.values() for s in shards for row in s.rows)
+    raise _unknown(key, contents.directory, (row["key"] for row in rows))
+
+
+def write_picture(found: FoundSample | FoundImage, path: Path) -> None:
+    """Write a sample's picture as the file's ending says: .png, .jpg, .jpeg or .webp."""
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise DidgenError(f"{path} is no picture by its name; let it end in .png, .jpg or .webp.")
+    write_bytes(path, encoded(found.picture(), form))
+
+
+def _beside(image: np.ndarray, mask: np.ndarray | None, key: str) -> np.ndarray:
+    if mask is None:
+        return image
+    if mask.shape != image.shape[:2]:
+        raise DidgenError(f"The mask of {key} has not the size of its image; make it again.")
+    return pair_panel(image, mask)
+
+
+def _unknown(key: str, directory: Path, known: Iterable[str]) -> DidgenError:
+    near = difflib.get_close_matches(key, list(known), n=3, cutoff=0)
+    told = f"; the nearest keys are {', '.join(near)}" if near else ", which holds none"
+    return DidgenError(f"{key} is in no record of {directory}{told}.")

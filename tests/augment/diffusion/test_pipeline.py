@@ -1,0 +1,541 @@
+"""Tests of the sampler: seeds, batches, guidance and annotation on a tiny model."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+)
+from PIL import Image
+from torch import Tensor
+
+from didgen.augment.diffusion.attention import captured
+from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
+from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
+from didgen.augment.diffusion.pipeline import (
+    Condition,
+    LesionPairPipeline,
+    as_layouts,
+    classifier_free,
+    draw,
+    frozen,
+)
+from didgen.augment.diffusion.schedulers import SCHEDULERS, scheduler_of, step_sizes
+from didgen.augment.diffusion.small_model import build_pipeline
+from didgen.augment.prompts.prompt import compose
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.recipes.sampling import AttentionMaps, Guidance, Sampling
+from didgen.manifests.recipes.small_model import Build
+
+PROMPTS = [compose(text) for text in ("melanoma.", "a brown lesion, light skin.", None)]
+SEEDS = [11, 2**31 - 1, 3]
+QUICK = Sampling(steps=2)
+MAPS = AttentionMaps()
+
+
+@pytest.fixture(scope="module")
+def layouts(disc: Tensor) -> Tensor:
+    """Three layouts: a disc, its mirror image, and a lesion that fills the lower half."""
+    half = torch.zeros_like(disc)
+    half[..., 128:, :] = 1
+    return torch.cat([disc, disc.flip(-1), half])
+
+
+def test_the_same_seed_gives_the_same_pair(sampler: LesionPairPipeline, layouts: Tensor) -> None:
+    one, same = (draw(sampler, PROMPTS[:1], SEEDS[:1], QUICK, layouts[:1]) for _ in range(2))
+    other = draw(sampler, PROMPTS[:1], [12], QUICK, layouts[:1])
+    np.testing.assert_array_equal(one.images, same.images)
+    np.testing.assert_array_equal(one.masks, same.masks)
+    np.testing.assert_array_equal(one.attention, same.attention)
+    assert (one.images != other.images).any()
+
+
+def test_what_is_drawn_has_the_shapes_it_says(sampler: LesionPairPipeline, layouts: Tensor) -> None:
+    pairs = draw(sampler, PROMPTS[:2], SEEDS[:2], Sampling(steps=2), layouts[:2])
+    assert pairs.images.shape == (2, 256, 256, 3)
+    assert pairs.images.dtype == np.uint8
+    assert pairs.masks is not None
+    assert pairs.masks.shape == (2, 256, 256)
+    assert pairs.masks.dtype == bool
+    assert pairs.attention is not None
+    assert pairs.attention.shape == (2, MAPS.self_side, MAPS.self_side)
+    assert pairs.attention.min() == 0
+    assert pairs.attention.max() == 1
+    images = draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(steps=2))
+    assert images.masks is None
+    assert images.attention is None
+
+
+def test_a_batch_is_its_samples_one_by_one(sampler: LesionPairPipeline, layouts: Tensor) -> None:
+    together = draw(sampler, PROMPTS, SEEDS, QUICK, layouts)
+    assert together.attention is not None
+    for number in range(3):
+        one = slice(number, number + 1)
+        alone = draw(sampler, PROMPTS[one], SEEDS[one], QUICK, layouts[one])
+        difference = np.abs(together.images[one].astype(int) - alone.images)
+        # Sums of floats in another order: 2 of 256 levels.
+        assert difference.max() <= 2
+        assert alone.attention is not None
+        np.testing.assert_allclose(together.attention[one], alone.attention, atol=1e-2)
+
+
+def test_prompt_layout_and_each_loss_change_the_image(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    def drawn(prompt: str, layout: Tensor | None, **guidance: bool | float) -> np.ndarray:
+        sampling = Sampling(steps=2, guidance=Guidance(**guidance))
+        return draw(sampler, [prompt], [5], sampling, layout).images
+
+    plain = drawn(PROMPTS[0], None)
+    assert (drawn(PROMPTS[1], None) != plain).any()
+    results = [
+        drawn(PROMPTS[0], layouts[:1]),
+        drawn(PROMPTS[0], layouts[1:2]),
+        drawn(PROMPTS[0], layouts[:1], self_attention=False),
+        drawn(PROMPTS[0], layouts[:1], cross_attention=False),
+        plain,
+    ]
+    for number, one in enumerate(results):
+        assert all((one != other).any() for other in results[:number])
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])
+def test_guided_predictions_are_rescaled_sample_by_sample(rescale: float) -> None:
+    plain, prompted = torch.randn((2, 3, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    prediction = classifier_free(plain, prompted, 6.0, rescale).numpy()
+    for drawn, without, wanted in zip(prediction, plain.numpy(), prompted.numpy(), strict=True):
+        pushed = without + 6 * (wanted - without)
+        shrunk = pushed * (wanted.std() / pushed.std())
+        np.testing.assert_allclose(drawn, rescale * shrunk + (1 - rescale) * pushed, rtol=1e-4)
+        if rescale == 1:
+            assert drawn.std() == pytest.approx(wanted.std(), rel=1e-5)
+
+
+def test_the_recipes_rescaling_reaches_what_is_drawn(sampler: LesionPairPipeline) -> None:
+    pushed, rescaled = (
+        draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(steps=2, cfg_rescale=share)).images
+        for share in (0, 0.7)
+    )
+    assert (pushed != rescaled).any()
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        Guidance(eta=0),
+        Guidance(until=0),
+        Guidance(cross_attention=False, self_attention=False),
+    ],
+)
+def test_guidance_switched_off_draws_the_plain_image(
+    sampler: LesionPairPipeline, layouts: Tensor, guidance: Guidance
+) -> None:
+    sampling = Sampling(steps=2, guidance=guidance)
+    plain = draw(sampler, PROMPTS[:1], SEEDS[:1], sampling)
+    pairs = draw(sampler, PROMPTS[:1], SEEDS[:1], sampling, layouts[:1])
+    # The last pass forms its softmax in another way.
+    assert np.abs(plain.images.astype(int) - pairs.images).max() <= 1
+
+
+def losses(
+    sampler: LesionPairPipeline, latents: Tensor, layouts: Tensor, guidance: Guidance
+) -> Tensor:
+    """L_CA + L_SA (B,) at timestep 600, differentiable in the latents."""
+    condition = condition_of(sampler, layouts)
+    with captured(sampler.unet, 32, MAPS) as maps:
+        maps.positions = condition.positions
+        regions = region_masks(layouts, MAPS.self_side)
+        maps.regions = regions.flatten(2).transpose(1, 2)
+        sampler.unet(latents, torch.tensor(600), condition.context)
+    cross = layout_loss(
+        maps.cross_maps(), region_masks(layouts, MAPS.cross_side), guidance.smoothing_sigma
+    )
+    return cross + leak_loss(maps.attended_regions(), regions)
+
+
+def condition_of(sampler: LesionPairPipeline, layouts: Tensor) -> Condition:
+    """The first prompts, one for each layout."""
+    ids = tokenize(sampler.tokenizer, PROMPTS[: len(layouts)])
+    with torch.no_grad():
+        context = sampler.text_encoder(ids)[0].to(sampler.unet.dtype)
+    positions = p_token_positions(sampler.tokenizer, ids)
+    return Condition(context, positions, end_positions(sampler.tokenizer, ids), layouts)
+
+
+def guided(
+    sampler: LesionPairPipeline, latents: Tensor, layouts: Tensor, guidance: Guidance
+) -> Tensor:
+    """Latents after one guided step at timestep 600."""
+    condition = condition_of(sampler, layouts)
+    with frozen(sampler.unet):
+        return sampler._guide(latents, torch.tensor(600), condition, guidance.eta, MAPS, guidance)
+
+
+def start(count: int) -> Tensor:
+    """Noise to begin with."""
+    return torch.randn(count, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_guided_step_goes_down_the_gradient_of_both_losses(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    latents = start(2).requires_grad_()
+    guidance = Guidance(eta=3)
+    (gradient,) = torch.autograd.grad(
+        losses(sampler, latents, layouts[:2], guidance).sum(), latents
+    )
+    moved = guided(sampler, latents.detach(), layouts[:2], guidance)
+    assert not moved.requires_grad
+    torch.testing.assert_close(moved, latents.detach() - 3 * gradient, rtol=1e-4, atol=1e-6)
+    # The directional derivative, by finite differences, is the gradient's squared length.
+    direction = gradient / gradient.norm()
+    with torch.no_grad():
+        step = 5e-3 * direction
+        higher, lower = (
+            losses(sampler, latents + sign * step, layouts[:2], guidance).sum() for sign in (1, -1)
+        )
+    slope = (higher - lower) / 1e-2
+    torch.testing.assert_close(slope, gradient.norm(), rtol=0.05, atol=1e-5)
+
+
+def test_repeated_steps_lower_the_loss_of_every_sample(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    guidance = Guidance()
+    latents = start(3)
+    with torch.no_grad():
+        before = losses(sampler, latents, layouts, guidance)
+    for _ in range(3):
+        latents = guided(sampler, latents, layouts, guidance)
+    with torch.no_grad():
+        after = losses(sampler, latents, layouts, guidance)
+    assert (after < before - 1e-3).all(), (before, after)
+
+
+def test_a_sample_is_guided_by_its_own_layout_alone(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    moved = [guided(sampler, start(2), layouts[[0, other]], Guidance()) for other in (1, 2)]
+    torch.testing.assert_close(moved[0][0], moved[1][0])
+    assert (moved[0][1] - moved[1][1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["dpm++", "ddim", "pndm"])
+def test_every_scheduler_draws_with_the_models_noise_schedule(
+    shape: Build, name: str, layouts: Tensor
+) -> None:
+    epsilon = shape.model_copy(update={"prediction_type": "epsilon"})
+    plain = build_pipeline(epsilon, PROMPTS, 256, 0)
+    model = LesionPairPipeline(**plain.components, requires_safety_checker=False)
+    scheduler = scheduler_of(model, name)
+    assert isinstance(scheduler, SCHEDULERS[name])
+    torch.testing.assert_close(scheduler.alphas_cumprod, plain.scheduler.alphas_cumprod)
+    sampling = Sampling.model_validate({"scheduler": name, "steps": 4})
+    drawn = draw(model, PROMPTS[:1], SEEDS[:1], sampling, layouts[:1])
+    assert drawn.images.std() > 0
+    scheduler.set_timesteps(50)
+    assert len(scheduler.timesteps) <= 51
+
+
+def test_ddim_clips_no_latents_of_a_model_saved_with_another_scheduler(
+    sampler: LesionPairPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = EulerDiscreteScheduler(timestep_spacing="trailing")
+    monkeypatch.setattr(sampler, "scheduler", saved)
+    assert "clip_sample" not in saved.config
+    assert not scheduler_of(sampler, "ddim").config.clip_sample
+
+
+def test_pndm_refuses_models_it_cannot_sample(sampler: LesionPairPipeline, shape: Build) -> None:
+    with pytest.raises(DidgenError, match="zero terminal SNR"):
+        draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(scheduler="pndm", steps=2))
+    direct = shape.model_copy(update={"prediction_type": "sample"})
+    with pytest.raises(DidgenError, match=r"set `sampling\.scheduler` to dpm\+\+ or ddim"):
+        scheduler_of(build_pipeline(direct, PROMPTS, 256, 0), "pndm")
+
+
+def test_a_prompt_without_p_tokens_is_refused_where_it_is_to_be_guided(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    prompts = [PROMPTS[0], "a melanoma"]
+    with pytest.raises(DidgenError, match=r"exactly once .* as `augment.prompt.compose`"):
+        draw(sampler, prompts, [1, 2], QUICK, layouts[:2])
+    assert len(draw(sampler, prompts, [1, 2], QUICK).images) == 2
+
+
+def test_a_model_too_small_for_the_maps_is_refused(shape: Build, layouts: Tensor) -> None:
+    plain = build_pipeline(shape, PROMPTS, 128, 0)
+    model = LesionPairPipeline(**plain.components, requires_safety_checker=False)
+    assert model.image_size == 128
+    with pytest.raises(DidgenError, match="no 32x32 self-attention layer at 16x16 latents"):
+        draw(model, PROMPTS[:1], SEEDS[:1], QUICK, layouts[:1])
+
+
+def test_called_as_a_diffusers_pipeline_it_draws_the_same_pair(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    expected = draw(sampler, PROMPTS, SEEDS, QUICK, layouts)
+    pictures = [Image.fromarray((mask[0].numpy() * 255).astype(np.uint8)) for mask in layouts]
+    for masks in (layouts, layouts[:, 0], layouts.numpy(), pictures, list(layouts[:, 0])):
+        drawn = sampler(
+            PROMPTS,
+            masks,
+            num_inference_steps=2,
+            generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        )
+        assert [image.mode for image in drawn.images] == ["RGB"] * 3
+        assert drawn.masks is not None
+        for number in range(3):
+            np.testing.assert_array_equal(drawn.images[number], expected.images[number])
+            assert expected.masks is not None
+            mask = np.asarray(drawn.masks[number])
+            np.testing.assert_array_equal(mask, expected.masks[number] * np.uint8(255))
+
+
+def test_it_is_saved_and_loaded_as_a_diffusers_pipeline(
+    sampler: LesionPairPipeline, layouts: Tensor, tmp_path: Path
+) -> None:
+    sampler.save_pretrained(tmp_path)
+    loaded = LesionPairPipeline.from_pretrained(tmp_path, safety_checker=None)
+    loaded.set_progress_bar_config(disable=True)
+    pairs = [
+        pipeline(PROMPTS[0], layouts[:1], num_inference_steps=2, generator=seeded, output_type="np")
+        for pipeline in (sampler, loaded)
+        for seeded in [torch.Generator().manual_seed(4)]
+    ]
+    np.testing.assert_array_equal(pairs[0].images, pairs[1].images)
+    np.testing.assert_array_equal(pairs[0].masks, pairs[1].masks)
+
+
+@pytest.mark.parametrize(
+    ("masks", "sentence"),
+    [
+        (torch.zeros(2, 1, 8, 8), r"masks of 1 prompts are \(1, 1, H, H\), not .*2, 1, 8, 8"),
+        (torch.zeros(1, 1, 8, 9), "1, 1, 8, 9"),
+        (torch.full((1, 8, 8), 255), "divide levels"),
+        (np.full((1, 8, 8), -1.0), r"\[0, 1\]"),
+    ],
+)
+def test_layouts_of_another_number_shape_or_range_are_refused(
+    masks: Tensor | np.ndarray, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        as_layouts(masks, 1)
+
+
+def test_eta_is_nothing_outside_its_range_and_falls_as_asked() -> None:
+    assert step_sizes(Guidance(eta=20), [4, 3, 2, 1]) == [20, 20, 0, 0]
+    assert step_sizes(Guidance(eta=3, start=0.25, until=1), [4, 3, 2, 1]) == [0, 3, 3, 3]
+    assert step_sizes(Guidance(cross_attention=False, self_attention=False), [2, 1]) == [0, 0]
+    line = [20 * (1 - 0.5 * number / 50) ** 0.5 for number in range(51)]
+    falling = step_sizes(Guidance(decay="sqrt", until=1), range(51, 0, -1))
+    np.testing.assert_allclose(falling, line)
+
+
+@pytest.mark.parametrize(("steps", "guided"), [(1, 1), (3, 2), (30, 3), (50, 5)])
+def test_a_part_of_a_step_is_guided_as_a_whole(steps: int, guided: int) -> None:
+    until = 0.5 if steps < 30 else 0.1
+    etas = step_sizes(Guidance(until=until), range(steps, 0, -1))
+    assert [eta > 0 for eta in etas] == [place < guided for place in range(steps)]
+
+
+def test_every_guided_step_of_pndm_moves_what_it_draws(shape: Build) -> None:
+    epsilon = shape.model_copy(update={"prediction_type": "epsilon"})
+    model = build_pipeline(epsilon, PROMPTS, 256, 0)
+    etas = step_sizes(Guidance(), scheduler_steps(scheduler_of(model, "pndm")))
+    assert len(etas) == 11
+    assert sum(eta > 0 for eta in etas) == 5
+
+    def last(moved: int | None) -> Tensor:
+        scheduler = scheduler_of(model, "pndm")
+        scheduler_steps(scheduler)
+        latents = start(1)
+        for number, timestep in enumerate(scheduler.timesteps):
+            if number == moved:
+                latents = latents + 1
+            # A model whose output does not hang on its input: what moves is the latents alone.
+            latents = scheduler.step(torch.ones(1, 4, 32, 32), timestep, latents).prev_sample
+        return latents
+
+    for number, eta in enumerate(etas):
+        if eta > 0:
+            assert (last(number) - last(None)).abs().min() > 0.1
+
+
+def scheduler_steps(scheduler: PNDMScheduler) -> list[int]:
+    """The timesteps of ten steps."""
+    scheduler.set_timesteps(10)
+    return list(scheduler.timesteps.tolist())
+
+
+def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(
+    sampler: LesionPairPipeline,
+) -> None:
+    parts = {**sampler.components}
+    parts["scheduler"] = EulerAncestralDiscreteScheduler(steps_offset=1)
+    model = LesionPairPipeline(**parts, requires_safety_checker=False)
+    model.set_progress_bar_config(disable=True)
+    images = []
+    for prompts in (PROMPTS[:1], PROMPTS[:2], PROMPTS[:1]):
+        seeded = [torch.Generator().manual_seed(seed) for seed in SEEDS[: len(prompts)]]
+        drawn = model(prompts, num_inference_steps=3, generator=seeded, output_type="np")
+        images.append(drawn.images[0].astype(int))
+    np.testing.assert_array_equal(images[0], images[2])
+    assert np.abs(images[0] - images[1]).max() <= 2
+
+
+def test_a_guided_step_keeps_small_gradients_in_float16(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    exact = guided(sampler, start(1), layouts[:1], Guidance(eta=1)) - start(1)
+    parts = copy.deepcopy(sampler.components)
+    half = LesionPairPipeline(**parts, requires_safety_checker=False).to(torch.float16)
+    found = guided(half, start(1), layouts[:1], Guidance(eta=1)) - start(1)
+    assert found.dtype == torch.float32
+    assert (found - exact).norm() < 0.02 * exact.norm()
+
+
+def test_what_it_cannot_give_is_refused(sampler: LesionPairPipeline) -> None:
+    with pytest.raises(ValueError, match="output_type is pil or np, not latent"):
+        sampler(PROMPTS[0], output_type="latent")
+
+
+def test_a_guided_pass_ends_with_the_last_layer_that_is_read(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    passed = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: passed.append(name))
+        for name, module in sampler.unet.named_modules()
+        if name == "conv_out" or name.endswith("attn2.to_q")
+    ]
+    guided(sampler, start(1), layouts[:1], Guidance())
+    whole = len(passed)
+    passed.clear()
+    guided(sampler, start(1), layouts[:1], Guidance(self_attention=False))
+    for handle in handles:
+        handle.remove()
+    # Self-attention is read at 32x32, the last level of this model; cross-attention at 16x16.
+    assert "conv_out" not in passed
+    assert passed[-1].startswith("up_blocks.1")
+    assert len(passed) < whole
+
+
+def test_guidance_asks_for_no_weight_gradients_and_leaves_them_as_they_were(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    first, *others = sampler.unet.parameters()
+    first.requires_grad_(False)
+    try:
+        draw(sampler, PROMPTS[:1], SEEDS[:1], QUICK, layouts[:1])
+        assert not first.requires_grad
+        assert all(parameter.requires_grad for parameter in others)
+        assert all(parameter.grad is None for parameter in others)
+    finally:
+        first.requires_grad_(True)
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++", "ddim"])
+def test_the_recipes_choices_of_maps_reach_guidance_and_annotation(
+    sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
+) -> None:
+    def attention(**sampling: object) -> np.ndarray:
+        asked = {"scheduler": scheduler, "steps": 2, **sampling}
+        drawn = draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling.model_validate(asked), layouts[:1])
+        assert drawn.attention is not None
+        return drawn.attention
+
+    choices: list[dict[str, object]] = [
+        {},
+        {"maps": {"sharpness": 100.0}},
+        {"maps": {"parts": ["up"]}},
+        {"maps": {"normalised": False}},
+        {"maps": {"cross_side": 32}},
+        {"guidance": {"decay": "sqrt", "until": 1.0}},
+        {"guidance": {"smoothing_sigma": 2.0}},
+        {"annotation": {"tau": 0}},
+    ]
+    found = [attention(**choice) for choice in choices]
+    for number, one in enumerate(found):
+        assert all((one != other).any() for other in found[:number]), choices[number]
+    assert attention(maps={"self_side": 16}).shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("weights", [True, False], ids=["bf16 weights", "autocast"])
+def test_in_bf16_it_draws_nearly_the_same_pair(
+    sampler: LesionPairPipeline, layouts: Tensor, weights: bool
+) -> None:
+    exact = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    if weights:
+        sampler = LesionPairPipeline(
+            **copy.deepcopy(sampler.components), requires_safety_checker=False
+        ).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not weights):
+        half = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    assert exact.attention is not None
+    assert half.attention is not None
+    assert half.attention.dtype == np.float32
+    assert np.abs(exact.attention - half.attention).mean() < 0.05
+    assert np.abs(np.asarray(exact.images, int) - half.images).mean() < 4
+
+
+@pytest.mark.slow
+def test_a_compiled_unet_serves_the_ordinary_passes(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    expected = draw(sampler, PROMPTS[:1], SEEDS[:1], QUICK, layouts[:1])
+    parts = {**sampler.components, "unet": torch.compile(sampler.unet, backend="eager")}
+    compiled = LesionPairPipeline(**parts, requires_safety_checker=False)
+    drawn = draw(compiled, PROMPTS[:1], SEEDS[:1], QUICK, layouts[:1])
+    assert np.abs(np.asarray(drawn.images, int) - expected.images).max() <= 1
+
+
+# PNDM cannot sample the tiny model, which is trained to zero terminal SNR.
+@pytest.mark.parametrize("scheduler", sorted({*SCHEDULERS} - {"pndm"}))
+def test_watching_changes_no_bit_and_sees_the_maps(
+    sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
+) -> None:
+    sampling = Sampling(steps=8, scheduler=scheduler)  # type: ignore[arg-type]
+    asked = (sampler, PROMPTS[:3], SEEDS, sampling, layouts)
+    blind, watched = draw(*asked), draw(*asked, watched=2)
+    np.testing.assert_array_equal(watched.images, blind.images)
+    np.testing.assert_array_equal(watched.masks, blind.masks)
+    np.testing.assert_array_equal(watched.attention, blind.attention)
+    assert blind.history is None and watched.history is not None
+    assert watched.history.shape == (2, 6, 16, 16)
+    # A map is the share of the lesion token among all tokens.
+    assert (watched.history > 0).all() and (watched.history < 1).all()
+    assert np.abs(np.diff(watched.history, axis=1)).max() > 0
+
+
+def test_the_first_map_is_that_of_the_guided_noise(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    sampling = Sampling(steps=8, guidance=Guidance(eta=0))
+    drawn = draw(sampler, PROMPTS[:2], SEEDS[:2], sampling, layouts[:2], watched=1)
+    assert drawn.history is not None
+    noise = torch.cat(
+        [
+            torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(seed))
+            for seed in SEEDS[:2]
+        ]
+    )
+    condition = condition_of(sampler, layouts[:2])
+    scheduler = scheduler_of(sampler, sampling.scheduler)
+    scheduler.set_timesteps(8)
+    with torch.no_grad(), captured(sampler.unet, 32, MAPS) as maps:
+        maps.positions = condition.positions
+        start = noise * scheduler.init_noise_sigma
+        sampler.unet(start, scheduler.timesteps[0], condition.context)
+    wanted = maps.cross_maps()[0, 0].numpy()
+    np.testing.assert_allclose(drawn.history[0, 0], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_images_without_layouts_are_not_watched(sampler: LesionPairPipeline) -> None:
+    drawn = draw(sampler, PROMPTS[:1], SEEDS[:1], QUICK, watched=1)
+    assert drawn.history is None

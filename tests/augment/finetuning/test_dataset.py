@@ -1,0 +1,367 @@
+"""Tests of the training data: everything random follows from the draw, masks follow images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from didgen.augment.diffusion.images import load_mask, load_pixels
+from didgen.augment.diffusion.losses import region_masks
+from didgen.augment.finetuning.dataset import (
+    ORIENTATIONS,
+    ImageDataset,
+    RegionDataset,
+    class_weights,
+    draws,
+    orient,
+)
+from didgen.augment.prompts.prompt import PREFIX, compose
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.sources.records import SourceHeader, SourceManifest, SourceRecord
+
+
+def regions(manifest: SourceManifest, seed: int = 0, **changes: float) -> RegionDataset:
+    """The tiny source as region data at 64 pixels."""
+    return RegionDataset(
+        manifest,
+        manifest.select(split="train", masked=True),
+        64,
+        "dihedral",
+        changes.get("caption_probability", 0.5),
+        changes.get("prompt_dropout", 0.5),
+        1000,
+        seed,
+        changes.get("caption_thinning", 0.0),
+    )
+
+
+def test_the_same_draw_is_the_same_item(manifest: SourceManifest) -> None:
+    one, same = regions(manifest)[7, 3], regions(manifest)[7, 3]
+    assert one.keys() == same.keys()
+    for name, value in one.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, same[name]), name
+        else:
+            assert value == same[name], name
+    assert not torch.equal(one["noise"], regions(manifest)[8, 3]["noise"])
+    assert not torch.equal(one["noise"], regions(manifest, seed=1)[7, 3]["noise"])
+
+
+def test_thinning_changes_captions_alone(manifest: SourceManifest) -> None:
+    whole = {"caption_probability": 1.0, "prompt_dropout": 0.0}
+    plain, thinned = regions(manifest, **whole), regions(manifest, **whole, caption_thinning=1.0)
+    lengths = set()
+    for number in range(40):
+        one, other = plain[number, 0], thinned[number, 0]
+        clauses, kept = (item.pop("prompt").rstrip(".").split(", ") for item in (one, other))
+        assert kept[0] == clauses[0]
+        assert set(kept) <= set(clauses)
+        lengths.add(len(kept))
+        for name, value in one.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[name])), name
+    assert len(lengths) > 1
+    bare = regions(manifest, caption_probability=0.0, prompt_dropout=0.0, caption_thinning=1.0)
+    assert bare[0, 0]["prompt"] == PREFIX.rstrip()
+
+
+def test_an_item_has_the_shapes_and_ranges_it_says(manifest: SourceManifest) -> None:
+    item = regions(manifest)[0, 0]
+    assert item["pixels"].shape == (3, 64, 64)
+    assert -1 <= item["pixels"].min() < item["pixels"].max() <= 1
+    assert item["mask"].shape == (1, 8, 8)
+    assert item["mask"].min() == 0
+    assert item["mask"].max() == 1
+    assert item["noise"].shape == (4, 8, 8)
+    assert item["noise"].dtype == torch.float32
+    assert 0 <= item["timestep"] < 1000
+
+
+def test_draws_of_prompt_timestep_and_noise_have_their_distributions(
+    manifest: SourceManifest,
+) -> None:
+    dataset = regions(manifest, caption_probability=0.8, prompt_dropout=0.25)
+    items = [dataset[number, 0] for number in range(120)]
+    caption = compose(dataset.records[0].caption)
+    captioned = [item["prompt"] == caption for item in items]
+    kept = [item for item in items if item["prompted"]]
+    assert all(item["prompt"] in (caption, PREFIX.rstrip()) for item in kept)
+    assert all(item["prompt"] == "" for item in items if not item["prompted"])
+    assert 0.65 < sum(captioned) / len(kept) < 0.92
+    assert 0.62 < np.mean([item["prompted"] for item in items]) < 0.87
+    noise = torch.stack([item["noise"] for item in items])
+    assert abs(noise.mean()) < 0.03
+    assert abs(noise.std() - 1) < 0.03
+    timesteps = np.array([item["timestep"] for item in items])
+    assert 400 < timesteps.mean() < 600
+    assert timesteps.min() < 100
+    assert timesteps.max() > 900
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_orientations_are_distinct_and_only_move_pixels(name: str) -> None:
+    image = torch.arange(16).reshape(1, 4, 4)
+    seen = {tuple(orient(image, *o).flatten().tolist()) for o in ORIENTATIONS[name]}
+    assert len(seen) == len(ORIENTATIONS[name]) == {"none": 1, "flips": 4, "dihedral": 8}[name]
+    assert all(sorted(pixels) == list(range(16)) for pixels in seen)
+    if name == "flips":
+        turned = torch.rot90(image, 1, (-2, -1))
+        assert tuple(turned.flatten().tolist()) not in seen
+
+
+def test_the_mask_stays_on_its_lesion(manifest: SourceManifest) -> None:
+    dataset = regions(manifest)
+    orientations = set()
+    for number in range(24):
+        item = dataset[number, 0]
+        # Drawn lesions are dark on light skin, so the image shows its own mask.
+        dark = item["pixels"].mean(0) < 0
+        share = F.avg_pool2d(dark.float()[None], 8)[0]
+        mask = item["mask"][0]
+        assert (share - mask).abs().mean() < 0.02
+        orientations.add(tuple(mask.flatten().tolist()))
+    assert len(orientations) > 3
+
+
+def test_early_samples_have_half_the_side(manifest: SourceManifest) -> None:
+    whole, halved = regions(manifest), regions(manifest)
+    halved.half_samples = 5
+    for number in range(8):
+        one, other = whole[number, 2], halved[number, 2]
+        side = 4 if number < 5 else 8
+        assert other["noise"].shape == (4, side, side)
+        assert other["mask"].shape == (1, side, side)
+        assert other["pixels"].shape == (3, 8 * side, 8 * side)
+        torch.testing.assert_close(other["mask"], F.adaptive_avg_pool2d(one["mask"], side))
+        # Resized from the image itself, which is not quite a mean of what is resized already.
+        resized = F.adaptive_avg_pool2d(one["pixels"], 8 * side)
+        assert (other["pixels"] - resized).abs().mean() < 0.02
+        for name in ("prompt", "prompted", "timestep"):
+            assert other[name] == one[name]
+
+
+@given(batch=st.integers(1, 5), world=st.integers(1, 3), until=st.integers(0, 6))
+def test_a_batch_is_all_of_one_size(batch: int, world: int, until: int) -> None:
+    halved = until * batch * world
+    for rank in range(world):
+        for step, drawn in enumerate(draws(np.ones(7), batch, 0, 8, 0, rank, world)):
+            assert {number < halved for number, _ in drawn} == {step < until}
+
+
+@pytest.mark.parametrize("size", [64, 192])
+def test_masks_reduced_in_two_steps_are_those_of_one(manifest: SourceManifest, size: int) -> None:
+    dataset = regions(manifest)
+    dataset.size = size
+    whole = load_mask(manifest, dataset.records[2], size)
+    for side in (size // 8, size // 16, size // 32):
+        found = region_masks(dataset.mask(2)[None], side)[:, :1]
+        torch.testing.assert_close(found, F.avg_pool2d(whole[None], size // side))
+
+
+def test_all_that_is_drawn_lies_among_the_prompts_and_views(manifest: SourceManifest) -> None:
+    captions = ("melanoma, a small round tan lesion at the upper left.", "free words")
+    records = tuple(
+        record.model_copy(update={"caption": captions[number % 2]})
+        for number, record in enumerate(manifest.records)
+    )
+    manifest = SourceManifest(manifest.header, records)
+    dataset = regions(manifest)
+    prompts = dataset.prompts()
+    # Four corners, the words that name no place, the bare prefix and nothing at all.
+    assert len(prompts) == len(set(prompts)) == 4 + 1 + 1 + 1
+    drawn = [dataset[number, number % 2] for number in range(200)]
+    assert {item["prompt"] for item in drawn} == set(prompts)
+    for index, item in enumerate(drawn[:20]):
+        views = dataset.views(index % 2)
+        assert any(torch.equal(item["pixels"], view) for view in views)
+    plain = regions(manifest, caption_probability=1.0, prompt_dropout=0.0).prompts()
+    assert set(plain) == set(prompts) - {"", PREFIX.rstrip()}
+    bare = regions(manifest, caption_probability=0.0, prompt_dropout=0.0).prompts()
+    assert bare == [PREFIX.rstrip()]
+
+
+def drawn_source(folder: Path, width: int, height: int) -> tuple[SourceManifest, SourceRecord]:
+    """A manifest with one image whose lesion is its dark rectangle, and its record."""
+    image = np.full((height, width, 3), 230, np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    box = np.s_[height // 3 : height // 2, width // 4 : width // 2]
+    image[box], mask[box] = 20, 255
+    Image.fromarray(image).save(folder / "a.png")
+    Image.fromarray(mask).save(folder / "a_mask.png")
+    record = SourceRecord(
+        key="a",
+        image="a.png",
+        width=width,
+        height=height,
+        sha256="0" * 64,
+        mask="a_mask.png",
+        label=None,
+        lesion_id="a",
+        split="train",
+        source="drawn",
+        licence="CC0-1.0",
+    )
+    header = SourceHeader(
+        importer="folder",
+        didgen_version="0",
+        root=str(folder),
+        classes=("MEL",),
+        seed=0,
+        fractions=(1.0, 0.0, 0.0),
+    )
+    return SourceManifest(header, (record,)), record
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (97, 64), (50, 41)])
+def test_an_image_that_is_not_square_is_cut_like_its_mask(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    manifest, record = drawn_source(tmp_path, width, height)
+    pixels, mask = load_pixels(manifest, record, 64), load_mask(manifest, record, 64)
+    assert pixels.shape == (3, 64, 64)
+    assert mask.shape == (1, 64, 64)
+    assert 0 < mask.mean() < 1
+    dark = pixels.mean(0) < -0.02
+    differ = (dark != (mask[0] > 0.5)).float().mean()
+    assert differ < 0.04
+    # The scale is the same along both axes: the rectangle keeps its proportions.
+    rows, columns = mask[0].sum(0).max(), mask[0].sum(1).max()
+    shape = (height // 2 - height // 3) / (width // 2 - width // 4)
+    assert rows / columns == pytest.approx(shape, rel=0.35)
+
+
+def test_an_image_of_the_right_size_is_not_touched(
+    manifest: SourceManifest,
+) -> None:
+    record = manifest.records[0]
+    expected = np.asarray(Image.open(manifest.image_path(record))).astype(np.float32)
+    found = (load_pixels(manifest, record, 256).movedim(0, -1).numpy() + 1) * 127.5
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    mask = np.asarray(Image.open(manifest.mask_path(record))) > 0
+    np.testing.assert_array_equal(load_mask(manifest, record, 256)[0].numpy(), mask)
+
+
+def test_a_record_without_mask_is_an_error(manifest: SourceManifest) -> None:
+    record = manifest.records[0].model_copy(update={"mask": None})
+    with pytest.raises(DidgenError, match="drawn_00 has no mask"):
+        load_mask(manifest, record, 64)
+
+
+def test_crops_are_parts_of_their_image(manifest: SourceManifest) -> None:
+    records = manifest.select(split="train")
+    dataset = ImageDataset(manifest, records, 64, 32, "none", seed=0)
+    whole = load_pixels(manifest, records[1], 64)
+    places = set()
+    for number in range(20):
+        crop = dataset[number, 1]["pixels"]
+        assert crop.shape == (3, 32, 32)
+        windows = whole.unfold(1, 32, 1).unfold(2, 32, 1)
+        found = (windows == crop[:, None, None]).all((0, 3, 4)).nonzero().tolist()
+        assert len(found) == 1
+        places.add(tuple(found[0]))
+    assert len(places) > 10
+
+
+def test_a_crop_larger_than_the_image_is_the_image(manifest: SourceManifest) -> None:
+    records = manifest.select(split="train")
+    dataset = ImageDataset(manifest, records, 64, 128, "none", seed=0)
+    assert torch.equal(dataset[0, 2]["pixels"], load_pixels(manifest, records[2], 64))
+
+
+sizes = st.integers(1, 12)
+shares = st.lists(st.floats(0.1, 9), min_size=1, max_size=12).map(
+    lambda values: np.array(values) * (len(values) / sum(values))
+)
+
+
+@given(length=sizes, batch=sizes, steps=st.integers(1, 15), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_every_epoch_covers_every_record_once(
+    length: int, batch: int, steps: int, seed: int
+) -> None:
+    flat = [draw for b in draws(np.ones(length), batch, 0, steps, seed, 0, 1) for draw in b]
+    assert [number for number, _ in flat] == list(range(steps * batch))
+    indices = [index for _, index in flat]
+    for start in range(0, len(indices) - length + 1, length):
+        assert sorted(indices[start : start + length]) == list(range(length))
+    rest = indices[len(indices) // length * length :]
+    assert len(set(rest)) == len(rest)
+
+
+@given(weights=shares, epochs=st.integers(1, 4), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_every_epoch_draws_each_record_by_its_weight(
+    weights: NDArray[np.float64], epochs: int, seed: int
+) -> None:
+    batches = list(draws(weights, len(weights), 0, epochs, seed, 0, 1))
+    for batch in batches:
+        counts = np.bincount([index for _, index in batch], minlength=len(weights))
+        assert (np.abs(counts - weights) < 1 + 1e-9).all()
+
+
+def test_over_many_epochs_a_record_comes_as_often_as_its_weight() -> None:
+    weights = np.array([0.25, 0.5, 0.75, 1.0, 2.5])
+    batches = draws(weights, 5, 0, 2000, 0, 0, 1)
+    counts = np.bincount([index for batch in batches for _, index in batch]) / 2000
+    assert np.abs(counts - weights).max() < 0.05
+
+
+def test_class_weights_go_from_images_alike_to_classes_alike(manifest: SourceManifest) -> None:
+    one = manifest.records[0]
+    labels = ["NV"] * 16 + ["DF"] * 4 + [None]
+    records = [one.model_copy(update={"label": label}) for label in labels]
+    assert (class_weights(records, 0) == 1).all()
+    for balance in (0.5, 1.0):
+        weights = class_weights(records, balance)
+        assert weights.mean() == pytest.approx(1)
+        assert weights[0] * 16**balance == pytest.approx(weights[16] * 4**balance)
+        assert weights[0] * 16**balance == pytest.approx(weights[20])
+    totals = [weights[:16].sum(), weights[16:20].sum(), weights[20]]
+    assert totals == pytest.approx([7, 7, 7])
+
+
+@given(
+    weights=shares,
+    batch=sizes,
+    steps=st.integers(1, 10),
+    world=st.integers(2, 4),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60)
+def test_processes_share_the_batch_of_one(
+    weights: NDArray[np.float64], batch: int, steps: int, world: int, seed: int
+) -> None:
+    alone = list(draws(weights, batch * world, 0, steps, seed, 0, 1))
+    ranks = [list(draws(weights, batch, 0, steps, seed, rank, world)) for rank in range(world)]
+    for step in range(steps):
+        together = [draw for rank in ranks for draw in rank[step]]
+        assert together == alone[step]
+
+
+@given(
+    weights=shares,
+    batch=sizes,
+    steps=st.integers(1, 10),
+    start=st.integers(0, 10),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_resumed_run_draws_what_was_left(
+    weights: NDArray[np.float64], batch: int, steps: int, start: int, seed: int
+) -> None:
+    whole = list(draws(weights, batch, 0, steps, seed, 0, 1))
+    assert list(draws(weights, batch, start, steps, seed, 0, 1)) == whole[start:]
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {
+        tuple(index for _, index in batch)
+        for seed in (0, 1)
+        for batch in draws(np.ones(20), 20, 0, 3, seed, 0, 1)
+    }
+    assert len(orders) == 6

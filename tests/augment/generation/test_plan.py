@@ -1,0 +1,297 @@
+"""The plan: counts, seeds, prompts and layouts are fixed by the recipe and what is known."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from didgen.augment.generation.layouts import Layouts
+from didgen.augment.generation.plan import (
+    class_counts,
+    plan_images,
+    plan_pairs,
+    real_counts,
+    shards_of,
+)
+from didgen.augment.prompts.geometry import geometry, room
+from didgen.augment.prompts.prompt import PREFIX
+from didgen.augment.prompts.prompt_source import Prompts, captions_of, read_captions
+from didgen.augment.prompts.sentence import parse
+from didgen.augment.seeds import derived_seed
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.recipes.augment import AugmentRecipe
+from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.shards.shard import check_key
+from didgen.manifests.sources.records import SourceManifest
+
+REAL = {"MEL": 10, "NV": 50, "DF": 3}
+MEL_CAPTION = "melanoma, a large irregular black lesion at the center, sharp border."
+MEASURED = captions_of(
+    [
+        ("MEL", MEL_CAPTION),
+        ("MEL", "melanoma, a small round dark brown lesion at the top, light pink skin."),
+        ("NV", "melanocytic nevus, a tiny oval tan lesion at the left, some hair."),
+        ("DF", "dermatofibroma, a medium round pink lesion at the right, dark corners."),
+    ]
+)
+
+
+def words(text: str) -> int:
+    """A tokenizer of words."""
+    return len(text.split())
+
+
+def recipe(**fields: object) -> AugmentRecipe:
+    """A recipe that needs no source, with the given fields."""
+    given = {"pairs": {"layouts": "drawn"}} | fields
+    return AugmentRecipe.model_validate(given)
+
+
+def test_a_number_per_class_leaves_nevi_out_by_default() -> None:
+    assert class_counts(recipe(images={"per_class": 7}), REAL) == {"MEL": 7, "DF": 7}
+
+
+def test_numbers_class_by_class() -> None:
+    asked = recipe(images={"per_class": {"MEL": 2, "DF": 0, "NV": 5}, "exclude": []})
+    assert class_counts(asked, REAL) == {"MEL": 2, "NV": 5}
+
+
+def test_a_class_that_is_named_is_not_left_out_by_default() -> None:
+    assert class_counts(recipe(images={"per_class": {"NV": 2}}), REAL) == {"NV": 2}
+    asked = recipe(images={"per_class": {"NV": 2, "MEL": 1}, "exclude": ["NV"]})
+    assert class_counts(asked, REAL) == {"MEL": 1}
+
+
+def test_fill_brings_every_class_to_the_largest() -> None:
+    asked = AugmentRecipe.model_validate(
+        {"source": "somewhere", "images": {"per_class": "fill", "exclude": []}}
+    )
+    made = class_counts(asked, REAL)
+    assert {label: count + made.get(label, 0) for label, count in REAL.items()} == dict.fromkeys(
+        REAL, 50
+    )
+
+
+@pytest.mark.parametrize(
+    "images", [{"per_class": {"XYZ": 3}, "exclude": []}, {"per_class": 3, "exclude": ["XYZ"]}]
+)
+def test_an_unknown_class_is_refused(images: dict[str, object]) -> None:
+    with pytest.raises(DidgenError, match="names the class XYZ, which is not among MEL, NV, DF"):
+        class_counts(recipe(images=images), REAL)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.dictionaries(st.sampled_from(["MEL", "NV", "DF"]), st.integers(0, 12), min_size=1),
+    size=st.integers(1, 9),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_a_plan_makes_each_sample_once_and_mixes_classes(
+    counts: dict[str, int], size: int, seed: int
+) -> None:
+    asked = recipe(images={"per_class": counts, "exclude": []}, seed=seed)
+    planned = plan_images(asked, REAL, Prompts(MEASURED, words))
+    assert Counter(p.label for p in planned) == Counter({k: v for k, v in counts.items() if v})
+    assert len({p.key for p in planned}) == len({p.seed for p in planned}) == len(planned)
+    assert [p.index for p in planned] == sorted(p.index for p in planned)
+    shards = shards_of(planned, size)
+    assert [p for shard in shards for p in shard] == planned
+    assert all(len(shard) == size for shard in shards[:-1])
+    assert all(0 < len(shard) <= size for shard in shards)
+
+
+def test_a_sample_depends_on_its_class_and_index_alone() -> None:
+    few = plan_images(recipe(images={"per_class": 2}), REAL, Prompts(MEASURED, words))
+    many = plan_images(recipe(images={"per_class": 5}), REAL, Prompts(MEASURED, words))
+    assert set(few) < set(many)
+    other = plan_images(recipe(images={"per_class": 2}, seed=1), REAL, Prompts(MEASURED, words))
+    assert not {p.seed for p in few} & {p.seed for p in other}
+
+
+@pytest.mark.parametrize("per_class", [2, {"NV": 2, "MEL": 1}])
+@pytest.mark.parametrize("exclude", [{}, {"exclude": []}, {"exclude": ["NV"]}])
+def test_a_recipe_plans_the_same_after_a_trip_through_its_record(
+    per_class: object, exclude: dict[str, list[str]]
+) -> None:
+    asked = recipe(images={"per_class": per_class} | exclude)
+    again = AugmentRecipe.model_validate(asked.model_dump(mode="json"))
+    assert class_counts(again, REAL) == class_counts(asked, REAL)
+    wanted = (isinstance(per_class, dict) and not exclude) or exclude.get("exclude") == []
+    assert ("NV" in class_counts(asked, REAL)) == wanted
+
+
+def test_classes_that_share_their_letters_are_refused() -> None:
+    captions = captions_of([("a b", "one"), ("a-b", "two")])
+    with pytest.raises(DidgenError, match="'a-b' stands for more than one"):
+        plan_images(
+            recipe(images={"per_class": 1, "exclude": []}),
+            {"a b": 1, "a-b": 1},
+            Prompts(captions, words),
+        )
+
+
+def test_the_default_exclusion_asks_for_no_class_called_nv() -> None:
+    assert class_counts(recipe(images={"per_class": 2}), {"benign": 4, "malignant": 0}) == {
+        "benign": 2
+    }
+    asked = recipe(pairs={"count": 1, "layouts": "drawn", "exclude": ["XYZ"]})
+    with pytest.raises(DidgenError, match="`pairs` names the class XYZ"):
+        plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
+
+
+def test_a_prompt_keeps_to_the_limit_of_tokens() -> None:
+    prompt = Prompts(MEASURED, words, limit=14).draw("MEL", 0)
+    assert words(prompt) <= 14
+    assert prompt.startswith(f"{PREFIX}melanoma")
+
+
+def test_written_captions_come_as_often_as_they_are_there() -> None:
+    mixed = captions_of([*[("MEL", f"Written {n}.") for n in range(9)], ("MEL", MEL_CAPTION)])
+    prompts = Prompts(mixed, words)
+    written = sum("Written" in prompts.draw("MEL", seed) for seed in range(200))
+    assert 150 < written < 200
+
+
+def test_prompts_recombine_within_a_class_only() -> None:
+    prompts = Prompts(MEASURED, words)
+    seen = {prompts.draw("MEL", seed) for seed in range(40)}
+    assert len(seen) == 4  # two lesions x two surrounds
+    assert all(text.startswith(f"{PREFIX}melanoma, ") for text in seen)
+
+
+def test_captions_of_unknown_form_are_used_as_they_are() -> None:
+    prompts = Prompts(captions_of([("MEL", "Something a person wrote.")]), words)
+    assert prompts.draw("MEL", 3) == f"{PREFIX}Something a person wrote."
+    with pytest.raises(DidgenError, match="No caption of the class BCC is known"):
+        prompts.draw("BCC", 3)
+
+
+def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
+    layouts = Layouts(64)
+    for planned in plan_pairs(
+        recipe(pairs={"count": 12, "layouts": "drawn"}),
+        list(REAL),
+        layouts,
+        Prompts(MEASURED, words),
+    ):
+        attributes = parse(planned.prompt.removeprefix(PREFIX))
+        assert attributes is not None
+        assert attributes.lesion is not None
+        drawn = geometry(layouts.mask(planned.layout, planned.seed))
+        assert attributes.lesion == attributes.lesion.model_copy(update=drawn._asdict())
+
+
+def test_drawn_pairs_take_the_classes_in_turn() -> None:
+    asked = recipe(pairs={"count": 5, "layouts": "drawn"})
+    planned = plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
+    assert [p.label for p in planned] == ["MEL", "DF", "MEL", "DF", "MEL"]
+    assert {p.layout for p in planned} == {DRAWN}
+
+
+def test_drawn_pairs_are_of_classes_with_captions_or_of_none() -> None:
+    asked = recipe(pairs={"count": 3, "layouts": "drawn"})
+    planned = plan_pairs(asked, [*REAL, "BCC"], Layouts(64), Prompts(MEASURED, words))
+    assert [p.label for p in planned] == ["MEL", "DF", "MEL"]
+    unlabelled = Prompts(captions_of([(None, "a large round lesion at the center.")]), words)
+    planned = plan_pairs(asked, list(REAL), Layouts(64), unlabelled)
+    assert [p.label for p in planned] == ["", "", ""]
+    nothing = recipe(pairs={"count": 1, "layouts": "drawn", "exclude": list(REAL)})
+    with pytest.raises(DidgenError, match="lets no class through that has captions"):
+        plan_pairs(nothing, list(REAL), Layouts(64), Prompts(MEASURED, words))
+
+
+def test_keys_of_a_long_class_name_fit_a_shard_and_a_mix() -> None:
+    name = "x" * 200
+    prompts = Prompts(captions_of([(name, "one")]), words)
+    (planned,) = plan_images(recipe(images={"per_class": 1}), {name: 1}, prompts)
+    check_key(f"synthetic-{planned.key}")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"label": 1, "caption": "a"}, {"label": "MEL", "caption": 5}, {"label": "MEL"}, ["MEL", "a"]],
+)
+def test_captions_of_another_kind_are_named(tmp_path: Path, row: object) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_text(json.dumps({"label": None, "caption": "a lesion."}) + "\n" + json.dumps(row))
+    with pytest.raises(DidgenError, match=r"captions.jsonl must hold a label and a caption a line"):
+        read_captions(path)
+
+
+def test_source_pairs_use_every_training_mask_before_one_comes_again(
+    manifest: SourceManifest,
+) -> None:
+    prompts = Prompts(captions_of((r.label, r.caption) for r in manifest.records), words)
+    allowed = {r.key for r in manifest.select(split="train", masked=True) if r.label != "NV"}
+    asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 2 * len(allowed)}})
+    planned = plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), prompts)
+    assert {p.layout for p in planned[: len(allowed)]} == allowed
+    assert {p.layout for p in planned[len(allowed) :]} == allowed
+    labels = {r.key: r.label for r in manifest.records}
+    assert all(p.label == labels[p.layout] for p in planned)
+
+
+def test_a_mask_that_comes_again_is_measured_once(
+    manifest: SourceManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    reading = Layouts.mask
+
+    def mask(self: Layouts, name: str, seed: int) -> np.ndarray:
+        read.append(name)
+        return reading(self, name, seed)
+
+    monkeypatch.setattr(Layouts, "mask", mask)
+    prompts = Prompts(captions_of((r.label, r.caption) for r in manifest.records), words)
+    asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 40}})
+    layouts = Layouts(64, manifest)
+    planned = plan_pairs(asked, manifest.header.classes, layouts, prompts)
+    assert len(planned) == 40 > len(read)
+    assert sorted(read) == sorted({p.layout for p in planned})
+    for pair in planned:
+        left = room(reading(layouts, pair.layout, pair.seed))
+        assert pair.prompt == prompts.draw(pair.label, pair.seed, left)
+
+
+def test_a_lesion_outside_the_square_gives_no_layout(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    wide = np.zeros((64, 256), np.uint8)
+    wide[:, :20] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    record = manifest.select(split="train")[0]
+    (tmp_path / record.image).parent.mkdir()
+    (tmp_path / record.mask).parent.mkdir()
+    (tmp_path / "wide.png").rename(tmp_path / record.mask)
+    header = manifest.header.model_copy(update={"root": str(tmp_path)})
+    layouts = Layouts(64, SourceManifest(header, (record,)))
+    asked = AugmentRecipe.model_validate({"source": "s", "pairs": {"count": 1, "exclude": []}})
+    with pytest.raises(DidgenError, match="No layout is left for pairs"):
+        plan_pairs(asked, manifest.header.classes, layouts, Prompts(MEASURED, words))
+
+
+def test_pairs_without_any_layout_are_refused(manifest: SourceManifest) -> None:
+    asked = AugmentRecipe.model_validate(
+        {"source": "s", "pairs": {"count": 1, "exclude": list(manifest.header.classes)}}
+    )
+    with pytest.raises(DidgenError, match="No layout is left for pairs"):
+        plan_pairs(asked, manifest.header.classes, Layouts(64, manifest), Prompts({}, words))
+
+
+def test_real_counts_are_of_the_training_split(manifest: SourceManifest) -> None:
+    naive = Counter(r.label for r in manifest.records if r.split == "train")
+    assert real_counts(manifest) == {c: naive[c] for c in manifest.header.classes}
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts=st.lists(st.one_of(st.integers(), st.text(max_size=5)), max_size=4))
+def test_a_derived_seed_is_a_seed_of_every_generator(parts: list[str | int]) -> None:
+    seed = derived_seed(*parts)
+    assert 0 <= seed < 2**63
+    np.random.default_rng(seed)
+    assert derived_seed(*parts, "more") != seed

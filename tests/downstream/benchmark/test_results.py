@@ -1,0 +1,136 @@
+"""Results on disk: what is whole is found, what is not is made again, what differs is named."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from didgen.downstream.benchmark.results import (
+    PREDICTIONS_NAME,
+    RESULT_NAME,
+    WEIGHTS_NAME,
+    Predictions,
+    Segmentations,
+    find_result,
+    read_predictions,
+    read_segmentations,
+    training_folder,
+    write_result,
+)
+from didgen.downstream.metrics.segmentation import overlaps
+from didgen.manifests.errors import DidgenError
+
+CLASSES = ("MEL", "BCC")
+ASKED = {"seed": 1, "network": {"name": "vgg16", "arguments": {}}}
+
+
+def write(folder: Path, network: nn.Module | None = None) -> Predictions:
+    predictions = Predictions(
+        ("a", "b", "c"),
+        ("1", "1", "2"),
+        np.array([0, 0, 1]),
+        np.array([[0.9, 0.1], [1 / 3, 2 / 3], [0.0, 1.0]]),
+    )
+    record = {
+        "asked": ASKED,
+        "training": {"seconds": 1.0},
+        "figures": {},
+        "versions": {},
+        "device": "cpu, no",
+    }
+    write_result(folder, predictions.rows(CLASSES), network, record)
+    return predictions
+
+
+def test_a_result_comes_back(tmp_path: Path) -> None:
+    network = nn.Linear(2, 2)
+    written = write(tmp_path, network)
+    result = find_result(tmp_path, ASKED)
+    assert result is not None
+    assert set(result.files) == {PREDICTIONS_NAME, WEIGHTS_NAME}
+    read = read_predictions(tmp_path, CLASSES)
+    assert (read.keys, read.lesions) == (written.keys, written.lesions)
+    assert np.array_equal(read.labels, written.labels)
+    assert np.allclose(read.probabilities, written.probabilities, atol=1e-7)
+    state = load_file(tmp_path / WEIGHTS_NAME)
+    assert torch.equal(state["weight"], network.weight)
+
+
+def test_weights_under_two_names_are_kept_under_both(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    write(tmp_path, nn.ModuleDict({"own": layer, "again": layer}))
+    assert find_result(tmp_path, ASKED) is not None
+    state = load_file(tmp_path / WEIGHTS_NAME)
+    assert torch.equal(state["own.weight"], state["again.weight"])
+
+
+def test_weights_are_kept_only_where_a_network_is_given(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert not (tmp_path / WEIGHTS_NAME).exists()
+    assert find_result(tmp_path, ASKED) is not None
+
+
+@pytest.mark.parametrize("name", [RESULT_NAME, PREDICTIONS_NAME, WEIGHTS_NAME])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def test_what_is_not_whole_is_no_result(name: str, damage, tmp_path: Path) -> None:
+    write(tmp_path, nn.Linear(2, 2))
+    damage(tmp_path / name)
+    assert find_result(tmp_path, ASKED) is None
+
+
+def test_a_result_of_another_training_is_refused_by_its_fields(tmp_path: Path) -> None:
+    write(tmp_path)
+    other = {"seed": 2, "network": {"name": "vgg16", "arguments": {"depth": 3}}}
+    with pytest.raises(DidgenError, match=r"network\.arguments\.depth .*, seed \(1, now 2\)"):
+        find_result(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [{"key": "a", "lesion": "1", "label": "NV", "probabilities": [0.5, 0.5]}],
+        [{"key": "a", "lesion": "1", "label": "MEL", "probabilities": [1.0]}],
+        [{"key": "a", "label": "MEL", "probabilities": [0.5, 0.5]}],
+        [[]],
+    ],
+)
+def test_predictions_that_are_none_are_refused(rows, tmp_path: Path) -> None:
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (tmp_path / PREDICTIONS_NAME).write_text(text)
+    with pytest.raises(DidgenError, match="is not what didgen writes there"):
+        read_predictions(tmp_path, CLASSES)
+
+
+def test_masks_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks, truths = rng.random((2, 3, 8, 9)) < 0.5
+    written = Segmentations(("a", "b", "c"), ("1", "1", "2"), overlaps(masks, truths), masks)
+    path = tmp_path / PREDICTIONS_NAME
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in written.rows()))
+    read = read_segmentations(tmp_path)
+    assert (read.keys, read.lesions) == (written.keys, written.lesions)
+    assert np.array_equal(read.masks, masks)
+    for name, values in vars(written.overlaps).items():
+        assert getattr(read.overlaps, name) == pytest.approx(values, abs=1e-7)
+    first = json.loads(path.read_text().splitlines()[0])
+    for fault in ({}, {"mask": {"size": [8, 9], "counts": [1]}}, {"dice": "good"}):
+        row = first | fault if fault else {}
+        path.write_text(json.dumps(row))
+        with pytest.raises(DidgenError, match="is not what didgen writes there"):
+            read_segmentations(tmp_path)
+
+
+def test_each_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    folders = {
+        training_folder(tmp_path, network, arm, seed, real)
+        for network in ("vgg16", "vit")
+        for arm in ("original", "didgen")
+        for seed in (0, 1)
+        for real in (None, 100, 1000)
+    }
+    assert len(folders) == 24

@@ -1,0 +1,183 @@
+"""Images of the benchmarks: what is read is what is there, and draws hold what they promise."""
+
+import hashlib
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from didgen.downstream.data.images import counts, load_real, load_synthetic, square
+from didgen.downstream.data.loader import Draws, draws, loader
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.runs.finish import read_whole_run
+from didgen.manifests.runs.training_samples import Synthetic, synthetic
+from didgen.manifests.shards.shard import iterate, shard_path
+from didgen.manifests.sources.records import SourceManifest
+
+
+def png(pixels: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def taken_from(run: Path, source: Path) -> tuple[list[Synthetic], list[str]]:
+    manifest, sidecars = read_whole_run(run)
+    every = synthetic(
+        run, manifest, "images", sidecars["images"], source, SourceManifest.read(source)
+    )
+    return list(every), manifest.classes
+
+
+def test_a_square_is_the_middle_and_keeps_pixels_that_fit() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    cut = square(png(pixels), Path("image.png"), 32)
+    assert np.array_equal(cut.transpose(1, 2, 0), pixels[:, 8:40])
+    assert square(png(pixels), Path("image.png"), 16).shape == (3, 16, 16)
+
+
+def test_a_square_is_upright() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = square(png(pixels, exif=exif), Path("image.png"), 32)
+    assert np.array_equal(turned.transpose(1, 2, 0), pixels[::-1, ::-1])
+
+
+def test_real_images_come_in_the_order_of_their_records(source: Path) -> None:
+    manifest = SourceManifest.read(source)
+    records = manifest.select(split="train", labelled=True)[::-1]
+    classes = ("BCC", "MEL", "NV")
+    images = load_real(manifest, records, classes, 32)
+    assert images.keys == tuple(record.key for record in records)
+    assert images.lesions == tuple(record.lesion_id for record in records)
+    assert [classes[label] for label in images.labels] == [record.label for record in records]
+    for record, pixels in zip(records, images.pixels, strict=True):
+        path = manifest.image_path(record)
+        assert np.array_equal(pixels.numpy(), square(path.read_bytes(), path, 32))
+    assert counts(images, classes) == Counter(record.label for record in records)
+
+
+def test_a_real_image_that_changed_is_refused(make_source, tmp_path: Path) -> None:
+    manifest = SourceManifest.read(make_source(tmp_path))
+    record = manifest.records[0]
+    manifest.image_path(record).write_bytes(b"other")
+    with pytest.raises(DidgenError, match="has changed since it was imported"):
+        load_real(manifest, [record], ("MEL",), 32)
+
+
+def test_synthetic_images_are_those_of_the_shards(run: Path, source: Path) -> None:
+    every, run_classes = taken_from(run, source)
+    taken = [one for one in every if one.label == "BCC"]
+    images = load_synthetic(run, taken, ("BCC",), run_classes, 32)
+    found = {sample.key: sample.members["jpg"] for sample in iterate(run, "images")}
+    assert images.keys == tuple(f"synthetic-{one.key}" for one in taken)
+    assert len(images) == 5
+    for one, pixels in zip(taken, images.pixels, strict=True):
+        assert np.array_equal(pixels.numpy(), square(found[one.key], Path(one.key), 32))
+
+
+def test_a_class_index_that_says_another_class_is_refused(run: Path, source: Path) -> None:
+    every, _ = taken_from(run, source)
+    with pytest.raises(DidgenError, match=r"\.cls says the class 0, and the sidecar MEL"):
+        load_synthetic(run, every, ("MEL", "NV", "BCC"), ["NV", "MEL", "BCC"], 32)
+
+
+def test_an_image_that_only_a_sidecar_knows_is_refused(run: Path, source: Path) -> None:
+    every, classes = taken_from(run, source)
+    ghost = Synthetic("ghost", "MEL", every[0].shard, "", "")
+    with pytest.raises(DidgenError, match="does not hold the sample ghost"):
+        load_synthetic(run, [*every, ghost], classes, classes, 32)
+
+
+def test_a_broken_image_in_a_shard_is_named(make_run, source: Path, tmp_path: Path) -> None:
+    broken = make_run(tmp_path / "run")
+    every, classes = taken_from(broken, source)
+    tar = shard_path(broken, "images", 0)
+    data = tar.read_bytes()
+    start = data.index(b"\xff\xd8\xff")
+    tar.write_bytes(data[:start] + b"no" + data[start + 2 :])
+    with pytest.raises(DidgenError, match=r"images-000000\.tar/images-0+\.jpg is truncated or not"):
+        load_synthetic(broken, every, classes, classes, 32)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=20),
+    st.integers(1, 9),
+    st.integers(1, 12),
+    st.integers(0, 99),
+)
+def test_draws_are_numbered_and_go_through_all_images(labels, batch_size, steps, seed) -> None:
+    batches = list(draws(np.array(labels), batch_size=batch_size, steps=steps, seed=seed))
+    assert [len(batch) for batch in batches] == [batch_size] * steps
+    flat = [draw for batch in batches for draw in batch]
+    assert [number for number, _ in flat] == list(range(batch_size * steps))
+    for start in range(0, len(flat) - len(labels) + 1, len(labels)):
+        epoch = [place for _, place in flat[start : start + len(labels)]]
+        assert sorted(epoch) == list(range(len(labels)))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.integers(0, 99))
+def test_oversampling_evens_the_classes_and_leaves_no_image_out(labels, seed) -> None:
+    largest = max(Counter(labels).values())
+    size = largest * len(set(labels))
+    (batch,) = draws(np.array(labels), batch_size=size, steps=1, seed=seed, oversampled=True)
+    places = Counter(place for _, place in batch)
+    by_class = Counter(labels[place] for place in places.elements())
+    assert set(by_class.values()) == {largest}
+    assert set(places) == set(range(len(labels)))
+    for label in set(labels):
+        times = [count for place, count in places.items() if labels[place] == label]
+        assert max(times) - min(times) <= 1
+
+
+def test_another_seed_has_another_order() -> None:
+    first, same, other = (
+        list(draws(np.zeros(50, int), batch_size=50, steps=2, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert first == same
+    assert first != other
+    assert [place for _, place in first[0]] != [place for _, place in first[1]]
+
+
+def test_a_draw_is_the_same_whatever_was_drawn_before(images) -> None:
+    data = Draws(images, seed=7)
+    first = data[5, 2]["pixels"]
+    state = torch.random.get_rng_state()
+    torch.rand(100)
+    data[6, 2]
+    assert torch.equal(data[5, 2]["pixels"], first)
+    torch.random.set_rng_state(state)
+    data[5, 2]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not torch.equal(data[6, 2]["pixels"], first)
+    assert not torch.equal(Draws(images, seed=8)[5, 2]["pixels"], first)
+    assert first.shape == images.pixels.shape[1:]
+    assert first.dtype == torch.uint8
+
+
+def test_workers_load_what_one_process_loads(images) -> None:
+    alone, shared = (
+        list(loader(images, batch_size=4, steps=3, seed=1, oversampled=True, workers=workers))
+        for workers in (0, 2)
+    )
+    assert len(alone) == len(shared) == 3
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one["pixels"], other["pixels"])
+        assert torch.equal(one["label"], other["label"])
+
+
+def test_images_add_and_take(images) -> None:
+    both = images + images.take([3])
+    assert len(both) == 13
+    assert both.keys[-1] == both.keys[3]
+    assert both.labels[-1] == both.labels[3]
+    assert torch.equal(both.pixels[-1], both.pixels[3])
+    hashed = hashlib.sha256(both.pixels[:12].numpy().tobytes()).digest()
+    assert hashed == hashlib.sha256(images.pixels.numpy().tobytes()).digest()

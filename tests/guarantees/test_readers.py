@@ -1,0 +1,167 @@
+"""Tests that other people's readers get every sample of a run, with no didgen import."""
+
+import gc
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.shards.shard import Config, Failure, Sample, shard_path, write_shard
+
+# webdataset leaves closing a shard to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Let what a reader left open be found while its warning is still ignored."""
+    yield
+    gc.collect()
+
+
+def encoded(image: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def make_sample(config: Config, number: int) -> Sample:
+    """A sample whose pixels, label and key all follow from `number`."""
+    random = np.random.default_rng(number)
+    pixels = random.integers(0, 256, (16, 24, 3), np.uint8)
+    record = {"label": number % 3, "prompt": f"lesion {number}", "score": number / 7}
+    members = {
+        "jpg": encoded(Image.fromarray(pixels), "JPEG"),
+        "json": json.dumps(record).encode(),
+    }
+    if config == "images":
+        members["cls"] = str(number % 3).encode()
+    else:
+        level = np.where(random.random((16, 24)) < 0.5, 255, 0).astype(np.uint8)
+        members["mask.png"] = encoded(Image.fromarray(level), "PNG")
+    return Sample(f"{config}-{number:06d}", members)
+
+
+CONFIGS: tuple[Config, ...] = ("images", "pairs")
+SAMPLES = {config: [make_sample(config, number) for number in range(7)] for config in CONFIGS}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished run of two shards a config, one planned sample of each having failed."""
+    directory = tmp_path_factory.mktemp("run")
+    start_run(directory, fingerprint="f00d", recipe={})
+    for config, samples in SAMPLES.items():
+        failure = Failure("failed", "no lesion found")
+        parts: list[list[Sample | Failure]] = [[*samples[:4], failure], [*samples[4:]]]
+        for index, part in enumerate(parts):
+            write_shard(directory, config, index, part, fingerprint="f00d", versions={})
+    finish_run(
+        directory,
+        {"images": 2, "pairs": 2},
+        decisions={},
+        versions={},
+        classes=["MEL", "BCC", "BKL"],
+    )
+    return directory
+
+
+def tars(run: Path, config: Config) -> list[str]:
+    return [str(shard_path(run, config, index)) for index in (0, 1)]
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def assert_same(found: np.ndarray, data: bytes) -> None:
+    np.testing.assert_array_equal(np.asarray(found), pixels(data))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_datasets(run, tmp_path, monkeypatch, config):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(
+        "webdataset",
+        data_files={"train": tars(run, config)},
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert isinstance(loaded.features["jpg"], datasets.Image)
+    assert loaded["__key__"][:] == [sample.key for sample in SAMPLES[config]]
+    for row, sample in zip(loaded, SAMPLES[config], strict=True):
+        assert_same(row["jpg"], sample.members["jpg"])
+        assert row["json"] == json.loads(sample.members["json"])
+        if config == "images":
+            assert row["cls"] == int(sample.members["cls"])
+        else:
+            assert_same(row["mask.png"], sample.members["mask.png"])
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_webdataset(run, config):
+    webdataset = pytest.importorskip("webdataset")
+    loaded = webdataset.WebDataset(tars(run, config), shardshuffle=False).decode("pil")
+    for row, sample in zip(loaded, SAMPLES[config], strict=True):
+        assert row["__key__"] == sample.key
+        assert_same(row["jpg"], sample.members["jpg"])
+        assert row["json"] == json.loads(sample.members["json"])
+        if config == "images":
+            assert row["cls"] == int(sample.members["cls"])
+        else:
+            # Its "pil" decoder turns every image into RGB.
+            found = np.asarray(row["mask.png"])
+            for channel in range(3):
+                assert_same(found[..., channel], sample.members["mask.png"])
+
+
+@pytest.mark.parametrize(("shards", "empty_check"), [(2, True), (1, False)])
+def test_webdataset_in_the_workers_of_a_loader(run, shards, empty_check):
+    webdataset = pytest.importorskip("webdataset")
+    data = pytest.importorskip("torch.utils.data")
+    paths = tars(run, "images")[:shards]
+    dataset = webdataset.WebDataset(paths, shardshuffle=False, empty_check=empty_check)
+    loaded = data.DataLoader(
+        dataset.decode("pil").to_tuple("__key__", "cls"), batch_size=None, num_workers=2
+    )
+    expected = SAMPLES["images"] if shards == 2 else SAMPLES["images"][:4]
+    assert sorted(loaded) == [[s.key, int(s.members["cls"])] for s in expected]
+
+
+# The class index is the member `.cls` of images; pairs have it as a field of their JSON.
+@pytest.mark.parametrize(("config", "target"), [("images", None), ("pairs", "label")])
+def test_timm(run, config, target):
+    data = pytest.importorskip("timm.data")
+    loaded = data.create_dataset(
+        "wds/", root=str(run / config), split="train", target_key=target, is_training=False
+    )
+    assert len(loaded) == len(SAMPLES[config])
+    for (image, label), sample in zip(loaded, SAMPLES[config], strict=True):
+        assert_same(image, sample.members["jpg"])
+        assert label == json.loads(sample.members["json"])["label"]
+
+
+def test_timm_trains_on_every_sample(run):
+    data = pytest.importorskip("timm.data")
+    loaded = data.create_dataset("wds/", root=str(run / "images"), split="train", is_training=True)
+    found = sorted(np.asarray(image).tobytes() for image, _ in loaded)
+    assert found == sorted(pixels(s.members["jpg"]).tobytes() for s in SAMPLES["images"])
+
+
+def test_shards_are_written_and_verified_without_torch(run):
+    code = (
+        "import sys; from pathlib import Path; from manifests import runs, shards, verify; "
+        "assert all(v.status == 'ok' for v in verify.verify(Path(sys.argv[1]))); "
+        "assert not {'torch', 'webdataset'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run)], check=True, timeout=120)

@@ -1,0 +1,314 @@
+"""Tests of manifests.runs: a directory is one recipe's, and its index comes last."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json, read_json_lines, sha256_of, write_json
+from didgen.manifests.provenance.trained_on import TrainedOn, TrainingImage
+from didgen.manifests.runs.claim import differences, is_started, start_run
+from didgen.manifests.runs.finish import finish_run, mend_run, read_trained_on, read_whole_run
+from didgen.manifests.shards.index import Ingredient, read_manifest, read_run
+from didgen.manifests.shards.shard import Failure, Sample, shard_path, write_shard
+
+RECIPE = {"seed": 1, "sampling": {"steps": 50, "size": [256, 256]}, "model": "mini"}
+CHOICES = {
+    "decisions": {"device": "cpu: no accelerator found"},
+    "versions": {"torch": "2.8"},
+    "classes": ["MEL", "BCC"],
+}
+
+
+def write(directory, index, *results, config="images", fingerprint="f00d"):
+    write_shard(directory, config, index, results, fingerprint=fingerprint, versions={})
+
+
+def image(key):
+    return Sample(key, {"jpg": b"J", "cls": b"0", "json": b"{}"})
+
+
+def pair(key):
+    return Sample(key, {"jpg": b"J", "mask.png": b"M", "json": b"{}"})
+
+
+def test_directory_belongs_to_one_recipe(tmp_path):
+    run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    assert read_run(tmp_path) == run
+    assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE) == run
+    other = {"seed": 2, "sampling": {"steps": 20, "size": (256, 256)}, "lora": True}
+    with pytest.raises(DidgenError) as caught:
+        start_run(tmp_path, fingerprint="beef", recipe=other)
+    assert str(caught.value) == (
+        f"{tmp_path} holds a run of another recipe: it differs in lora (absent, now True), "
+        "model ('mini', now absent), sampling.steps (50, now 20), seed (1, now 2); "
+        "choose another directory or restore them."
+    )
+    assert read_run(tmp_path) == run
+
+
+def test_same_recipe_over_other_inputs_is_told_apart(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    with pytest.raises(DidgenError, match="same recipe over other inputs"):
+        start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
+
+
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "images/mine.tar"])
+def test_files_that_a_run_would_write_over_are_safe(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
+        start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, documents=DOCUMENTS)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == [name]
+
+
+def test_finish_indexes_every_shard(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"), Failure("b", "no lesion found"))
+    write(tmp_path, 1, image("c"), image("d"))
+    write(tmp_path, 0, pair("e"), config="pairs")
+    manifest = finish_run(tmp_path, {"images": 2, "pairs": 1}, **CHOICES)
+    assert read_manifest(tmp_path) == manifest
+    tars = list(tmp_path.rglob("*.tar"))
+    assert manifest.totals.model_dump() == {
+        "shards": 3,
+        "samples": 4,
+        "failures": 1,
+        "bytes": sum(path.stat().st_size for path in tars),
+        "redraws": 0,
+    }
+    assert [e.file for e in manifest.configs["images"]] == [
+        "images-000000.tar",
+        "images-000001.tar",
+    ]
+    assert [failure.model_dump() for failure in manifest.failures] == [
+        {
+            "config": "images",
+            "shard": "images-000000.tar",
+            "key": "b",
+            "reason": "no lesion found",
+        }
+    ]
+    assert manifest.recipe == RECIPE
+    assert (tmp_path / "images" / "_info.json").is_file()
+    assert (tmp_path / "pairs" / "_info.json").is_file()
+
+
+@pytest.mark.parametrize("fault", ["never made", "no tar", "cut off", "other run"])
+def test_unfinished_run_gets_no_manifest(tmp_path, fault):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    tar = shard_path(tmp_path, "images", 1)
+    if fault != "never made":
+        write(tmp_path, 1, image("b"), fingerprint="beef" if fault == "other run" else "f00d")
+    if fault == "no tar":
+        tar.unlink()
+    if fault == "cut off":
+        tar.write_bytes(tar.read_bytes()[:-512])
+    with pytest.raises(DidgenError, match="images-000001"):
+        finish_run(tmp_path, {"images": 2}, **CHOICES)
+    assert not (tmp_path / "manifest.json").exists()
+    assert not (tmp_path / "images" / "_info.json").exists()
+
+
+@pytest.mark.parametrize("read", [read_run, read_manifest])
+def test_absent_and_foreign_records_are_named(tmp_path, read):
+    name = "run.json" if read is read_run else "manifest.json"
+    with pytest.raises(DidgenError, match=name):
+        read(tmp_path)
+    for text in ("", "[]", '{"format": 9}'):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DidgenError, match=name):
+            read(tmp_path)
+
+
+DOCUMENTS = ("README.md", "croissant.json", "trained_on.jsonl")
+SEEN = TrainedOn(
+    frozenset({TrainingImage(image="ISIC_0000001", lesion="ISIC_0000001", sha256="a" * 64)})
+)
+MADE_FROM = [Ingredient(kind="model", name="mini", licence="MIT", sha256="0" * 64)]
+
+
+def finished(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    return finish_run(tmp_path, {"images": 1}, made_from=MADE_FROM, trained_on=SEEN, **CHOICES)
+
+
+def test_documents_are_written_and_their_hashes_recorded(tmp_path):
+    manifest = finished(tmp_path)
+    assert manifest.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
+    assert manifest.made_from == MADE_FROM
+    assert read_trained_on(tmp_path, manifest) == SEEN
+    assert "`trained_on.jsonl` lists 1 real images" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("fault", ["changed", "missing"])
+def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
+    manifest, path = finished(tmp_path), tmp_path / "trained_on.jsonl"
+    path.unlink() if fault == "missing" else path.write_bytes(b"")
+    with pytest.raises(DidgenError, match=f"{path} is missing or not as the run wrote it; run"):
+        read_trained_on(tmp_path, manifest)
+    with pytest.raises(DidgenError, match="its model has no such list at hand; restore either"):
+        mend_run(tmp_path, MADE_FROM, TrainedOn())
+    assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
+
+
+def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    manifest = finish_run(tmp_path, {"images": 1}, **CHOICES)
+    assert not (tmp_path / "trained_on.jsonl").exists()
+    assert not read_trained_on(tmp_path, manifest)
+    assert "the model was trained on is not recorded" in (tmp_path / "README.md").read_text()
+    # A list may be added to a model later, and then goes to its runs, where it stays.
+    assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
+    (tmp_path / "README.md").unlink()
+    for _ in range(2):
+        assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, TrainedOn())) == SEEN
+    (tmp_path / "images" / "_info.json").unlink()
+    assert read_trained_on(tmp_path, finish_run(tmp_path, {"images": 1}, **CHOICES)) == SEEN
+    assert "lists 1 real images that the model" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("fault", ["changed", "missing", "never recorded", "other licence"])
+def test_documents_are_mended(tmp_path, fault):
+    manifest = finished(tmp_path)
+    made_from, before = MADE_FROM, (tmp_path / "README.md").read_bytes()
+    if fault == "changed":
+        (tmp_path / "README.md").write_text("mine")
+    elif fault == "missing":
+        (tmp_path / "croissant.json").unlink()
+    elif fault == "never recorded":
+        # As older versions left it.
+        told = read_json(tmp_path / "manifest.json")
+        del told["documents"], told["made_from"]
+        write_json(tmp_path / "manifest.json", told)
+        (tmp_path / "README.md").unlink()
+    else:
+        made_from = [MADE_FROM[0].model_copy(update={"licence": "CC0-1.0"})]
+    mended = mend_run(tmp_path, made_from, SEEN)
+    assert mended == read_manifest(tmp_path)
+    assert mended.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
+    if fault == "other licence":
+        assert "license: cc0-1.0" in (tmp_path / "README.md").read_text()
+    else:
+        assert (tmp_path / "README.md").read_bytes() == before
+        assert mended == manifest
+
+
+def test_documents_that_are_as_written_are_left_alone(tmp_path):
+    manifest = finished(tmp_path)
+    files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json")]
+    before = [file.stat().st_mtime_ns for file in files]
+    assert mend_run(tmp_path, MADE_FROM, SEEN) == manifest
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_a_manifest_names_no_document_but_its_own(tmp_path):
+    finished(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"README.md"', '"../secret"'))
+    with pytest.raises(DidgenError, match=r"manifest.json is not what didgen writes"):
+        read_manifest(tmp_path)
+
+
+def test_finish_takes_shards_of_splits(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    for split, count in (("train", 2), ("test", 1)):
+        for index in range(count):
+            write_shard(
+                tmp_path,
+                "images",
+                index,
+                [image(f"{split}{index}")],
+                fingerprint="f00d",
+                versions={},
+                split=split,
+            )
+    manifest = finish_run(tmp_path, {"images": {"train": 2, "test": 1}}, **CHOICES)
+    names = ["images-train-000000.tar", "images-train-000001.tar", "images-test-000000.tar"]
+    assert [entry.file for entry in manifest.configs["images"]] == names
+    splits = read_json(tmp_path / "images" / "_info.json")["splits"]
+    assert {name: split["filenames"] for name, split in splits.items()} == {
+        "train": names[:2],
+        "test": names[2:],
+    }
+    assert {name: split["num_samples"] for name, split in splits.items()} == {"train": 2, "test": 1}
+
+
+def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
+    manifest = finished(tmp_path)
+    calls = []
+    found, sidecars = read_whole_run(tmp_path, lambda *at: calls.append(at))
+    assert found == manifest
+    assert [list(sidecar.made) for sidecar in sidecars["images"]] == [["a"]]
+    assert calls == [(1, 1)]
+
+
+@pytest.mark.parametrize("kind", ["augment", "mix"])
+@pytest.mark.parametrize("fault", ["flip", "missing", "sidecar of another"])
+def test_a_run_that_is_not_whole_names_its_command(tmp_path, kind, fault):
+    start_run(tmp_path, fingerprint="f00d", recipe={"kind": kind})
+    write(tmp_path, 0, image("a"))
+    finish_run(tmp_path, {"images": 1}, **CHOICES)
+    tar = shard_path(tmp_path, "images", 0)
+    if fault == "flip":
+        tar.write_bytes(tar.read_bytes()[:-1] + b"1")
+    elif fault == "missing":
+        tar.unlink()
+    else:
+        side = tar.with_suffix(".json")
+        side.write_text(side.read_text().replace(sha256_of(tar), "0" * 64))
+    with pytest.raises(DidgenError, match=f"images-000000.tar is missing.*`didgen {kind}`"):
+        read_whole_run(tmp_path)
+
+
+def test_manifest_cannot_point_outside(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    finish_run(tmp_path, {"images": 1}, **CHOICES)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace("images-000000.tar", "../images-000000.tar"))
+    with pytest.raises(DidgenError, match=r"manifest.json is not what didgen writes"):
+        read_manifest(tmp_path)
+
+
+leaves = st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=2)
+records = st.dictionaries(
+    st.sampled_from("abc"),
+    leaves | st.dictionaries(st.sampled_from("xy"), leaves, max_size=2),
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(records, records)
+def test_differences_are_none_only_between_equals(one, two):
+    assert (differences(one, two) == []) == (one == two)
+    fields = [text.split(" (")[0] for text in differences(one, two)]
+    assert fields == [text.split(" (")[0] for text in differences(two, one)]
+
+
+def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path):
+    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
+    write(tmp_path, 0, image("a"))
+    for broken in ("{", None):
+        (tmp_path / "run.json").unlink()
+        if broken:
+            (tmp_path / "run.json").write_text(broken)
+        with pytest.raises(DidgenError, match="holds a run of another recipe"):
+            start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
+        assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE).fingerprint == "f00d"
+        assert is_started(tmp_path, "f00d") and not is_started(tmp_path, "beef")
+
+
+def test_the_plan_is_part_of_a_start(tmp_path):
+    rows = [{"key": "a"}, {"key": "b"}]
+    run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows)
+    plan = tmp_path / "plan.jsonl"
+    assert read_json_lines(plan) == rows and run.plan == sha256_of(plan)
+    plan.write_text("{}\n")
+    assert not is_started(tmp_path, "f00d")
+    assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows) == run
+    assert read_json_lines(plan) == rows and is_started(tmp_path, "f00d")

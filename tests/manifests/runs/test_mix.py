@@ -1,0 +1,441 @@
+"""Tests of manifests.mix: synthetic samples train only, nothing leaks, every reader reads it."""
+
+import gc
+import io
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json_lines
+from didgen.manifests.images import read_image, read_mask
+from didgen.manifests.locks import claimed
+from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
+from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.runs.mix import Mix, choose, interleave, mix, prepare_mix, wanted_counts
+from didgen.manifests.runs.verify import verify
+from didgen.manifests.shards.shard import (
+    Config,
+    iterate,
+    read_shard,
+    shard_path,
+    split_of,
+    write_shard,
+)
+from didgen.manifests.sources.records import SPLITS, SourceManifest
+
+# webdataset leaves closing a shard to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+CONFIGS: tuple[Config, ...] = ("images", "pairs")
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Let what a reader left open be found while its warning is still ignored."""
+    yield
+    gc.collect()
+
+
+def prepared(source: Path, run: Path, **fields) -> Mix:
+    fields = {"ratio": 0.5, "shard_size": 7} | fields
+    return prepare_mix(MixRecipe(source=source, run=run, **fields))
+
+
+@pytest.fixture(scope="module")
+def mixed(source, run, tmp_path_factory) -> Path:
+    """A finished mix, to read only."""
+    out = tmp_path_factory.mktemp("mixes") / "mix"
+    mix(prepared(source, run), out)
+    return out
+
+
+def by_split(out: Path, config: Config) -> dict[str, list[dict]]:
+    """The records of a set by the split that the name of their tar says."""
+    found: dict[str, list[dict]] = {}
+    for tar in sorted((out / config).glob("*.tar")):
+        rows = found.setdefault(split_of(tar.name), [])
+        rows += [json.loads(members["json"]) for _, members in read_shard(tar)]
+    return found
+
+
+def bad(out: Path) -> dict[str, str]:
+    return {verdict.file: verdict.status for verdict in verify(out) if verdict.status != "ok"}
+
+
+def test_a_mix_is_a_run_that_verifies(mixed):
+    assert bad(mixed) == {}
+    assert shard_path(mixed, "images", 0, "val").name == "images-val-000000.tar"
+    assert not list(mixed.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_splits_are_those_of_the_source_and_synthetic_samples_train_only(mixed, source, config):
+    records = {record.key: record for record in SourceManifest.read(source).records}
+    found = by_split(mixed, config)
+    assert set(found) == set(SPLITS)
+    real = [(split, row) for split in found for row in found[split] if row["origin"] == "real"]
+    for split, row in real:
+        record = records[row["source_key"]]
+        assert (record.split, row["split"]) == (split, split)
+        assert (row["lesion_id"], row["licence"]) == (record.lesion_id, record.licence)
+        assert row["class"] == (record.label or "")
+        assert row["prompt"] == (record.caption or "")
+    wanted = {r.key for r in records.values() if r.label or config == "pairs"}
+    assert {row["source_key"] for _, row in real} == wanted
+    assert len(real) == len(wanted)
+    for split in ("val", "test"):
+        assert {row["origin"] for row in found[split]} == {"real"}
+
+
+def test_the_ratio_holds_in_each_class_of_images_and_the_shortage_is_told(source, run, tmp_path):
+    job = prepared(source, run, ratio=0.5)
+    mix(job, tmp_path / "half")
+    train = by_split(tmp_path / "half", "images")["train"]
+    counts = Counter((row["class"], row["origin"]) for row in train)
+    assert counts == {
+        ("MEL", "real"): 6,
+        ("NV", "real"): 6,
+        ("BCC", "real"): 6,
+        ("MEL", "synthetic"): 3,
+        ("BCC", "synthetic"): 3,
+    }
+    assert job.shortages == {"images NV": (3, 0), "pairs": (9, 6)}
+    assert job.summary()["short of images NV"] == "3 synthetic samples wanted, 0 made"
+    assert job.summary()["images, train"] == "18 real and 6 synthetic samples in 4 shards"
+
+
+def test_a_model_that_was_trained_on_what_is_held_out_is_refused(source, make_run, tmp_path):
+    manifest = SourceManifest.read(source)
+    trained_on = TrainedOn.of(manifest.select(split="train"))
+    clean = make_run(tmp_path / "clean", trained_on=trained_on)
+    mix(prepared(source, clean), tmp_path / "mix")
+    assert bad(tmp_path / "mix") == {}
+    assert (tmp_path / "mix" / TRAINED_ON_NAME).read_bytes() == trained_on.text()
+    seen = trained_on | TrainedOn.of(manifest.select(split="test")[:1])
+    leaking = make_run(tmp_path / "leaking", trained_on=seen)
+    with pytest.raises(DidgenError, match=f"The model of {leaking} was trained on .* for test"):
+        prepared(source, leaking)
+    (clean / TRAINED_ON_NAME).write_bytes(seen.text())
+    with pytest.raises(DidgenError, match=f"{TRAINED_ON_NAME} is missing or not as"):
+        prepared(source, clean)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_no_synthetic_sample_at_ratio_zero(source, run, tmp_path, config):
+    mix(prepared(source, run, ratio=0, config=config), tmp_path / "mix")
+    rows = [row for rows in by_split(tmp_path / "mix", config).values() for row in rows]
+    assert {row["origin"] for row in rows} == {"real"}
+    assert not (tmp_path / "mix" / ({*CONFIGS} - {config}).pop()).exists()
+    assert bad(tmp_path / "mix") == {}
+
+
+def test_bytes_pass_through_where_they_can(mixed, source, run):
+    manifest = SourceManifest.read(source)
+    records = {record.key: record for record in manifest.records}
+    made = {sample.key: sample for sample in iterate(run, "pairs")}
+    encoded_anew = []
+    for sample in iterate(mixed, "pairs"):
+        row = json.loads(sample.members["json"])
+        if row["origin"] == "synthetic":
+            original = made[row["run_key"]]
+            assert sample.members["jpg"] == original.members["jpg"]
+            assert sample.members["mask.png"] == original.members["mask.png"]
+            assert row["seed"] == json.loads(original.members["json"])["seed"]
+            assert (row["run"], row["licence"]) == ("f00d", "CC-BY-4.0")
+            continue
+        record = records[row["source_key"]]
+        path = manifest.image_path(record)
+        image = np.asarray(Image.open(io.BytesIO(sample.members["jpg"])))
+        mask = np.asarray(Image.open(io.BytesIO(sample.members["mask.png"])))
+        np.testing.assert_array_equal(mask, read_mask(manifest.mask_path(record)) * np.uint8(255))
+        assert image.shape[:2] == mask.shape
+        if sample.members["jpg"] == path.read_bytes():
+            np.testing.assert_array_equal(image, np.asarray(read_image(path)))
+        else:
+            encoded_anew.append(record.key)
+    # One is stored on its side, one is a PNG.
+    assert sorted(encoded_anew) == ["ISIC_0000003", "ISIC_0000004"]
+
+
+def test_class_indices_are_those_of_the_source(make_run, source, tmp_path):
+    turned = make_run(tmp_path / "run", classes=["BCC", "MEL"])
+    mix(prepared(source, turned, config="images"), tmp_path / "mix")
+    for sample in iterate(tmp_path / "mix", "images"):
+        row = json.loads(sample.members["json"])
+        assert (
+            int(sample.members["cls"]) == row["label"] == ["MEL", "NV", "BCC"].index(row["class"])
+        )
+
+
+def test_a_run_with_another_class_is_refused(make_run, source, tmp_path):
+    other = make_run(tmp_path / "run", classes=["MEL", "NV", "BCC", "Rash"])
+    with pytest.raises(DidgenError, match=r"made for the class Rash, which .* does not have"):
+        prepared(source, other)
+
+
+@pytest.mark.parametrize("layout", ["ISIC_0000006", "ISIC_0000008", "ISIC_9999999", ""])
+def test_a_pair_whose_layout_is_no_training_mask_is_refused(make_run, source, tmp_path, layout):
+    leaking = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001", layout))
+    with pytest.raises(DidgenError, match="is no training image of"):
+        prepared(source, leaking)
+    mix(prepared(source, leaking, config="images"), tmp_path / "mix")
+
+
+def test_a_pair_names_the_record_whose_mask_guided_it(make_run, source, tmp_path):
+    guided = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001"))
+    mix(prepared(source, guided, config="pairs", ratio=1), tmp_path / "mix")
+    rows = [r for r in by_split(tmp_path / "mix", "pairs")["train"] if r["origin"] == "synthetic"]
+    assert Counter((r["layout"], r["source_key"], r["lesion_id"]) for r in rows) == {
+        ("drawn", "", ""): 3,
+        ("ISIC_0000001", "ISIC_0000001", "lesion 1"): 3,
+    }
+
+
+def test_a_finished_mix_is_mended(source, run, tmp_path):
+    out, job = tmp_path / "mix", prepared(source, run)
+    mix(job, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "images" / "_info.json").unlink()
+    (out / "README.md").write_text("changed")
+    mix(job, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_its_plan_is_verified_and_mended_and_what_a_killed_mix_left_goes(source, run, tmp_path):
+    out, job = tmp_path / "mix", prepared(source, run)
+    mix(job, out)
+    plan = (out / "plan.jsonl").read_bytes()
+    (out / "plan.jsonl").write_text("garbage")
+    left = out / "manifest.json.host-1-2f.tmp"
+    left.write_text("{")
+    assert bad(out) == {"plan.jsonl": "mismatch", left.name: "torn"}
+    mix(job, out)
+    assert bad(out) == {} and (out / "plan.jsonl").read_bytes() == plan
+
+
+def test_a_changed_row_is_made_again(source, run, tmp_path):
+    out, job = tmp_path / "mix", prepared(source, run)
+    mix(job, out)
+    path = shard_path(out, "images", 0, "val").with_suffix(".json")
+    before = path.read_text()
+    path.write_text(before.replace('"label": "MEL"', '"label": "BCC"', 1))
+    assert path.read_text() != before
+    assert bad(out) == {path.with_suffix(".tar").relative_to(out).as_posix(): "mismatch"}
+    done: list[tuple[int, int]] = []
+    mix(job, out, lambda *at: done.append(at))
+    assert done == [(1, 1)] and bad(out) == {}
+
+
+def test_a_mask_that_changed_since_its_import_is_refused(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    records = [
+        r.model_copy(update={"mask_sha256": "0" * 64} if r.mask else {}) for r in manifest.records
+    ]
+    shutil.copytree(source, tmp_path / "source")
+    replace(manifest, records=tuple(records)).rewrite(tmp_path / "source")
+    with pytest.raises(DidgenError, match="has changed since it was imported; import it again"):
+        mix(prepared(tmp_path / "source", run, config="pairs"), tmp_path / "mix")
+
+
+def test_a_mix_waits_for_another_in_its_folder(source, run, tmp_path):
+    out = tmp_path / "mix"
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(out, "run"):
+            other = pool.submit(mix, prepared(source, run), out)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.5)
+            assert not list(out.glob("*.json"))
+        other.result()
+    assert bad(out) == {}
+
+
+def test_a_key_too_long_for_a_shard_is_named_before_there_is_a_folder(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    longer = manifest.records[0].model_copy(update={"key": "k" * 90})
+    shutil.copytree(source, tmp_path / "source")
+    replace(manifest, records=(longer, *manifest.records[1:])).rewrite(tmp_path / "source")
+    with pytest.raises(DidgenError, match=r"The sample key 'real-k+' .* rename it"):
+        prepared(tmp_path / "source", run)
+
+
+def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(mixed, source, run, tmp_path):
+    with pytest.raises(DidgenError, match="is a mix already"):
+        prepared(source, mixed)
+    only = tmp_path / "only"
+    start_run(only, fingerprint="f00d", recipe={})
+    write_shard(only, "images", 0, iterate(run, "images"), fingerprint="f00d", versions={})
+    finish_run(only, {"images": 1}, decisions={}, versions={}, classes=["MEL", "NV", "BCC"])
+    with pytest.raises(DidgenError, match="holds no pairs"):
+        prepared(source, only, config="pairs")
+    assert strictest(prepared(source, only).made_from).name == "unknown (run f00d)"
+
+
+def test_a_damaged_run_is_refused(make_run, source, tmp_path):
+    mine = make_run(tmp_path / "run")
+    shard_path(mine, "images", 1).unlink()
+    with pytest.raises(DidgenError, match="run `didgen augment` again"):
+        prepared(source, mine)
+
+
+def test_a_sidecar_that_lists_what_is_not_there_is_named(make_run, source, tmp_path):
+    mine = make_run(tmp_path / "run")
+    side = shard_path(mine, "pairs", 0).with_suffix(".json")
+    side.write_text(side.read_text().replace('"key": "pairs-000000"', '"key": "pairs-000099"'))
+    with pytest.raises(DidgenError, match="does not hold the sample pairs-000099"):
+        mix(prepared(source, mine, ratio=1), tmp_path / "mix")
+    side.write_text(side.read_text().replace('"pairs-000000.tar"', '"../../pairs-000000.tar"'))
+    with pytest.raises(DidgenError, match="is not what didgen writes there"):
+        prepared(source, mine)
+
+
+def test_an_image_that_changed_since_its_import_is_refused(make_source, run, tmp_path):
+    mine = make_source(tmp_path / "mine")
+    image = tmp_path / "mine" / "photos" / "ISIC_0000000.img"
+    image.write_bytes(image.read_bytes() + b"\0")
+    with pytest.raises(DidgenError, match="has changed since it was imported"):
+        mix(prepared(mine, run), tmp_path / "mix")
+    assert not (tmp_path / "mix" / "manifest.json").exists()
+
+
+def test_the_same_mix_has_the_same_bytes_and_another_seed_another_choice(
+    mixed, source, run, tmp_path
+):
+    mix(prepared(source, run), tmp_path / "again")
+    for tar in mixed.rglob("*.tar"):
+        assert (tmp_path / "again" / tar.relative_to(mixed)).read_bytes() == tar.read_bytes()
+    mix(prepared(source, run, seed=1), tmp_path / "other")
+    chosen = [
+        {row["run_key"] for row in by_split(out, "images")["train"]}
+        for out in (mixed, tmp_path / "other")
+    ]
+    assert chosen[0] != chosen[1]
+
+
+def test_what_is_broken_or_missing_is_made_again_and_nothing_else(mixed, source, run, tmp_path):
+    out = shutil.copytree(mixed, tmp_path / "mix")
+    torn = shard_path(out, "pairs", 1, "train")
+    torn.write_bytes(torn.read_bytes()[:-1024])
+    shard_path(out, "images", 0, "val").with_suffix(".json").unlink()
+    (out / "README.md").write_text("changed")
+    assert bad(out) == {
+        "pairs/pairs-train-000001.tar": "torn",
+        "images/images-val-000000.json": "missing",
+        "README.md": "mismatch",
+    }
+    for verdict in verify(out):
+        assert "didgen augment" not in verdict.sentence
+        assert verdict.status == "ok" or "`didgen mix`" in verdict.sentence
+    untouched = shard_path(out, "pairs", 0, "train").stat().st_mtime_ns
+    done: list[tuple[int, int]] = []
+    mix(prepared(source, run), out, lambda *at: done.append(at))
+    assert done == [(1, 2), (2, 2)]
+    assert bad(out) == {}
+    assert shard_path(out, "pairs", 0, "train").stat().st_mtime_ns == untouched
+    for tar in mixed.rglob("*.tar"):
+        assert (out / tar.relative_to(mixed)).read_bytes() == tar.read_bytes()
+
+    (out / "croissant.json").unlink()
+    mix(prepared(source, run), out, lambda *at: done.append(at))
+    assert len(done) == 2
+    assert bad(out) == {}
+
+
+def test_a_kind_that_has_no_real_samples_is_named(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    bare = [r.model_copy(update={"mask": None, "mask_sha256": None}) for r in manifest.records]
+    replace(manifest, records=tuple(bare)).write(tmp_path / "bare")
+    with pytest.raises(DidgenError, match="for the pairs of a mix; give `--config images`"):
+        prepared(tmp_path / "bare", run)
+    with pytest.raises(DidgenError, match="for the pairs of a mix; import some, or mix another"):
+        prepared(tmp_path / "bare", run, config="pairs")
+
+
+def test_another_mix_does_not_go_into_the_same_folder(mixed, source, run):
+    with pytest.raises(DidgenError, match=r"differs in ratio \(0\.5, now 0\.25\)"):
+        mix(prepared(source, run, ratio=0.25), mixed)
+
+
+def test_card_licence_and_plan_of_a_mix(mixed):
+    text = (mixed / "README.md").read_text()
+    # Of CC0 and CC BY-NC photographs, and CC BY synthetic images.
+    assert "license: cc-by-nc-4.0\n" in text
+    assert "path: images/images-val-*.tar" in text
+    assert "| class | images train real | images train synthetic | images val real |" in text
+    assert "Real and synthetic" in text
+    rows = read_json_lines(mixed / "plan.jsonl")
+    assert {row["key"] for row in rows} == {
+        sample.key for config in CONFIGS for sample in iterate(mixed, config)
+    }
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_readers_read_each_split(mixed, tmp_path, monkeypatch, config):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_OFFLINE", True)
+    datasets = pytest.importorskip("datasets")
+    webdataset = pytest.importorskip("webdataset")
+    data = pytest.importorskip("timm.data")
+    loaded = datasets.load_dataset(str(mixed), config, cache_dir=str(tmp_path))
+    for split, rows in by_split(mixed, config).items():
+        assert [row["json"] for row in loaded[split]] == rows
+        tars = [str(path) for path in sorted((mixed / config).glob(f"{config}-{split}-*.tar"))]
+        streamed = webdataset.WebDataset(tars, shardshuffle=False).decode("pil")
+        assert [sample["json"] for sample in streamed] == rows
+        target = None if config == "images" else "label"
+        root = str(mixed / config)
+        read = data.create_dataset("wds/", root=root, split=split, target_key=target)
+        assert len(read) == len(rows)
+        # timm leaves out what has no class.
+        assert [label for _, label in read] == [r["label"] for r in rows if r["label"] >= 0]
+
+
+groups = st.dictionaries(st.sampled_from("abc"), st.integers(0, 8), max_size=3)
+keys = st.lists(st.integers(0, 99), unique=True, max_size=12)
+
+
+@settings(deadline=None)
+@given(groups, st.dictionaries(st.sampled_from("abc"), keys, max_size=3), st.integers(0, 9))
+def test_choice_is_as_many_as_wanted_or_all_there_are(wanted, made, seed):
+    named = {group: [f"{group}-{number}" for number in part] for group, part in made.items()}
+    chosen = choose(wanted, named, seed)
+    for group, part in named.items():
+        assert len(chosen & {*part}) == min(wanted.get(group, 0), len(part))
+    assert chosen <= {key for part in named.values() for key in part}
+    turned = {group: part[::-1] for group, part in named.items()}
+    assert choose(wanted, turned, seed) == chosen
+    more = {group: count + 1 for group, count in wanted.items()}
+    assert chosen <= choose(more, named, seed)
+
+
+def test_every_key_is_as_likely():
+    made = {"a": [f"a-{number}" for number in range(10)]}
+    drawn = Counter(key for seed in range(2000) for key in choose({"a": 3}, made, seed))
+    assert min(drawn.values()) > 500 and max(drawn.values()) < 700
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(0, 1000)), st.floats(0, 100))
+def test_wanted_counts_are_the_ratio_to_the_nearest_whole(real, ratio):
+    for group, count in wanted_counts(real, ratio).items():
+        assert abs(count - ratio * real[group]) <= 0.5
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_interleaving_keeps_both_orders_and_spreads_them(many, few):
+    found = interleave([("a", n) for n in range(many)], [("b", n) for n in range(few)])
+    for name, count in (("a", many), ("b", few)):
+        assert [n for part, n in found if part == name] == list(range(count))
+    for end in range(len(found) + 1):
+        ahead = sum(part == "a" for part, _ in found[:end])
+        assert abs(ahead - end * many / max(1, many + few)) <= 1

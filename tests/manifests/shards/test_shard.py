@@ -1,0 +1,372 @@
+"""Tests of manifests.shards: what is written comes back, and nothing half-written stays."""
+
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import sha256_of
+from didgen.manifests.shards.shard import (
+    Failure,
+    Sample,
+    Sidecar,
+    TornError,
+    is_shard_name,
+    iterate,
+    read_shard,
+    read_sidecar,
+    read_sidecars,
+    shard_path,
+    split_of,
+    write_info,
+    write_shard,
+)
+
+keys = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,79}\Z")
+contents = st.binary(max_size=1500)
+rows = st.dictionaries(
+    st.text(min_size=1).filter(lambda name: name not in ("key", "status")),
+    st.none() | st.integers() | st.text() | st.lists(st.booleans(), max_size=2),
+    max_size=3,
+)
+images = st.builds(
+    Sample, keys, st.fixed_dictionaries({"jpg": contents, "cls": contents, "json": contents}), rows
+)
+results = st.lists(
+    images | st.builds(Failure, keys, st.text()), max_size=6, unique_by=lambda result: result.key
+)
+
+
+def write(directory: Path, results, config="images", index=0) -> Sidecar:
+    return write_shard(
+        directory, config, index, results, fingerprint="f00d", versions={"torch": "2.8"}
+    )
+
+
+def image_sample(key: str, **members: bytes) -> Sample:
+    return Sample(key, {"jpg": b"J", "cls": b"0", "json": b"{}"} | members)
+
+
+def pair_sample(key: str, **members: bytes) -> Sample:
+    return Sample(key, {"jpg": b"J", "mask.png": b"M", "json": b"{}"} | members)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(results, min_size=1, max_size=2))
+def test_written_shards_come_back(shards):
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        expected = []
+        for index, results in enumerate(shards):
+            sidecar = write(directory, results, index=index)
+            tar = shard_path(directory, "images", index)
+            assert read_sidecar(tar.with_suffix(".json")) == sidecar
+            assert (sidecar.sha256, sidecar.bytes) == (sha256_of(tar), tar.stat().st_size)
+            assert [row["key"] for row in sidecar.rows] == [result.key for result in results]
+            assert {row["key"]: row["reason"] for row in sidecar.rows if row["status"] != "ok"} == {
+                result.key: result.reason for result in results if isinstance(result, Failure)
+            }
+            expected += [result for result in results if isinstance(result, Sample)]
+        assert list(iterate(directory, "images")) == expected
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(images, max_size=4, unique_by=lambda sample: sample.key))
+def test_tar_is_what_webdataset_and_tarfile_say(samples):
+    webdataset = pytest.importorskip("webdataset")
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), samples)
+        data = shard_path(Path(folder), "images", 0).read_bytes()
+    oracle = io.BytesIO()
+    with webdataset.TarWriter(
+        oracle, user="", group="", mode=0o644, mtime=0, encoder=False
+    ) as writer:
+        for sample in samples:
+            writer.write({"__key__": sample.key, **sample.members})
+    assert data == oracle.getvalue()
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+            assert (member.uname, member.gname) == ("", "")
+        assert len(tar.getmembers()) == 3 * len(samples)
+
+
+@settings(deadline=None, max_examples=20)
+@given(results)
+def test_same_samples_give_same_bytes(results):
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        write(Path(one), results)
+        # Neither the order of a sample's members nor the sidecar's rows may reach the tar.
+        write(
+            Path(two),
+            [
+                Sample(r.key, dict(reversed(r.members.items())), {"took": 1.5})
+                if isinstance(r, Sample)
+                else replace(r, reason="another")
+                for r in results
+            ],
+        )
+        assert (
+            shard_path(Path(one), "images", 0).read_bytes()
+            == shard_path(Path(two), "images", 0).read_bytes()
+        )
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("before", [False, True])
+def test_exception_while_making_leaves_nothing(tmp_path, error, before):
+    if before:
+        write(tmp_path, [image_sample("old")])
+
+    def interrupted() -> Iterator[Sample]:
+        yield image_sample("a", jpg=b"J" * 100_000)
+        raise error
+
+    with pytest.raises(error):
+        write(tmp_path, interrupted())
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_row_that_is_not_json_leaves_nothing(tmp_path):
+    with pytest.raises(Exception, match="serialize"):
+        write(tmp_path, [Sample("a", image_sample("a").members, {"score": object()})])
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_sidecar_that_cannot_be_made_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="versions"):
+        write_shard(
+            tmp_path, "images", 0, [image_sample("a")], fingerprint="f00d", versions={"torch": 2}
+        )
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_old_sidecar_is_gone_while_its_shard_is_written_anew(tmp_path):
+    write(tmp_path, [image_sample("old")])
+
+    def look() -> Iterator[Sample]:
+        (name,) = [path.name for path in (tmp_path / "images").iterdir()]
+        assert name.startswith("images-000000.tar.") and name.endswith(".tmp")
+        yield image_sample("new")
+
+    write(tmp_path, look())
+    assert [sample.key for sample in iterate(tmp_path, "images")] == ["new"]
+
+
+@pytest.mark.parametrize(
+    "key", ["", "a.b", "../a", "a/b", "/a", "__a", "-a", "a b", "ä", "a\n", "a" * 81]
+)
+def test_odd_keys_are_refused(key):
+    with pytest.raises(DidgenError, match="key"):
+        Sample(key, {})
+    with pytest.raises(DidgenError, match="key"):
+        Failure(key, "no reason")
+
+
+@pytest.mark.parametrize(
+    ("config", "samples"),
+    [
+        ("images", [image_sample("a"), image_sample("a")]),
+        ("images", [image_sample("a"), Failure("a", "it failed")]),
+        ("images", [image_sample("a", png=b"P")]),
+        ("images", [pair_sample("a")]),
+        ("pairs", [Sample("a", {"jpg": b"J", "json": b"{}"})]),
+        ("pairs", [pair_sample("a"), pair_sample("b", cls=b"1")]),
+        ("pairs", [pair_sample("a", cls=b"1"), pair_sample("b")]),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(tmp_path, config, samples):
+    with pytest.raises(DidgenError, match=r"images-000000.tar|pairs-000000.tar"):
+        write(tmp_path, samples, config)
+    assert list((tmp_path / config).iterdir()) == []
+
+
+def test_longest_key_fits_a_plain_header(tmp_path):
+    write(tmp_path, [pair_sample("k" * 80)], "pairs")
+    assert next(iterate(tmp_path, "pairs")).key == "k" * 80
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": 2},
+        {"rows": [{"key": "a"}]},
+        {"rows": [{"status": "ok"}]},
+        {"rows": [{"key": "a", "status": "ok"}, {"key": "a", "status": "failed"}]},
+        {"format": 2},
+        {"sha256": "short"},
+        {"more": 1},
+    ],
+)
+def test_sidecar_that_does_not_add_up_is_named(tmp_path, change):
+    sidecar = write(tmp_path, [image_sample("a")])
+    path = shard_path(tmp_path, "images", 0).with_suffix(".json")
+    path.write_text(json.dumps(sidecar.model_dump() | change))
+    with pytest.raises(DidgenError, match=r"images-000000.json is not what didgen writes"):
+        read_sidecar(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_every_truncation_is_torn(data):
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), [image_sample("a", jpg=b"J" * 700), image_sample("b")])
+        path = shard_path(Path(folder), "images", 0)
+        whole = path.read_bytes()
+        # Six headers, seven blocks of content: from there on only the end's padding is cut.
+        end = (6 + 7) * 512
+        path.write_bytes(whole[: data.draw(st.integers(0, end + 512 + 511))])
+        with pytest.raises(TornError, match="ends in the middle"):
+            list(read_shard(path))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 511), st.integers(1, 255))
+def test_damaged_header_is_never_passed_over(position, flip):
+    with tempfile.TemporaryDirectory() as folder:
+        samples = [image_sample("a"), image_sample("b")]
+        write(Path(folder), samples)
+        path = shard_path(Path(folder), "images", 0)
+        data = bytearray(path.read_bytes())
+        data[3 * 1024 + position] ^= flip
+        path.write_bytes(data)
+        try:
+            found = [Sample(key, members) for key, members in read_shard(path)]
+        except DidgenError:
+            return
+        # Only the slack of a header's fields may change without harm.
+        assert found == samples
+
+
+def hostile(name: str, kind: bytes = tarfile.REGTYPE, **fields) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    for field, value in fields.items():
+        setattr(member, field, value)
+    return member
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        hostile("../evil.jpg"),
+        hostile("/etc/evil.jpg"),
+        hostile("sub/evil.jpg"),
+        hostile("noextension"),
+        hostile(".hidden"),
+        hostile("a..jpg"),
+        hostile("a.jpg", tarfile.SYMTYPE, linkname="/etc/passwd"),
+        hostile("a.jpg", tarfile.LNKTYPE, linkname="b.jpg"),
+        hostile("a.jpg", tarfile.CHRTYPE, devmajor=1, devminor=3),
+        hostile("a.jpg", tarfile.FIFOTYPE),
+        hostile("a.jpg", tarfile.DIRTYPE),
+        hostile("a" * 200 + ".jpg"),
+        hostile("a.jpg", pax_headers={"comment": "hidden"}),
+    ],
+    ids=lambda member: f"{member.name[:12]}-{member.type!r}",
+)
+def test_hostile_member_is_refused(tmp_path, member):
+    path = tmp_path / "hostile.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    with pytest.raises(DidgenError, match="plain file"):
+        list(read_shard(path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_oversized_member_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "huge.tar"
+    path.write_bytes(hostile("a.jpg", size=2**32).tobuf(tarfile.USTAR_FORMAT))
+    with pytest.raises(DidgenError, match="has the oversized member"):
+        list(read_shard(path))
+
+
+@pytest.mark.parametrize("names", [["a.jpg", "a.jpg"], ["a.jpg", "b.jpg", "a.cls"]])
+def test_duplicate_and_scattered_members_are_refused(tmp_path, names):
+    path = tmp_path / "twice.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(DidgenError, match="twice or apart"):
+        list(read_shard(path))
+
+
+def test_data_after_the_end_is_refused(tmp_path):
+    write(tmp_path, [image_sample("a")])
+    path = shard_path(tmp_path, "images", 0)
+    path.write_bytes(path.read_bytes() + b"\0" * 512 + b"more")
+    with pytest.raises(DidgenError, match="goes on after its end"):
+        list(read_shard(path))
+
+
+def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
+    with pytest.raises(DidgenError, match="holds no shards"):
+        list(iterate(tmp_path, "images"))
+    write(tmp_path, [image_sample("a")], index=0)
+    write(tmp_path, [image_sample("b"), image_sample("c")], index=1)
+    first, second = (shard_path(tmp_path, "images", index) for index in (0, 1))
+    first_bytes, second_bytes = first.read_bytes(), second.read_bytes()
+    second.write_bytes(first_bytes)
+    with pytest.raises(DidgenError, match=r"images-000001.tar does not hold the samples"):
+        list(iterate(tmp_path, "images"))
+    second.write_bytes(second_bytes[: 3 * 1024] + second_bytes[6 * 1024 :])
+    with pytest.raises(DidgenError, match=r"images-000001.tar does not hold the samples"):
+        list(iterate(tmp_path, "images"))
+    second.unlink()
+    with pytest.raises(DidgenError, match=r"images-000001.tar does not exist"):
+        list(iterate(tmp_path, "images"))
+
+
+def test_info_lists_the_shards_in_order(tmp_path):
+    write(tmp_path, [image_sample("c")], index=1)
+    write(tmp_path, [image_sample("a"), image_sample("b"), Failure("x", "no")], index=0)
+    write_info(tmp_path, "images")
+    train = json.loads((tmp_path / "images" / "_info.json").read_text())["splits"]["train"]
+    assert train == {
+        "name": "train",
+        "filenames": ["images-000000.tar", "images-000001.tar"],
+        "shard_lengths": [2, 1],
+        "num_samples": 3,
+    }
+
+
+def test_a_shard_says_its_split(tmp_path):
+    names = {
+        split: shard_path(tmp_path, "pairs", 3, split).name
+        for split in (None, "train", "val", "test")
+    }
+    assert names[None] == "pairs-000003.tar"
+    assert names["val"] == "pairs-val-000003.tar"
+    for split, name in names.items():
+        assert is_shard_name(name, "pairs") and not is_shard_name(name, "images")
+        assert split_of(name) == (split or "train")
+    for name in (
+        "pairs-dev-000003.tar",
+        "pairs-val-3.tar",
+        "pairs-val-000003.tar.tmp",
+        "pairs-.tar",
+    ):
+        assert not is_shard_name(name, "pairs")
+
+
+def test_sidecars_come_split_by_split(tmp_path):
+    for split in ("test", "val", "train"):
+        write_shard(
+            tmp_path,
+            "images",
+            0,
+            [image_sample(split)],
+            fingerprint="f00d",
+            versions={},
+            split=split,
+        )
+    found = [list(sidecar.made) for sidecar in read_sidecars(tmp_path, "images")]
+    assert found == [["train"], ["val"], ["test"]]
