@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from didgen.downstream.benchmark.job import Job, Training
+    from didgen.downstream.benchmark.job import BenchmarkJob, Training
     from didgen.manifests.importers.admission import ForModel, Import
     from didgen.manifests.runs.verify import Verdict
 
@@ -367,11 +367,11 @@ def augment(
         share = Part.parse(part) if part else Part()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
-    from didgen.augment.generation.prepare import check_source, prepare
+    from didgen.augment.generation.prepare import check_source, prepare_generation
     from didgen.augment.generation.run import augment as run
     from didgen.manifests.provenance.models import unlisted
 
-    job = prepare(asked)
+    job = prepare_generation(asked)
     if recipe is None and out is None:
         out = Path("runs/demo")
     if dry_run or out is None:
@@ -538,14 +538,14 @@ def classify(
     if out is None and not dry_run:
         raise typer.BadParameter("a benchmark needs a folder", param_hint="--out")
     from didgen.downstream.benchmark.classification.benchmark import classify as run
-    from didgen.downstream.benchmark.classification.job import prepare
+    from didgen.downstream.benchmark.classification.job import prepare_classification
     from didgen.downstream.data.images import counts
 
     with _progress("checking") as advance:
-        job = prepare(asked, progress=advance)
+        job = prepare_classification(asked, progress=advance)
     if dry_run or out is None:
         _print_recipe(asked.model_dump(mode="json"))
-    parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
+    parts = dict(job.images) | ({} if job.synthetic is None else {"synthetic": job.synthetic})
     for name, part in parts.items():
         by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
         print(f"{name}: {len(part)} images ({by_class})")
@@ -586,7 +586,7 @@ def segment(
         job = prepare_segmentation(asked, progress=advance)
     if dry_run or out is None:
         _print_recipe(asked.model_dump(mode="json"))
-    parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
+    parts = dict(job.images) | ({} if job.synthetic is None else {"synthetic": job.synthetic})
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in parts.items()))
     print(f"Training sets: {', '.join(scale_name(job, count) for count in asked.real)}")
     _print_unlisted(asked.run)
@@ -610,7 +610,7 @@ def _print_unlisted(run: Path | None) -> None:
         )
 
 
-def _print_trainings(job: "Job", *more: "Training") -> None:
+def _print_trainings(job: "BenchmarkJob", *more: "Training") -> None:
     """Print what is left out, how much there is to train, and on what."""
     from didgen.augment.device import choose_device
 
@@ -705,7 +705,7 @@ def quality(
     """
     if out is None and not dry_run:
         raise typer.BadParameter("figures need a folder", param_hint="--out")
-    from didgen.downstream.quality.assess import Asked, assess, prepare
+    from didgen.downstream.quality.assess import Asked, assess, prepare_quality
 
     asked = Asked(
         real=real,
@@ -722,7 +722,7 @@ def quality(
         seed=seed,
     )
     with _progress("checking") as advance:
-        job = prepare(asked, progress=advance)
+        job = prepare_quality(asked, progress=advance)
     print(
         f"extractor: {extractor}, {job.extractor.dimension} features at {job.size} px, "
         f"{job.extractor.weights}"
@@ -814,12 +814,12 @@ def inspect(
 
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
-    from didgen.augment.generation.prepare import prepare
+    from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.remake import recipe_of, remake, write_members
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    job = prepare(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
+    job = prepare_generation(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
     if to is None:
         print(f"{key} of {out} would be drawn again.")
         return

@@ -1,4 +1,4 @@
-"""The guidance's two terms on and off, on the same layouts, prompts and seeds (Eq. 5, 6).
+"""The two terms of Eq. 6, L_CA and L_SA, on and off: same layouts, prompts and seeds.
 
     python -m benchmarks.ablation runs/isic2018 --masks 12 --seeds 4
 

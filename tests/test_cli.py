@@ -80,7 +80,7 @@ def test_the_commands_are_all_there() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'numpy', 'pydantic', 'diffusers', 'transformers', 'PIL', 'yaml'}"
-    code = f"import sys, cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, didgen.cli; print(sorted({heavy} & set(sys.modules)))"
     output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
@@ -518,7 +518,7 @@ def test_finetune_tells_of_faulty_data_before_the_heavy_imports(tmp_path: Path) 
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"source: {tmp_path}\nmodel: mini\n")
     code = (
-        "import sys, cli\n"
+        "import sys; from didgen import cli\n"
         f"sys.argv = ['didgen', 'finetune', {str(recipe)!r}, '--out', {str(tmp_path / 'out')!r}]\n"
         "try:\n    cli.main()\n"
         "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"

@@ -37,7 +37,7 @@ def attention_loss(maps: Tensor, masks: Tensor, *, normalised: bool = True) -> T
 
 
 def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool = True) -> Tensor:
-    """Eq. 5: L_CA is Eq. 3 on Gaussian-smoothed maps, one value a sample.
+    """L_CA: Eq. 3 on Gaussian-smoothed maps, one value a sample.
 
     maps, masks: (B, 2, H, W); sigma in map pixels, 0 for no smoothing; what of the Gaussian lies
     two sigma or a whole map away is cut off. Returns (B,).
@@ -49,7 +49,7 @@ def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool =
 
 
 def leak_loss(attended: Tensor, masks: Tensor) -> Tensor:
-    """Eq. 6: L_SA, the share of each region's self-attention that leaves the region.
+    """Eq. 5: L_SA, the share of each region's self-attention that leaves the region.
 
     attended: A_S applied to the region masks, (B, N, 2) in [0, 1]; masks: (B, 2, H, W) with
     H W = N, lesion first. Returns (B,): the mean of both regions' leaks, each the mean over the

@@ -111,7 +111,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         watched: int = 0,
         output_type: str = "pil",
     ) -> LesionPairs:
-        """Draw one image a prompt; with masks also guide it (Eq. 5, 6) and annotate it (Eq. 7).
+        """Draw one image a prompt; with masks also guide it (Eq. 6) and annotate it (Eq. 7).
 
         masks: the layouts, B PIL images or arrays, or (B, H, H) or (B, 1, H, H) in [0, 1], or None
         for plain classifier-free sampling; generator: B of them, one a sample, as diffusers takes
@@ -201,7 +201,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         maps: AttentionMaps,
         guidance: Guidance,
     ) -> Tensor:
-        """Eq. 5, 6: z - eta grad (L_CA + L_SA), each sample with its own gradient."""
+        """Eq. 6: z - eta grad (L_CA + L_SA), each sample with its own gradient."""
         reading = captured(
             self._eager_unet,
             latents.shape[-1],

@@ -23,7 +23,7 @@ def written(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file of a run; DidgenError where it is damaged."""
     try:
         return load_file(path)
@@ -40,7 +40,7 @@ def load_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     Raises DidgenError where the file is damaged, or has others.
     """
-    found = _read(path)
+    found = read_tensors(path)
     shapes, expected = (
         {name: tuple(value.shape) for name, value in group.items()} for group in (found, tensors)
     )

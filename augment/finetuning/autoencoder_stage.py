@@ -20,13 +20,13 @@ from didgen.manifests.recipes.small_model import AutoencoderStage
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
-def _autoencoder_stage(recipe: FinetuneRecipe) -> AutoencoderStage | None:
+def stage_of(recipe: FinetuneRecipe) -> AutoencoderStage | None:
     """The training of the autoencoder; None where it stays as it is."""
     stage = recipe.build.autoencoder if recipe.build else None
     return stage if stage and stage.steps else None
 
 
-def _train_autoencoder(
+def train_autoencoder(
     accelerator: Accelerator,
     objective: AutoencoderLoss,
     manifest: SourceManifest,

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from didgen.augment.diffusion.tensor_files import _read, load_tensors, written
+from didgen.augment.diffusion.tensor_files import load_tensors, read_tensors, written
 
 PREFIX = "step-"
 
@@ -91,7 +91,7 @@ def load_checkpoint(
         return _step(newest)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     states: dict[int, dict[str, Tensor]] = {}
-    for key, value in _read(newest / "optimizer.safetensors").items():
+    for key, value in read_tensors(newest / "optimizer.safetensors").items():
         number, name = key.split(".", 1)
         like = parameters[int(number)]
         if value.shape == like.shape:
@@ -101,7 +101,7 @@ def load_checkpoint(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     # What was trained in another number format has no scale.
     if scaler is not None and (newest / "scaler.safetensors").exists():
-        state = _read(newest / "scaler.safetensors")
+        state = read_tensors(newest / "scaler.safetensors")
         kinds = {name: type(value) for name, value in scaler.state_dict().items()}
         scaler.load_state_dict({name: kinds[name](v.item()) for name, v in state.items()})
     return _step(newest)

@@ -31,7 +31,7 @@ from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.diffusion.small_model import build_pipeline, shape_of
-from didgen.augment.finetuning.autoencoder_stage import _autoencoder_stage, _train_autoencoder
+from didgen.augment.finetuning.autoencoder_stage import stage_of, train_autoencoder
 from didgen.augment.finetuning.dataset import RegionDataset, class_weights
 from didgen.augment.finetuning.latent_cache import Cache, Table
 from didgen.augment.finetuning.loop import Schedule, train
@@ -69,7 +69,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     a folder of another recipe, and one that another process trains in.
     """
     manifest, records = read_training(recipe.source)
-    stage = _autoencoder_stage(recipe)
+    stage = stage_of(recipe)
     device = choose_device(recipe.mixed_precision, training=True)
     accelerator = Accelerator(
         mixed_precision=device.precision,
@@ -77,15 +77,15 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         project_dir=out,
         cpu=device.name == "cpu",
     )
-    made = {"device": str(device), "training images": str(len(records))}
+    decided = {"device": str(device), "training images": str(len(records))}
     if accelerator.num_processes > 1:
         each, count = recipe.batch_size, accelerator.num_processes
-        made["batch"] = f"{each * count} a step, because {count} processes take {each} each"
+        decided["batch"] = f"{each * count} a step, because {count} processes take {each} each"
     pipeline = _start(recipe, records)
     recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
-    made |= unlisted(recipe.model, before)
+    decided |= unlisted(recipe.model, before)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
     for kind in ("attn2", "attn1"):
@@ -99,12 +99,12 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             for folder in (out, out / "cache", out / "sheets"):
                 for path in leftovers(folder):
                     path.unlink()
-            decisions(made)
-            write_json(out / "decisions.json", made)
+            decisions(decided)
+            write_json(out / "decisions.json", decided)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("logs")
         if stage is not None and restoring is not None:
-            _train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
+            train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
 
         dataset = RegionDataset(
             manifest,
@@ -123,7 +123,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
             if accelerator.is_main_process:
                 decisions({"cache": str(dataset.cache)})
-                write_json(out / "decisions.json", made | {"cache": str(dataset.cache)})
+                write_json(out / "decisions.json", decided | {"cache": str(dataset.cache)})
 
         def sample(step: int) -> None:
             path = out / "sheets" / f"step-{step:07d}.png"
@@ -268,7 +268,7 @@ def _claim(
     """
     free = FREE | {"steps"} if _schedule(recipe).extendable else FREE
     asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
-    stage = _autoencoder_stage(recipe)
+    stage = stage_of(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
     decided_by = {
         "recipe": asked,

@@ -47,11 +47,12 @@ class Table:
             if path.exists():
                 yield len(rows)
                 continue
-            made = []
+            computed = []
             for row in rows:
-                made.append(compute(row))
+                computed.append(compute(row))
                 yield 1
-            stacked = {name: torch.stack([row[name] for row in made]).cpu() for name in made[0]}
+            names = computed[0]
+            stacked = {name: torch.stack([one[name] for one in computed]).cpu() for name in names}
             write_bytes(path, save(stacked))
 
     def read(self, row: int, name: str, *place: int) -> Tensor:

@@ -30,7 +30,7 @@ from didgen.manifests.recipes.finetune import FinetuneRecipe
 class RegionLoss(nn.Module):
     """Eq. 4: L = L_rec + weight L_attn, over one batch of `RegionDataset`, of whole or half size.
 
-    Where the recipe gives it a weight, L_SA of Eq. 6 is added: a model built from nothing has no
+    Where the recipe gives it a weight, L_SA of Eq. 5 is added: a model built from nothing has no
     self-attention that keeps to regions, which guidance and annotation build on. L_rec follows the
     scheduler's prediction type and takes min-SNR weights where the recipe asks for them. L_attn is
     the mean over all samples of the batch; a sample whose prompt was dropped counts as 0, since it

@@ -80,11 +80,11 @@ def class_counts(recipe: AugmentRecipe, real: Mapping[str, int]) -> dict[str, in
     left_out = excluded("images", recipe.images.exclude, real)
     largest = max(real.values(), default=0)
     return {
-        label: made
+        label: generated
         for label, count in real.items()
         if count
         and label not in left_out
-        and (made := largest - count if asked == "fill" else asked) > 0
+        and (generated := largest - count if asked == "fill" else asked) > 0
     }
 
 

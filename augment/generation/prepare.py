@@ -32,7 +32,7 @@ from didgen.manifests.views.attention_maps import WATCHED
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerationJob:
     """A recipe made ready: its model, its classes, its layouts and its plan."""
 
     recipe: AugmentRecipe
@@ -60,7 +60,7 @@ class Job:
         return {config: len(shards) for config, shards in self.plan.items()}
 
 
-def prepare(recipe: AugmentRecipe) -> Job:
+def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
     """Load what a recipe names and fix its plan; nothing is written.
 
     Raises DidgenError for a model or source that is not there or does not fit the recipe.
@@ -107,7 +107,7 @@ def prepare(recipe: AugmentRecipe) -> Job:
         "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
     }
     seen = trained_on(recipe.model, recipe.revision)
-    return Job(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by), seen)
+    return GenerationJob(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by), seen)
 
 
 def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:
@@ -134,7 +134,7 @@ def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None
         layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
 
 
-def check_source(job: Job, out: Path | None) -> None:
+def check_source(job: GenerationJob, out: Path | None) -> None:
     """Raise DidgenError where the source holds out what the model was trained on.
 
     Not where this run has begun in `out`: it can still be carried out again and mended.

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from didgen.augment.console import decisions, progress_bar
-from didgen.augment.generation.prepare import Job
+from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.worker import Worker, is_whole
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import clear, located
@@ -38,7 +38,7 @@ TICK = 2.0
 """Seconds after which the cluster is looked at again, for nodes that came."""
 
 
-def make_on_cluster(job: Job, out: Path, todo: Sequence[Shard]) -> None:
+def make_on_cluster(job: GenerationJob, out: Path, todo: Sequence[Shard]) -> None:
     """Make shards of a job on the Ray cluster that is running; `out` is a folder of all its nodes.
 
     Raises DidgenError without Ray or a cluster, where no node has room for a worker, for a worker
@@ -122,9 +122,9 @@ class _Remote:
                 f"({error.strerror}); all nodes must share it."
             ) from None
         torch.set_num_threads(threads)
-        from didgen.augment.generation.prepare import prepare
+        from didgen.augment.generation.prepare import prepare_generation
 
-        job = prepare(AugmentRecipe.model_validate(recipe))
+        job = prepare_generation(AugmentRecipe.model_validate(recipe))
         self.worker = Worker(job, located(out))
         return job.fingerprint
 
@@ -136,7 +136,7 @@ class _Remote:
 class _Pool:
     """The workers of a run: those that load, those that are free, and those that make a shard."""
 
-    def __init__(self, ray: Any, job: Job, out: Path) -> None:
+    def __init__(self, ray: Any, job: GenerationJob, out: Path) -> None:
         self.ray, self.job, self.out = ray, job, out
         asked = job.recipe.cluster
         self.cpus, self.limit, self.retries = asked.cpus, asked.workers, asked.retries

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from didgen.augment.device import choose_device
 from didgen.augment.generation.plan import Planned
-from didgen.augment.generation.prepare import Job
+from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.samples import draw_batch, pack
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
@@ -30,7 +30,7 @@ def recipe_of(out: Path) -> AugmentRecipe:
         ) from None
 
 
-def remake(job: Job, out: Path, key: str) -> Sample:
+def remake(job: GenerationJob, out: Path, key: str) -> Sample:
     """Draw a sample of the run directory `out` again, from its row and the recipe.
 
     The whole batch that its row names is drawn, at the try that was kept: a sample's bits hang on
@@ -54,7 +54,7 @@ def remake(job: Job, out: Path, key: str) -> Sample:
     raise DidgenError(f"{out} has no sample {key}; its keys are listed in its plan.jsonl.")
 
 
-def _redrawn(job: Job, rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Sample:
+def _redrawn(job: GenerationJob, rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Sample:
     batch = [Planned(**{name: rows[key][name] for name in PLANNED}) for key in row["batch"]]
     device = choose_device(job.recipe.sampling.mixed_precision)
     job.pipeline.to(device.name)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from didgen.augment.console import decisions, progress_bar
 from didgen.augment.generation.part import Part
-from didgen.augment.generation.prepare import Job, check_source
+from didgen.augment.generation.prepare import GenerationJob, check_source
 from didgen.augment.generation.ray_engine import make_on_cluster
 from didgen.augment.generation.run_sheets import write_sheets
 from didgen.augment.generation.worker import Worker, is_whole, versions
@@ -38,7 +38,7 @@ Engine = Literal["local", "ray"]
 
 
 def augment(
-    job: Job,
+    job: GenerationJob,
     out: Path,
     part: Part = Part(),  # noqa: B008 - immutable
     engine: Engine = "local",
@@ -72,7 +72,7 @@ def augment(
     return None if missing_shards(out, job.shards) else _finish(job, out)
 
 
-def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
+def _make(job: GenerationJob, out: Path, todo: list[tuple[Config, int]]) -> None:
     """Make shards; those that another process has in hand come last, and are made if it dies."""
     worker = Worker(job, out)
     decisions(_decisions(job, str(worker.device)))
@@ -94,7 +94,7 @@ def _make(job: Job, out: Path, todo: list[tuple[Config, int]]) -> None:
             todo = held
 
 
-def _finish(job: Job, out: Path) -> Manifest:
+def _finish(job: GenerationJob, out: Path) -> Manifest:
     """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
     source = job.layouts.manifest
     made_from = ingredients(job.recipe, source.select(split="train") if source else ())
@@ -127,7 +127,7 @@ def _each(sidecars: Iterable[Sidecar], name: str) -> str:
     return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
 
 
-def _decisions(job: Job, device: str) -> dict[str, str]:
+def _decisions(job: GenerationJob, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
     sampling = job.recipe.sampling
     return unlisted(job.recipe.model, job.trained_on) | {

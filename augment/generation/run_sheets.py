@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from didgen.augment.contact_sheets import attention_sheet, image_sheet, pair_sheet
-from didgen.augment.generation.prepare import Job
+from didgen.augment.generation.prepare import GenerationJob
 from didgen.manifests.files import write_bytes
 from didgen.manifests.images import encoded
 from didgen.manifests.shards.shard import iterate
@@ -23,7 +23,7 @@ SHEET_PAIRS = 24
 """Pairs on the contact sheet."""
 
 
-def write_sheets(job: Job, out: Path) -> None:
+def write_sheets(job: GenerationJob, out: Path) -> None:
     """Contact sheets of a finished run: images by class, pairs with both outlines, attention."""
     sheets = {
         "images": _images_sheet(job, out) if "images" in job.plan else None,
@@ -35,7 +35,7 @@ def write_sheets(job: Job, out: Path) -> None:
             write_bytes(out / "sheets" / f"{name}.png", encoded(sheet, "PNG"))
 
 
-def _images_sheet(job: Job, out: Path) -> Image.Image | None:
+def _images_sheet(job: GenerationJob, out: Path) -> Image.Image | None:
     """The first images of each class, a class after the other; None where none was made."""
     by_class: dict[str, list[np.ndarray]] = {label: [] for label in job.classes}
     lacking = Counter(dict.fromkeys(job.classes, SHEET_IMAGES))
@@ -54,7 +54,7 @@ def _images_sheet(job: Job, out: Path) -> Image.Image | None:
     return image_sheet(np.stack([image for _, image in titled]), [t for t, _ in titled], columns)
 
 
-def _pairs_sheet(job: Job, out: Path) -> Image.Image | None:
+def _pairs_sheet(job: GenerationJob, out: Path) -> Image.Image | None:
     """The first pairs with the outlines of mask and layout; None where none was made."""
     samples = list(islice(iterate(out, "pairs"), SHEET_PAIRS))
     if not samples:

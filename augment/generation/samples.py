@@ -19,7 +19,7 @@ from didgen.augment.device import Device
 from didgen.augment.diffusion.pipeline import LesionPairs, draw
 from didgen.augment.generation.gates import fault, measure
 from didgen.augment.generation.plan import Planned, shards_of
-from didgen.augment.generation.prepare import Job
+from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.seeds import derived_seed
 from didgen.manifests.images import encoded
 from didgen.manifests.shards.shard import Failure, Sample
@@ -44,13 +44,13 @@ class Drawn:
 
 
 def make(
-    job: Job, shard: Sequence[Planned], device: Device, advance: Callable[[int], object]
+    job: GenerationJob, shard: Sequence[Planned], device: Device, advance: Callable[[int], object]
 ) -> Iterator[Sample | Failure]:
     """Draw the samples of a shard and pack each; what no try makes usable is a Failure.
 
     They come in the order of the plan, once the last of them is drawn.
     """
-    made: dict[str, Sample] = {}
+    generated: dict[str, Sample] = {}
     rejected: dict[str, list[str]] = {planned.key: [] for planned in shard}
     waiting = list(shard)
     for redraws in range(job.recipe.gates.redraws + 1):
@@ -60,15 +60,17 @@ def make(
                 if reason := fault(drawn.scores, job.recipe.gates):
                     reasons.append(reason)
                 else:
-                    made[drawn.planned.key] = pack(drawn, reasons, job)
+                    generated[drawn.planned.key] = pack(drawn, reasons, job)
             if redraws == 0:
                 advance(len(batch))
-        waiting = [planned for planned in waiting if planned.key not in made]
+        waiting = [planned for planned in waiting if planned.key not in generated]
     for planned in shard:
-        yield made.get(planned.key) or given_up(planned, rejected[planned.key])
+        yield generated.get(planned.key) or given_up(planned, rejected[planned.key])
 
 
-def draw_batch(job: Job, batch: Sequence[Planned], redraws: int, device: Device) -> list[Drawn]:
+def draw_batch(
+    job: GenerationJob, batch: Sequence[Planned], redraws: int, device: Device
+) -> list[Drawn]:
     """Draw planned samples together, each at the same try, and measure them."""
     masks = layouts = None
     if batch[0].layout:
@@ -95,7 +97,7 @@ def draw_batch(job: Job, batch: Sequence[Planned], redraws: int, device: Device)
     return drawn
 
 
-def _history(pairs: LesionPairs, place: int, job: Job) -> AttentionHistory:
+def _history(pairs: LesionPairs, place: int, job: GenerationJob) -> AttentionHistory:
     """How the map of a watched pair grew."""
     assert pairs.history is not None and pairs.attention is not None
     count = len(job.pipeline.scheduler.timesteps)
@@ -112,7 +114,7 @@ def seed_of_try(seed: int, redraws: int) -> int:
     return derived_seed("redraw", seed, redraws) if redraws else seed
 
 
-def pack(drawn: Drawn, rejected: Sequence[str], job: Job) -> Sample:
+def pack(drawn: Drawn, rejected: Sequence[str], job: GenerationJob) -> Sample:
     """A sample as shard members, with its row; `rejected` has the reasons of its earlier tries."""
     planned = drawn.planned
     index = job.classes.index(planned.label) if planned.label else -1

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from didgen.augment.device import choose_device
-from didgen.augment.generation.prepare import Job
+from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.samples import make
 from didgen.manifests.locks import claimed
 from didgen.manifests.shards.rows import shard_is_whole
@@ -18,7 +18,7 @@ from didgen.manifests.shards.shard import Config, read_sidecar, shard_path, writ
 class Worker:
     """Puts a job's model on the best device that is there, and makes its shards into `out`."""
 
-    def __init__(self, job: Job, out: Path) -> None:
+    def __init__(self, job: GenerationJob, out: Path) -> None:
         self.job, self.out = job, out
         self.device = choose_device(job.recipe.sampling.mixed_precision)
         self.versions = versions() | {"device": str(self.device)}
@@ -48,7 +48,7 @@ class Worker:
             ).sha256
 
 
-def is_whole(job: Job, out: Path, config: Config, index: int) -> bool:
+def is_whole(job: GenerationJob, out: Path, config: Config, index: int) -> bool:
     """Whether a shard of the job stands in `out`, byte for byte."""
     keys = [planned.key for planned in job.plan[config][index]]
     return shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys)

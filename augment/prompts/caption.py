@@ -43,7 +43,7 @@ CACHE_FILE = "captions.cache.jsonl"
 
 
 @dataclass(frozen=True)
-class Job:
+class CaptionJob:
     """One image to caption: its files, the words of its class, and what it is cached under."""
 
     record: SourceRecord
@@ -60,7 +60,7 @@ class Caption:
     fallback: str | None = None
 
 
-Keep = Callable[[Job, Caption], None]
+Keep = Callable[[CaptionJob, Caption], None]
 """What keeps a caption; any thread may call it."""
 
 
@@ -71,7 +71,9 @@ class Captioner(Protocol):
     def name(self) -> str:
         """Backend, model and version."""
 
-    def captions(self, jobs: Sequence[Job], keep: Keep) -> Iterator[tuple[Job, Caption]]:
+    def captions(
+        self, jobs: Sequence[CaptionJob], keep: Keep
+    ) -> Iterator[tuple[CaptionJob, Caption]]:
         """Caption jobs, in any order, each as soon as it is done.
 
         `keep` is called with every caption that is made, those too that an error or an interrupt
@@ -113,7 +115,9 @@ class Measured:
         """See `Captioner`."""
         return f"measure {VERSION}"
 
-    def captions(self, jobs: Sequence[Job], keep: Keep) -> Iterator[tuple[Job, Caption]]:
+    def captions(
+        self, jobs: Sequence[CaptionJob], keep: Keep
+    ) -> Iterator[tuple[CaptionJob, Caption]]:
         """Caption jobs in their order; an unreadable file is a `DidgenError`."""
         arguments = [(job.image, job.mask, job.record.label) for job in jobs]
         # Forked workers would inherit the threads of a progress bar in an unknown state.
@@ -140,7 +144,9 @@ class Described:
         """See `Captioner`."""
         return self.describer.name
 
-    def captions(self, jobs: Sequence[Job], keep: Keep) -> Iterator[tuple[Job, Caption]]:
+    def captions(
+        self, jobs: Sequence[CaptionJob], keep: Keep
+    ) -> Iterator[tuple[CaptionJob, Caption]]:
         """Caption jobs in batches, several at once; an endpoint that is dead is a `DidgenError`."""
         chat = self.describer.chat
         size = chat.batch_size
@@ -157,18 +163,20 @@ class Described:
             pool.shutdown(cancel_futures=True)
             self.describer.close()
 
-    def _describe(self, jobs: Sequence[Job], keep: Keep) -> list[tuple[Job, Caption]]:
+    def _describe(self, jobs: Sequence[CaptionJob], keep: Keep) -> list[tuple[CaptionJob, Caption]]:
         written = self.describer.write(
             [Question(DESCRIBE, job.image) for job in jobs],
             [Question(DESCRIBE_BY_SCHEMA, job.image) for job in jobs],
             [diagnosis(job.record.label) for job in jobs],
         )
-        made = [(job, self._settled(job, said)) for job, said in zip(jobs, written, strict=True)]
-        for job, caption in made:
+        generated = [
+            (job, self._settled(job, said)) for job, said in zip(jobs, written, strict=True)
+        ]
+        for job, caption in generated:
             keep(job, caption)
-        return made
+        return generated
 
-    def _settled(self, job: Job, said: str | Unfit) -> Caption:
+    def _settled(self, job: CaptionJob, said: str | Unfit) -> Caption:
         if not isinstance(said, Unfit):
             return Caption(said)
         attributes = measure_files((job.image, job.mask, job.record.label))
@@ -274,9 +282,9 @@ def caption_manifest(
         if cache is not None and (known := cache.get(key)) is not None:
             yield finish(record, known)
         else:
-            waiting.append(Job(record, manifest.image_path(record), mask, key))
+            waiting.append(CaptionJob(record, manifest.image_path(record), mask, key))
 
-    def keep(job: Job, caption: Caption) -> None:
+    def keep(job: CaptionJob, caption: Caption) -> None:
         if cache is not None:
             cache.add(job.cache_key, caption)
 
@@ -294,7 +302,7 @@ def caption_source(
 ) -> SourceManifest:
     """Caption the manifest in a folder; what is finished is kept, however this ends."""
     manifest = SourceManifest.read(folder)
-    made: dict[str, SourceRecord] = {}
+    generated: dict[str, SourceRecord] = {}
     try:
         for record in caption_manifest(
             manifest,
@@ -304,11 +312,11 @@ def caption_source(
             again=again,
             progress=progress,
         ):
-            made[record.key] = record
+            generated[record.key] = record
     finally:
-        if made:
+        if generated:
             # It may have been imported again meanwhile.
             manifest = SourceManifest.read(folder)
-            records = with_captions(manifest.records, made.values())
+            records = with_captions(manifest.records, generated.values())
             manifest = replace(manifest, records=records).rewrite(folder)
     return manifest

@@ -102,7 +102,7 @@ def tint(skin: np.ndarray) -> Tint:
     return Tint.BEIGE if hue >= BEIGE_HUE else Tint.PINK
 
 
-def _skin_color(lab: np.ndarray, lesion: np.ndarray | None, bare: np.ndarray) -> np.ndarray | None:
+def skin_color(lab: np.ndarray, lesion: np.ndarray | None, bare: np.ndarray) -> np.ndarray | None:
     """Median CIE Lab (3,) of the skin in frame, or None if there is too little."""
     if lesion is None:
         outside = np.ones_like(bare)

@@ -65,7 +65,7 @@ def room(mask: np.ndarray) -> Room | None:
     """What a layout mask (H, W) bool leaves to be said; None of an empty one."""
     if not mask.any():
         return None
-    small = _shrink(mask, *_working_size(mask.shape))
+    small = shrink(mask, *working_size(mask.shape))
     skin = (~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)).mean() >= MIN_SKIN
     return Room(geometry(mask), bool(_edge(small).any()), bool(skin))
 
@@ -106,7 +106,7 @@ class Geometry(NamedTuple):
 
 def geometry(mask: np.ndarray) -> Geometry:
     """The geometry of a lesion from its mask (H, W) bool with at least one pixel."""
-    small = _shrink(mask, *_working_size(mask.shape))
+    small = shrink(mask, *working_size(mask.shape))
     size = list(Size)[int(np.searchsorted(SIZE_LIMITS, mask.mean(), side="right"))]
     (region,) = regionprops(small.astype(np.uint8))
     offset = (np.array(region.centroid) + 0.5) / small.shape - 0.5
@@ -136,7 +136,7 @@ def asymmetry(mask: np.ndarray) -> Asymmetry | None:
     fit best.
     """
     side = MIRROR_SIDE / max(mask.shape)
-    small = _shrink(mask, *(max(1, round(length * side)) for length in mask.shape[::-1]))
+    small = shrink(mask, *(max(1, round(length * side)) for length in mask.shape[::-1]))
     points = np.argwhere(small)
     centroid = points.mean(axis=0)
     angles = np.arange(2 * MIRROR_ANGLES) * (np.pi / (2 * MIRROR_ANGLES))
@@ -168,18 +168,19 @@ def border(lightness: np.ndarray, mask: np.ndarray) -> Border | None:
     return Border.SHARP if steepest >= sharp else Border.BLURRED if steepest < blurred else None
 
 
-def _working_size(shape: tuple[int, ...]) -> tuple[int, int]:
+def working_size(shape: tuple[int, ...]) -> tuple[int, int]:
     """Width and height at which an image of shape (H, W) is measured."""
     scale = WORKING_SIDE / max(shape)
     height, width = (max(1, round(side * scale)) for side in shape)
     return width, height
 
 
-def _doubled(mask: np.ndarray) -> np.ndarray:
+def doubled(mask: np.ndarray) -> np.ndarray:
+    """A mask (H, W) at twice its sides, each pixel four times."""
     return mask.repeat(2, axis=0).repeat(2, axis=1)
 
 
-def _halved(mask: np.ndarray) -> np.ndarray:
+def halved(mask: np.ndarray) -> np.ndarray:
     """Where all four pixels of (2H, 2W) bool hold, (H, W) bool."""
     squares = mask.reshape(mask.shape[0] // 2, 2, mask.shape[1] // 2, 2)
     return np.asarray(squares.all(axis=(1, 3)))
@@ -190,7 +191,7 @@ def _edge(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_erosion(mask, border_value=1)
 
 
-def _shrink(mask: np.ndarray, width: int, height: int) -> np.ndarray:
+def shrink(mask: np.ndarray, width: int, height: int) -> np.ndarray:
     """Reduce a mask by area; the fullest pixel stays however small the lesion is."""
     cover = np.asarray(
         Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)

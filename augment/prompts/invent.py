@@ -62,16 +62,18 @@ def invent(
             [Question(INVENT_BY_SCHEMA.format(examples=examples))],
             [diagnosis(label or None)],
         )
-        made = Caption(stand_in, said.reason) if isinstance(said, Unfit) else Caption(said)
-        cache.add(key, made)
-        return made
+        generated = Caption(stand_in, said.reason) if isinstance(said, Unfit) else Caption(said)
+        cache.add(key, generated)
+        return generated
 
     pool = ThreadPoolExecutor(describer.chat.concurrency)
     try:
-        for done, (place, made) in enumerate(zip(wanted, pool.map(one, wanted), strict=True), 1):
+        for done, (place, generated) in enumerate(
+            zip(wanted, pool.map(one, wanted), strict=True), 1
+        ):
             if progress is not None:
                 progress(done, len(wanted))
-            yield place[0], made
+            yield place[0], generated
     finally:
         pool.shutdown(cancel_futures=True)
         describer.close()
@@ -96,7 +98,7 @@ def write_captions(
     out.parent.mkdir(parents=True, exist_ok=True)
     cache = Cache(out.with_name(out.name + ".cache"))
     counts = dict.fromkeys(sorted(known), per_class)
-    made = list(invent(known, counts, describer, seed=seed, cache=cache, progress=progress))
+    generated = list(invent(known, counts, describer, seed=seed, cache=cache, progress=progress))
     rows = (
         {
             "label": label or None,
@@ -104,10 +106,10 @@ def write_captions(
             "caption_by": describer.name,
             "caption_fallback": caption.fallback,
         }
-        for label, caption in made
+        for label, caption in generated
     )
     write_json_lines(out, rows)
-    return Counter(caption.fallback for _, caption in made if caption.fallback)
+    return Counter(caption.fallback for _, caption in generated if caption.fallback)
 
 
 def _examples(captions: Sequence[str], seed: int) -> str:

@@ -81,10 +81,10 @@ class TransformersChat:
         for name, value in inputs.items():
             if value.is_floating_point():
                 inputs[name] = value.to(self._model.dtype)
-        made = self._model.generate(
+        generated = self._model.generate(
             **inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, pad_token_id=self._pad
         )
-        answers = made[:, inputs["input_ids"].shape[1] :]
+        answers = generated[:, inputs["input_ids"].shape[1] :]
         return list(self._reader.batch_decode(answers, skip_special_tokens=True))
 
     def _content(self, question: Question) -> Any:

@@ -15,15 +15,15 @@ from didgen.augment.prompts.artefacts import (
     ink_mask,
     ruler_mask,
 )
-from didgen.augment.prompts.colours import COLOR_MARGIN, MIN_CORE, _skin_color, colors, tint, tone
+from didgen.augment.prompts.colours import COLOR_MARGIN, MIN_CORE, colors, skin_color, tint, tone
 from didgen.augment.prompts.geometry import (
     SKIN_MARGIN,
-    _doubled,
-    _halved,
-    _shrink,
-    _working_size,
     border,
+    doubled,
     geometry,
+    halved,
+    shrink,
+    working_size,
 )
 from didgen.augment.prompts.prompt import diagnosis
 from didgen.augment.prompts.schema import Attributes, Hair, Lesion, Surround
@@ -48,24 +48,24 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
         raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
     if mask is not None and mask.shape != image.shape[:2]:
         raise ValueError(f"the mask is {mask.shape}, its image {image.shape[:2]}")
-    width, height = _working_size(image.shape[:2])
+    width, height = working_size(image.shape[:2])
     picture = Image.fromarray(image)
     rgb = np.asarray(picture.resize((width, height), Image.Resampling.BOX))
     gray = picture.resize((2 * width, 2 * height), Image.Resampling.BOX).convert("L")
-    small = None if mask is None or not mask.any() else _shrink(mask, width, height)
+    small = None if mask is None or not mask.any() else shrink(mask, width, height)
 
     lab = rgb2lab(rgb)
     outside = np.ones_like(lab[..., 0], dtype=bool)
     if small is not None:
         outside = ~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)
     hat = black_hat(np.asarray(gray))
-    ruler = ruler_mask(hat, _doubled(~outside))
-    skin = _skin_color(lab, small, np.ones_like(outside))
+    ruler = ruler_mask(hat, doubled(~outside))
+    skin = skin_color(lab, small, np.ones_like(outside))
     ink = np.zeros_like(outside) if skin is None else ink_mask(lab, ~outside, skin)
-    hair = hair_mask(hat, _doubled(~outside), ruler | _doubled(ndimage.binary_dilation(ink)))
+    hair = hair_mask(hat, doubled(~outside), ruler | doubled(ndimage.binary_dilation(ink)))
     # A pixel of the working size shows hair if any of its four pixels does.
-    bare = _halved(~hair)
-    skin = _skin_color(lab, small, bare & ~ink)
+    bare = halved(~hair)
+    skin = skin_color(lab, small, bare & ~ink)
     lesion = None
     if mask is not None and small is not None:
         core = ndimage.binary_erosion(small, iterations=COLOR_MARGIN, border_value=1) & bare

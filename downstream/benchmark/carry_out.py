@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from didgen.downstream.benchmark.job import Job, Training
+from didgen.downstream.benchmark.job import BenchmarkJob, Training
 from didgen.downstream.benchmark.recipe import TRACKING_ONLY, BenchmarkRecipe
 from didgen.downstream.benchmark.results import CURVES_NAME, Result, find_result, training_folder
 from didgen.downstream.benchmark.training import (
@@ -22,11 +22,12 @@ from didgen.downstream.benchmark.training import (
     summary,
     train,
 )
-from didgen.downstream.data.images import Pictures, Progress
+from didgen.downstream.data.images import Pictures
 from didgen.downstream.data.loader import loader
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, markdown
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes, write_json
+from didgen.manifests.progress import Progress
 
 PAGE_NAME = "benchmark.md"
 
@@ -80,7 +81,7 @@ def finished(asked: Mapping[Training, Asked], out: Path) -> dict[Training, Resul
 
 
 def asked_of(
-    job: Job, training: Training, images: Mapping[Any, Pictures], apart: Iterable[str] = ()
+    job: BenchmarkJob, training: Training, images: Mapping[Any, Pictures], apart: Iterable[str] = ()
 ) -> Asked:
     """What decides the result of any training, as JSON values.
 
@@ -129,28 +130,28 @@ def fit(
     # Curves of a training that was stopped would run into those of this one.
     rmtree(folder / CURVES_NAME, ignore_errors=True)
     accelerator = start_accelerator(recipe.mixed_precision, recipe.trackers, folder / CURVES_NAME)
-    told = {"network": training.network.called, "arm": training.arm, "seed": training.seed}
-    accelerator.init_trackers("didgen", told, {"wandb": {"name": str(training)}})
+    reported = {"network": training.network.called, "arm": training.arm, "seed": training.seed}
+    accelerator.init_trackers("didgen", reported, {"wandb": {"name": str(training)}})
     try:
         set_seed(training.seed)
-        made = setup(accelerator)
+        prepared = setup(accelerator)
         batches = loader(
-            made.images,
+            prepared.images,
             batch_size=recipe.batch_size,
             steps=training.steps,
             seed=training.seed,
-            oversampled=made.oversampled,
+            oversampled=prepared.oversampled,
             # On a CPU the network needs every core itself.
-            workers=workers_for(made.images, recipe.batch_size)
+            workers=workers_for(prepared.images, recipe.batch_size)
             if accelerator.device.type == "cuda"
             else 0,
         )
         trained = train(
             accelerator,
-            made.network,
+            prepared.network,
             batches,
-            made.loss_of,
-            made.score_of,
+            prepared.loss_of,
+            prepared.score_of,
             Schedule(
                 steps=training.steps,
                 evaluate_every=evaluate_every,
@@ -166,7 +167,7 @@ def fit(
         raise DidgenError(f"{training}: {error}") from None
     finally:
         accelerator.end_training()
-    return accelerator, made.network, trained
+    return accelerator, prepared.network, trained
 
 
 def workers_for(images: Pictures, batch_size: int) -> int:

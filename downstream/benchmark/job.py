@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from didgen.downstream.benchmark.recipe import BenchmarkRecipe
-from didgen.downstream.data.images import Pictures, Progress
+from didgen.downstream.data.images import Pictures
 from didgen.downstream.data.leaks import NearDuplicate, near_duplicates, refuse, without
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.weights import Weights
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
+from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.runs.finish import read_whole_run
-from didgen.manifests.runs.training_samples import Synthetic, check_run, synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import SourceManifest, Split
@@ -57,12 +58,12 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchmarkJob:
     """A recipe made ready: the images, the weights to start from, and every training."""
 
     recipe: BenchmarkRecipe
     images: Mapping[Split, Pictures]
-    made: Pictures | None
+    synthetic: Pictures | None
     starts: Mapping[str, Start]
     trainings: tuple[Training, ...]
     data: Mapping[str, Any]
@@ -70,15 +71,15 @@ class Job:
     dropped: tuple[dict[str, Any], ...]
 
 
-def _synthetic(
+def synthetic_of(
     recipe: BenchmarkRecipe, source: SourceManifest, config: Config, progress: Progress | None
-) -> tuple[Manifest, list[Synthetic], str]:
+) -> tuple[Manifest, list[SyntheticSample], str]:
     """A whole run that goes with the source: its manifest, its samples, what its shards are."""
     assert recipe.run is not None
     run, sidecars = read_whole_run(recipe.run, progress)
     check_run(recipe.run, run, recipe.source, source, config)
     taken = list(
-        synthetic(
+        training_samples(
             recipe.run,
             run,
             config,
@@ -92,7 +93,7 @@ def _synthetic(
     return run, taken, fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept])
 
 
-def _nearly_later(
+def nearly_later(
     part: Pictures,
     images: Mapping[Split, Pictures],
     hashes: Hashes,
@@ -105,32 +106,34 @@ def _nearly_later(
     return [one for one in found if one.split == "train"]
 
 
-def _screened(
+def screened(
     recipe: BenchmarkRecipe,
     images: dict[Split, P],
     hashes: Hashes,
-    made: P | None,
+    synthetic: P | None,
     progress: Progress | None,
 ) -> tuple[dict[Split, P], P | None, list[NearDuplicate]]:
     """Images without those that are nearly some of a later split, which may be refused."""
     duplicates = near_duplicates(images, hashes)
-    if made is not None:
-        copies = _nearly_later(made, images, hashes, progress)
+    if synthetic is not None:
+        copies = nearly_later(synthetic, images, hashes, progress)
         duplicates += copies
-        made = without({"train": made}, copies)["train"]
-        if not len(made):
+        synthetic = without({"train": synthetic}, copies)["train"]
+        if not len(synthetic):
             raise DidgenError(
                 f"{recipe.run} has no sample left without copies and near-duplicates; make more."
             )
     if recipe.near_duplicates == "refuse":
         refuse(duplicates, recipe.source)
-    return without(images, duplicates), made, duplicates
+    return without(images, duplicates), synthetic, duplicates
 
 
-def _start(weights: Weights, built: nn.Module) -> Start:
+def start_of(weights: Weights, built: nn.Module) -> Start:
+    """What a network that was built from these weights starts from."""
     parameters = sum(part.numel() for part in built.parameters())
     return Start(weights, sha256_of(weights.file) if weights.file else None, parameters)
 
 
-def _batches(recipe: BenchmarkRecipe, images: int) -> int:
+def batches(recipe: BenchmarkRecipe, images: int) -> int:
+    """Batches of an epoch over so many images, the last one perhaps smaller."""
     return math.ceil(images / recipe.batch_size)

@@ -80,9 +80,11 @@ class Segmentations:
         """One row an image, as `predictions.jsonl` holds it."""
         figures = vars(self.overlaps)
         for place, key in enumerate(self.keys):
-            told = {name: round(float(values[place]), DECIMALS) for name, values in figures.items()}
+            reported = {
+                name: round(float(values[place]), DECIMALS) for name, values in figures.items()
+            }
             mask = run_lengths(self.masks[place])
-            yield {"key": key, "lesion": self.lesions[place], **told, "mask": mask}
+            yield {"key": key, "lesion": self.lesions[place], **reported, "mask": mask}
 
 
 def training_folder(out: Path, network: str, arm: str, seed: int, real: int | None = None) -> Path:

@@ -8,12 +8,12 @@ reads that pairs help a network at some scale has looked at all of them.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from didgen.downstream.benchmark.job import Job, Training
+from didgen.downstream.benchmark.job import BenchmarkJob, Training
 from didgen.downstream.benchmark.results import Result
 from didgen.downstream.stats.comparison import Comparison, holm
 
 
-def _head(job: Job, results: Mapping[Training, Result]) -> dict[str, Any]:
+def head(job: BenchmarkJob, results: Mapping[Training, Result]) -> dict[str, Any]:
     """What every benchmark says of its recipe, data, networks and machine."""
     return {
         "kind": job.recipe.kind,
@@ -34,12 +34,12 @@ def _head(job: Job, results: Mapping[Training, Result]) -> dict[str, Any]:
     }
 
 
-def _corrected(members: Sequence[Sequence[Comparison]]) -> list[Comparison]:
+def corrected(members: Sequence[Sequence[Comparison]]) -> list[Comparison]:
     """The comparisons of each member on every score, after Holm over the members of a score."""
     return [one for family in zip(*members, strict=True) for one in holm(family)]
 
 
-def _trained(mine: Sequence[Training], results: Mapping[Training, Result]) -> dict[str, Any]:
+def trained_in(mine: Sequence[Training], results: Mapping[Training, Result]) -> dict[str, Any]:
     """What an arm's trainings took."""
     return {
         "network": mine[0].network.called,
@@ -51,6 +51,7 @@ def _trained(mine: Sequence[Training], results: Mapping[Training, Result]) -> di
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known, None where none is."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

@@ -23,11 +23,10 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import decode, read_file, upright
-from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.progress import Progress
+from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
-
-Progress = Callable[[int, int], None]
 
 T = TypeVar("T")
 
@@ -130,7 +129,7 @@ def image_file(source: SourceManifest, record: SourceRecord) -> bytes:
 
 def load_synthetic(
     run: Path,
-    taken: Sequence[Synthetic],
+    taken: Sequence[SyntheticSample],
     classes: Sequence[str],
     run_classes: Sequence[str],
     size: int,
@@ -148,7 +147,7 @@ def load_synthetic(
 
 
 def synthetic_images(
-    run: Path, config: Config, taken: Sequence[Synthetic], run_classes: Sequence[str]
+    run: Path, config: Config, taken: Sequence[SyntheticSample], run_classes: Sequence[str]
 ) -> Iterator[tuple[bytes, Path]]:
     """The image of each sample in `taken`, and where it lies, in the order of the run.
 
@@ -169,8 +168,8 @@ def synthetic_images(
 
 
 def synthetic_files(
-    run: Path, config: Config, taken: Sequence[Synthetic]
-) -> Iterator[tuple[Synthetic, Path, dict[str, Any]]]:
+    run: Path, config: Config, taken: Sequence[SyntheticSample]
+) -> Iterator[tuple[SyntheticSample, Path, dict[str, Any]]]:
     """The samples `taken` by webdataset in their order: where each lies, without an ending, and
     its members by theirs. One that is not there is a `DidgenError`.
     """

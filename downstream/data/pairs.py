@@ -20,17 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from didgen.downstream.data.images import (
-    Pictures,
-    Progress,
-    fitted,
-    image_file,
-    in_threads,
-    synthetic_files,
-)
+from didgen.downstream.data.images import Pictures, fitted, image_file, in_threads, synthetic_files
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import as_mask, decode, read_file, upright
-from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.progress import Progress
+from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 File: TypeAlias = tuple[bytes, Path]
@@ -58,10 +52,10 @@ class Pairs(Pictures):
 
     def sha256(self) -> str:
         """Hex hash of all that is trained and tested on."""
-        told = hashlib.sha256("\n".join((*self.keys, *self.lesions, *self.guides)).encode())
+        reported = hashlib.sha256("\n".join((*self.keys, *self.lesions, *self.guides)).encode())
         for part in (self.pixels, self.masks):
-            told.update(part.numpy().tobytes())
-        return told.hexdigest()
+            reported.update(part.numpy().tobytes())
+        return reported.hexdigest()
 
 
 def load_real_pairs(
@@ -88,7 +82,7 @@ def load_real_pairs(
 
 def load_synthetic_pairs(
     run: Path,
-    taken: Sequence[Synthetic],
+    taken: Sequence[SyntheticSample],
     source: SourceManifest,
     size: int,
     progress: Progress | None = None,

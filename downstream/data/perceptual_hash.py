@@ -5,7 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from didgen.downstream.data.images import Pictures, Progress
+from didgen.downstream.data.images import Pictures
+from didgen.manifests.progress import Progress
 
 HASH_SIDE = 16
 """Side of the perceptual hash: 256 bits (Zauner 2010, by imagehash)."""

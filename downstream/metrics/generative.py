@@ -102,7 +102,7 @@ def frechet_distance(one: Floats, other: Floats) -> float:
     return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
 
 
-def fid(made: Floats, real: Floats, seed: int = 0) -> dict[str, Figure]:
+def fid(generated: Floats, real: Floats, seed: int = 0) -> dict[str, Figure]:
     """FID (Heusel et al. 2017) of features (N, D), (M, D), as it is and without its bias.
 
     `fid` is the literature's figure, which few images make too large, by a term in 1/N. `fid_inf`
@@ -113,7 +113,7 @@ def fid(made: Floats, real: Floats, seed: int = 0) -> dict[str, Figure]:
     and 0.4 of 6.5 with 450. Below `IMAGES_A_FEATURE` it is not formed, and with no more images than
     features, whose covariance then has no full rank, neither is `fid`.
     """
-    n, m, dimension = len(made), len(real), made.shape[1]
+    n, m, dimension = len(generated), len(real), generated.shape[1]
 
     def left_out(least: int) -> Figure:
         note = (
@@ -125,15 +125,15 @@ def fid(made: Floats, real: Floats, seed: int = 0) -> dict[str, Figure]:
     if min(n, m) <= dimension:
         return {name: left_out(dimension + 1) for name in ("fid", "fid_inf")}
     if min(n, m) < IMAGES_A_FEATURE * dimension:
-        biased = Figure(frechet_distance(made, real), n, m)
+        biased = Figure(frechet_distance(generated, real), n, m)
         return {"fid": biased, "fid_inf": left_out(IMAGES_A_FEATURE * dimension)}
     rng = np.random.default_rng(seed)
     folds = [rng.permutation(size) % FOLDS for size in (n, m)]
-    whole = frechet_distance(made, real)
+    whole = frechet_distance(generated, real)
     pseudo = np.array(
         [
             FOLDS * whole
-            - (FOLDS - 1) * frechet_distance(made[folds[0] != fold], real[folds[1] != fold])
+            - (FOLDS - 1) * frechet_distance(generated[folds[0] != fold], real[folds[1] != fold])
             for fold in range(FOLDS)
         ]
     )
@@ -145,14 +145,14 @@ def fid(made: Floats, real: Floats, seed: int = 0) -> dict[str, Figure]:
     }
 
 
-def kid(made: Floats, real: Floats, seed: int = 0) -> Figure:
+def kid(generated: Floats, real: Floats, seed: int = 0) -> Figure:
     """KID (Binkowski et al. 2018) of features (N, D), (M, D): unbiased, at best about 0 or below.
 
     The mean over subsets and their deviation, by torch-fidelity with its cubic kernel.
     """
-    n, m = len(made), len(real)
+    n, m = len(generated), len(real)
     result = kid_features_to_metric(
-        *(torch.from_numpy(np.asarray(part, np.float64)) for part in (made, real)),
+        *(torch.from_numpy(np.asarray(part, np.float64)) for part in (generated, real)),
         kid_subsets=KID_SUBSETS,
         kid_subset_size=min(KID_SUBSET, min(n, m) // 2),
         rng_seed=seed,
@@ -164,7 +164,7 @@ def kid(made: Floats, real: Floats, seed: int = 0) -> Figure:
 
 
 def neighbourhoods(
-    made: Floats,
+    generated: Floats,
     real: Floats,
     near: int = PRECISION_NEIGHBOURS,
     dense: int = DENSITY_NEIGHBOURS,
@@ -175,7 +175,7 @@ def neighbourhoods(
     recall (M,): of a synthetic one. density (N,): how many neighbourhoods of `dense` real images
     it lies in, over `dense`; coverage (M,): whether a synthetic image lies in that of this one.
     """
-    one, other = (torch.from_numpy(np.asarray(part, np.float64)) for part in (made, real))
+    one, other = (torch.from_numpy(np.asarray(part, np.float64)) for part in (generated, real))
     radius = _radii(one, near)
     narrow, wide = _radii(other, near), _radii(other, dense)
     precision, density, recall, coverage = [], [], [], []
@@ -201,7 +201,7 @@ def _radii(points: Tensor, neighbours: int) -> Tensor:
 
 
 def feature_figures(
-    made: Floats, real: Floats, lesions: ArrayLike, seed: int = 0
+    generated: Floats, real: Floats, lesions: ArrayLike, seed: int = 0
 ) -> dict[str, Figure]:
     """All figures of two matched samples by their features (N, D), (M, D).
 
@@ -209,13 +209,13 @@ def feature_figures(
     resample; those of precision and density resample images. Both leave the neighbourhoods as
     they are.
     """
-    n, m = len(made), len(real)
+    n, m = len(generated), len(real)
     names = ("fid", "fid_inf", "kid", "precision", "recall", "density", "coverage")
     if min(n, m) < LEAST:
         note = f"left out: {min(n, m)} images are fewer than {LEAST}"
         return {name: Figure(None, n, m, note=note) for name in names}
-    figures = {**fid(made, real, seed), "kid": kid(made, real, seed)}
-    for name, values in neighbourhoods(made, real).items():
+    figures = {**fid(generated, real, seed), "kid": kid(generated, real, seed)}
+    for name, values in neighbourhoods(generated, real).items():
         units = lesions if name in ("recall", "coverage") else np.arange(n)
         interval = bootstrap_figure(_mean_of(values), units, resamples=RESAMPLES, seed=seed)
         figures[name] = Figure(float(values.mean()), n, m, interval)

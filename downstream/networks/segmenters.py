@@ -158,7 +158,7 @@ def build_segmenter(network: Network, weights: Path | None) -> Segmenter:
 
     Weights that do not fit and arguments that the network does not take are a `DidgenError`.
     """
-    made, encoder = _class_of(network), _encoder(network)
+    architecture, encoder = _class_of(network), _encoder(network)
     check_arguments(network)
     if network.arguments.get("activation") is not None:
         raise DidgenError(
@@ -167,11 +167,11 @@ def build_segmenter(network: Network, weights: Path | None) -> Segmenter:
     try:
         if encoder is None:
             filled = {} if network.name in OWN else FILLED
-            built = made(**filled, **network.arguments)
+            built = architecture(**filled, **network.arguments)
             if weights is not None:
                 built.load_state_dict(load_file(weights))
         else:
-            built = _build_on_encoder(made, network, encoder, weights)
+            built = _build_on_encoder(architecture, network, encoder, weights)
             if weights is not None:
                 check_taken(built.get_submodule("encoder"), weights)
         return Segmenter(built)
@@ -191,30 +191,32 @@ def _class_of(network: Network) -> type[nn.Module]:
 
 def _encoder(network: Network) -> str | None:
     """The encoder that pretrained weights are for, by smp's name for it."""
-    made = _class_of(network)
-    if made is XBoundFormer:
+    architecture = _class_of(network)
+    if architecture is XBoundFormer:
         return TIMM + str(network.arguments.get("encoder", TRUNK))
-    if not issubclass(made, SegmentationModel):
+    if not issubclass(architecture, SegmentationModel):
         return None
-    default = inspect.signature(made).parameters["encoder_name"].default
+    default = inspect.signature(architecture).parameters["encoder_name"].default
     return str(network.arguments.get("encoder_name", default))
 
 
 def _build_on_encoder(
-    made: type[nn.Module], network: Network, encoder: str, weights: Path | None
+    architecture: type[nn.Module], network: Network, encoder: str, weights: Path | None
 ) -> nn.Module:
     loading = overlay(weights) if weights is not None else {}
-    if made is XBoundFormer:
-        return made(loading=loading | {"pretrained": weights is not None}, **network.arguments)
+    if architecture is XBoundFormer:
+        return architecture(
+            loading=loading | {"pretrained": weights is not None}, **network.arguments
+        )
     filled: dict[str, Any] = {"in_channels": 3, "classes": 1}
     if encoder.startswith(TIMM):
         # Of `encoder_weights`, timm's encoders read only whether they are to load any.
         filled["encoder_weights"] = True if weights is not None else None
-        return made(**filled, **loading, **network.arguments)
-    if unknown := network.arguments.keys() - inspect.signature(made).parameters.keys():
+        return architecture(**filled, **loading, **network.arguments)
+    if unknown := network.arguments.keys() - inspect.signature(architecture).parameters.keys():
         # smp hands further arguments to timm's encoders, and drops them for its own.
         raise TypeError(f"unknown argument {min(unknown)}")
-    built = made(**filled, encoder_weights=None, **network.arguments)
+    built = architecture(**filled, encoder_weights=None, **network.arguments)
     if weights is not None:
         built.get_submodule("encoder").load_state_dict(load_file(weights))
     return built

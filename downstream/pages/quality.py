@@ -79,7 +79,7 @@ def _overall(rows: Sequence[Mapping[str, Any]], config: str) -> list[Block]:
     notes: dict[str, list[str]] = {}
     for row in rows:
         name, better = _name(row), FIGURES[row["figure"]][1]
-        floor = row["floor"]
+        baseline = row["floor"]
         if row["value"] is None:
             notes.setdefault(row["note"], []).append(name)
         cells.append(
@@ -87,11 +87,11 @@ def _overall(rows: Sequence[Mapping[str, Any]], config: str) -> list[Block]:
                 name,
                 _value(row),
                 _interval(row),
-                _value(floor, row["figure"]),
-                _interval(floor, row["figure"]),
+                _value(baseline, row["figure"]),
+                _interval(baseline, row["figure"]),
                 better,
                 _counted(row),
-                _counted(floor),
+                _counted(baseline),
                 str(row["size"] or "-"),
             ]
         )
@@ -147,8 +147,10 @@ def _scaled(value: float | None, figure: str) -> str:
 
 def _value(row: Mapping[str, Any], figure: str | None = None) -> str:
     name = figure or row["figure"]
-    told = _scaled(row["value"], name)
-    return told if row["deviation"] is None else f"{told} ± {_scaled(row['deviation'], name)}"
+    reported = _scaled(row["value"], name)
+    return (
+        reported if row["deviation"] is None else f"{reported} ± {_scaled(row['deviation'], name)}"
+    )
 
 
 def _interval(row: Mapping[str, Any], figure: str | None = None) -> str:
@@ -163,14 +165,14 @@ def _counted(row: Mapping[str, Any]) -> str:
     return ", ".join(map(str, counts))
 
 
-def _share(told: Mapping[str, Any], name: str = "rate") -> str:
+def _share(reported: Mapping[str, Any], name: str = "rate") -> str:
     """A share in percent with its interval and what it counts."""
-    if told[name] is None:
+    if reported[name] is None:
         return "-"
-    low, high = told["interval"]
+    low, high = reported["interval"]
     return (
-        f"{100 * told[name]:.1f} % ({100 * low:.1f} to {100 * high:.1f}; "
-        f"{told['count']} of {told['n']})"
+        f"{100 * reported[name]:.1f} % ({100 * low:.1f} to {100 * high:.1f}; "
+        f"{reported['count']} of {reported['n']})"
     )
 
 
@@ -191,9 +193,9 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
                 ["all", _share(copies), _share(copies["by_features"]), _share(copies["by_hash"])],
                 ["held-out images, to compare", _share(copies["held_out"]), "", ""],
                 *(
-                    [origin, _share(told), "", ""]
-                    for origin, told in origins
-                    if len(origins) > 1 or "nearest_is_layout" in told
+                    [origin, _share(reported), "", ""]
+                    for origin, reported in origins
+                    if len(origins) > 1 or "nearest_is_layout" in reported
                 ),
             ],
             "Copies of training images",
@@ -201,24 +203,24 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
         *(
             Paragraph(
                 "The nearest training image is the very one whose mask was the layout of "
-                f"{_share(told['nearest_is_layout'])} of the pairs."
+                f"{_share(reported['nearest_is_layout'])} of the pairs."
             )
-            for _, told in origins
-            if "nearest_is_layout" in told
+            for _, reported in origins
+            if "nearest_is_layout" in reported
         ),
         Paragraph("Training images that were changed and looked for again:"),
         Table(
             ["change", "found as a copy", "and the right image"],
             [
-                [kind, _share(told, "recall"), _share(told["right_image"])]
-                for kind, told in in_order(copies["planted"], ())
+                [kind, _share(reported, "recall"), _share(reported["right_image"])]
+                for kind, reported in in_order(copies["planted"], ())
             ],
             "Planted copies that were found",
         ),
     ]
     within = [
-        f"Nearly another sample of {config}, by hash: {_share(told)}."
-        for config, told in in_order(copies["duplicates_within"], PARTS)
+        f"Nearly another sample of {config}, by hash: {_share(reported)}."
+        for config, reported in in_order(copies["duplicates_within"], PARTS)
     ]
     last = "The closest pairs are in copies.png, every sample in copies.jsonl."
     return [*blocks, *([Listing(within)] if within else []), Paragraph(last)]
@@ -235,12 +237,12 @@ def _beyond(trained_on: Mapping[str, int]) -> str:
     """What of the model's training images no sample was compared with."""
     if not trained_on["images"]:
         return "What the model was trained on is not recorded: it may have copied other images."
-    told = f"Of {trained_on['images']} images that the model is known to be trained on, "
+    reported = f"Of {trained_on['images']} images that the model is known to be trained on, "
     if not trained_on["beyond"]:
-        return f"{told}all are in the source's training split."
+        return f"{reported}all are in the source's training split."
     return (
-        f"{told}{trained_on['beyond']} are not in the source's training split, so that copies of "
-        "those are not found."
+        f"{reported}{trained_on['beyond']} are not in the source's training split, so that "
+        "copies of those are not found."
     )
 
 

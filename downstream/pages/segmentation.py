@@ -98,8 +98,8 @@ def _count(real: int | None) -> str:
 
 def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Block]:
     """What the quality filter kept at each scale."""
-    told = [(scale, scale["filter"]) for scale in scales if scale["filter"]]
-    if not told:
+    reported = [(scale, scale["filter"]) for scale in scales if scale["filter"]]
+    if not reported:
         return []
     return [
         Heading("Quality filter"),
@@ -126,7 +126,7 @@ def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> 
                         )
                     ),
                 ]
-                for scale, found in told
+                for scale, found in reported
             ],
             "What the filter kept",
         ),

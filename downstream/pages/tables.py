@@ -10,10 +10,10 @@ PARTS = ("train", "val", "test", "synthetic")
 CROSSED = "Each sentence rests on new lesions and new seeds both where there are two seeds or more."
 
 
-def in_order(told: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
+def in_order(reported: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
     """The items of a record, those with known names first: JSON on disk has its keys sorted."""
-    known = [name for name in names if name in told]
-    return [(name, told[name]) for name in (*known, *sorted(told.keys() - {*known}))]
+    known = [name for name in names if name in reported]
+    return [(name, reported[name]) for name in (*known, *sorted(reported.keys() - {*known}))]
 
 
 def number(value: float | None) -> str:
@@ -42,11 +42,11 @@ def interval(ends: Sequence[float]) -> str:
 
 def networks(benchmark: Mapping[str, Any]) -> str:
     """The networks with their sizes and what they start from."""
-    told = (
+    reported = (
         f"{one['called']} ({one['parameters'] / 1e6:.1f} M parameters, {one['weights']})"
         for one in benchmark["networks"]
     )
-    return f"Networks: {'; '.join(told)}."
+    return f"Networks: {'; '.join(reported)}."
 
 
 def machine(benchmark: Mapping[str, Any]) -> str:
@@ -73,10 +73,10 @@ def dropped(near: Sequence[Mapping[str, Any]]) -> list[Block]:
 def verdicts(comparisons: Sequence[Mapping[str, Any]], note: str) -> list[Block]:
     """Whether the augmentation helps: a sentence for each comparison, and every test as a table."""
     if not comparisons:
-        told: list[Block] = [Paragraph("Nothing was compared: `arms` lacks a pair.")]
+        reported: list[Block] = [Paragraph("Nothing was compared: `arms` lacks a pair.")]
     else:
-        told = [Listing([one["sentence"] for one in comparisons]), *_tests(comparisons)]
-    return [Heading("Does the augmentation help?"), Paragraph(note), *told]
+        reported = [Listing([one["sentence"] for one in comparisons]), *_tests(comparisons)]
+    return [Heading("Does the augmentation help?"), Paragraph(note), *reported]
 
 
 def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from didgen.downstream.data.images import Progress
 from didgen.downstream.metrics.lpips import load_lpips
 from didgen.downstream.pages.document import markdown
 from didgen.downstream.pages.quality import RECORD_NAME, SHEET_NAME, quality_page
@@ -49,10 +48,11 @@ from didgen.downstream.quality.judge import Judge, read_judges
 from didgen.downstream.quality.scorecard import PICTURE_SIDE, scorecard
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_bytes, write_json, write_json_lines
+from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.copy_scores import COPY, write_scores
 from didgen.manifests.runs.finish import read_trained_on, read_whole_run
-from didgen.manifests.runs.training_samples import Synthetic, check_run, synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
 from didgen.manifests.shards.shard import Config, Sidecar
 from didgen.manifests.sources.records import SourceManifest
 
@@ -87,15 +87,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Job:
+class QualityJob:
     """An assessment made ready: what is compared, with which network, at which size."""
 
     asked: Asked
     source: SourceManifest
     sidecars: Mapping[Config, Sequence[Sidecar]]
-    samples: Mapping[Config, Sequence[Synthetic]]
+    samples: Mapping[Config, Sequence[SyntheticSample]]
     real: Mapping[Part, Collection]
-    made: Mapping[Config, Collection]
+    synthetic: Mapping[Config, Collection]
     extractor: Extractor
     size: int
     lpips: nn.Module | None
@@ -106,17 +106,17 @@ class Job:
         """Images by class, of each part of the source and each config of the run."""
         return {
             name: dict(sorted(Counter(collection.labels).items()))
-            for name, collection in (*self.real.items(), *self.made.items())
+            for name, collection in (*self.real.items(), *self.synthetic.items())
         }
 
     @property
     def looked_at(self) -> int:
         """Images that go through the extractor, whatever the number of their orientations."""
         copies = min(self.asked.planted, len(self.real["train"])) * len(PLANTED)
-        return sum(map(len, [*self.real.values(), *self.made.values()])) + copies
+        return sum(map(len, [*self.real.values(), *self.synthetic.values()])) + copies
 
 
-def prepare(asked: Asked, progress: Progress | None = None) -> Job:
+def prepare_quality(asked: Asked, progress: Progress | None = None) -> QualityJob:
     """Read and check all that an assessment needs; every shard is hashed, nothing is written.
 
     Raises DidgenError for a run that is not whole or not of this source, a source without
@@ -138,14 +138,14 @@ def prepare(asked: Asked, progress: Progress | None = None) -> Job:
     run, sidecars = read_whole_run(asked.synthetic, progress)
     check_run(asked.synthetic, run, asked.real, source, asked.config)
     samples = {
-        config: list(synthetic(asked.synthetic, run, config, shards, asked.real, source))
+        config: list(training_samples(asked.synthetic, run, config, shards, asked.real, source))
         for config, shards in sidecars.items()
         if asked.config in (None, config)
     }
     samples = {config: taken for config, taken in samples.items() if taken}
     if not samples:
         raise DidgenError(f"{asked.synthetic} holds no sample; make some first.")
-    return Job(
+    return QualityJob(
         asked,
         source,
         sidecars,
@@ -164,7 +164,7 @@ def prepare(asked: Asked, progress: Progress | None = None) -> Job:
 
 
 def assess(
-    job: Job, out: Path, *, scores: bool = False, progress: Progress | None = None
+    job: QualityJob, out: Path, *, scores: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Carry an assessment out into the folder `out`, and return what `quality.json` then holds.
 
@@ -182,9 +182,9 @@ def assess(
     train = embed(job.real["train"], job.extractor, job.size, advance=advance)
     index = TrainingIndex(train.features, train.hashes, train.collection.lesions)
     held_out = embed(job.real["held-out"], job.extractor, job.size, index, advance)
-    made = {
+    synthetic = {
         config: embed(collection, job.extractor, job.size, index, advance)
-        for config, collection in job.made.items()
+        for config, collection in job.synthetic.items()
     }
     assert held_out.nearest is not None
     # An importer takes an image of an unknown lesion for a lesion of the image's own name.
@@ -193,7 +193,7 @@ def assess(
     training = job.real["train"].keys
     rows = [
         row
-        for config, part in made.items()
+        for config, part in synthetic.items()
         if part.nearest is not None
         for row in copy_rows(
             config, job.samples[config], part.nearest, training, calibration.threshold
@@ -203,7 +203,7 @@ def assess(
     (rest,) = real.keys() - {job.asked.against}
     figures = [
         {"config": config} | row
-        for config, part in made.items()
+        for config, part in synthetic.items()
         for row in scorecard(
             part,
             real[job.asked.against],
@@ -236,7 +236,7 @@ def assess(
             },
             "planted": _planted(job, index, calibration.threshold, advance),
             "duplicates_within": {
-                config: rate(duplicates_within(part.hashes)) for config, part in made.items()
+                config: rate(duplicates_within(part.hashes)) for config, part in synthetic.items()
             },
         },
         "versions": {
@@ -244,7 +244,7 @@ def assess(
             for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
         },
     }
-    write_bytes(out / SHEET_NAME, closest_sheet(rows, job.real["train"], job.made))
+    write_bytes(out / SHEET_NAME, closest_sheet(rows, job.real["train"], job.synthetic))
     write_json_lines(out / COPIES_NAME, rows)
     write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
     write_json(out / RECORD_NAME, record)
@@ -253,24 +253,24 @@ def assess(
     return record
 
 
-def _fidelity(job: Job) -> Iterator[dict[str, Any]]:
+def _fidelity(job: QualityJob) -> Iterator[dict[str, Any]]:
     """How well the samples are what they were to be."""
     for config, taken in job.samples.items():
         rows: list[dict[str, Any]] = []
         for judge in job.judges:
             if judge.classes:
-                rows += class_fidelity(judge, job.made[config])
+                rows += class_fidelity(judge, job.synthetic[config])
             elif config == "pairs":
                 rows.append(mask_fidelity(judge, job.asked.synthetic, taken, job.source))
         if config == "pairs":
             kept = {
-                key: row for sidecar in job.sidecars[config] for key, row in sidecar.made.items()
+                key: row for sidecar in job.sidecars[config] for key, row in sidecar.kept.items()
             }
             rows += layout_fidelity(kept)
         yield from ({"config": config} | row for row in rows)
 
 
-def _basis(job: Job, basis: str) -> dict[str, Any]:
+def _basis(job: QualityJob, basis: str) -> dict[str, Any]:
     """How the images of a figure were seen: their size, the filter, the network and its weights."""
     name: str | None
     if basis == "features":
@@ -283,7 +283,7 @@ def _basis(job: Job, basis: str) -> dict[str, Any]:
 
 
 def _planted(
-    job: Job, index: TrainingIndex, threshold: float, advance: Callable[[int], None]
+    job: QualityJob, index: TrainingIndex, threshold: float, advance: Callable[[int], None]
 ) -> dict[str, Any]:
     """How many changed training images are found as copies, by what was done to them."""
     training = job.real["train"]
@@ -302,12 +302,12 @@ def _planted(
         right = (nearest.places == places) | (nearest.hash_places == places)
         found[kind] = {**rate(flags), "right_image": rate(flags & right)}
     return {
-        kind: {"recall" if name == "rate" else name: value for name, value in told.items()}
-        for kind, told in found.items()
+        kind: {"recall" if name == "rate" else name: value for name, value in reported.items()}
+        for kind, reported in found.items()
     }
 
 
-def _write_scores(job: Job, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
+def _write_scores(job: QualityJob, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
     """Put each sample's score into the sidecar of its shard."""
     for config in job.samples:
         scores = {

@@ -198,10 +198,10 @@ def contact_sheet(pairs: Sequence[tuple[Pixels, Pixels, str]], columns: int = 4)
     size = (columns * width + GAP, -(-len(pairs) // columns) * height + GAP)
     sheet, font = Image.new("RGB", size, "white"), ImageFont.load_default(12)
     pen = ImageDraw.Draw(sheet)
-    for number, (made, real, title) in enumerate(pairs):
+    for number, (synthetic, real, title) in enumerate(pairs):
         left, top = GAP + number % columns * width, GAP + number // columns * height
         pen.multiline_text((left, top), title, fill="black", font=font, spacing=2)
-        for place, pixels in enumerate((made, real)):
+        for place, pixels in enumerate((synthetic, real)):
             image = Image.fromarray(pixels.transpose(1, 2, 0))
             sheet.paste(image, (left + place * (side + 1), top + TITLE))
     return encoded(sheet, "PNG")

@@ -20,7 +20,7 @@ from didgen.downstream.quality.embed import Collection
 from didgen.downstream.quality.extractors import orientations
 from didgen.downstream.quality.scorecard import PICTURE_SIDE
 from didgen.manifests.recipes.fields import DRAWN
-from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.shards.shard import Config
 
 CLOSEST = 24
@@ -29,7 +29,7 @@ CLOSEST = 24
 
 def copy_rows(
     config: Config,
-    samples: Sequence[Synthetic],
+    samples: Sequence[SyntheticSample],
     nearest: Nearest,
     training: Sequence[str],
     threshold: float,
@@ -54,7 +54,7 @@ def copy_rows(
     ]
 
 
-def _origin(config: Config, sample: Synthetic) -> str:
+def _origin(config: Config, sample: SyntheticSample) -> str:
     """What the copies are counted by: whether a training image gave the layout."""
     if config == "images":
         return "images"
@@ -110,7 +110,7 @@ def closest_sheet(
     # A copy by hash is shown beside the image that the hash found.
     shown = [row["hash_nearest" if row["hash_distance"] <= NEAR else "nearest"] for row in ranked]
     real = _pictures(training, shown)
-    made = {
+    pictures = {
         (config, key): picture
         for config, collection in synthetic.items()
         for key, picture in _pictures(
@@ -119,15 +119,15 @@ def closest_sheet(
     }
     return contact_sheet(
         [
-            (made[row["config"], row["key"]], real[key], _title(row, key))
+            (pictures[row["config"], row["key"]], real[key], _title(row, key))
             for row, key in zip(ranked, shown, strict=True)
         ]
     )
 
 
 def _title(row: Mapping[str, Any], key: str) -> str:
-    told = f"similarity {row['similarity']:.3f}, {row['hash_distance']} bits differ"
-    return "\n".join((row["key"] + (" (copy)" if row["copy"] else ""), key, told))
+    reported = f"similarity {row['similarity']:.3f}, {row['hash_distance']} bits differ"
+    return "\n".join((row["key"] + (" (copy)" if row["copy"] else ""), key, reported))
 
 
 def _pictures(collection: Collection, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:

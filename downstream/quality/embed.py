@@ -15,7 +15,7 @@ from didgen.downstream.data.images import real_files, squares, synthetic_images
 from didgen.downstream.data.perceptual_hash import perceptual_hash
 from didgen.downstream.quality.copies import Nearest, TrainingIndex
 from didgen.downstream.quality.extractors import Extractor, batches, orientations
-from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -59,7 +59,7 @@ def real_collection(source: SourceManifest, records: Sequence[SourceRecord]) -> 
 
 
 def synthetic_collection(
-    run: Path, config: Config, samples: Sequence[Synthetic], classes: Sequence[str]
+    run: Path, config: Config, samples: Sequence[SyntheticSample], classes: Sequence[str]
 ) -> Collection:
     """Samples of a run, each a lesion of its own; one that is not there is a `DidgenError`."""
     return Collection(

@@ -26,27 +26,27 @@ from didgen.downstream.metrics.segmentation import overlaps
 from didgen.downstream.quality.embed import Collection
 from didgen.downstream.quality.judge import Judge
 from didgen.downstream.stats.bootstrap import bootstrap_figure
-from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest
 
 RESIZE = "bilinear, antialiased (Pillow), central square"
 """How the benchmarks bring images to their size."""
 
 
-def class_fidelity(judge: Judge, made: Collection) -> Iterator[dict[str, Any]]:
+def class_fidelity(judge: Judge, synthetic: Collection) -> Iterator[dict[str, Any]]:
     """How well a classifier names the classes that images were made for, as rows of figures.
 
     Its balanced accuracy in [0, 1] over the classes that the images have, and the recall of each
     of which there are `LEAST`.
     """
-    places = [place for place, label in enumerate(made.labels) if label in judge.classes]
+    places = [place for place, label in enumerate(synthetic.labels) if label in judge.classes]
     if not places:
         note = f"left out: no sample has a class that {judge.name} knows"
         yield _row(judge, "class_fidelity", Figure(None, 0, 0, note=note), Figure(None, 0, 0))
         return
-    pixels = torch.from_numpy(np.stack([*squares(made.files(places), judge.size)]))
-    labels = np.array([judge.classes.index(made.labels[place]) for place in places], np.int64)
-    lesions = np.array([made.lesions[place] for place in places])
+    pixels = torch.from_numpy(np.stack([*squares(synthetic.files(places), judge.size)]))
+    labels = np.array([judge.classes.index(synthetic.labels[place]) for place in places], np.int64)
+    lesions = np.array([synthetic.lesions[place] for place in places])
     with torch.no_grad():
         right = class_chances(judge.network, pixels).argmax(1) == labels
     real = read_predictions(judge.folder, judge.classes)
@@ -67,7 +67,7 @@ def class_fidelity(judge: Judge, made: Collection) -> Iterator[dict[str, Any]]:
 
 
 def mask_fidelity(
-    judge: Judge, run: Path, taken: Sequence[Synthetic], source: SourceManifest
+    judge: Judge, run: Path, taken: Sequence[SyntheticSample], source: SourceManifest
 ) -> dict[str, Any]:
     """The mean IoU in [0, 1] of a segmentation net's masks with those of pairs, as a row."""
     pairs = load_synthetic_pairs(run, taken, source, judge.size)
@@ -86,10 +86,10 @@ def mask_fidelity(
 def layout_fidelity(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The mean IoU in [0, 1] of annotated masks with their layouts, as the sidecars' `rows` by key
     have it; no figure where none has. There is no floor: a real image has no layout."""
-    told = [row["scores"]["layout_iou"] for row in rows.values() if "scores" in row]
-    if told:
+    reported = [row["scores"]["layout_iou"] for row in rows.values() if "scores" in row]
+    if reported:
         basis = dict.fromkeys(("size", "resize", "extractor", "extractor_sha256"))
-        value = pair_figure(told, len(told), 0)
+        value = pair_figure(reported, len(reported), 0)
         yield _figure_row("layout_iou", "layout", value, Figure(None, 0, 0)) | basis
 
 
@@ -106,9 +106,9 @@ def _mean(values: NDArray[np.float64], lesions: ArrayLike) -> Figure:
 
 
 def _row(
-    judge: Judge, figure: str, value: Figure, floor: Figure, label: str | None = None
+    judge: Judge, figure: str, value: Figure, baseline: Figure, label: str | None = None
 ) -> dict[str, Any]:
-    return _figure_row(figure, "judge", value, floor, label) | {
+    return _figure_row(figure, "judge", value, baseline, label) | {
         "size": judge.size,
         "resize": RESIZE,
         "extractor": judge.name,
@@ -117,7 +117,7 @@ def _row(
 
 
 def _figure_row(
-    figure: str, basis: str, value: Figure, floor: Figure, label: str | None = None
+    figure: str, basis: str, value: Figure, baseline: Figure, label: str | None = None
 ) -> dict[str, Any]:
-    told = {"figure": figure, "class": label, "basis": basis, "matched_by": "nothing"}
-    return told | asdict(value) | {"floor": asdict(floor)}
+    reported = {"figure": figure, "class": label, "basis": basis, "matched_by": "nothing"}
+    return reported | asdict(value) | {"floor": asdict(baseline)}

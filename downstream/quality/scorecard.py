@@ -52,7 +52,7 @@ class _Matched:
 
 
 def scorecard(
-    made: Embedded,
+    synthetic: Embedded,
     real: Embedded,
     rest: Embedded,
     *,
@@ -67,20 +67,20 @@ def scorecard(
     compared one with one. network: LPIPS, or None. `basis` is what a figure is made of,
     `matched_by` whether the shares of the classes are the same on both sides.
     """
-    sides = _match(made, real, seed)
-    floor = _match(rest, sides[1].sample, seed, sides[1].places)
-    by_class = bool({*made.collection.labels} & {*real.collection.labels})
+    sides = _match(synthetic, real, seed)
+    baseline = _match(rest, sides[1].sample, seed, sides[1].places)
+    by_class = bool({*synthetic.collection.labels} & {*real.collection.labels})
     classes = [None, *dict.fromkeys(sides[0].labels.tolist())]
-    by_pairs = [_pair_values(*both, pairs, network) for both in (sides, floor)]
+    by_pairs = [_pair_values(*both, pairs, network) for both in (sides, baseline)]
     for label in classes:
         if label is not None and (len(classes) == 2 or np.sum(sides[0].labels == label) < LEAST):
             continue
-        figures, floors = (
+        figures, baselines = (
             {
                 **_feature_figures(*both, label, seed),
                 **_pair_figures(values, label),
             }
-            for both, values in zip((sides, floor), by_pairs, strict=True)
+            for both, values in zip((sides, baseline), by_pairs, strict=True)
         )
         for (name, basis), figure in figures.items():
             if label is not None and figure.value is None:
@@ -91,7 +91,7 @@ def scorecard(
                 "basis": basis,
                 "matched_by": "class" if by_class else "nothing, as no class is on both sides",
                 **asdict(figure),
-                "floor": asdict(floors[name, basis]),
+                "floor": asdict(baselines[name, basis]),
             }
 
 

@@ -90,8 +90,8 @@ def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
     """The differences of each score, each with the interval of the test that decides."""
     if comparisons:
         found = Counter(one["verdict"] for one in comparisons)
-        told = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(found.items()))
-        yield Paragraph(f"Verdicts of {len(comparisons)} comparisons, by their number: {told}.")
+        reported = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(found.items()))
+        yield Paragraph(f"Verdicts of {len(comparisons)} comparisons, by their number: {reported}.")
     plots: list[Content] = []
     for score in dict.fromkeys(one["score"] for one in comparisons):
         mine = [one for one in comparisons if one["score"] == score]

@@ -56,7 +56,7 @@ def training_curves(folder: Path) -> Iterator[Content]:
         "Score on the validation images by step, a curve a seed; the weights with the best one "
         "are tested. Trainings end early where it does not rise."
     )
-    told = "; ".join(
+    reported = "; ".join(
         f"{title}: best "
         + ", ".join(
             f"{arm} {max(max(c.values, default=0) for c in every if c.group == arm):.3f}"
@@ -64,7 +64,7 @@ def training_curves(folder: Path) -> Iterator[Content]:
         )
         for title, every in panels.items()
     )
-    yield curves(panels, "step", f"Validation scores by step. {told}.", "")
+    yield curves(panels, "step", f"Validation scores by step. {reported}.", "")
     if len(paths) > TRAININGS:
         yield Paragraph(f"{len(paths) - TRAININGS} more trainings are not drawn.")
 
@@ -89,8 +89,11 @@ def read_log(folder: Path) -> Scalars:
     except Exception as error:  # noqa: BLE001 - a broken log has many ways to fail
         raise DidgenError(f"{folder} holds a log that cannot be read ({error}).") from None
     return {
-        name: ([float(step) for step in sorted(told)], [told[step] for step in sorted(told)])
-        for name, told in by_step.items()
+        name: (
+            [float(step) for step in sorted(reported)],
+            [reported[step] for step in sorted(reported)],
+        )
+        for name, reported in by_step.items()
     }
 
 
@@ -103,14 +106,14 @@ def log_curves(scalars: Scalars) -> Iterator[Content]:
             for name, values in scalars.items()
             if name.partition("/")[0] == stage
         }
-        told = "; ".join(
+        reported = "; ".join(
             f"{name} from {values[0]:.4g} to {values[-1]:.4g}"
             for name, (_, values) in mine.items()
             if values
         )
         panels = {name: [Curve(stage, *values)] for name, values in mine.items()}
         yield Heading(stage, 3)
-        yield curves(panels, "step", f"Curves of {stage} by step: {told}.", "")
+        yield curves(panels, "step", f"Curves of {stage} by step: {reported}.", "")
 
 
 def _thinned(

@@ -164,13 +164,13 @@ def _pair(
     label = str(sample.row.get("label") or "no class")
     scores = sample.row.get("scores") or {}
     overlap = scores.get("layout_iou")
-    told = f"{sample.key}, {label}" + (f", IoU {overlap:.2f}" if overlap is not None else "")
+    reported = f"{sample.key}, {label}" + (f", IoU {overlap:.2f}" if overlap is not None else "")
     guide = f"layout {name}" if name else "no layout"
     figure = figure_of(
         np.concatenate(parts, axis=1),
         f"{sample.key}, {label}: the image with outlines, its {guide}, and its annotation, "
         f"which covers {mask.mean():.0%} of it",
-        f"{told} with its {guide}",
+        f"{reported} with its {guide}",
         height=PANEL,
     )
     return figure, layout is not None
@@ -193,7 +193,7 @@ def _samples(
     """
     looked = 0
     for sidecar in contents.sidecars[config]:
-        rows = sidecar.made
+        rows = sidecar.kept
         if wanted is not None and not any(
             wanted.get(str(row.get("label") or ""), 0) for row in rows.values()
         ):

@@ -64,12 +64,12 @@ class Curve:
 
 
 def balance(
-    labels: Sequence[str], before: Mapping[str, int] | None, made: Mapping[str, int]
+    labels: Sequence[str], before: Mapping[str, int] | None, generated: Mapping[str, int]
 ) -> Figure:
     """Images of each class: the real ones, where they are known, and on them the synthetic ones."""
     names = {True: "real (before)", False: "synthetic (added)"}
     real = [0 if before is None else before.get(label, 0) for label in labels]
-    added = [made.get(label, 0) for label in labels]
+    added = [generated.get(label, 0) for label in labels]
 
     def paint(canvas: Canvas, palette: Palette) -> None:
         axes = canvas.subplots()
@@ -79,10 +79,10 @@ def balance(
         bars = axes.barh(
             places, added, left=real, color=palette.series[1], label=names[False], height=0.7
         )
-        told = [
+        reported = [
             f"{r} + {a}" if before is not None else str(a) for r, a in zip(real, added, strict=True)
         ]
-        axes.bar_label(bars, told, padding=4, fontsize="small")
+        axes.bar_label(bars, reported, padding=4, fontsize="small")
         axes.set_yticks(places, [_short(label or "no class") for label in labels])
         axes.invert_yaxis()
         axes.margins(x=0.16)
@@ -90,12 +90,12 @@ def balance(
         _bare(axes, palette, "x")
         canvas.legend(loc="outside upper center", ncols=2)
 
-    told = "; ".join(
+    reported = "; ".join(
         f"{label or 'no class'} "
         + (f"{r} real and {a} synthetic" if before is not None else f"{a} synthetic")
         for label, r, a in zip(labels, real, added, strict=True)
     )
-    return _drawn(paint, (7.2, 1.2 + 0.36 * len(labels)), f"Bars of images by class: {told}.")
+    return _drawn(paint, (7.2, 1.2 + 0.36 * len(labels)), f"Bars of images by class: {reported}.")
 
 
 def curves(panels: Mapping[str, Sequence[Curve]], xlabel: str, alt: str, caption: str) -> Figure:
@@ -184,7 +184,7 @@ def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], xlab
         _bare(axes, palette, "both")
         canvas.legend(loc="outside upper center", ncols=3)
 
-    told = "; ".join(
+    reported = "; ".join(
         f"{name}: "
         + ", ".join(
             f"{row} {'none' if value is None else format(value, '.2f')}"
@@ -193,7 +193,7 @@ def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], xlab
         for name, values in series.items()
     )
     legend = 0.3 * -(-len(series) // 3)
-    return _drawn(paint, (7.2, 1.0 + legend + 0.42 * len(rows)), f"{xlabel}. {told}.")
+    return _drawn(paint, (7.2, 1.0 + legend + 0.42 * len(rows)), f"{xlabel}. {reported}.")
 
 
 @dataclass(frozen=True)
@@ -233,13 +233,13 @@ def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
         axes.set_xlabel(xlabel)
         _bare(axes, palette, "x")
 
-    told = "; ".join(
+    reported = "; ".join(
         f"{one.name}: {one.difference:+.3f}"
         + ("" if one.interval is None else " ({:+.3f} to {:+.3f})".format(*one.interval))
         + f", {one.verdict}"
         for one in effects
     )
-    return _drawn(paint, (6.4, 0.8 + 0.52 * len(effects)), f"{xlabel}. {told}.")
+    return _drawn(paint, (6.4, 0.8 + 0.52 * len(effects)), f"{xlabel}. {reported}.")
 
 
 def _style(number: int, palette: Palette) -> dict[str, str]:

@@ -103,7 +103,7 @@ def _made(contents: RunContents) -> Iterator[Content]:
             ("fingerprint", manifest.fingerprint[:12]),
             ("versions", _said({"didgen": manifest.didgen} | manifest.versions)),
         ]
-    yield Facts([(name, told) for name, told in facts if name])
+    yield Facts([(name, reported) for name, reported in facts if name])
     if manifest is not None and manifest.made_from:
         yield Table(
             ["made from", "name", "licence", "SHA-256"],
@@ -135,11 +135,11 @@ def _balance(
     yield Heading("Class balance before and after")
     mixed = contents.recipe.get("kind") == "mix"
     for config in contents.sidecars:
-        made, before = _training_counts(contents, config, source)
+        generated, before = _training_counts(contents, config, source)
         labels = [
             label
             for label in dict.fromkeys([*contents.classes, *(before or {})])
-            if made[label] or (before or {}).get(label)
+            if generated[label] or (before or {}).get(label)
         ]
         if source is not None:
             known = [name for name in source.header.classes if name in labels]
@@ -159,14 +159,14 @@ def _balance(
                 [
                     label or "no class",
                     "-" if before is None else str(before.get(label, 0)),
-                    str(made[label]),
-                    "-" if before is None else str(before.get(label, 0) + made[label]),
+                    str(generated[label]),
+                    "-" if before is None else str(before.get(label, 0) + generated[label]),
                 ]
                 for label in labels
             ],
             f"Class balance of the {config}",
         )
-        yield Beside([balance(labels, before, made), table])
+        yield Beside([balance(labels, before, generated), table])
 
 
 def _training_counts(
@@ -178,17 +178,17 @@ def _training_counts(
         for sidecar in contents.sidecars[config]:
             if split_of(sidecar.shard) != "train":
                 continue
-            for row in sidecar.made.values():
+            for row in sidecar.kept.values():
                 sides[row.get("origin", "synthetic")][str(row.get("label") or "")] += 1
         return sides["synthetic"], sides["real"]
-    made: Counter[str] = Counter()
+    generated: Counter[str] = Counter()
     for (kind, _, label), count in contents.counts.items():
         if kind == config:
-            made[label] += count
+            generated[label] += count
     if source is None:
-        return made, None
+        return generated, None
     asked = {"labelled": True} if config == "images" else {"masked": True}
-    return made, Counter(r.label or "" for r in source.select(split="train", **asked))
+    return generated, Counter(r.label or "" for r in source.select(split="train", **asked))
 
 
 def _failures(contents: RunContents) -> Iterator[Content]:
@@ -206,8 +206,8 @@ def _failures(contents: RunContents) -> Iterator[Content]:
         yield Paragraph("Every planned sample of these shards was made.")
     if rejections:
         yield Paragraph("Tries that the gates threw away, those of samples made later too:")
-        told = rejections.most_common()
-        yield Table(["reason", "tries"], [[r, str(n)] for r, n in told], "Rejected tries")
+        reported = rejections.most_common()
+        yield Table(["reason", "tries"], [[r, str(n)] for r, n in reported], "Rejected tries")
         yield Listing(_examples(contents))
 
 
@@ -215,5 +215,5 @@ def _examples(contents: RunContents) -> list[str]:
     """The first rejected tries by name."""
     rows = [row for every in contents.sidecars.values() for s in every for row in s.rows]
     rejected = [row for row in rows if row.get("rejected")]
-    told = [f"{row['key']}: {'; '.join(map(str, row['rejected']))}" for row in rejected[:8]]
-    return told + ([f"and {len(rejected) - 8} more"] if len(rejected) > 8 else [])
+    reported = [f"{row['key']}: {'; '.join(map(str, row['rejected']))}" for row in rejected[:8]]
+    return reported + ([f"and {len(rejected) - 8} more"] if len(rejected) > 8 else [])

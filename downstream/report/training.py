@@ -32,9 +32,9 @@ def _blocks(folder: Path) -> Iterator[Content]:
     yield from recipe_blocks(run.recipe, (*ASKED, *MORE))
     decisions = folder / "decisions.json"
     if decisions.is_file():
-        made = read_json(decisions)
-        if isinstance(made, dict):
-            yield Facts([(str(name), str(value)) for name, value in sorted(made.items())])
+        decided = read_json(decisions)
+        if isinstance(decided, dict):
+            yield Facts([(str(name), str(value)) for name, value in sorted(decided.items())])
     yield Heading("Training curves")
     scalars = read_log(folder / "logs")
     if scalars:

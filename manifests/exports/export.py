@@ -7,11 +7,12 @@ Notable choices:
 - An export is made under a temporary name and is whole when it has its own.
 """
 
-from didgen.manifests.exports.imagefolder import _imagefolder
-from didgen.manifests.exports.nnunet import _nnunet
-from didgen.manifests.exports.parquet import _parquet
-from didgen.manifests.exports.sound_run import Export, Progress
+from didgen.manifests.exports.imagefolder import write_imagefolder
+from didgen.manifests.exports.nnunet import write_nnunet
+from didgen.manifests.exports.parquet import write_parquet
+from didgen.manifests.exports.sound_run import Export
 from didgen.manifests.files import atomic_folder, write_bytes
+from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME
 
@@ -22,7 +23,9 @@ def export(job: Export, progress: Progress | None = None) -> None:
     `progress` is called with (shards done, all shards).
     """
     total = sum(len(shards) for shards in job.sidecars.values())
-    write = {"imagefolder": _imagefolder, "parquet": _parquet, "nnunet": _nnunet}[job.to]
+    write = {"imagefolder": write_imagefolder, "parquet": write_parquet, "nnunet": write_nnunet}[
+        job.to
+    ]
     with atomic_folder(job.out) as root:
         for done, _ in enumerate(write(job, root), 1):
             if progress:

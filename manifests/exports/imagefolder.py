@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from didgen.manifests.exports.facts import _facts
-from didgen.manifests.exports.sound_run import Export, _write
+from didgen.manifests.exports.facts import sample_facts
+from didgen.manifests.exports.sound_run import Export, write_file
 from didgen.manifests.shards.shard import split_of
 
 
-def _imagefolder(job: Export, root: Path) -> Iterator[None]:
+def write_imagefolder(job: Export, root: Path) -> Iterator[None]:
     """`images/SPLIT/CLASS/KEY.jpg`; `pairs/SPLIT/KEY.jpg`, `masks/KEY.png` and `metadata.jsonl`."""
     with ExitStack() as files:
         tables: dict[Path, IO[str]] = {}
@@ -20,10 +20,10 @@ def _imagefolder(job: Export, root: Path) -> Iterator[None]:
                 folder = root / config / split_of(sidecar.shard)
                 for key, members, label in job.samples(config, sidecar):
                     if config == "images":
-                        _write(folder / label / f"{key}.jpg", members["jpg"])
+                        write_file(folder / label / f"{key}.jpg", members["jpg"])
                         continue
-                    _write(folder / f"{key}.jpg", members["jpg"])
-                    _write(folder / "masks" / f"{key}.png", members["mask.png"])
+                    write_file(folder / f"{key}.jpg", members["jpg"])
+                    write_file(folder / "masks" / f"{key}.png", members["mask.png"])
                     if folder not in tables:
                         path = folder / "metadata.jsonl"
                         tables[folder] = files.enter_context(open(path, "w", encoding="utf-8"))
@@ -32,7 +32,7 @@ def _imagefolder(job: Export, root: Path) -> Iterator[None]:
                         "mask_file_name": f"masks/{key}.png",
                         "key": key,
                         "class": label,
-                        **_facts(members),
+                        **sample_facts(members),
                     }
                     tables[folder].write(json.dumps(row) + "\n")
                 yield

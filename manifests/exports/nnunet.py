@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from didgen.manifests.exports.sound_run import Export, _write
+from didgen.manifests.exports.sound_run import Export, write_file
 from didgen.manifests.files import write_json
 from didgen.manifests.images import decode, encoded
 from didgen.manifests.provenance.licence import strictest
@@ -13,7 +13,7 @@ from didgen.manifests.shards.shard import split_of
 from didgen.manifests.sources.records import Split
 
 
-def _nnunet(job: Export, root: Path) -> Iterator[None]:
+def write_nnunet(job: Export, root: Path) -> Iterator[None]:
     """nnU-Net v2's raw format for natural images: RGB in one PNG a case, labels of 0 and 1.
 
     Training and validation cases are all in `imagesTr`, as nnU-Net has it; a `splits_final.json`
@@ -27,8 +27,8 @@ def _nnunet(job: Export, root: Path) -> Iterator[None]:
             name = Path(sidecar.shard) / key
             image = decode(members["jpg"], name.with_suffix(".jpg")).convert("RGB")
             mask = np.asarray(decode(members["mask.png"], name.with_suffix(".mask.png"))) > 0
-            _write(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
-            _write(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
+            write_file(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
+            write_file(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
             cases[split].append(key)
         yield
     if cases["val"]:

@@ -11,7 +11,7 @@ from datasets import Image as ImageFeature
 from pyarrow import parquet
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.exports.facts import _VALUES, _facts
+from didgen.manifests.exports.facts import VALUES, sample_facts
 from didgen.manifests.exports.sound_run import Export
 from didgen.manifests.provenance.dataset_card import splits_of
 from didgen.manifests.shards.shard import Config, Sidecar, split_of
@@ -20,7 +20,7 @@ ROW_GROUP = 100
 """Rows of a Parquet file that are held in memory, and read, at once."""
 
 
-def _parquet(job: Export, root: Path) -> Iterator[None]:
+def write_parquet(job: Export, root: Path) -> Iterator[None]:
     """`CONFIG/SPLIT-00000-of-0000N.parquet`, one file a shard, images embedded."""
     for config, shards in job.sidecars.items():
         (root / config).mkdir()
@@ -41,7 +41,7 @@ def _rows(job: Export, config: Config, sidecar: Sidecar) -> Iterator[dict[str, A
         if "mask.png" in members:
             row["mask"] = {"bytes": members["mask.png"], "path": f"{key}.png"}
         row["label"] = job.manifest.classes.index(label) if label else None
-        yield row | _facts(members)
+        yield row | sample_facts(members)
 
 
 def _features(row: dict[str, Any], classes: list[str]) -> Features:
@@ -50,7 +50,7 @@ def _features(row: dict[str, Any], classes: list[str]) -> Features:
     if "mask" in row:
         fixed["mask"] = ImageFeature()
     fixed["label"] = ClassLabel(names=classes) if classes else Value("int64")
-    facts = {name: Value(_VALUES[type(v)]) for name, v in row.items() if name not in fixed}
+    facts = {name: Value(VALUES[type(v)]) for name, v in row.items() if name not in fixed}
     return Features(fixed | facts)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import refuse_existing
+from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.finish import read_trained_on, read_whole_run
 from didgen.manifests.shards.index import Manifest
@@ -22,8 +23,6 @@ Target = Literal["imagefolder", "parquet", "nnunet"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 Members = dict[str, bytes]
-
-Progress = Callable[[int, int], None]
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[A-Za-z0-9]+")
 
@@ -55,7 +54,7 @@ class Export:
             index = (
                 members["cls"].decode(errors="replace")
                 if "cls" in members
-                else _record(members).get("label")
+                else record_of(members).get("label")
             )
             if config == "images" and index not in classes:
                 raise DidgenError(
@@ -89,7 +88,8 @@ def prepare_export(
     return Export(directory, to, out, manifest, sidecars, read_trained_on(directory, manifest))
 
 
-def _record(members: Members) -> dict[str, Any]:
+def record_of(members: Members) -> dict[str, Any]:
+    """The record of a sample, empty where its `.json` holds none."""
     try:
         record = json.loads(members["json"])
     except (ValueError, RecursionError):
@@ -112,6 +112,7 @@ def _check_folder_name(name: str, directory: Path) -> None:
         )
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file of an export, whose folder is synced as a whole before it gets its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.images import as_mask, decode, open_checked, read_file, upright
+from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.sources.records import (
     CLASSES,
@@ -29,7 +30,6 @@ from didgen.manifests.sources.records import (
 )
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
 
-Progress = Callable[[int, int], None]
 """Called with the number of images looked at so far and their total."""
 
 ForModel = tuple[str, TrainedOn]

@@ -16,10 +16,10 @@ from didgen.manifests.importers.admission import (
     ForModel,
     Harvest,
     Import,
-    Progress,
     admit,
 )
 from didgen.manifests.importers.labels import LabelTable, composed, read_labels
+from didgen.manifests.progress import Progress
 from didgen.manifests.sources.records import CLASSES
 from didgen.manifests.sources.splits import Fractions
 

@@ -10,10 +10,10 @@ from didgen.manifests.importers.admission import (
     ForModel,
     Harvest,
     Import,
-    Progress,
     admit,
 )
 from didgen.manifests.importers.labels import LabelTable, read_labels, read_lesions
+from didgen.manifests.progress import Progress
 from didgen.manifests.sources.records import CLASSES, Split
 from didgen.manifests.sources.splits import Fractions
 

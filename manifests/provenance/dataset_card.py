@@ -44,7 +44,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-class _Block(str):
+class Block(str):
     """Text that is Markdown already."""
 
 
@@ -71,11 +71,11 @@ def card(
         if any(tally[label, column] for column in columns)
     }
     reasons = Counter(failure.reason.split(":")[0] for failure in manifest.failures)
-    rows = [r for shards in sidecars.values() for s in shards for r in s.made.values()]
+    rows = [r for shards in sidecars.values() for s in shards for r in s.kept.values()]
     licence = strictest(manifest.made_from)
-    template = _environment().get_template("card.md")
+    template = environment().get_template("card.md")
     return template.render(
-        header=_Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
+        header=Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
         title=TITLES[mixed],
         mixed=mixed,
         manifest=manifest,
@@ -87,20 +87,20 @@ def card(
         prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
         masks=_masks(sidecars),
         settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
-        recipe=_recipe_block(manifest.recipe),
+        recipe=recipe_block(manifest.recipe),
         failures=reasons.most_common(20),
         form=form,
         seen=seen,
     )
 
 
-def _recipe_block(recipe: Mapping[str, Any]) -> "_Block":
+def recipe_block(recipe: Mapping[str, Any]) -> Block:
     """A recipe as indented YAML, its fields sorted: one that was read back has another order."""
     lines = yaml.safe_dump(dict(recipe)).splitlines()
-    return _Block("".join(f"    {line}\n" for line in lines))
+    return Block("".join(f"    {line}\n" for line in lines))
 
 
-def _licence_fields(licence: Licence) -> dict[str, Any]:
+def licence_fields(licence: Licence) -> dict[str, Any]:
     """How a header of the Hugging Face Hub names a licence."""
     if licence.hub != "other":
         return {"license": licence.hub}
@@ -123,7 +123,7 @@ def _header(
     samples = sum(sidecar.samples for shards in sidecars.values() for sidecar in shards)
     size = min(max(len(str(samples)) - 3, 0), len(_SIZES) - 1)
     mixed = manifest.recipe.get("kind") == "mix"
-    fields = _licence_fields(licence)
+    fields = licence_fields(licence)
     if form in _FILES:
         fields["configs"] = [
             {
@@ -155,7 +155,7 @@ def _tally(sidecars: Mapping[Config, Sequence[Sidecar]]) -> Counter[tuple[str, s
     tally: Counter[tuple[str, str]] = Counter()
     for config, shards in sidecars.items():
         for sidecar in shards:
-            for row in sidecar.made.values():
+            for row in sidecar.kept.values():
                 origin = f" {split_of(sidecar.shard)} {row['origin']}" if "origin" in row else ""
                 tally[str(row.get("label", "")), f"{config}{origin}"] += 1
     return tally
@@ -163,17 +163,17 @@ def _tally(sidecars: Mapping[Config, Sequence[Sidecar]]) -> Counter[tuple[str, s
 
 def _masks(sidecars: Mapping[Config, Sequence[Sidecar]]) -> list[str]:
     """Where the masks of pairs come from, in sentences; none where there are no pairs."""
-    rows = [row for sidecar in sidecars.get("pairs", ()) for row in sidecar.made.values()]
+    rows = [row for sidecar in sidecars.get("pairs", ()) for row in sidecar.kept.values()]
     real = sum(row.get("origin") == "real" for row in rows)
     drawn = sum(row.get("layout") == DRAWN for row in rows)
-    made = len(rows) - real
+    generated = len(rows) - real
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
-    if made:
-        guides = f"{drawn} drawn shapes", f"{made - drawn} training masks of the source"
+    if generated:
+        guides = f"{drawn} drawn shapes", f"{generated - drawn} training masks of the source"
         guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
         sentences.append(
-            f"The masks of {made} pairs are read off the model's own attention as it drew them "
-            f"(Eq. 7 of the paper), guided by {guided}; nobody corrected them."
+            f"The masks of {generated} pairs are read off the model's own attention as it drew "
+            f"them (Eq. 7 of the paper), guided by {guided}; nobody corrected them."
         )
     return sentences
 
@@ -189,7 +189,8 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Jinja's environment of the cards, in which every value is plain text."""
     # Jinja's own escaping is for HTML; in Markdown other characters are special too.
     return Environment(  # noqa: S701
         loader=FileSystemLoader(_TEMPLATES),
@@ -202,7 +203,7 @@ def _environment() -> Environment:
 
 def _inline(value: Any) -> str:
     """Any value as one line of Markdown that is text and nothing else."""
-    if isinstance(value, _Block):
+    if isinstance(value, Block):
         return value
     text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in str(value))
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

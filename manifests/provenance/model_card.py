@@ -6,10 +6,10 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from didgen.manifests.provenance.dataset_card import (
-    _Block,
-    _environment,
-    _licence_fields,
-    _recipe_block,
+    Block,
+    environment,
+    licence_fields,
+    recipe_block,
 )
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.shards.index import Ingredient
@@ -22,15 +22,15 @@ def model_card(recipe: Mapping[str, Any], made_from: Sequence[Ingredient]) -> st
         library_name="diffusers",
         pipeline_tag="text-to-image",
         tags=["dermoscopy", "stable-diffusion", "not-for-diagnosis", "didgen"],
-        **_licence_fields(licence),
+        **licence_fields(licence),
     ).to_yaml()
     return (
-        _environment()
+        environment()
         .get_template("model.md")
         .render(
-            header=_Block(f"---\n{header}\n---"),
+            header=Block(f"---\n{header}\n---"),
             licence=licence,
             made_from=made_from,
-            recipe=_recipe_block(recipe),
+            recipe=recipe_block(recipe),
         )
     )

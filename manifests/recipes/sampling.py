@@ -8,7 +8,7 @@ from didgen.manifests.recipes.fields import Count, Positive, Precision, Section,
 
 
 class AttentionMaps(Section):
-    """Which attention maps are read, and how: A_C of Eq. 3, 5 and 7, A_S of Eq. 6 and 7."""
+    """Which attention maps are read, and how: A_C of Eq. 3, L_CA and Eq. 7, A_S of Eq. 5 and 7."""
 
     cross_side: Positive = 16
     """Side of the cross-attention maps: 16 in the paper, a quarter of SD's 64x64 latents."""
@@ -34,7 +34,7 @@ class AttentionMaps(Section):
 
 
 class Guidance(Section):
-    """Layout guidance of pairs: z - eta grad (L_CA + L_SA), Eq. 5 and 6."""
+    """Eq. 6: layout guidance of pairs, z - eta grad (L_CA + L_SA)."""
 
     eta: Annotated[float, Field(ge=0)] = 20.0
     """Length of a step down the gradient: 20 in the paper; a small model may want more."""

@@ -14,8 +14,10 @@ from didgen.manifests.sources.records import Split
 def difference(row: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """The first field in which a sample's row and its own record differ, where both have it."""
     # A row has the name of the class, a record its index too.
-    told = {**record, "label": record.get("class", row.get("label"))}
-    return next((name for name in sorted(row.keys() & told) if row[name] != told[name]), None)
+    reported = {**record, "label": record.get("class", row.get("label"))}
+    return next(
+        (name for name in sorted(row.keys() & reported) if row[name] != reported[name]), None
+    )
 
 
 def shard_is_whole(
@@ -35,7 +37,7 @@ def shard_is_whole(
     tar_path = shard_path(directory, config, index, split)
     try:
         sidecar = read_sidecar(tar_path.with_suffix(".json"))
-        rows = sidecar.made
+        rows = sidecar.kept
         return (
             sidecar.fingerprint == fingerprint
             and {row["key"] for row in sidecar.rows} == set(keys)

@@ -109,12 +109,12 @@ class Sidecar(BaseModel):
 
     @model_validator(mode="after")
     def _samples_are_counted(self) -> "Sidecar":
-        if self.samples != len(self.made) or len(self.rows) != len({r["key"] for r in self.rows}):
+        if self.samples != len(self.kept) or len(self.rows) != len({r["key"] for r in self.rows}):
             raise ValueError("the count of samples does not fit the rows, or a key is there twice")
         return self
 
     @property
-    def made(self) -> dict[str, dict[str, Any]]:
+    def kept(self) -> dict[str, dict[str, Any]]:
         """The rows of the samples in the tar, by key."""
         return {row["key"]: row for row in self.rows if row["status"] == "ok"}
 
@@ -168,7 +168,7 @@ def write_shard(
         stream: Any = _HashedFile(file)
         with tarfile.open(None, "w|", stream, _BUFFER, format=tarfile.USTAR_FORMAT) as tar:
             for result in results:
-                made = perf_counter()
+                arrived = perf_counter()
                 if result.key in rows:
                     raise DidgenError(f"{tar_path} would hold the key {result.key!r} twice.")
                 if isinstance(result, Failure):
@@ -177,7 +177,7 @@ def write_shard(
                     layouts = (_checked_layout(result, layouts, tar_path),)
                     _add(tar, result)
                     rows[result.key] = {**result.row, "status": "ok"}
-                writing += perf_counter() - made
+                writing += perf_counter() - arrived
             closing = perf_counter()
     with kept_whole(sidecar_path, tar_path):
         ended = perf_counter()
@@ -253,7 +253,7 @@ def iterate(directory: Path, config: Config) -> Iterator[Sample]:
     """
     for sidecar in read_sidecars(directory, config):
         path = directory / config / sidecar.shard
-        rows = sidecar.made
+        rows = sidecar.kept
         for key, members in read_shard(path):
             if (row := rows.pop(key, None)) is None:
                 break

@@ -65,15 +65,15 @@ class AttentionHistory:
         if FIELD not in row:
             return None
         try:
-            told = _Row.model_validate(row[FIELD])
-            strip, propagated = _pixels(told.maps), _pixels(told.propagated)
-            maps = np.stack(np.split(strip, len(told.steps), axis=1))
+            reported = _Row.model_validate(row[FIELD])
+            strip, propagated = _pixels(reported.maps), _pixels(reported.propagated)
+            maps = np.stack(np.split(strip, len(reported.steps), axis=1))
         except (ValidationError, ValueError, binascii.Error, DidgenError):
             raise DidgenError(
                 f"The attention maps of {key} are not what didgen writes into a sidecar; delete "
                 "its shard and sidecar and run `didgen augment` again."
             ) from None
-        return cls(tuple(told.steps), told.of, maps, propagated)
+        return cls(tuple(reported.steps), reported.of, maps, propagated)
 
 
 def stretched(maps: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ class RunContents:
             (config, split_of(sidecar.shard), str(row.get("label") or ""))
             for config, shards in self.sidecars.items()
             for sidecar in shards
-            for row in sidecar.made.values()
+            for row in sidecar.kept.values()
         )
 
     @cached_property
@@ -280,5 +280,5 @@ def _beside(image: np.ndarray, mask: np.ndarray | None, key: str) -> np.ndarray:
 
 def _unknown(key: str, directory: Path, known: Iterable[str]) -> DidgenError:
     near = difflib.get_close_matches(key, list(known), n=3, cutoff=0)
-    told = f"; the nearest keys are {', '.join(near)}" if near else ", which holds none"
-    return DidgenError(f"{key} is in no record of {directory}{told}.")
+    reported = f"; the nearest keys are {', '.join(near)}" if near else ", which holds none"
+    return DidgenError(f"{key} is in no record of {directory}{reported}.")

@@ -31,11 +31,11 @@ def sample_listing(found: FoundSample | FoundImage) -> Iterator[RenderableType]:
         return
     where = f"{found.config}, {found.split}, {found.shard}"
     # The record in the tar says what the row says, and more; what only the row has comes after.
-    told = found.record | {n: v for n, v in found.row.items() if n not in found.record}
-    told |= {name: f"{len(data)} bytes" for name, data in sorted(found.members.items())}
-    if isinstance(history := told.get(FIELD), Mapping):
-        told[FIELD] = f"maps at steps {history.get('steps')} of {history.get('of')}"
-    yield _fields(f"{found.key} ({where})", told)
+    reported = found.record | {n: v for n, v in found.row.items() if n not in found.record}
+    reported |= {name: f"{len(data)} bytes" for name, data in sorted(found.members.items())}
+    if isinstance(history := reported.get(FIELD), Mapping):
+        reported[FIELD] = f"maps at steps {history.get('steps')} of {history.get('of')}"
+    yield _fields(f"{found.key} ({where})", reported)
 
 
 def _run(contents: RunContents) -> Iterator[RenderableType]:
@@ -66,15 +66,15 @@ def _source(contents: SourceContents) -> Iterator[RenderableType]:
     yield _text(
         f"{contents.directory}: a source manifest of {header.importer}, from {header.root}."
     )
-    told = summary(contents.manifest)
+    reported = summary(contents.manifest)
     rows = {
         label: [
             row.images
             for split in SPLITS
-            for row in told
+            for row in reported
             if (row.label, row.split) == (label, split)
         ]
-        for label in dict.fromkeys(row.label for row in told)
+        for label in dict.fromkeys(row.label for row in reported)
     }
     yield _counts("Images", list(SPLITS), rows)
     masks = sum(record.mask is not None for record in records)
@@ -101,10 +101,10 @@ def _text(text: str) -> Text:
     return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
-def _fields(title: str, told: Mapping[str, Any]) -> Table:
+def _fields(title: str, reported: Mapping[str, Any]) -> Table:
     table = Table("field", title=_text(title))
     table.add_column("value", overflow="fold")
-    for name, value in told.items():
+    for name, value in reported.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         table.add_row(_text(name), _text(shown))
     return table

@@ -40,7 +40,10 @@ their guidance magnifies round-off."""
 def didgen(*arguments: str) -> str:
     """Run the command in a process of its own; it must succeed."""
     result = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "didgen.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

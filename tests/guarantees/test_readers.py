@@ -160,8 +160,8 @@ def test_timm_trains_on_every_sample(run):
 
 def test_shards_are_written_and_verified_without_torch(run):
     code = (
-        "import sys; from pathlib import Path; from manifests import runs, shards, verify; "
-        "assert all(v.status == 'ok' for v in verify.verify(Path(sys.argv[1]))); "
+        "import sys; from pathlib import Path; from didgen.manifests.runs.verify import verify; "
+        "assert all(v.status == 'ok' for v in verify(Path(sys.argv[1]))); "
         "assert not {'torch', 'webdataset'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code, str(run)], check=True, timeout=120)

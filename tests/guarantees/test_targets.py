@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from didgen import cli
-from didgen.augment.generation.prepare import Job, prepare
+from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.remake import remake
 from didgen.augment.generation.run import augment
 from didgen.manifests.errors import DidgenError
@@ -19,12 +19,12 @@ from tests.fixtures.runs import contents, flip, lay, recipe, truncate
 
 
 @pytest.fixture(scope="module")
-def job(model: Path) -> Job:
-    return prepare(recipe(model))
+def job(model: Path) -> GenerationJob:
+    return prepare_generation(recipe(model))
 
 
 @pytest.fixture(scope="module")
-def local(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local(job: GenerationJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run in a folder."""
     out = tmp_path_factory.mktemp("runs") / "local"
     augment(job, out)
@@ -32,7 +32,7 @@ def local(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["s3", "memory"])
-def remote(request: pytest.FixtureRequest, job: Job) -> Path:
+def remote(request: pytest.FixtureRequest, job: GenerationJob) -> Path:
     """The same run in a store."""
     base = request.getfixturevalue("store") if request.param == "s3" else "memory://didgen"
     out = located(f"{base}/{request.node.name.replace('[', '-').strip(']')}/run")
@@ -45,9 +45,11 @@ def test_a_run_in_a_store_is_that_of_a_folder(remote: Path, local: Path) -> None
     assert {verdict.status for verdict in verify(remote)} == {"ok"}
 
 
-def test_a_second_run_does_no_work(remote: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_does_no_work(
+    remote: Path, job: GenerationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
-        "didgen.augment.generation.samples.make", lambda *_: pytest.fail("a whole shard was remade")
+        "didgen.augment.generation.worker.make", lambda *_: pytest.fail("a whole shard was remade")
     )
     augment(job, remote)
 
@@ -72,7 +74,7 @@ def remove(path: Path) -> None:
 def test_damage_is_named_and_mended(
     remote: Path,
     local: Path,
-    job: Job,
+    job: GenerationJob,
     name: str,
     damage: Callable[[Path], object],
     status: str,
@@ -95,7 +97,7 @@ def test_an_exception_leaves_no_object(remote: Path) -> None:
     assert not (remote / "half").exists()
 
 
-def test_a_sample_is_remade_from_its_record(remote: Path, job: Job) -> None:
+def test_a_sample_is_remade_from_its_record(remote: Path, job: GenerationJob) -> None:
     from didgen.manifests.shards.shard import iterate
 
     wanted = next(iterate(remote, "pairs"))
@@ -103,7 +105,7 @@ def test_a_sample_is_remade_from_its_record(remote: Path, job: Job) -> None:
 
 
 @pytest.fixture
-def shards(store: str, job: Job) -> str:
+def shards(store: str, job: GenerationJob) -> str:
     """The URL of the pairs' folder of a run in the S3 server."""
     augment(job, located(f"{store}/read/run"))
     return f"{store}/read/run/pairs"
@@ -154,7 +156,7 @@ def said(
 
 def test_the_command_verifies_and_exports_from_the_store(
     store: str,
-    job: Job,
+    job: GenerationJob,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""Tests of manifests.locks: one owner at a time, and none that is dead."""
+"""Tests of locks: one owner at a time, and none that is dead."""
 
 import errno
 import fcntl
@@ -37,7 +37,7 @@ for _ in range(25):
 
 def another(directory: Path, code: str) -> subprocess.Popen[str]:
     """Run code in another process."""
-    opening = "import sys, pathlib; from manifests.locks import claimed\n"
+    opening = "import sys, pathlib; from didgen.manifests.locks import claimed\n"
     opening += f"directory = pathlib.Path({str(directory)!r})\n"
     return subprocess.Popen(
         [sys.executable, "-c", opening + code],

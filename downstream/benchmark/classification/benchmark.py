@@ -35,10 +35,11 @@ from didgen.downstream.benchmark.job import Training
 from didgen.downstream.benchmark.losses import classification_loss
 from didgen.downstream.benchmark.recipe import TREATMENT, Arm
 from didgen.downstream.benchmark.results import Predictions, Result, read_predictions, write_result
-from didgen.downstream.data.images import Images, Progress
+from didgen.downstream.data.images import Images
 from didgen.downstream.metrics.classification import balanced_accuracy, correctness, figures
 from didgen.downstream.networks.classifiers import build_classifier
 from didgen.downstream.pages.classification import classification_page
+from didgen.manifests.progress import Progress
 
 
 def classify(job: ClassificationJob, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -66,8 +67,8 @@ def classify(job: ClassificationJob, out: Path, progress: Progress | None = None
 
 def _asked(job: ClassificationJob, training: Training) -> Asked:
     images: dict[Any, Images] = dict(job.images)
-    if training.arm == TREATMENT and job.made is not None:
-        images["synthetic"] = job.made
+    if training.arm == TREATMENT and job.synthetic is not None:
+        images["synthetic"] = job.synthetic
     return asked_of(job, training, images) | {"classes": list(job.classes)}
 
 
@@ -81,8 +82,8 @@ def _train(
         weights = job.starts[training.network.called].weights.file
         network = build_classifier(training.network, len(job.classes), weights)
         images = job.images["train"]
-        if training.arm == TREATMENT and job.made is not None:
-            images = images + job.made
+        if training.arm == TREATMENT and job.synthetic is not None:
+            images = images + job.synthetic
         loss = classification_loss(
             cast(Arm, training.arm), images.labels, len(job.classes), recipe.focal_gamma
         )

@@ -5,25 +5,33 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from didgen.downstream.benchmark.job import Job, Training, _batches, _screened, _start, _synthetic
+from didgen.downstream.benchmark.job import (
+    BenchmarkJob,
+    Training,
+    batches,
+    screened,
+    start_of,
+    synthetic_of,
+)
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
-from didgen.downstream.data.images import Images, Progress, load_real, load_synthetic
+from didgen.downstream.data.images import Images, load_real, load_synthetic
 from didgen.downstream.data.leaks import check_classes, check_records
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.classifiers import build_classifier, find_weights
 from didgen.downstream.networks.normalise import trial
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.sources.records import SPLITS, SourceManifest, Split
 
 
 @dataclass(frozen=True)
-class ClassificationJob(Job):
+class ClassificationJob(BenchmarkJob):
     """A classification benchmark made ready."""
 
     recipe: ClassifyRecipe
     images: Mapping[Split, Images]
-    made: Images | None
+    synthetic: Images | None
     classes: tuple[str, ...]
 
     @property
@@ -32,7 +40,9 @@ class ClassificationJob(Job):
         return math.ceil(len(self.images["train"]) / self.recipe.batch_size)
 
 
-def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> ClassificationJob:
+def prepare_classification(
+    recipe: ClassifyRecipe, progress: Progress | None = None
+) -> ClassificationJob:
     """Read and check all that a classification benchmark needs, before anything is trained.
 
     Raises DidgenError for a class or label set that does not fit, lesions or near-duplicates in
@@ -50,7 +60,7 @@ def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> Classif
                 f"{network.called} does not give one number for each class with the arguments "
                 f"{network.arguments}; correct them."
             )
-        starts[network.called] = _start(weights, built)
+        starts[network.called] = start_of(weights, built)
     records = {
         split: [r for r in source.select(split=split, labelled=True) if r.label in classes]
         for split in SPLITS
@@ -64,25 +74,27 @@ def prepare(recipe: ClassifyRecipe, progress: Progress | None = None) -> Classif
             {split: [[r.sha256, r.label] for r in records[split]] for split in SPLITS}
         )
     }
-    made = None
+    synthetic = None
     if recipe.run is not None:
-        run, every, data["run"] = _synthetic(recipe, source, "images", progress)
+        run, every, data["run"] = synthetic_of(recipe, source, "images", progress)
         taken = [one for one in every if one.label in classes]
         if not taken:
             raise DidgenError(
                 f"{recipe.run} has no image of {', '.join(classes)}; make some first."
             )
-        made = load_synthetic(recipe.run, taken, classes, run.classes, size, progress)
-    images, made, duplicates = _screened(recipe, images, hashes, made, progress)
+        synthetic = load_synthetic(recipe.run, taken, classes, run.classes, size, progress)
+    images, synthetic, duplicates = screened(recipe, images, hashes, synthetic, progress)
     left = {split: {classes[label] for label in part.labels} for split, part in images.items()}
     check_classes(left, classes, f"{recipe.source} without its near-duplicates")
     return ClassificationJob(
         recipe=recipe,
         classes=classes,
         images=images,
-        made=made,
+        synthetic=synthetic,
         starts=starts,
-        trainings=tuple(_trainings(recipe, len(images["train"]), 0 if made is None else len(made))),
+        trainings=tuple(
+            _trainings(recipe, len(images["train"]), 0 if synthetic is None else len(synthetic))
+        ),
         data=data,
         dropped=tuple(vars(one) for one in duplicates),
     )
@@ -104,11 +116,11 @@ def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:
     return classes
 
 
-def _trainings(recipe: ClassifyRecipe, real: int, made: int) -> Iterator[Training]:
+def _trainings(recipe: ClassifyRecipe, real: int, synthetic: int) -> Iterator[Training]:
     """Every training, seed by seed, so that a stopped benchmark has all arms of the first seeds."""
     for seed in recipe.seeds:
         for network in recipe.networks:
             epochs = network.epochs or recipe.epochs
             for arm in recipe.arms:
-                shown = real if arm == "original-epochs" else real + made
-                yield Training(network, arm, seed, epochs * _batches(recipe, shown))
+                shown = real if arm == "original-epochs" else real + synthetic
+                yield Training(network, arm, seed, epochs * batches(recipe, shown))

@@ -10,7 +10,7 @@ from didgen.downstream.benchmark.classification.job import ClassificationJob
 from didgen.downstream.benchmark.job import Training
 from didgen.downstream.benchmark.recipe import TREATMENT, Arm
 from didgen.downstream.benchmark.results import Predictions, Result
-from didgen.downstream.benchmark.summary import _corrected, _head, _mean, _trained
+from didgen.downstream.benchmark.summary import corrected, head, known_mean, trained_in
 from didgen.downstream.data.images import counts
 from didgen.downstream.metrics.classification import balanced_accuracy, correctness, log_losses
 from didgen.downstream.networks.network import Network
@@ -46,12 +46,12 @@ def classification_outcome(
     ]
     comparisons: list[Comparison] = []
     for rival in (arm for arm in recipe.arms if arm != TREATMENT and TREATMENT in recipe.arms):
-        comparisons += _corrected(
+        comparisons += corrected(
             [_compare(job, network, rival, predictions) for network in recipe.networks]
         )
-    parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
+    parts = dict(job.images) | ({} if job.synthetic is None else {"synthetic": job.synthetic})
     return {
-        **_head(job, results),
+        **head(job, results),
         "classes": list(job.classes),
         "images": {name: counts(part, job.classes) for name, part in parts.items()},
         "arms": arms,
@@ -68,10 +68,10 @@ def _arm(
 ) -> dict[str, Any]:
     """The figures of a network in an arm over its seeds."""
     mine = [t for t in job.trainings if (t.network, t.arm) == (network, arm)]
-    told = [results[t].figures for t in mine]
+    reported = [results[t].figures for t in mine]
     summaries: dict[str, Any] = {}
     for name, figure in SUMMARISED.items():
-        values = [value for value in map(figure, told) if value is not None]
+        values = [value for value in map(figure, reported) if value is not None]
         summaries[name] = vars(summarise(values)) if values else None
     first = predictions[mine[0]]
     right = np.stack([correctness(predictions[t].probabilities, first.labels) for t in mine])
@@ -80,19 +80,19 @@ def _arm(
         return balanced_accuracy(right[:, drawn].mean(0), first.labels[drawn])
 
     return {
-        **_trained(mine, results),
+        **trained_in(mine, results),
         "figures": summaries,
         "balanced_accuracy_over_lesions": bootstrap_figure(
             mean_balanced_accuracy, first.lesions, strata=first.labels
         ),
         "per_class": {
             name: {
-                figure: _mean([f["per_class"][name][figure] for f in told])
+                figure: known_mean([f["per_class"][name][figure] for f in reported])
                 for figure in ("precision", "recall", "f1", "auc")
             }
             for name in job.classes
         },
-        "confusion": np.sum([f["confusion"] for f in told], 0).tolist(),
+        "confusion": np.sum([f["confusion"] for f in reported], 0).tolist(),
     }
 
 

@@ -44,12 +44,12 @@ from didgen.downstream.benchmark.segmentation.pair_filter import Agreements, agr
 from didgen.downstream.benchmark.segmentation.plots import draw_plots
 from didgen.downstream.benchmark.segmentation.summary import segmentation_outcome
 from didgen.downstream.benchmark.training import Trained
-from didgen.downstream.data.images import Progress
 from didgen.downstream.data.pairs import Pairs, folds
 from didgen.downstream.metrics.segmentation import Masks, dice_scores, overlaps
 from didgen.downstream.networks.segmenters import build_segmenter
 from didgen.downstream.pages.segmentation import segmentation_page
 from didgen.manifests.files import read_json_lines, write_json_lines
+from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 
 FILTER_FOLDER = "filter"
@@ -87,9 +87,9 @@ def segment(job: SegmentationJob, out: Path, progress: Progress | None = None) -
     ordered = {training: asked[training] for training in job.trainings}
     # Those that the filter makes are known only now; what they have replaced stays if refused.
     finished(ordered, out)
-    for count, told in agreements.items():
+    for count, reported in agreements.items():
         name = f"real-{'all' if count is None else count}.jsonl"
-        write_json_lines(out / FILTER_FOLDER / name, told.rows())
+        write_json_lines(out / FILTER_FOLDER / name, reported.rows())
     results = carry_out(ordered, out, partial(_train, job, out, agreements), from_(first))
     found = {training: read_segmentations(folder_of(out, training)) for training in results}
     benchmark = segmentation_outcome(job, {**judged, **results}, found, agreements)
@@ -105,7 +105,7 @@ def _asked(job: SegmentationJob, training: Training, agreements: Agreements | No
     if training in job.judges:
         images["train"], images["synthetic"] = _fold(job, training)
         asked["folds"] = job.recipe.filter.folds
-    elif (synthetic := _synthetic(job, training, agreements)) is not None:
+    elif (synthetic := synthetic_of(job, training, agreements)) is not None:
         images["synthetic"] = synthetic
     if agreements is not None:
         asked["filter"] = job.recipe.filter.model_dump() | {
@@ -114,30 +114,30 @@ def _asked(job: SegmentationJob, training: Training, agreements: Agreements | No
     return asked_of(job, training, images, apart) | asked
 
 
-def _synthetic(
+def synthetic_of(
     job: SegmentationJob, training: Training, agreements: Agreements | None
 ) -> Pairs | None:
     """The synthetic pairs that a training has, if its arm has any."""
-    if job.made is not None and training.arm == FILTERED and agreements is not None:
-        return job.made.take(np.flatnonzero(agreements.kept).tolist())
-    return job.made if training.arm == TREATMENT else None
+    if job.synthetic is not None and training.arm == FILTERED and agreements is not None:
+        return job.synthetic.take(np.flatnonzero(agreements.kept).tolist())
+    return job.synthetic if training.arm == TREATMENT else None
 
 
 def _fold(job: SegmentationJob, judge: Training) -> tuple[Pairs, Pairs]:
     """The real pairs that a judge trains on, and the synthetic ones that it may judge."""
-    assert job.made is not None, "there is a judge only where there are pairs to judge"
+    assert job.synthetic is not None, "there is a judge only where there are pairs to judge"
     real = job.real(judge.real)
     dealt = folds(real.lesions, job.recipe.filter.folds, job.recipe.seed)
     own = int(judge.arm.removeprefix("judge-"))
     seen = real.take(np.flatnonzero(dealt != own).tolist())
-    return seen, job.made.take(unseen(job.made, {*seen.lesions}))
+    return seen, job.synthetic.take(unseen(job.synthetic, {*seen.lesions}))
 
 
 def _agreements(job: SegmentationJob, out: Path) -> dict[Scale, Agreements]:
     """What the judges of each scale say together."""
-    told: dict[Scale, Agreements] = {}
+    reported: dict[Scale, Agreements] = {}
     for count in dict.fromkeys(judge.real for judge in job.judges):
-        assert job.made is not None
+        assert job.synthetic is not None
         judged = [
             {
                 row["key"]: row["dice"]
@@ -146,8 +146,8 @@ def _agreements(job: SegmentationJob, out: Path) -> dict[Scale, Agreements]:
             for judge in job.judges
             if judge.real == count
         ]
-        told[count] = agree(job.made, judged, job.recipe.filter.keep)
-    return told
+        reported[count] = agree(job.synthetic, judged, job.recipe.filter.keep)
+    return reported
 
 
 def _judge(
@@ -182,7 +182,7 @@ def _train(
 ) -> Result:
     folder, test = folder_of(out, training), job.images["test"]
     images = job.real(training.real)
-    synthetic = _synthetic(job, training, agreements.get(training.real))
+    synthetic = synthetic_of(job, training, agreements.get(training.real))
     if synthetic is not None:
         images = images + synthetic
     accelerator, network, trained = _fit(job, training, images, folder, on_step)

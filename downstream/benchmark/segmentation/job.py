@@ -5,17 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from didgen.downstream.benchmark.job import (
+    BenchmarkJob,
     Hashes,
-    Job,
     Training,
-    _batches,
-    _nearly_later,
-    _screened,
-    _start,
-    _synthetic,
+    batches,
+    nearly_later,
+    screened,
+    start_of,
+    synthetic_of,
 )
 from didgen.downstream.benchmark.recipe import FILTERED, SegmentRecipe
-from didgen.downstream.data.images import Progress
 from didgen.downstream.data.leaks import NearDuplicate, check_lesions, refuse
 from didgen.downstream.data.pairs import Pairs, load_real_pairs, load_synthetic_pairs, subset
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
@@ -23,18 +22,19 @@ from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.normalise import trial
 from didgen.downstream.networks.segmenters import build_segmenter, find_segmenter_weights
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.runs.training_samples import Synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord, Split
 
 
 @dataclass(frozen=True)
-class SegmentationJob(Job):
+class SegmentationJob(BenchmarkJob):
     """A segmentation benchmark made ready; `judges` are the trainings of the quality filter."""
 
     recipe: SegmentRecipe
     images: Mapping[Split, Pairs]
-    made: Pairs | None
+    synthetic: Pairs | None
     judges: tuple[Training, ...]
 
     def real(self, count: int | None) -> Pairs:
@@ -43,7 +43,7 @@ class SegmentationJob(Job):
 
     def evaluate_every(self, count: int | None) -> int:
         """Steps between evaluations at a scale: the recipe's, or those that its real pairs take."""
-        return self.recipe.evaluate_every or _batches(self.recipe, len(self.real(count)))
+        return self.recipe.evaluate_every or batches(self.recipe, len(self.real(count)))
 
 
 def prepare_segmentation(
@@ -51,8 +51,8 @@ def prepare_segmentation(
 ) -> SegmentationJob:
     """Read and check all that a segmentation benchmark needs, before anything is trained.
 
-    Raises DidgenError as `prepare` does, and for pairs guided by masks that are not of the
-    training split, a split without masks and more real pairs than there are.
+    Raises DidgenError as `prepare_classification` does, and for pairs guided by masks that are not
+    of the training split, a split without masks and more real pairs than there are.
     """
     source = SourceManifest.read(recipe.source)
     starts = {}
@@ -60,7 +60,7 @@ def prepare_segmentation(
         weights = find_segmenter_weights(network)
         built = build_segmenter(network, weights.file)
         trial(built, network.called, recipe.image_size)
-        starts[network.called] = _start(weights, built)
+        starts[network.called] = start_of(weights, built)
     # Of all images: a pair may be guided by the mask of one that is in no collection asked for.
     check_lesions({split: source.select(split=split) for split in SPLITS}, recipe.source)
     records = _masked(recipe, source)
@@ -68,15 +68,15 @@ def prepare_segmentation(
     images = {split: load_real_pairs(source, records[split], size, progress) for split in SPLITS}
     hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
     data = {"real": fingerprint({split: part.sha256() for split, part in images.items()})}
-    made = None
+    synthetic = None
     leaking: list[NearDuplicate] = []
     if recipe.run is not None:
-        _, taken, data["run"] = _synthetic(recipe, source, "pairs", progress)
+        _, taken, data["run"] = synthetic_of(recipe, source, "pairs", progress)
         leaking = _leaking_guides(recipe, source, images, hashes, taken, progress)
         gone = {one.key for one in leaking}
         taken = [one for one in taken if one.guide not in gone]
-        made = load_synthetic_pairs(recipe.run, taken, source, size, progress)
-    images, made, duplicates = _screened(recipe, images, hashes, made, progress)
+        synthetic = load_synthetic_pairs(recipe.run, taken, source, size, progress)
+    images, synthetic, duplicates = screened(recipe, images, hashes, synthetic, progress)
     if empty := [split for split, part in images.items() if not len(part)]:
         raise DidgenError(
             f"{recipe.source} without its near-duplicates has no masks in {empty[0]}; import it "
@@ -84,11 +84,13 @@ def prepare_segmentation(
         )
     known = {one.key for one in duplicates}
     duplicates += [one for one in leaking if one.key not in known]
-    plan = list(_segment_trainings(recipe, images["train"], 0 if made is None else len(made)))
+    plan = list(
+        _segment_trainings(recipe, images["train"], 0 if synthetic is None else len(synthetic))
+    )
     return SegmentationJob(
         recipe=recipe,
         images=images,
-        made=made,
+        synthetic=synthetic,
         starts=starts,
         trainings=tuple(one for one in plan if one.arm in recipe.arms),
         judges=tuple(one for one in plan if one.arm not in recipe.arms),
@@ -123,7 +125,7 @@ def _leaking_guides(
     source: SourceManifest,
     images: Mapping[Split, Pairs],
     hashes: Hashes,
-    taken: Sequence[Synthetic],
+    taken: Sequence[SyntheticSample],
     progress: Progress | None,
 ) -> list[NearDuplicate]:
     """The images whose masks guided pairs and that are nearly validation or test images.
@@ -134,22 +136,22 @@ def _leaking_guides(
     named = {one.guide for one in taken}
     records = [record for record in source.select(split="train") if record.key in named]
     guides = load_real_pairs(source, records, recipe.image_size, progress)
-    found = _nearly_later(guides, images, hashes, progress)
+    found = nearly_later(guides, images, hashes, progress)
     if recipe.near_duplicates == "refuse":
         refuse(found, recipe.source)
     return found
 
 
-def _segment_trainings(recipe: SegmentRecipe, train: Pairs, made: int) -> Iterator[Training]:
+def _segment_trainings(recipe: SegmentRecipe, train: Pairs, synthetic: int) -> Iterator[Training]:
     """The judges of every scale, if any, and then every training, seed by seed."""
 
     def planned(network: Network, arm: str, seed: int, count: int | None) -> Training:
         real = len(subset(train, count, recipe.seed))
-        epoch = _batches(recipe, real + made)
+        epoch = batches(recipe, real + synthetic)
         steps = (network.epochs or recipe.epochs) * epoch
         steps = min(steps, recipe.max_steps or steps)
         if arm == "original-epochs":
-            steps = math.ceil(steps * _batches(recipe, real) / epoch)
+            steps = math.ceil(steps * batches(recipe, real) / epoch)
         return Training(network, arm, seed, steps, count)
 
     if FILTERED in recipe.arms:

@@ -117,8 +117,8 @@ def worst(test: Pairs, masks: Mapping[str, Masks], dice: Mapping[str, Floats], w
         truth = test.masks[place].numpy()
         for name, mask in (("truth", truth), *((arm, masks[arm][place]) for arm in masks)):
             _outline(axes, mask, COLOURS[name], "--" if name == "truth" else "-")
-        told = ", ".join(f"{arm} {dice[arm][place]:.2f}" for arm in masks)
-        axes.set_title(f"{test.keys[place]}\n{told}", fontsize="x-small")
+        reported = ", ".join(f"{arm} {dice[arm][place]:.2f}" for arm in masks)
+        axes.set_title(f"{test.keys[place]}\n{reported}", fontsize="x-small")
     handles = [
         mpl.lines.Line2D([], [], color=colour, linestyle="--" if name == "truth" else "-")
         for name, colour in COLOURS.items()

@@ -11,7 +11,7 @@ from didgen.downstream.benchmark.recipe import FILTERED, TREATMENT
 from didgen.downstream.benchmark.results import Result, Segmentations
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob
 from didgen.downstream.benchmark.segmentation.pair_filter import Agreements
-from didgen.downstream.benchmark.summary import _corrected, _head, _trained
+from didgen.downstream.benchmark.summary import corrected, head, trained_in
 from didgen.downstream.networks.network import Network
 from didgen.downstream.stats.bootstrap import bootstrap_figure
 from didgen.downstream.stats.comparison import Comparison, compare, summarise
@@ -28,15 +28,15 @@ def segmentation_outcome(
     groups = [(network, count) for count in recipe.real for network in recipe.networks]
     comparisons: list[Comparison] = []
     for control, treatment in contrasts(recipe.arms):
-        comparisons += _corrected(
+        comparisons += corrected(
             [
                 _compare_masks(job, network, count, (control, treatment), found)
                 for network, count in groups
             ]
         )
-    parts = dict(job.images) | ({} if job.made is None else {"synthetic": job.made})
+    parts = dict(job.images) | ({} if job.synthetic is None else {"synthetic": job.synthetic})
     return {
-        **_head(job, results),
+        **head(job, results),
         "images": {name: len(part) for name, part in parts.items()},
         "scales": [_scale(job, count, agreements.get(count)) for count in recipe.real],
         "arms": [
@@ -75,7 +75,7 @@ def _scale(
 ) -> dict[str, Any]:
     """Whose masks stand behind the training sets of a scale, and what the filter made of them."""
     real = job.real(count)
-    guides = () if job.made is None else job.made.guides
+    guides = () if job.synthetic is None else job.synthetic.guides
     return {
         "real": count,
         "pairs": len(real),
@@ -96,12 +96,12 @@ def _masks_arm(
 ) -> dict[str, Any]:
     """The figures of a network in an arm at a scale over its seeds."""
     mine = _masks_of(job, network, count, arm)
-    told = [results[t].figures for t in mine]
+    reported = [results[t].figures for t in mine]
     dice = np.mean([found[t].overlaps.dice for t in mine], 0)
     return {
-        **_trained(mine, results),
+        **trained_in(mine, results),
         "real": count,
-        "figures": {name: vars(summarise([f[name] for f in told])) for name in told[0]},
+        "figures": {name: vars(summarise([f[name] for f in reported])) for name in reported[0]},
         "dice_over_lesions": bootstrap_figure(
             lambda drawn: float(dice[drawn].mean()), found[mine[0]].lesions
         ),

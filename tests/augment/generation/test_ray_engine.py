@@ -17,7 +17,7 @@ import yaml
 
 from didgen.augment.generation import ray_engine as cluster_module
 from didgen.augment.generation.part import Part
-from didgen.augment.generation.prepare import Job, prepare
+from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.ray_engine import room
 from didgen.augment.generation.run import augment
 from didgen.manifests.errors import DidgenError
@@ -42,12 +42,14 @@ def recipe(model: Path, **fields: object) -> AugmentRecipe:
 
 
 @pytest.fixture(scope="module")
-def job(model: Path) -> Job:
-    return prepare(recipe(model))
+def job(model: Path) -> GenerationJob:
+    return prepare_generation(recipe(model))
 
 
-def test_the_cluster_section_leaves_the_fingerprint_as_it_is(job: Job, model: Path) -> None:
-    other = prepare(recipe(model, cluster={"cpus": 7, "gpus": 0.5, "workers": 3}))
+def test_the_cluster_section_leaves_the_fingerprint_as_it_is(
+    job: GenerationJob, model: Path
+) -> None:
+    other = prepare_generation(recipe(model, cluster={"cpus": 7, "gpus": 0.5, "workers": 3}))
     assert other.fingerprint == job.fingerprint
 
 
@@ -71,7 +73,7 @@ def test_room_is_what_every_node_can_hold(
 
 
 def test_without_a_cluster_one_sentence_says_so(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -110,7 +112,9 @@ def single_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def local(job: Job, single_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def local(
+    job: GenerationJob, single_thread: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The run of this process alone."""
     out = tmp_path_factory.mktemp("runs") / "local"
     augment(job, out)
@@ -124,7 +128,12 @@ class TestTwoNodes:
     """In this order: the last test takes a node away."""
 
     def test_a_part_and_then_the_rest_load_the_model_once_a_worker(
-        self, nodes: object, job: Job, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        nodes: object,
+        job: GenerationJob,
+        local: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         started = []
         grow = cluster_module._Pool._grow
@@ -145,7 +154,7 @@ class TestTwoNodes:
         assert contents(out) == contents(local)
 
     def test_a_shard_that_fails_everywhere_ends_the_run_and_leaves_no_half(
-        self, nodes: object, job: Job, tmp_path: Path
+        self, nodes: object, job: GenerationJob, tmp_path: Path
     ) -> None:
         out = tmp_path / "run"
         # No worker can write beside a file that stands where the folder of pairs belongs.
@@ -158,7 +167,7 @@ class TestTwoNodes:
     def test_a_sick_worker_is_not_asked_again(
         self,
         nodes: object,
-        job: Job,
+        job: GenerationJob,
         local: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -188,7 +197,7 @@ class TestTwoNodes:
         assert contents(out) == contents(local)
 
     def test_workers_that_cannot_load_end_the_run_when_none_is_left(
-        self, nodes: object, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, nodes: object, job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Broken(cluster_module._Remote):
             def load(self, *asked: Any) -> str:
@@ -199,7 +208,7 @@ class TestTwoNodes:
             augment(job, tmp_path / "run", engine="ray")
 
     def test_a_worker_that_reads_another_recipe_is_refused(
-        self, nodes: object, job: Job, tmp_path: Path
+        self, nodes: object, job: GenerationJob, tmp_path: Path
     ) -> None:
         from dataclasses import replace
 
@@ -209,16 +218,26 @@ class TestTwoNodes:
     def test_more_than_any_node_has_is_refused(
         self, nodes: object, model: Path, tmp_path: Path
     ) -> None:
-        greedy = prepare(recipe(model, cluster={"cpus": 64}))
+        greedy = prepare_generation(recipe(model, cluster={"cpus": 64}))
         with pytest.raises(DidgenError, match="No node of the Ray cluster has 64 CPUs"):
             augment(greedy, tmp_path / "run", engine="ray")
 
     def test_sigterm_drops_what_is_in_hand_and_the_run_goes_on(
-        self, nodes: object, job: Job, local: Path, tmp_path: Path
+        self, nodes: object, job: GenerationJob, local: Path, tmp_path: Path
     ) -> None:
         out, asked = tmp_path / "run", tmp_path / "recipe.yaml"
         asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
-        command = [sys.executable, "-m", "cli", "augment", asked, "--out", out, "--engine", "ray"]
+        command = [
+            sys.executable,
+            "-m",
+            "didgen.cli",
+            "augment",
+            asked,
+            "--out",
+            out,
+            "--engine",
+            "ray",
+        ]
         address = nodes.address  # type: ignore[attr-defined]
         paths = os.pathsep.join(sys.path)
         process = subprocess.Popen(
@@ -236,7 +255,7 @@ class TestTwoNodes:
     def test_a_node_that_goes_takes_nothing_with_it(
         self,
         nodes: object,
-        job: Job,
+        job: GenerationJob,
         local: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,

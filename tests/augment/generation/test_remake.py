@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from didgen.augment.device import choose_device
-from didgen.augment.generation.prepare import Job, prepare
+from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.remake import recipe_of, remake, write_members
 from didgen.augment.generation.run import augment
 from didgen.augment.generation.samples import draw_batch
@@ -19,7 +19,7 @@ from tests.fixtures.runs import recipe
 
 
 @pytest.fixture(scope="module")
-def job(model: Path) -> Job:
+def job(model: Path) -> GenerationJob:
     """Images and pairs in uneven batches, with a gate that stops some of them."""
     asked = {
         "model": str(model),
@@ -28,24 +28,24 @@ def job(model: Path) -> Job:
         "sampling": {"steps": 2, "batch_size": 3},
         "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
     }
-    first = prepare(AugmentRecipe.model_validate(asked))
+    first = prepare_generation(AugmentRecipe.model_validate(asked))
     drawn = draw_batch(first, first.plan["images"][0], 0, choose_device())
     bound = float(np.quantile([one.scores["contrast"] for one in drawn], 0.7))
-    return prepare(
+    return prepare_generation(
         AugmentRecipe.model_validate(asked | {"gates": asked["gates"] | {"contrast": bound}})
     )
 
 
 @pytest.fixture(scope="module")
-def finished(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(job: GenerationJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     augment(job, out)
     return out
 
 
-def test_every_sample_comes_back_to_the_bit(finished: Path, job: Job) -> None:
+def test_every_sample_comes_back_to_the_bit(finished: Path, job: GenerationJob) -> None:
     # With the batch size of the run's own record, which the recipe in the directory lacks.
-    again = prepare(recipe_of(finished))
+    again = prepare_generation(recipe_of(finished))
     assert again.recipe.sampling.batch_size != job.recipe.sampling.batch_size
     count = redrawn = 0
     for config in ("images", "pairs"):
@@ -60,23 +60,25 @@ def test_every_sample_comes_back_to_the_bit(finished: Path, job: Job) -> None:
 def test_a_recipe_may_ask_for_bf16_and_its_samples_come_back_to_the_bit(
     model: Path, tmp_path: Path
 ) -> None:
-    plain = prepare(recipe(model))
+    plain = prepare_generation(recipe(model))
     asked = recipe(model, sampling={"steps": 2, "batch_size": 2, "mixed_precision": "bf16"})
-    job = prepare(asked)
+    job = prepare_generation(asked)
     assert job.fingerprint != plain.fingerprint
     augment(job, tmp_path / "half")
     (sidecar, _) = read_sidecars(tmp_path / "half", "pairs")
     assert "bfloat16, because" in sidecar.versions["device"]
     assert "the recipe asks for bf16" in sidecar.versions["device"]
     wanted = next(iterate(tmp_path / "half", "pairs"))
-    again = prepare(recipe_of(tmp_path / "half"))
+    again = prepare_generation(recipe_of(tmp_path / "half"))
     assert remake(again, tmp_path / "half", wanted.key).members == wanted.members
     augment(plain, tmp_path / "whole")
     other = next(iterate(tmp_path / "whole", "pairs"))
     assert other.key == wanted.key and other.members["jpg"] != wanted.members["jpg"]
 
 
-def test_it_needs_no_shard_and_writes_its_files(finished: Path, job: Job, tmp_path: Path) -> None:
+def test_it_needs_no_shard_and_writes_its_files(
+    finished: Path, job: GenerationJob, tmp_path: Path
+) -> None:
     wanted = next(iterate(finished, "pairs"))
     tar = finished / "pairs" / "pairs-000000.tar"
     whole = tar.read_bytes()
@@ -91,7 +93,9 @@ def test_it_needs_no_shard_and_writes_its_files(finished: Path, job: Job, tmp_pa
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
 
 
-def test_what_cannot_be_remade_is_one_sentence(finished: Path, job: Job, tmp_path: Path) -> None:
+def test_what_cannot_be_remade_is_one_sentence(
+    finished: Path, job: GenerationJob, tmp_path: Path
+) -> None:
     with pytest.raises(DidgenError, match="has no sample nobody"):
         remake(job, finished, "nobody")
     with pytest.raises(DidgenError, match="another recipe, model or data"):

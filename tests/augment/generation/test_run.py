@@ -13,7 +13,7 @@ from PIL import Image
 
 from didgen.augment.generation import worker as worker_module
 from didgen.augment.generation.part import Part
-from didgen.augment.generation.prepare import Job, check_source, prepare
+from didgen.augment.generation.prepare import GenerationJob, check_source, prepare_generation
 from didgen.augment.generation.run import augment
 from didgen.augment.generation.run_sheets import _images_sheet
 from didgen.manifests.errors import DidgenError
@@ -31,12 +31,12 @@ from tests.fixtures.runs import contents, flip, lay, recipe, truncate
 
 
 @pytest.fixture(scope="module")
-def job(model: Path) -> Job:
-    return prepare(recipe(model))
+def job(model: Path) -> GenerationJob:
+    return prepare_generation(recipe(model))
 
 
 @pytest.fixture(scope="module")
-def finished(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(job: GenerationJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was carried out without a break."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     augment(job, out)
@@ -51,19 +51,19 @@ def test_a_model_of_the_hub_brings_its_captions(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(old)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    near, far = prepare(recipe(model)), prepare(recipe(Path("me/derm")))
+    near, far = prepare_generation(recipe(model)), prepare_generation(recipe(Path("me/derm")))
     assert far.plan == near.plan
     # The branch moves on to a commit of other weights: that is another run.
     shutil.copytree(cached / "snapshots" / old, cached / "snapshots" / new)
     (cached / "refs" / "main").write_text(new)
-    moved = prepare(recipe(Path("me/derm")))
+    moved = prepare_generation(recipe(Path("me/derm")))
     assert moved.fingerprint != far.fingerprint
     assert ingredients(moved.recipe, [])[0].name == f"me/derm at {new}"
     (cached / "refs" / "main").write_text(old)
-    assert prepare(recipe(Path("me/derm"))).fingerprint == far.fingerprint
+    assert prepare_generation(recipe(Path("me/derm"))).fingerprint == far.fingerprint
     (cached / "snapshots" / old / CAPTIONS_NAME).unlink()
     with pytest.raises(DidgenError, match=r"me/derm has no captions\.jsonl; give the recipe a"):
-        prepare(recipe(Path("me/derm")))
+        prepare_generation(recipe(Path("me/derm")))
 
 
 def tars(out: Path) -> dict[str, bytes]:
@@ -85,7 +85,9 @@ def test_a_run_is_whole_and_verifies(finished: Path) -> None:
     assert "because" in manifest["decisions"]["device"]
 
 
-def test_its_card_is_remade_like_a_shard(job: Job, tmp_path: Path, finished: Path) -> None:
+def test_its_card_is_remade_like_a_shard(
+    job: GenerationJob, tmp_path: Path, finished: Path
+) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     card = (out / "README.md").read_bytes()
     # The tiny model has no card that names a licence.
@@ -97,7 +99,7 @@ def test_its_card_is_remade_like_a_shard(job: Job, tmp_path: Path, finished: Pat
     assert {verdict.status for verdict in verify(out)} == {"ok"}
 
 
-def test_samples_hold_what_the_plan_says(finished: Path, job: Job) -> None:
+def test_samples_hold_what_the_plan_says(finished: Path, job: GenerationJob) -> None:
     planned = {p.key: p for shards in job.plan.values() for shard in shards for p in shard}
     for config, members in (
         ("images", {"jpg", "cls", "json"}),
@@ -130,14 +132,14 @@ def test_contact_sheets_are_pictures(finished: Path) -> None:
 def test_the_same_recipe_gives_the_same_tar_bytes(
     finished: Path, model: Path, tmp_path: Path
 ) -> None:
-    augment(prepare(recipe(model)), tmp_path / "again")
+    augment(prepare_generation(recipe(model)), tmp_path / "again")
     assert tars(tmp_path / "again") == tars(finished)
 
 
 def test_another_batch_size_gives_the_same_plan_and_images(
-    finished: Path, job: Job, model: Path, tmp_path: Path
+    finished: Path, job: GenerationJob, model: Path, tmp_path: Path
 ) -> None:
-    singly = prepare(recipe(model, sampling={"steps": 2, "batch_size": 1}))
+    singly = prepare_generation(recipe(model, sampling={"steps": 2, "batch_size": 1}))
     assert singly.plan == job.plan
     assert singly.fingerprint == job.fingerprint
     augment(singly, tmp_path / "singly")
@@ -159,7 +161,7 @@ def test_another_batch_size_gives_the_same_plan_and_images(
 
 
 def test_a_second_run_does_no_work(
-    finished: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+    finished: Path, job: GenerationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")}
     monkeypatch.setattr(worker_module, "make", lambda *_: pytest.fail("a whole shard was remade"))
@@ -168,7 +170,7 @@ def test_a_second_run_does_no_work(
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes(
-    finished: Path, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, made = tmp_path / "broken", worker_module.make
 
@@ -216,7 +218,7 @@ def scribble(path: Path) -> None:
 )
 def test_damage_is_named_and_only_what_is_broken_is_made_again(
     finished: Path,
-    job: Job,
+    job: GenerationJob,
     tmp_path: Path,
     name: str,
     damage: Callable[[Path], object],
@@ -251,7 +253,7 @@ def test_damage_is_named_and_only_what_is_broken_is_made_again(
     ],
 )
 def test_what_does_not_say_what_the_samples_say_is_mended(
-    finished: Path, job: Job, tmp_path: Path, name: str, was: str, now: str, remade: int
+    finished: Path, job: GenerationJob, tmp_path: Path, name: str, was: str, now: str, remade: int
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
@@ -266,7 +268,7 @@ def test_what_does_not_say_what_the_samples_say_is_mended(
     assert sum(path.stat().st_mtime_ns != time for path, time in made.items()) == remade
 
 
-def test_parts_in_any_order_are_one_run(finished: Path, job: Job, tmp_path: Path) -> None:
+def test_parts_in_any_order_are_one_run(finished: Path, job: GenerationJob, tmp_path: Path) -> None:
     for part in ("2/3", "3/3"):
         assert augment(job, tmp_path, Part.parse(part)) is None
         assert not (tmp_path / "manifest.json").exists()
@@ -278,7 +280,7 @@ def test_parts_in_any_order_are_one_run(finished: Path, job: Job, tmp_path: Path
 
 
 def test_a_part_without_shards_and_the_rest_of_a_run(
-    finished: Path, job: Job, tmp_path: Path
+    finished: Path, job: GenerationJob, tmp_path: Path
 ) -> None:
     assert augment(job, tmp_path, Part.parse("9/9")) is None
     assert tars(tmp_path) == {}
@@ -287,7 +289,7 @@ def test_a_part_without_shards_and_the_rest_of_a_run(
 
 
 def test_the_plan_is_there_before_the_first_shard(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> Iterator[Sample | Failure]:
         planned = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
@@ -303,7 +305,7 @@ def test_the_plan_is_there_before_the_first_shard(
 
 
 @pytest.mark.parametrize("name", ["images/photo.jpg", "README.md", "croissant.json"])
-def test_a_folder_of_other_files_is_refused(job: Job, tmp_path: Path, name: str) -> None:
+def test_a_folder_of_other_files_is_refused(job: GenerationJob, tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     lay(tmp_path / name)
     with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
@@ -312,7 +314,7 @@ def test_a_folder_of_other_files_is_refused(job: Job, tmp_path: Path, name: str)
 
 
 def test_redraws_and_reasons_are_counted(model: Path, tmp_path: Path) -> None:
-    hopeless = prepare(recipe(model, pairs=None, gates={"contrast": 255, "redraws": 2}))
+    hopeless = prepare_generation(recipe(model, pairs=None, gates={"contrast": 255, "redraws": 2}))
     manifest = augment(hopeless, tmp_path)
     assert manifest is not None
     assert (manifest.totals.samples, manifest.totals.failures, manifest.totals.redraws) == (0, 4, 8)
@@ -321,7 +323,7 @@ def test_redraws_and_reasons_are_counted(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_directory_of_another_recipe_is_refused(finished: Path, model: Path) -> None:
-    other = prepare(recipe(model, seed=7))
+    other = prepare_generation(recipe(model, seed=7))
     with pytest.raises(DidgenError, match=r"differs in seed \(42, now 7\)"):
         augment(other, finished)
 
@@ -331,7 +333,7 @@ def test_a_recipe_that_asks_for_nothing_is_refused(model: Path) -> None:
         model, images={"per_class": {"MEL": 0}}, pairs={"count": 0, "layouts": "drawn"}
     )
     with pytest.raises(DidgenError, match="asks for no sample at all"):
-        prepare(nothing)
+        prepare_generation(nothing)
 
 
 @pytest.mark.parametrize(
@@ -346,12 +348,12 @@ def test_a_sampling_that_the_model_cannot_do_is_refused_before_there_is_a_folder
     sampling: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(DidgenError, match=sentence):
-        prepare(recipe(Path("mini"), sampling=sampling))
+        prepare_generation(recipe(Path("mini"), sampling=sampling))
 
 
 def test_a_config_without_samples_is_left_out(model: Path, tmp_path: Path) -> None:
     only = recipe(model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"})
-    assert list(augment(prepare(only), tmp_path / "run").configs) == ["images"]
+    assert list(augment(prepare_generation(only), tmp_path / "run").configs) == ["images"]
 
 
 def test_another_model_in_the_same_folder_is_another_run(
@@ -362,14 +364,14 @@ def test_another_model_in_the_same_folder_is_another_run(
     try:
         scheduler.write_text(before + " ")
         with pytest.raises(DidgenError, match="the same recipe over other inputs"):
-            augment(prepare(recipe(model)), finished)
+            augment(prepare_generation(recipe(model)), finished)
     finally:
         scheduler.write_text(before)
 
 
 def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Path) -> None:
     asked = recipe(model, source=str(source), images=None, pairs={"count": 2, "exclude": []})
-    manifest = augment(prepare(asked), tmp_path / "run")
+    manifest = augment(prepare_generation(asked), tmp_path / "run")
     assert manifest.totals.samples == 2
     records = [json.loads(s.members["json"]) for s in iterate(tmp_path / "run", "pairs")]
     assert all(record["layout"].startswith("drawn_") for record in records)
@@ -380,29 +382,29 @@ def test_a_run_tells_what_its_model_was_trained_on(
 ) -> None:
     copy, out = shutil.copytree(model, tmp_path / "model"), tmp_path / "run"
     asked = recipe(copy, source=str(source), images=None, pairs={"count": 2, "exclude": []})
-    augment(prepare(asked), out)
+    augment(prepare_generation(asked), out)
     assert not (out / TRAINED_ON_NAME).exists()
     assert read_manifest(out).decisions["contamination"].startswith("unknown, because")
     made = tars(out)
     # A list that comes later decides no sample, and goes to the run where it is carried out again.
     seen = TrainedOn.of(manifest.select(split="train"))
     (copy / TRAINED_ON_NAME).write_bytes(seen.text())
-    augment(prepare(asked), out)
+    augment(prepare_generation(asked), out)
     assert (tars(out), (out / TRAINED_ON_NAME).read_bytes()) == (made, seen.text())
     assert {verdict.status for verdict in verify(out)} == {"ok"}
     (copy / TRAINED_ON_NAME).write_bytes(TrainedOn.of(manifest.records).text())
     with pytest.raises(DidgenError, match="holds out for val, one of 3 such of 3 images"):
-        augment(prepare(asked), tmp_path / "other")
+        augment(prepare_generation(asked), tmp_path / "other")
     assert not (tmp_path / "other").exists()
     with pytest.raises(DidgenError, match="holds out for val"):
-        check_source(prepare(asked), tmp_path / "other")
+        check_source(prepare_generation(asked), tmp_path / "other")
     # A dry run has no folder, or one of another run.
     for place in (None, finished):
         with pytest.raises(DidgenError, match="holds out for val"):
-            check_source(prepare(asked), place)
+            check_source(prepare_generation(asked), place)
     # A run that is there is mended all the same; who would test with it is told.
     (out / "plan.jsonl").unlink()
-    augment(prepare(asked), out)
+    augment(prepare_generation(asked), out)
     assert {verdict.status for verdict in verify(out)} == {"ok"}
     whole = SourceManifest.read(source)
     with pytest.raises(DidgenError, match=f"The model of {out} was trained on"):
@@ -421,10 +423,10 @@ def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape:
     kept = {t: i for t, i in plain.get_vocab().items() if not t.startswith(("<lesion", "<skin"))}
     CLIPTokenizer(vocab=kept, merges=[], model_max_length=77).save_pretrained(copy / "tokenizer")
     with pytest.raises(DidgenError, match="does not know <lesion> and <skin>"):
-        prepare(recipe(copy))
+        prepare_generation(recipe(copy))
 
 
-def test_the_first_pairs_keep_their_attention(finished: Path, job: Job) -> None:
+def test_the_first_pairs_keep_their_attention(finished: Path, job: GenerationJob) -> None:
     found = {
         sample.key: AttentionHistory.of_row(sample.row, sample.key)
         for sample in iterate(finished, "pairs")
@@ -443,13 +445,13 @@ def test_the_first_pairs_keep_their_attention(finished: Path, job: Job) -> None:
 
 def test_only_the_first_pairs_of_the_plan_are_watched(model: Path) -> None:
     asked = {"images": None, "pairs": {"count": 9, "layouts": "drawn"}, "shard_size": 3}
-    job = prepare(recipe(model, **asked))
+    job = prepare_generation(recipe(model, **asked))
     assert [job.watched(shard) for shard in job.plan["pairs"]] == [3, 1, 0]
     assert job.watched(job.plan["pairs"][0][1:]) == 2
 
 
 def test_the_sheet_of_images_reads_no_more_shards_than_it_shows(
-    job: Job, finished: Path, monkeypatch: pytest.MonkeyPatch
+    job: GenerationJob, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
 
@@ -458,7 +460,7 @@ def test_the_sheet_of_images_reads_no_more_shards_than_it_shows(
             read.append(sample.key)
             yield sample
 
-    monkeypatch.setattr("didgen.manifests.shards.shard.iterate", reading)
+    monkeypatch.setattr("didgen.augment.generation.run_sheets.iterate", reading)
     whole = _images_sheet(job, finished)
     assert whole is not None and len(read) == 4
     read.clear()
@@ -469,13 +471,16 @@ def test_the_sheet_of_images_reads_no_more_shards_than_it_shows(
 
 
 def test_a_model_without_a_list_is_told_whoever_makes_the_shards(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    job: GenerationJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = unlisted(job.recipe.model, job.trained_on)["contamination"]
     assert "no trained_on.jsonl was found" in told
     made: list[Path] = []
     monkeypatch.setattr(
-        "didgen.augment.generation.ray_engine.make_on_cluster",
+        "didgen.augment.generation.run.make_on_cluster",
         lambda job, out, todo: made.append(out),
     )
     assert augment(job, tmp_path / "run", engine="ray") is None

@@ -9,7 +9,7 @@ import pytest
 
 from didgen.augment.device import choose_device
 from didgen.augment.generation.gates import fault
-from didgen.augment.generation.prepare import Job, prepare
+from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.samples import draw_batch, make, seed_of_try
 from didgen.manifests.recipes.augment import AugmentRecipe, Gates
 from didgen.manifests.shards.shard import Failure, Sample
@@ -18,7 +18,7 @@ REDRAWS = 2
 
 
 @pytest.fixture(scope="module")
-def plain(model: Path) -> Job:
+def plain(model: Path) -> GenerationJob:
     """A job of one shard of images, which no gate stops."""
     asked = {
         "model": str(model),
@@ -26,11 +26,11 @@ def plain(model: Path) -> Job:
         "pairs": None,
         "sampling": {"steps": 1, "batch_size": 4},
     }
-    return prepare(AugmentRecipe.model_validate(asked))
+    return prepare_generation(AugmentRecipe.model_validate(asked))
 
 
 @pytest.fixture(scope="module")
-def job(plain: Job) -> Job:
+def job(plain: GenerationJob) -> GenerationJob:
     """The same, with a gate that stops about every second image of this model."""
     shard = plain.plan["images"][0]
     drawn = draw_batch(plain, shard, 0, choose_device())
@@ -39,7 +39,7 @@ def job(plain: Job) -> Job:
     return replace(plain, recipe=plain.recipe.model_copy(update={"gates": gates}))
 
 
-def results(job: Job) -> list[Sample | Failure]:
+def results(job: GenerationJob) -> list[Sample | Failure]:
     return list(make(job, job.plan["images"][0], choose_device(), lambda _: None))
 
 
@@ -50,7 +50,7 @@ def test_tries_have_seeds_of_their_own_and_the_first_is_the_planned_one() -> Non
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_each_sample_is_its_first_try_that_meets_the_gates(job: Job) -> None:
+def test_each_sample_is_its_first_try_that_meets_the_gates(job: GenerationJob) -> None:
     tries = set()
     for planned, result in zip(job.plan["images"][0], results(job), strict=True):
         reasons: list[str] = []
@@ -76,7 +76,7 @@ def test_each_sample_is_its_first_try_that_meets_the_gates(job: Job) -> None:
     assert {0, 1} <= tries
 
 
-def test_what_is_stopped_is_drawn_again_in_full_batches(job: Job) -> None:
+def test_what_is_stopped_is_drawn_again_in_full_batches(job: GenerationJob) -> None:
     rows = [result.row for result in results(job) if isinstance(result, Sample)]
     again = [row for row in rows if row["redraws"] == 1]
     assert again
@@ -86,7 +86,9 @@ def test_what_is_stopped_is_drawn_again_in_full_batches(job: Job) -> None:
         assert row["batch"] == stopped[first : first + 4]
 
 
-def test_a_sample_that_no_try_makes_usable_is_a_failure_with_every_reason(plain: Job) -> None:
+def test_a_sample_that_no_try_makes_usable_is_a_failure_with_every_reason(
+    plain: GenerationJob,
+) -> None:
     gates = Gates(contrast=255, redraws=1)
     hopeless = replace(plain, recipe=plain.recipe.model_copy(update={"gates": gates}))
     for planned, result in zip(hopeless.plan["images"][0], results(hopeless), strict=True):
@@ -96,7 +98,7 @@ def test_a_sample_that_no_try_makes_usable_is_a_failure_with_every_reason(plain:
         assert result.row["prompt"] == planned.prompt
 
 
-def test_without_redraws_a_sample_is_drawn_once(plain: Job) -> None:
+def test_without_redraws_a_sample_is_drawn_once(plain: GenerationJob) -> None:
     gates = Gates(contrast=255, redraws=0)
     hopeless = replace(plain, recipe=plain.recipe.model_copy(update={"gates": gates}))
     assert {result.reason.partition(",")[0] for result in results(hopeless)} == {"drawn once"}  # type: ignore[union-attr]

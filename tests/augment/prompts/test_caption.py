@@ -356,7 +356,7 @@ def test_a_killed_run_goes_on(bare: Path) -> None:
         return by_schema(number, body)
 
     with serve(slow) as server:
-        command = [sys.executable, "-m", "cli", "caption", str(bare), "--backend", "openai"]
+        command = [sys.executable, "-m", "didgen.cli", "caption", str(bare), "--backend", "openai"]
         command += ["--model", "m", "--base-url", server.url, "--concurrency", "1"]
         process = subprocess.Popen(command, cwd=Path(__file__).parents[3], env=dict(os.environ))
         cache = bare / CACHE_FILE

@@ -15,8 +15,8 @@ from didgen.augment.prompts.sentence import parse
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
 from didgen.manifests.sources.records import SourceManifest
-from tests.fixtures.servers import Server, serve
 from tests.augment.prompts.test_caption import SEEN
+from tests.fixtures.servers import Server, serve
 
 COUNT = token_counter("mini")
 

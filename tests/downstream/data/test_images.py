@@ -16,7 +16,7 @@ from didgen.downstream.data.images import counts, load_real, load_synthetic, squ
 from didgen.downstream.data.loader import Draws, draws, loader
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.finish import read_whole_run
-from didgen.manifests.runs.training_samples import Synthetic, synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample, synthetic
 from didgen.manifests.shards.shard import iterate, shard_path
 from didgen.manifests.sources.records import SourceManifest
 
@@ -27,7 +27,7 @@ def png(pixels: np.ndarray, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def taken_from(run: Path, source: Path) -> tuple[list[Synthetic], list[str]]:
+def taken_from(run: Path, source: Path) -> tuple[list[SyntheticSample], list[str]]:
     manifest, sidecars = read_whole_run(run)
     every = synthetic(
         run, manifest, "images", sidecars["images"], source, SourceManifest.read(source)
@@ -91,7 +91,7 @@ def test_a_class_index_that_says_another_class_is_refused(run: Path, source: Pat
 
 def test_an_image_that_only_a_sidecar_knows_is_refused(run: Path, source: Path) -> None:
     every, classes = taken_from(run, source)
-    ghost = Synthetic("ghost", "MEL", every[0].shard, "", "")
+    ghost = SyntheticSample("ghost", "MEL", every[0].shard, "", "")
     with pytest.raises(DidgenError, match="does not hold the sample ghost"):
         load_synthetic(run, [*every, ghost], classes, classes, 32)
 

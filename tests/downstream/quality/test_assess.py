@@ -14,14 +14,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from didgen import cli
-from didgen.downstream.benchmark.classification.job import prepare as prepare_benchmark
+from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.data.perceptual_hash import NEAR
 from didgen.downstream.metrics.generative import LEAST, feature_figures, matched
 from didgen.downstream.metrics.lpips import build_lpips
 from didgen.downstream.pages.document import markdown
 from didgen.downstream.pages.quality import quality_page
-from didgen.downstream.quality.assess import Asked, assess, prepare
+from didgen.downstream.quality.assess import Asked, assess, prepare_quality
 from didgen.downstream.quality.embed import embed
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines, sha256_of
@@ -107,9 +107,9 @@ def test_every_figure_says_what_it_rests_on(done: tuple[Path, Path]) -> None:
 
 
 def test_the_figures_are_those_of_the_features(asked, done) -> None:
-    job = prepare(asked(config="images"))
+    job = prepare_quality(asked(config="images"))
     made, real = (
-        embed(part, job.extractor, 48) for part in (job.made["images"], job.real["held-out"])
+        embed(part, job.extractor, 48) for part in (job.synthetic["images"], job.real["held-out"])
     )
     one, other = matched(made.collection.labels, real.collection.labels, 0)
     lesions = [real.collection.lesions[place] for place in other]
@@ -177,9 +177,9 @@ def test_a_model_that_was_trained_on_held_out_images_is_not_assessed(
     records = (manifest.records[0].model_copy(update=moved), *manifest.records[1:])
     SourceManifest(manifest.header, records).write(tmp_path / "source")
     with pytest.raises(DidgenError, match="was trained on ISIC_0000000 or on its lesion"):
-        prepare(asked(real=tmp_path / "source"))
+        prepare_quality(asked(real=tmp_path / "source"))
     with pytest.raises(DidgenError, match="was trained on ISIC_0000000 or on its lesion"):
-        prepare_benchmark(
+        prepare_classification(
             ClassifyRecipe.model_validate(
                 {
                     "source": tmp_path / "source",
@@ -223,7 +223,7 @@ def test_scores_stand_in_the_rows_and_the_run_stays_whole(done: tuple[Path, Path
     wanted = {(row["config"], row["key"]): row for row in read_json_lines(out / "copies.jsonl")}
     for config in ("images", "pairs"):
         for sidecar in read_sidecars(run, config):
-            for key, row in sidecar.made.items():
+            for key, row in sidecar.kept.items():
                 told = wanted[config, key]
                 assert row["copy"]["is_copy"] == told["copy"]
                 for name in ("nearest", "similarity", "hash_distance"):
@@ -241,7 +241,7 @@ def test_a_mix_and_a_benchmark_leave_copies_out(
     synthetic_rows = [
         row
         for sidecar in read_sidecars(tmp_path / "mix", "images")
-        for row in sidecar.made.values()
+        for row in sidecar.kept.values()
         if row["origin"] == "synthetic"
     ]
     assert len(synthetic_rows) == kept < 48
@@ -257,7 +257,7 @@ def test_a_mix_and_a_benchmark_leave_copies_out(
         }
     )
     whole = recipe.model_copy(update={"drop_copies": False})
-    counts = [len(prepare_benchmark(one).made or ()) for one in (recipe, whole)]
+    counts = [len(prepare_classification(one).synthetic or ()) for one in (recipe, whole)]
     assert counts[0] <= kept < counts[1]
 
 
@@ -271,7 +271,7 @@ def test_without_scores_nothing_can_be_dropped(data: tuple[Path, Path], tmp_path
 
 def test_the_same_call_gives_the_same_files(asked, tmp_path: Path) -> None:
     for name in ("one", "other"):
-        assess(prepare(asked(config="pairs", pairs=2)), tmp_path / name)
+        assess(prepare_quality(asked(config="pairs", pairs=2)), tmp_path / name)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
@@ -279,7 +279,7 @@ def test_the_same_call_gives_the_same_files(asked, tmp_path: Path) -> None:
 def test_against_training_images_the_held_out_ones_make_the_floor(asked, tmp_path: Path) -> None:
     weights, seen = tmp_path / "lpips.safetensors", []
     save_file({name: part.clone() for name, part in build_lpips().state_dict().items()}, weights)
-    job = prepare(asked(against="train", config="images", lpips=weights))
+    job = prepare_quality(asked(against="train", config="images", lpips=weights))
     record = assess(job, tmp_path, progress=lambda *at: seen.append(at))
     for row in record["figures"]:
         if row["basis"] == "lpips":
@@ -326,7 +326,7 @@ def test_a_source_without_held_out_images_is_refused(data, asked, tmp_path: Path
     records = tuple(r.model_copy(update={"split": "train"}) for r in manifest.records)
     SourceManifest(manifest.header, records).write(tmp_path / "source")
     with pytest.raises(DidgenError, match="has no held-out images to compare with"):
-        prepare(asked(real=tmp_path / "source"))
+        prepare_quality(asked(real=tmp_path / "source"))
 
 
 def test_a_torn_or_unfinished_run_is_refused(data, asked, tmp_path: Path) -> None:
@@ -334,16 +334,16 @@ def test_a_torn_or_unfinished_run_is_refused(data, asked, tmp_path: Path) -> Non
     tar = run / "images" / "images-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-100])
     with pytest.raises(DidgenError, match=r"images-000001.tar is missing or not as the run wrote"):
-        prepare(asked(synthetic=run))
+        prepare_quality(asked(synthetic=run))
     (run / MANIFEST_NAME).unlink()
     with pytest.raises(DidgenError, match="finish the run"):
-        prepare(asked(synthetic=run))
+        prepare_quality(asked(synthetic=run))
 
 
 def test_a_run_without_samples_is_refused(asked, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", count=0)
     with pytest.raises(DidgenError, match="holds no sample; make some first"):
-        prepare(asked(synthetic=run))
+        prepare_quality(asked(synthetic=run))
 
 
 def test_a_changed_photograph_ends_it_and_leaves_nothing(data, asked, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_changed_photograph_ends_it_and_leaves_nothing(data, asked, tmp_path: 
     (source / "source" / "source.json").write_text(json.dumps(header))
     (source / "photos" / "ISIC_0000050.png").write_bytes(b"\x89PNG not an image")
     with pytest.raises(DidgenError, match=r"ISIC_0000050.png has changed since it was imported"):
-        assess(prepare(asked(real=source / "source")), tmp_path / "out")
+        assess(prepare_quality(asked(real=source / "source")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -365,7 +365,7 @@ def test_a_run_without_labels_is_one_class_like_the_real_images(
     for path in run.glob("pairs/pairs-0*.json"):
         text = re.sub(r'"label": "(MEL|NV)"', '"label": ""', path.read_text())
         path.write_text(text)
-    record = assess(prepare(asked(synthetic=run, config="pairs")), tmp_path / "out")
+    record = assess(prepare_quality(asked(synthetic=run, config="pairs")), tmp_path / "out")
     assert record["images"]["pairs"] == {"": 48}
     fid = next(row for row in record["figures"] if row["figure"] == "fid")
     assert (fid["n_synthetic"], fid["n_real"]) == (48, 48)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from didgen.downstream.benchmark.classification.benchmark import classify
-from didgen.downstream.benchmark.classification.job import prepare as prepare_benchmark
+from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from didgen.downstream.benchmark.results import (
     read_predictions,
@@ -22,7 +22,7 @@ from didgen.downstream.benchmark.results import (
 from didgen.downstream.benchmark.segmentation.benchmark import segment
 from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
 from didgen.downstream.data.pairs import load_synthetic_pairs
-from didgen.downstream.quality.assess import Asked, assess, prepare
+from didgen.downstream.quality.assess import Asked, assess, prepare_quality
 from didgen.downstream.quality.fidelity import class_fidelity, layout_fidelity
 from didgen.downstream.quality.judge import read_judge, read_judges
 from didgen.manifests.errors import DidgenError
@@ -50,7 +50,7 @@ def judges(
         }
     ]
     classifiers = [{"name": "test_efficientnet", "called": CLASSIFIER, "weights": "none"}]
-    classify(prepare_benchmark(recipe(**only, networks=classifiers)), folder / "classify")
+    classify(prepare_classification(recipe(**only, networks=classifiers)), folder / "classify")
     segment(
         prepare_segmentation(segment_recipe(**only, networks=nets, real=[None])),
         folder / "segment",
@@ -78,7 +78,7 @@ def asked(source: Path, guided_run: Path, judges: tuple[Path, Path]) -> Asked:
 def test_judges_say_what_the_naive_loop_says(
     asked: Asked, judges: tuple[Path, Path], source: Path, guided_run: Path, tmp_path: Path
 ) -> None:
-    job = prepare(asked)
+    job = prepare_quality(asked)
     record = assess(job, tmp_path)
     rows = {
         (row["config"], row["figure"]): row
@@ -88,7 +88,7 @@ def test_judges_say_what_the_naive_loop_says(
     manifest = SourceManifest.read(source)
     judge = read_judge(judges[0], manifest)
     hits: dict[str, list[bool]] = {}
-    images = job.made["images"]
+    images = job.synthetic["images"]
     pictures = images.squares(range(len(images)), judge.size)
     for label, picture in zip(images.labels, pictures, strict=True):
         if label in judge.classes:
@@ -149,7 +149,7 @@ def test_a_judge_of_the_test_images_says_its_own_floor(
     judges: tuple[Path, Path], recipe: Callable[..., ClassifyRecipe], source: Path
 ) -> None:
     judge = read_judge(judges[0], SourceManifest.read(source))
-    test = prepare_benchmark(recipe(run=None, arms=["original"])).images["test"]
+    test = prepare_classification(recipe(run=None, arms=["original"])).images["test"]
     with torch.no_grad():
         chances = judge.network(test.pixels).softmax(1).numpy()
     told = read_predictions(judges[0], judge.classes)
@@ -161,12 +161,12 @@ def test_recalls_of_classes_make_the_balanced_accuracy(
     asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def told() -> dict[str | None, dict[str, Any]]:
-        rows = class_fidelity(job.judges[0], job.made["images"])
+        rows = class_fidelity(job.judges[0], job.synthetic["images"])
         return {row["class"]: row for row in rows}
 
-    job = prepare(asked)
+    job = prepare_quality(asked)
     assert told().keys() == {None}, "no class has enough samples"
-    monkeypatch.setattr("didgen.downstream.metrics.generative.LEAST", 1)
+    monkeypatch.setattr("didgen.downstream.quality.fidelity.LEAST", 1)
     rows = told()
     for side in (dict, lambda row: row["floor"]):
         recalls = [side(row)["value"] for label, row in rows.items() if label]

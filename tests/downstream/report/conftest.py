@@ -10,12 +10,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from didgen.downstream.benchmark.classification.benchmark import classify
-from didgen.downstream.benchmark.classification.job import prepare
+from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from didgen.downstream.benchmark.segmentation.benchmark import segment
 from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
-from didgen.downstream.quality.assess import Asked, assess
-from didgen.downstream.quality.assess import prepare as prepare_quality
+from didgen.downstream.quality.assess import Asked, assess, prepare_quality
 from didgen.manifests.runs.claim import start_run
 from tests.fixtures.photographs import write_run, write_source
 
@@ -66,7 +65,7 @@ def study(
 
     networks = [{"name": "test_vit", "weights": "none", "arguments": {"img_size": 32}}]
     arms = ["original", "didgen"]
-    classify(prepare(recipe(networks=networks, arms=arms)), folder / "classify")
+    classify(prepare_classification(recipe(networks=networks, arms=arms)), folder / "classify")
 
     small = {"channels": [4, 8], "strides": [2]}
     nets = [{"name": "monai.UNet", "called": "unet", "weights": "none", "arguments": small}]

@@ -1,4 +1,4 @@
-"""Tests of manifests.export: other people's readers get every sample, and nothing is half there."""
+"""Tests of export: other people's readers get every sample, and nothing is half there."""
 
 import io
 import json
@@ -336,7 +336,9 @@ def test_progress_counts_shards(run, tmp_path):
 
 def test_a_killed_export_leaves_nothing_under_its_name_and_is_done_again(run, tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from manifests.export import *; "
+        "import sys, time; from pathlib import Path; "
+        "from didgen.manifests.exports.export import export; "
+        "from didgen.manifests.exports.sound_run import prepare_export; "
         "job = prepare_export(Path(sys.argv[1]), 'imagefolder', Path(sys.argv[2])); "
         "export(job, lambda *at: (print('on its way', flush=True), time.sleep(60)))"
     )

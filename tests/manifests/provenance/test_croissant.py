@@ -1,4 +1,4 @@
-"""Tests of manifests.croissant: mlcroissant takes it without an error and iterates its records."""
+"""Tests of croissant: mlcroissant takes it without an error and iterates its records."""
 
 import hashlib
 import io

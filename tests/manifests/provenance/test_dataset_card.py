@@ -1,4 +1,4 @@
-"""Tests of manifests.card: a header the Hub takes, true counts, and text that stays text."""
+"""Tests of card: a header the Hub takes, true counts, and text that stays text."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tests of manifests.licence: the strictest wins, and non-commercial stays so."""
+"""Tests of licence: the strictest wins, and non-commercial stays so."""
 
 from pathlib import Path
 

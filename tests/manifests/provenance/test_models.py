@@ -1,4 +1,4 @@
-"""Tests of augment.provenance: what a run is made from is named, hashed and licensed."""
+"""Tests of provenance: what a run is made from is named, hashed and licensed."""
 
 import shutil
 from pathlib import Path

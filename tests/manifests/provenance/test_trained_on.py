@@ -1,4 +1,4 @@
-"""Tests of manifests.contamination: what a model saw is known again, and nothing else is."""
+"""Tests of contamination: what a model saw is known again, and nothing else is."""
 
 import hashlib
 import re

@@ -356,7 +356,7 @@ def test_the_fingerprint_does_not_depend_on_order_or_process() -> None:
     shuffled = json.loads('{"a": {"ü": true}, "b": [1, 2.5, null]}')
     assert fingerprint(value) == fingerprint(shuffled)
     code = (
-        "from manifests.recipe import fingerprint;"
+        "from didgen.manifests.recipes.fingerprint import fingerprint;"
         "print(fingerprint({'b': [1, 2.5, None], 'a': {'\\u00fc': True}}))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -369,5 +369,5 @@ def test_a_recipe_cannot_be_changed() -> None:
 
 
 def test_recipes_are_read_without_torch() -> None:
-    code = "import sys, manifests.recipe; sys.exit('torch' in sys.modules)"
+    code = "import sys, didgen.manifests.recipes.reading; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

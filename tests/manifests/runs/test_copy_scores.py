@@ -23,7 +23,7 @@ def judged(run: Path, copies: set[str]) -> None:
     configs: tuple[Config, ...] = ("images", "pairs")
     for config in configs:
         for sidecar in read_sidecars(run, config):
-            scores = {key: {"nearest": "a", "is_copy": key in copies} for key in sidecar.made}
+            scores = {key: {"nearest": "a", "is_copy": key in copies} for key in sidecar.kept}
             write_scores(run, config, sidecar, scores)
 
 
@@ -61,7 +61,7 @@ def test_a_second_judgement_replaces_the_first(
     run = make_run(tmp_path / "run")
     judged(run, {"images-000001"})
     judged(run, {"images-000002"})
-    made = read_sidecar(run / "images" / "images-000000.json").made
+    made = read_sidecar(run / "images" / "images-000000.json").kept
     assert [key for key, row in made.items() if row["copy"]["is_copy"]] == ["images-000002"]
 
 

@@ -1,4 +1,4 @@
-"""Tests of manifests.runs: a directory is one recipe's, and its index comes last."""
+"""Tests of runs: a directory is one recipe's, and its index comes last."""
 
 import pytest
 from hypothesis import given, settings
@@ -242,7 +242,7 @@ def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
     calls = []
     found, sidecars = read_whole_run(tmp_path, lambda *at: calls.append(at))
     assert found == manifest
-    assert [list(sidecar.made) for sidecar in sidecars["images"]] == [["a"]]
+    assert [list(sidecar.kept) for sidecar in sidecars["images"]] == [["a"]]
     assert calls == [(1, 1)]
 
 

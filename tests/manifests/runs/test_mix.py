@@ -1,4 +1,4 @@
-"""Tests of manifests.mix: synthetic samples train only, nothing leaks, every reader reads it."""
+"""Tests of mix: synthetic samples train only, nothing leaks, every reader reads it."""
 
 import gc
 import io

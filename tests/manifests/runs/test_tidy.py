@@ -1,4 +1,4 @@
-"""Tests of manifests.tidy: strays go, nothing of them is lost, and a run's own files stay."""
+"""Tests of tidy: strays go, nothing of them is lost, and a run's own files stay."""
 
 from didgen.manifests.locks import claimed
 from didgen.manifests.runs.tidy import strays, tidy

@@ -1,4 +1,4 @@
-"""Tests of manifests.verify: each kind of damage gets its verdict, and sound files none."""
+"""Tests of verify: each kind of damage gets its verdict, and sound files none."""
 
 import io
 import json

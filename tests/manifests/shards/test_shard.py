@@ -1,4 +1,4 @@
-"""Tests of manifests.shards: what is written comes back, and nothing half-written stays."""
+"""Tests of shards: what is written comes back, and nothing half-written stays."""
 
 import io
 import json
@@ -368,5 +368,5 @@ def test_sidecars_come_split_by_split(tmp_path):
             versions={},
             split=split,
         )
-    found = [list(sidecar.made) for sidecar in read_sidecars(tmp_path, "images")]
+    found = [list(sidecar.kept) for sidecar in read_sidecars(tmp_path, "images")]
     assert found == [["train"], ["val"], ["test"]]

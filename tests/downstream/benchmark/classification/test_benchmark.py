@@ -12,7 +12,7 @@ import pytest
 from didgen import cli
 from didgen.augment.device import choose_device
 from didgen.downstream.benchmark.classification.benchmark import classify
-from didgen.downstream.benchmark.classification.job import prepare
+from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ARMS, ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
 from didgen.downstream.metrics.classification import (
@@ -37,7 +37,7 @@ CLASSES = ("MEL", "BCC")
 def done(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """A finished benchmark: every arm of two networks and seeds."""
     out = tmp_path_factory.mktemp("classify")
-    return out, classify(prepare(recipe()), out)
+    return out, classify(prepare_classification(recipe()), out)
 
 
 def copied(done: tuple[Path, dict], folder: Path) -> Path:
@@ -81,13 +81,13 @@ def test_only_real_test_images_are_tested(done, source: Path) -> None:
 
 
 def test_arms_take_equal_steps_and_one_takes_equal_epochs(recipe: Make) -> None:
-    job = prepare(recipe(epochs=3))
+    job = prepare_classification(recipe(epochs=3))
     steps = {training.arm: training.steps for training in job.trainings}
     # 12 real and 10 synthetic images in batches of 4.
     assert steps == {arm: 9 if arm == "original-epochs" else 18 for arm in ARMS}
     assert job.evaluate_every == 3
     own = [{"name": "test_vit", "weights": "none", "arguments": {"img_size": 32}, "epochs": 2}]
-    assert {t.steps for t in prepare(recipe(networks=own)).trainings} == {12, 6}
+    assert {t.steps for t in prepare_classification(recipe(networks=own)).trainings} == {12, 6}
 
 
 def test_a_result_holds_the_figures_of_its_predictions(done) -> None:
@@ -170,7 +170,7 @@ def test_the_page_says_what_the_record_holds(done) -> None:
 def test_what_is_there_is_not_trained_again(done, recipe: Make, tmp_path: Path) -> None:
     out = copied(done, tmp_path)
     before = files(out)
-    again = classify(prepare(recipe()), out)
+    again = classify(prepare_classification(recipe()), out)
     assert files(out) == before
     assert again == done[1]
 
@@ -181,7 +181,7 @@ def test_a_lost_training_is_made_again_to_the_bit(done, recipe: Make, tmp_path: 
     lost = training_folder(out, "conv", "oversampled", 0)
     (lost / "predictions.jsonl").write_text("torn")
     steps = []
-    again = classify(prepare(recipe()), out, progress=lambda *at: steps.append(at))
+    again = classify(prepare_classification(recipe()), out, progress=lambda *at: steps.append(at))
     after = files(out)
     changed = {name for name in before if before[name][0] != after[name][0]}
     assert {Path(name).parent for name in changed} == {lost.relative_to(out)}
@@ -205,7 +205,7 @@ def test_lesions_learned_later_are_the_units_of_the_tests(
     out = copied(done, tmp_path)
     before = files(out)
     grouped = changed(tmp_path, make_source, together)
-    again = classify(prepare(recipe(source=grouped)), out)
+    again = classify(prepare_classification(recipe(source=grouped)), out)
     assert files(out) == before
     # Drawn again and again, one lesion a class is always the same test set.
     intervals = [arm["balanced_accuracy_over_lesions"] for arm in again["arms"]]
@@ -216,7 +216,9 @@ def test_lesions_learned_later_are_the_units_of_the_tests(
 def test_further_seeds_leave_the_others_alone(done, recipe: Make, tmp_path: Path) -> None:
     out = copied(done, tmp_path)
     before = files(out)
-    more = classify(prepare(recipe(seeds=[0, 1, 2], arms=["original", "didgen"])), out)
+    more = classify(
+        prepare_classification(recipe(seeds=[0, 1, 2], arms=["original", "didgen"])), out
+    )
     after = files(out)
     assert {name: after[name] for name in before} == before
     assert [arm["seeds"] for arm in more["arms"]] == [[0, 1, 2]] * 4
@@ -228,7 +230,7 @@ def test_another_recipe_is_refused_before_anything_is_trained(
     out = copied(done, tmp_path)
     before = files(out)
     with pytest.raises(DidgenError, match=r"differs in recipe\.learning_rate \(0\.001, now 0\.5\)"):
-        classify(prepare(recipe(learning_rate=0.5, seeds=[7, 0])), out)
+        classify(prepare_classification(recipe(learning_rate=0.5, seeds=[7, 0])), out)
     assert files(out) == before
 
 
@@ -247,7 +249,7 @@ def test_the_papers_networks_train_at_their_size(recipe: Make, tmp_path: Path) -
         batch_size=16,
         keep_weights=False,
     )
-    benchmark = classify(prepare(few), tmp_path)
+    benchmark = classify(prepare_classification(few), tmp_path)
     sizes = {one["called"]: one["parameters"] for one in benchmark["networks"]}
     assert sizes["vgg16"] > 134e6
     assert 6.9e6 < sizes["densenet121"] < 7e6
@@ -273,12 +275,12 @@ def test_a_network_is_tried_before_any_is_trained(
         {"name": "test_vit", "weights": "none", "arguments": arguments},
     ]
     with pytest.raises(DidgenError, match=sentence):
-        prepare(recipe(networks=networks))
+        prepare_classification(recipe(networks=networks))
 
 
 def test_without_shards_there_is_nothing_to_compare(recipe: Make, tmp_path: Path) -> None:
     alone = recipe(run=None, arms=["original", "focal"], seeds=[0], keep_weights=False, exclude=[])
-    benchmark = classify(prepare(alone), tmp_path)
+    benchmark = classify(prepare_classification(alone), tmp_path)
     assert benchmark["comparisons"] == []
     assert benchmark["classes"] == ["MEL", "NV", "BCC"]
     assert "Nothing was compared" in (tmp_path / "benchmark.md").read_text()
@@ -306,8 +308,8 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
 
     leaking = changed(tmp_path, make_source, copy)
     with pytest.raises(DidgenError, match="ISIC_0000000 in train is nearly ISIC_0000008 in test"):
-        prepare(recipe(source=leaking))
-    job = prepare(recipe(source=leaking, near_duplicates="drop"))
+        prepare_classification(recipe(source=leaking))
+    job = prepare_classification(recipe(source=leaking, near_duplicates="drop"))
     assert [one["key"] for one in job.dropped] == ["ISIC_0000000"]
     assert len(job.images["train"]) == 11
     assert "ISIC_0000000" not in job.images["train"].keys
@@ -326,7 +328,7 @@ def test_a_class_of_copies_alone_is_refused(recipe: Make, make_source, tmp_path:
 
     leaking = changed(tmp_path, make_source, copies)
     with pytest.raises(DidgenError, match="without its near-duplicates has no image of MEL in tra"):
-        prepare(recipe(source=leaking, near_duplicates="drop"))
+        prepare_classification(recipe(source=leaking, near_duplicates="drop"))
 
 
 def test_a_synthetic_copy_of_a_test_image_is_refused(
@@ -347,10 +349,10 @@ def test_a_synthetic_copy_of_a_test_image_is_refused(
     with pytest.raises(
         DidgenError, match="synthetic-images-000000 in train is nearly ISIC_0000008"
     ):
-        prepare(recipe(source=leaking))
-    job = prepare(recipe(source=leaking, near_duplicates="drop"))
-    assert job.made is not None
-    assert len(job.made) == 9
+        prepare_classification(recipe(source=leaking))
+    job = prepare_classification(recipe(source=leaking, near_duplicates="drop"))
+    assert job.synthetic is not None
+    assert len(job.synthetic) == 9
 
 
 def test_data_that_does_not_fit_is_refused(
@@ -380,7 +382,7 @@ def test_data_that_does_not_fit_is_refused(
         ({"exclude": ["MEL"]}, "`positive` is MEL, which is none of NV, BCC"),
     ):
         with pytest.raises(DidgenError, match=sentence):
-            prepare(recipe(**fields))
+            prepare_classification(recipe(**fields))
 
 
 def test_a_shard_that_changed_is_refused(recipe: Make, make_run, tmp_path: Path) -> None:
@@ -388,7 +390,7 @@ def test_a_shard_that_changed_is_refused(recipe: Make, make_run, tmp_path: Path)
     tar = damaged / "images" / "images-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-600])
     with pytest.raises(DidgenError, match="is missing or not as the run wrote it"):
-        prepare(recipe(run=damaged))
+        prepare_classification(recipe(run=damaged))
 
 
 def told(

@@ -181,11 +181,11 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
     done, job: SegmentationJob
 ) -> None:
     out, benchmark = done
-    assert job.made is not None
+    assert job.synthetic is not None
     for real in SCALES:
         pairs = job.real(real)
         dealt = dict(zip(pairs.lesions, folds(pairs.lesions, 2, job.recipe.seed), strict=True))
-        judged: dict[str, list[float]] = {key: [] for key in job.made.keys}
+        judged: dict[str, list[float]] = {key: [] for key in job.synthetic.keys}
         for fold in (0, 1):
             folder = training_folder(out, "unet", f"judge-{fold}", job.recipe.seed, real)
             for row in read_json_lines(folder / "predictions.jsonl"):
@@ -193,7 +193,7 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
                 assert dealt.get(row["guide"], fold) == fold
                 judged[row["key"]].append(row["dice"])
         rows = read_json_lines(out / "filter" / f"real-{real or 'all'}.jsonl")
-        assert [row["key"] for row in rows] == list(job.made.keys)
+        assert [row["key"] for row in rows] == list(job.synthetic.keys)
         for row in rows:
             assert row["judges"] == (1 if row["guide"] in dealt else 2)
             assert row["agreement"] == pytest.approx(np.mean(judged[row["key"]]))
@@ -371,7 +371,7 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
     assert [one["key"] for one in job.dropped] == ["ISIC_0000000"]
     assert "ISIC_0000000" not in job.real(None).keys
     # Its mask is that of the test image, and guided two of the six pairs.
-    assert job.made is not None and job.made.guides == ("", "lesion 13", "lesion 24", "")
+    assert job.synthetic is not None and job.synthetic.guides == ("", "lesion 13", "lesion 24", "")
 
 
 def test_data_that_does_not_fit_is_refused(
@@ -415,7 +415,7 @@ def test_a_collection_is_part_of_the_images(
         "test": 4,
     }
     # A pair may still be guided by a training mask of the other collection.
-    assert job.made is not None and "lesion 0" in job.made.guides
+    assert job.synthetic is not None and "lesion 0" in job.synthetic.guides
 
 
 def test_half_precision_trains_and_predicts(segment_recipe: Make, tmp_path: Path) -> None:
@@ -464,16 +464,16 @@ def test_the_command(segment_recipe: Make, tmp_path: Path, monkeypatch, capsys) 
 
 
 def test_agreement_is_that_of_a_loop(job: SegmentationJob) -> None:
-    assert job.made is not None
+    assert job.synthetic is not None
     rng = np.random.default_rng(0)
-    guesses = rng.random(job.made.masks.shape) < 0.5
+    guesses = rng.random(job.synthetic.masks.shape) < 0.5
     judged = [
-        dict(zip(job.made.keys, dice_scores(part, job.made.masks.numpy()), strict=True))
+        dict(zip(job.synthetic.keys, dice_scores(part, job.synthetic.masks.numpy()), strict=True))
         for part in (guesses, ~guesses)
     ]
-    del judged[1][job.made.keys[2]]
-    found = agree(job.made, judged, keep=0.5)
-    for place, truth in enumerate(job.made.masks.numpy()):
+    del judged[1][job.synthetic.keys[2]]
+    found = agree(job.synthetic, judged, keep=0.5)
+    for place, truth in enumerate(job.synthetic.masks.numpy()):
         scores = []
         for guess in (guesses[place], ~guesses[place])[: 1 if place == 2 else 2]:
             both = int((guess & truth).sum())
