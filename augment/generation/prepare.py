@@ -9,6 +9,7 @@ from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import scheduler_of
+from didgen.augment.generation.generator import Generator, GuidedDiffusion
 from didgen.augment.generation.layouts import Layouts
 from didgen.augment.generation.plan import Planned, plan_images, plan_pairs, real_counts, shards_of
 from didgen.augment.prompts.prompt import P_TOKENS
@@ -33,10 +34,10 @@ from didgen.manifests.views.attention_maps import WATCHED
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """A recipe made ready: its model, its classes, its layouts and its plan."""
+    """A recipe made ready: its generator, its classes, its layouts and its plan."""
 
     recipe: AugmentRecipe
-    pipeline: LesionPairPipeline
+    generator: Generator
     classes: tuple[str, ...]
     layouts: Layouts
     plan: dict[Config, list[list[Planned]]]
@@ -107,7 +108,8 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
     }
     seen = trained_on(recipe.model, recipe.revision)
-    return GenerationJob(recipe, pipeline, classes, layouts, plan, fingerprint(decided_by), seen)
+    generator = GuidedDiffusion(pipeline, recipe.sampling)
+    return GenerationJob(recipe, generator, classes, layouts, plan, fingerprint(decided_by), seen)
 
 
 def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:

@@ -57,7 +57,7 @@ def remake(job: GenerationJob, out: Path, key: str) -> Sample:
 def _redrawn(job: GenerationJob, rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Sample:
     batch = [Planned(**{name: rows[key][name] for name in PLANNED}) for key in row["batch"]]
     device = choose_device(job.recipe.sampling.mixed_precision)
-    job.pipeline.to(device.name)
+    job.generator.to(device)
     drawn = draw_batch(job, batch, row["redraws"], device)
     one = next(one for one in drawn if one.planned.key == row["key"])
     return pack(one, row["rejected"], job)

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from didgen.augment.device import Device
-from didgen.augment.diffusion.pipeline import LesionPairs, draw
 from didgen.augment.generation.gates import fault, measure
 from didgen.augment.generation.plan import Planned, shards_of
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.seeds import derived_seed
 from didgen.manifests.images import encoded
 from didgen.manifests.shards.shard import Failure, Sample
-from didgen.manifests.views.attention_maps import FIELD, AttentionHistory, moments, stretched
+from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
 
 
 @dataclass(frozen=True)
@@ -72,41 +70,26 @@ def draw_batch(
     job: GenerationJob, batch: Sequence[Planned], redraws: int, device: Device
 ) -> list[Drawn]:
     """Draw planned samples together, each at the same try, and measure them."""
-    masks = layouts = None
+    layouts = None
     if batch[0].layout:
-        masks = [job.layouts.mask(planned.layout, planned.seed) for planned in batch]
-        layouts = torch.from_numpy(np.stack(masks))[:, None].float()
-    with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
-        pairs = draw(
-            job.pipeline,
-            [planned.prompt for planned in batch],
-            [seed_of_try(planned.seed, redraws) for planned in batch],
-            job.recipe.sampling,
-            layouts,
-            # A batch has the order of the plan, so that these come first in it.
-            watched := job.watched(batch),
-        )
+        layouts = np.stack([job.layouts.mask(one.layout, one.seed) for one in batch])
+    # A batch has the order of the plan, so that those that are watched come first in it.
+    drawing = job.generator.draw(
+        batch,
+        [seed_of_try(planned.seed, redraws) for planned in batch],
+        layouts,
+        device,
+        job.watched(batch),
+    )
     keys = tuple(planned.key for planned in batch)
     drawn = []
     for place, planned in enumerate(batch):
-        image = np.asarray(pairs.images[place])
-        mask = None if pairs.masks is None else np.asarray(pairs.masks[place])
-        scores = measure(image, mask, None if masks is None else masks[place])
-        history = _history(pairs, place, job) if place < watched else None
+        image = drawing.images[place]
+        mask = None if drawing.masks is None else drawing.masks[place]
+        scores = measure(image, mask, None if layouts is None else layouts[place])
+        history = drawing.attention[place] if place < len(drawing.attention) else None
         drawn.append(Drawn(planned, redraws, keys, image, mask, scores, history))
     return drawn
-
-
-def _history(pairs: LesionPairs, place: int, job: GenerationJob) -> AttentionHistory:
-    """How the map of a watched pair grew."""
-    assert pairs.history is not None and pairs.attention is not None
-    count = len(job.pipeline.scheduler.timesteps)
-    return AttentionHistory(
-        tuple(step + 1 for step in moments(count)),
-        count,
-        stretched(pairs.history[place]),
-        stretched(pairs.attention[place]),
-    )
 
 
 def seed_of_try(seed: int, redraws: int) -> int:

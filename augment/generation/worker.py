@@ -22,7 +22,7 @@ class Worker:
         self.job, self.out = job, out
         self.device = choose_device(job.recipe.sampling.mixed_precision)
         self.versions = versions() | {"device": str(self.device)}
-        job.pipeline.to(self.device.name)
+        job.generator.to(self.device)
 
     def make(
         self, config: Config, index: int, advance: Callable[[int], object], *, wait: bool

@@ -1,0 +1,99 @@
+"""The generator: the one interface through which the factory asks for samples.
+
+Plan, gates, shards, provenance and the cluster know nothing of the method behind it. DiDGen's own
+is `GuidedDiffusion`; another method is another class with these two functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from didgen.augment.device import Device
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs, draw
+from didgen.augment.generation.plan import Planned
+from didgen.manifests.recipes.sampling import Sampling
+from didgen.manifests.views.attention_maps import AttentionHistory, moments, stretched
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A batch as it was drawn.
+
+    images: (B, H, W, 3) uint8; masks: (B, H, W) boolean, None for images without; attention: that
+    of the first samples, as many as were asked for, empty where a method has none.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_] | None = None
+    attention: tuple[AttentionHistory, ...] = ()
+
+
+class Generator(Protocol):
+    """What draws samples: a loaded model with all that its recipe says of the drawing."""
+
+    def to(self, device: Device) -> None:
+        """Bring the model to a device."""
+
+    def draw(
+        self,
+        planned: Sequence[Planned],
+        seeds: Sequence[int],
+        layouts: NDArray[np.bool_] | None,
+        device: Device,
+        watched: int = 0,
+    ) -> Drawing:
+        """Draw the planned samples of one batch, each from its own seed.
+
+        layouts: (B, H, H) for pairs, None for images. watched: of how many samples, the first of
+        the batch, the attention is kept. The same samples and seeds give the same bits on a CPU.
+        """
+
+
+@dataclass(frozen=True)
+class GuidedDiffusion:
+    """DiDGen: a Stable Diffusion model guided by Eq. 6, whose masks are those of Eq. 7."""
+
+    pipeline: LesionPairPipeline
+    sampling: Sampling
+
+    def to(self, device: Device) -> None:
+        """Bring the model to a device."""
+        self.pipeline.to(device.name)
+
+    def draw(
+        self,
+        planned: Sequence[Planned],
+        seeds: Sequence[int],
+        layouts: NDArray[np.bool_] | None,
+        device: Device,
+        watched: int = 0,
+    ) -> Drawing:
+        """Draw a batch: images by prompt alone, or pairs by prompt and layout."""
+        guides = None if layouts is None else torch.from_numpy(layouts)[:, None].float()
+        with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
+            pairs = draw(
+                self.pipeline,
+                [one.prompt for one in planned],
+                seeds,
+                self.sampling,
+                guides,
+                watched,
+            )
+        masks = None if pairs.masks is None else np.asarray(pairs.masks)
+        history = tuple(self._history(pairs, place) for place in range(watched))
+        return Drawing(np.asarray(pairs.images), masks, history)
+
+    def _history(self, pairs: LesionPairs, place: int) -> AttentionHistory:
+        """How the map of a watched pair grew."""
+        assert pairs.history is not None and pairs.attention is not None
+        count = len(self.pipeline.scheduler.timesteps)
+        return AttentionHistory(
+            tuple(step + 1 for step in moments(count)),
+            count,
+            stretched(pairs.history[place]),
+            stretched(pairs.attention[place]),
+        )
