@@ -18,10 +18,10 @@ from didgen.augment.generation.layouts import Layouts
 from didgen.augment.prompts.geometry import Room, room
 from didgen.augment.prompts.prompt_source import UNLABELLED_PAIR, Prompts
 from didgen.augment.seeds import derived_seed
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import LEFT_OUT, AugmentRecipe
 from didgen.manifests.recipes.fields import DRAWN
-from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import SourceManifest
 
 

@@ -14,6 +14,7 @@ from didgen.augment.generation.layouts import Layouts
 from didgen.augment.generation.plan import Planned, plan_images, plan_pairs, real_counts, shards_of
 from didgen.augment.prompts.prompt import P_TOKENS
 from didgen.augment.prompts.prompt_source import Prompts, captions_of, read_captions
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.provenance.models import (
@@ -27,7 +28,6 @@ from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.augment import AugmentRecipe, asked
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.runs.claim import claim_of
-from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import CLASSES, SourceManifest
 from didgen.manifests.views.attention_maps import WATCHED
 

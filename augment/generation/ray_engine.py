@@ -26,11 +26,12 @@ import torch
 from didgen.augment.console import decisions, progress_bar
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.worker import Worker, is_whole
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import clear, located
 from didgen.manifests.locks import claimed
 from didgen.manifests.recipes.augment import AugmentRecipe
-from didgen.manifests.shards.shard import Config, read_sidecar, shard_path
+from didgen.manifests.shards.shard import read_sidecar, shard_path
 
 Shard = tuple[Config, int]
 

@@ -9,7 +9,6 @@ Notable choices:
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from didgen.augment.console import decisions, progress_bar
 from didgen.augment.generation.part import Part
@@ -17,6 +16,7 @@ from didgen.augment.generation.prepare import GenerationJob, check_source
 from didgen.augment.generation.ray_engine import make_on_cluster
 from didgen.augment.generation.run_sheets import write_sheets
 from didgen.augment.generation.worker import Worker, is_whole, versions
+from didgen.manifests.choices import Config, Engine
 from didgen.manifests.locks import claimed
 from didgen.manifests.provenance.models import ingredients, unlisted
 from didgen.manifests.recipes.augment import asked
@@ -31,9 +31,8 @@ from didgen.manifests.runs.finish import (
 )
 from didgen.manifests.runs.tidy import strays, tidy
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Config, Sidecar, read_sidecars
+from didgen.manifests.shards.shard import Sidecar, read_sidecars
 
-Engine = Literal["local", "ray"]
 """Who makes the shards: this process, or the workers of a Ray cluster."""
 
 

@@ -10,9 +10,10 @@ import torch
 from didgen.augment.device import choose_device
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.samples import make
+from didgen.manifests.choices import Config
 from didgen.manifests.locks import claimed
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import Config, read_sidecar, shard_path, write_shard
+from didgen.manifests.shards.shard import read_sidecar, shard_path, write_shard
 
 
 class Worker:

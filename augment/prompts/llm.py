@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
 from didgen.augment.prompts.prompt import clean
+from didgen.manifests.choices import ChatBackend
 from didgen.manifests.images import middle, read_image
-
-Backend = Literal["transformers", "openai"]
 
 MAX_SIDE = 768
 """Longest side in pixels of an image that is shown to a model."""
@@ -56,7 +55,7 @@ class Chat(Protocol):
 class ChatSettings:
     """Which language model, and how hard it may be driven."""
 
-    backend: Backend
+    backend: ChatBackend
     model: str | None = None
     base_url: str | None = None
     concurrency: int = 8
@@ -64,7 +63,7 @@ class ChatSettings:
     batch_size: int = 4
 
 
-def chat_name(backend: Backend, model: str) -> str:
+def chat_name(backend: ChatBackend, model: str) -> str:
     """Backend and model on one line; two of them fit the 200 characters of a record's `OneLine`."""
     return f"{backend} {clean(model)[-70:]}"
 

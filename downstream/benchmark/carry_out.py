@@ -81,7 +81,10 @@ def finished(asked: Mapping[Training, Asked], out: Path) -> dict[Training, Resul
 
 
 def asked_of(
-    job: BenchmarkJob, training: Training, images: Mapping[Any, Pictures], apart: Iterable[str] = ()
+    job: BenchmarkJob[Any],
+    training: Training,
+    images: Mapping[Any, Pictures],
+    apart: Iterable[str] = (),
 ) -> Asked:
     """What decides the result of any training, as JSON values.
 

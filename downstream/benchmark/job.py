@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from didgen.downstream.data.leaks import NearDuplicate, near_duplicates, refuse,
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.weights import Weights
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.progress import Progress
@@ -22,8 +23,7 @@ from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.runs.finish import read_whole_run
 from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Config
-from didgen.manifests.sources.records import SourceManifest, Split
+from didgen.manifests.sources.records import SourceManifest
 
 P = TypeVar("P", bound=Pictures)
 
@@ -58,17 +58,23 @@ class Training:
 
 
 @dataclass(frozen=True)
-class BenchmarkJob:
+class BenchmarkJob(Generic[P]):
     """A recipe made ready: the images, the weights to start from, and every training."""
 
     recipe: BenchmarkRecipe
-    images: Mapping[Split, Pictures]
-    synthetic: Pictures | None
+    images: Mapping[Split, P]
+    synthetic: P | None
     starts: Mapping[str, Start]
     trainings: tuple[Training, ...]
     data: Mapping[str, Any]
     """What the images are, as the results record it."""
     dropped: tuple[dict[str, Any], ...]
+
+    @property
+    def parts(self) -> dict[str, P]:
+        """The images of each split, and the synthetic ones where there are any."""
+        parts: dict[str, P] = dict(self.images.items())
+        return parts if self.synthetic is None else parts | {"synthetic": self.synthetic}
 
 
 def synthetic_of(

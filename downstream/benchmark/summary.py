@@ -13,7 +13,7 @@ from didgen.downstream.benchmark.results import Result
 from didgen.downstream.stats.comparison import Comparison, holm
 
 
-def head(job: BenchmarkJob, results: Mapping[Training, Result]) -> dict[str, Any]:
+def head(job: BenchmarkJob[Any], results: Mapping[Training, Result]) -> dict[str, Any]:
     """What every benchmark says of its recipe, data, networks and machine."""
     return {
         "kind": job.recipe.kind,

@@ -8,6 +8,7 @@ Notable choices:
 
 import copy
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,19 @@ def precision_here(asked: Precision | None) -> Precision:
         return asked or "no"
     # Older cards only emulate bf16, slowly.
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def machine_here(asked: Precision | None) -> str:
+    """The device and number format that trainings have here, with the reason."""
+    if torch.cuda.is_available():
+        name, reason = "cuda", f"{torch.cuda.get_device_name()} is there"
+    elif torch.backends.mps.is_available():
+        name, reason = "mps", "Apple's GPU is there"
+    else:
+        name, reason = "cpu", f"there is no GPU, {os.cpu_count()} cores"
+    kind = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision_here(asked)]
+    wish = f" and the recipe asks for {asked}" if asked else ""
+    return f"{name}, {kind}, because {reason}{wish}"
 
 
 def start_accelerator(

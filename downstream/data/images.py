@@ -21,11 +21,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import decode, read_file, upright
 from didgen.manifests.progress import Progress
 from didgen.manifests.runs.training_samples import SyntheticSample
-from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 T = TypeVar("T")

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.data.perceptual_hash import HASH_SIDE, NEAR, nearest
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import SPLITS, SourceRecord, Split
+from didgen.manifests.sources.records import SPLITS, SourceRecord
 
 P = TypeVar("P", bound=Pictures)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,9 @@ from didgen.downstream.quality.embed import (
 from didgen.downstream.quality.extractors import BATCH, Extractor, find_extractor
 from didgen.downstream.quality.fidelity import class_fidelity, layout_fidelity, mask_fidelity
 from didgen.downstream.quality.judge import Judge, read_judges
+from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.downstream.quality.scorecard import PICTURE_SIDE, scorecard
+from didgen.manifests.choices import Config, Part
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_bytes, write_json, write_json_lines
 from didgen.manifests.progress import Progress
@@ -53,44 +55,19 @@ from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.copy_scores import COPY, write_scores
 from didgen.manifests.runs.finish import read_trained_on, read_whole_run
 from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
-from didgen.manifests.shards.shard import Config, Sidecar
+from didgen.manifests.shards.shard import Sidecar
 from didgen.manifests.sources.records import SourceManifest
 
 PAGE_NAME, COPIES_NAME = "quality.md", "copies.jsonl"
 
-Part = Literal["train", "held-out"]
 PARTS: tuple[Part, Part] = ("train", "held-out")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be assessed, and how.
-
-    against: the real images that figures compare with; the others make the floor. planted: how
-    many training images are changed and looked for again. lpips: a safetensors file. pairs: most
-    pairs of images that are compared one with one. judges: folders of trainings that say what they
-    see in the samples.
-    """
-
-    real: Path
-    synthetic: Path
-    extractor: str = "inception"
-    weights: str = "pretrained"
-    size: int | None = None
-    against: Part = "held-out"
-    config: Config | None = None
-    lpips: Path | None = None
-    pairs: int = 256
-    planted: int = 100
-    judges: tuple[Path, ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True)
 class QualityJob:
     """An assessment made ready: what is compared, with which network, at which size."""
 
-    asked: Asked
+    recipe: QualityRecipe
     source: SourceManifest
     sidecars: Mapping[Config, Sequence[Sidecar]]
     samples: Mapping[Config, Sequence[SyntheticSample]]
@@ -112,54 +89,54 @@ class QualityJob:
     @property
     def looked_at(self) -> int:
         """Images that go through the extractor, whatever the number of their orientations."""
-        copies = min(self.asked.planted, len(self.real["train"])) * len(PLANTED)
+        copies = min(self.recipe.planted, len(self.real["train"])) * len(PLANTED)
         return sum(map(len, [*self.real.values(), *self.synthetic.values()])) + copies
 
 
-def prepare_quality(asked: Asked, progress: Progress | None = None) -> QualityJob:
+def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> QualityJob:
     """Read and check all that an assessment needs; every shard is hashed, nothing is written.
 
     Raises DidgenError for a run that is not whole or not of this source, a source without
     training or held-out images, and an extractor or weights that are not at hand.
     """
-    source = SourceManifest.read(asked.real)
+    source = SourceManifest.read(recipe.real)
     held_out = [*source.select(split="val"), *source.select(split="test")]
     records = {"train": source.select(split="train"), "held-out": held_out}
     for part in PARTS:
         if not records[part]:
             raise DidgenError(
-                f"{asked.real} has no {part} images to compare with; import it again with other "
+                f"{recipe.real} has no {part} images to compare with; import it again with other "
                 "shares of the splits."
             )
-    extractor = find_extractor(asked.extractor, asked.weights)
-    size = asked.size or extractor.side
+    extractor = find_extractor(recipe.extractor, recipe.weights)
+    size = recipe.size or extractor.side
     extractor.check_side(size)
-    lpips = load_lpips(asked.lpips) if asked.lpips else None
-    run, sidecars = read_whole_run(asked.synthetic, progress)
-    check_run(asked.synthetic, run, asked.real, source, asked.config)
+    lpips = load_lpips(recipe.lpips) if recipe.lpips else None
+    run, sidecars = read_whole_run(recipe.synthetic, progress)
+    check_run(recipe.synthetic, run, recipe.real, source, recipe.config)
     samples = {
-        config: list(training_samples(asked.synthetic, run, config, shards, asked.real, source))
+        config: list(training_samples(recipe.synthetic, run, config, shards, recipe.real, source))
         for config, shards in sidecars.items()
-        if asked.config in (None, config)
+        if recipe.config in (None, config)
     }
     samples = {config: taken for config, taken in samples.items() if taken}
     if not samples:
-        raise DidgenError(f"{asked.synthetic} holds no sample; make some first.")
+        raise DidgenError(f"{recipe.synthetic} holds no sample; make some first.")
     return QualityJob(
-        asked,
+        recipe,
         source,
         sidecars,
         samples,
         {part: real_collection(source, records[part]) for part in PARTS},
         {
-            config: synthetic_collection(asked.synthetic, config, taken, run.classes)
+            config: synthetic_collection(recipe.synthetic, config, taken, run.classes)
             for config, taken in samples.items()
         },
         extractor,
         size,
         lpips,
-        read_judges(asked.judges, source),
-        read_trained_on(asked.synthetic, run),
+        read_judges(recipe.judges, source),
+        read_trained_on(recipe.synthetic, run),
     )
 
 
@@ -200,27 +177,27 @@ def assess(
         )
     ]
     real = {"train": train, "held-out": held_out}
-    (rest,) = real.keys() - {job.asked.against}
+    (rest,) = real.keys() - {job.recipe.against}
     figures = [
         {"config": config} | row
         for config, part in synthetic.items()
         for row in scorecard(
             part,
-            real[job.asked.against],
+            real[job.recipe.against],
             real[rest],
-            pairs=job.asked.pairs,
+            pairs=job.recipe.pairs,
             network=job.lpips,
-            seed=job.asked.seed,
+            seed=job.recipe.seed,
         )
     ]
     # Once each: that of LPIPS has the hash of its file.
     bases = {basis: _basis(job, basis) for basis in {row["basis"] for row in figures}}
     record = {
         "kind": "quality",
-        "real": str(job.asked.real),
-        "synthetic": str(job.asked.synthetic),
-        "against": job.asked.against,
-        "seed": job.asked.seed,
+        "real": str(job.recipe.real),
+        "synthetic": str(job.recipe.synthetic),
+        "against": job.recipe.against,
+        "seed": job.recipe.seed,
         "classes": list(job.source.header.classes),
         "images": job.counts(),
         "weights": job.extractor.weights,
@@ -261,7 +238,7 @@ def _fidelity(job: QualityJob) -> Iterator[dict[str, Any]]:
             if judge.classes:
                 rows += class_fidelity(judge, job.synthetic[config])
             elif config == "pairs":
-                rows.append(mask_fidelity(judge, job.asked.synthetic, taken, job.source))
+                rows.append(mask_fidelity(judge, job.recipe.synthetic, taken, job.source))
         if config == "pairs":
             kept = {
                 key: row for sidecar in job.sidecars[config] for key, row in sidecar.kept.items()
@@ -277,8 +254,8 @@ def _basis(job: QualityJob, basis: str) -> dict[str, Any]:
         name, sha256, size = job.extractor.name, job.extractor.sha256, job.size
     else:
         name, sha256, size = None, None, PICTURE_SIDE
-        if basis == "lpips" and job.asked.lpips:
-            name, sha256 = "LPIPS on AlexNet", sha256_of(job.asked.lpips)
+        if basis == "lpips" and job.recipe.lpips:
+            name, sha256 = "LPIPS on AlexNet", sha256_of(job.recipe.lpips)
     return {"size": size, "resize": RESIZE, "extractor": name, "extractor_sha256": sha256}
 
 
@@ -287,8 +264,8 @@ def _planted(
 ) -> dict[str, Any]:
     """How many changed training images are found as copies, by what was done to them."""
     training = job.real["train"]
-    rng = np.random.default_rng(job.asked.seed)
-    places = np.sort(rng.permutation(len(training))[: job.asked.planted])
+    rng = np.random.default_rng(job.recipe.seed)
+    places = np.sort(rng.permutation(len(training))[: job.recipe.planted])
     pixels = training.pictures(places, job.size).numpy()
     found = {}
     for kind in PLANTED:
@@ -326,4 +303,4 @@ def _write_scores(job: QualityJob, rows: Sequence[Mapping[str, Any]], threshold:
             if row["config"] == config
         }
         for sidecar in job.sidecars[config]:
-            write_scores(job.asked.synthetic, config, sidecar, scores)
+            write_scores(job.recipe.synthetic, config, sidecar, scores)

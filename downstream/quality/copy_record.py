@@ -19,9 +19,9 @@ from didgen.downstream.quality.copies import (
 from didgen.downstream.quality.embed import Collection
 from didgen.downstream.quality.extractors import orientations
 from didgen.downstream.quality.scorecard import PICTURE_SIDE
+from didgen.manifests.choices import Config
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.runs.training_samples import SyntheticSample
-from didgen.manifests.shards.shard import Config
 
 CLOSEST = 24
 """Pairs on the contact sheet."""

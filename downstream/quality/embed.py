@@ -15,8 +15,8 @@ from didgen.downstream.data.images import real_files, squares, synthetic_images
 from didgen.downstream.data.perceptual_hash import perceptual_hash
 from didgen.downstream.quality.copies import Nearest, TrainingIndex
 from didgen.downstream.quality.extractors import Extractor, batches, orientations
+from didgen.manifests.choices import Config
 from didgen.manifests.runs.training_samples import SyntheticSample
-from didgen.manifests.shards.shard import Config
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 RESIZE = "bicubic, antialiased (Pillow), central square"

@@ -8,8 +8,9 @@ import numpy as np
 from didgen.downstream.pages.document import Heading, Paragraph
 from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.pictures import figure_of
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.shards.shard import Config, read_shard, split_of
+from didgen.manifests.shards.shard import read_shard, split_of
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import WATCHED, AttentionHistory
 from didgen.manifests.views.contents import FoundSample, RunContents

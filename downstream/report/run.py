@@ -11,9 +11,10 @@ from didgen.downstream.pages.document import Heading, Listing, Paragraph, Table
 from didgen.downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part
 from didgen.downstream.report.gallery import attention, images_by_class, pairs
 from didgen.downstream.report.plots import balance
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.shards.shard import Config, split_of
+from didgen.manifests.shards.shard import split_of
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.contents import RunContents, run_contents
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from didgen.manifests.choices import Split
 from didgen.manifests.exports.sound_run import Export, write_file
 from didgen.manifests.files import write_json
 from didgen.manifests.images import decode, encoded
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.shards.shard import split_of
-from didgen.manifests.sources.records import Split
 
 
 def write_nnunet(job: Export, root: Path) -> Iterator[None]:

@@ -10,11 +10,12 @@ from datasets import ClassLabel, Features, Value
 from datasets import Image as ImageFeature
 from pyarrow import parquet
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.facts import VALUES, sample_facts
 from didgen.manifests.exports.sound_run import Export
 from didgen.manifests.provenance.dataset_card import splits_of
-from didgen.manifests.shards.shard import Config, Sidecar, split_of
+from didgen.manifests.shards.shard import Sidecar, split_of
 
 ROW_GROUP = 100
 """Rows of a Parquet file that are held in memory, and read, at once."""

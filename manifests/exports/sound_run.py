@@ -5,22 +5,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import refuse_existing
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.finish import read_trained_on, read_whole_run
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Config, Sidecar, read_shard, split_of
-from didgen.manifests.sources.records import Label, Split
+from didgen.manifests.shards.shard import Sidecar, read_shard, split_of
+from didgen.manifests.sources.records import Label
 
-Target = Literal["imagefolder", "parquet", "nnunet"]
-
-TARGETS: tuple[Target, ...] = get_args(Target)
+TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
 
 Members = dict[str, bytes]
 
@@ -32,7 +31,7 @@ class Export:
     """A run that was found whole, and the layout and the folder that it is to be written in."""
 
     directory: Path
-    to: Target
+    to: ExportForm
     out: Path
     manifest: Manifest
     sidecars: dict[Config, list[Sidecar]]
@@ -65,7 +64,7 @@ class Export:
 
 
 def prepare_export(
-    directory: Path, to: Target, out: Path, progress: Progress | None = None
+    directory: Path, to: ExportForm, out: Path, progress: Progress | None = None
 ) -> Export:
     """Check that `directory` can be exported to `out`; every shard is hashed, nothing is written.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.images import as_mask, decode, open_checked, read_file, upright
@@ -22,7 +23,6 @@ from didgen.manifests.sources.records import (
     SourceHeader,
     SourceManifest,
     SourceRecord,
-    Split,
     first_fault,
     sound_records,
     with_captions,

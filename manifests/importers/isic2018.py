@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.admission import (
     WORKERS,
@@ -14,7 +15,7 @@ from didgen.manifests.importers.admission import (
 )
 from didgen.manifests.importers.labels import LabelTable, read_labels, read_lesions
 from didgen.manifests.progress import Progress
-from didgen.manifests.sources.records import CLASSES, Split
+from didgen.manifests.sources.records import CLASSES
 from didgen.manifests.sources.splits import Fractions
 
 PARTS: dict[str, Split | None] = {"Training": None, "Validation": "val", "Test": "test"}

@@ -6,9 +6,10 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import IMAGE_SUFFIXES, read_file
-from didgen.manifests.sources.records import CLASSES, SPLITS, Rejection, Split
+from didgen.manifests.sources.records import CLASSES, SPLITS, Rejection
 
 PLAIN = ("image", "label")
 ONE_HOT = ("image", *CLASSES)

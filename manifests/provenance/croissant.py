@@ -9,9 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from didgen.manifests.choices import Config
 from didgen.manifests.provenance.dataset_card import TITLES
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.shards.shard import Config, Sidecar
+from didgen.manifests.shards.shard import Sidecar
 
 if TYPE_CHECKING:
     from didgen.manifests.shards.index import Manifest

@@ -13,10 +13,11 @@ import yaml
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, FileSystemLoader
 
+from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.provenance.licence import Licence, strictest
 from didgen.manifests.recipes.fields import DRAWN
-from didgen.manifests.shards.shard import Config, Sidecar, split_of
-from didgen.manifests.sources.records import SPLITS, Split
+from didgen.manifests.shards.shard import Sidecar, split_of
+from didgen.manifests.sources.records import SPLITS
 
 if TYPE_CHECKING:
     from didgen.manifests.shards.index import Manifest
@@ -26,7 +27,7 @@ TITLES = {
     True: "Real and synthetic dermoscopic images, mixed with didgen",
 }
 
-Form = Literal["shards", "parquet", "imagefolder", "nnunet"]
+Form = Literal["shards", ExportForm]
 """The shapes a set comes in: the run's own shards, and what `didgen export` writes."""
 
 _FILES: dict[Form, str] = {

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from didgen.manifests.choices import Config
 from didgen.manifests.recipes.fields import LocalPath, Positive, Section, Seed
 
 
@@ -14,7 +15,7 @@ class MixRecipe(Section):
     source: LocalPath
     run: LocalPath
     ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    config: Literal["images", "pairs"] | None = None
+    config: Config | None = None
     drop_copies: bool = False
     shard_size: Positive = 256
     seed: Seed = 42

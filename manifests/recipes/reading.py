@@ -4,6 +4,7 @@ A field that is not known is an error that names the nearest one that is; nothin
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,8 +31,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_recipe(name: str | Path, kind: type[R]) -> R:
+def read_recipe(name: str | Path, kind: type[R], instead: Mapping[str, Any] | None = None) -> R:
     """Read a recipe of one kind from a YAML file or by the name of a bundled recipe.
+
+    `instead` has values that count in place of the recipe's own, as options on a command line do.
 
     Raises DidgenError with one sentence: no such file, not YAML, an unknown field (with the
     nearest known one), a value out of range.
@@ -53,7 +56,7 @@ def read_recipe(name: str | Path, kind: type[R]) -> R:
     if not isinstance(content, dict):
         raise DidgenError(f"{path} holds no fields; a recipe is a YAML mapping.")
     try:
-        return kind.model_validate(content)
+        return kind.model_validate({**content, **(instead or {})})
     except ValidationError as error:
         raise DidgenError(f"{path}: {_sentence(error, kind)}") from None
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.shards.shard import SHARD_NAME, Config, read_record
+from didgen.manifests.shards.shard import SHARD_NAME, read_record
 
 
 class Ingredient(BaseModel):

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.shards.shard import Config, read_shard, read_sidecar, shard_path
-from didgen.manifests.sources.records import Split
+from didgen.manifests.shards.shard import read_shard, read_sidecar, shard_path
 
 
 def difference(row: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:

@@ -14,11 +14,11 @@ from typing import IO, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import atomic_file, clear, kept_whole, read_json, write_json
-from didgen.manifests.sources.records import SPLITS, Split
+from didgen.manifests.sources.records import SPLITS
 
-Config = Literal["images", "pairs"]
 """What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
 
 LAYOUTS: dict[Config, tuple[frozenset[str], ...]] = {

@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import inside, read_json, read_json_lines, write_json, write_json_lines
 
@@ -35,7 +36,6 @@ CLASSES: tuple[str, ...] = tuple(CLASS_NAMES)
 
 Model = TypeVar("Model", bound=BaseModel)
 
-Split = Literal["train", "val", "test"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 

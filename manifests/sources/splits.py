@@ -5,8 +5,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import SPLITS, UNLABELLED, Split
+from didgen.manifests.sources.records import SPLITS, UNLABELLED
 
 Fractions = tuple[float, float, float]
 """The share of the images that goes to train, val and test; the three sum to one."""

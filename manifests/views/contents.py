@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines, write_bytes
 from didgen.manifests.images import as_mask, decode, encoded, read_image, read_mask
@@ -23,14 +24,13 @@ from didgen.manifests.shards.index import (
     read_manifest,
     read_run,
 )
-from didgen.manifests.shards.shard import Config, Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
 from didgen.manifests.sources.records import (
     HEADER_FILE,
     REJECTED_FILE,
     SPLITS,
     SourceManifest,
     SourceRecord,
-    Split,
 )
 from didgen.manifests.views.outlines import pair_panel
 

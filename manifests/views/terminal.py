@@ -1,14 +1,15 @@
 """Listings: what an inspection found, as rich prints it on a terminal."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from didgen.manifests.sources.records import SPLITS, summary
+from didgen.manifests.runs.verify import Verdict
+from didgen.manifests.sources.records import SPLITS, SummaryRow, summary
 from didgen.manifests.views.attention_maps import FIELD
 from didgen.manifests.views.contents import FoundImage, FoundSample, RunContents, SourceContents
 
@@ -59,6 +60,30 @@ def _run(contents: RunContents) -> Iterator[RenderableType]:
         yield _text(f"  and {len(failures) - SHOWN} more")
     for reason, count in contents.rejections.most_common():
         yield _text(f"Drawn again, {count}: {reason}.")
+
+
+def import_table(rows: Sequence[SummaryRow]) -> Table:
+    """The images of an import by class and split, those with a mask in brackets."""
+    table = Table(title="Images (of these with a mask)")
+    table.add_column("class")
+    for column in (*SPLITS, "lesions"):
+        table.add_column(column, justify="right")
+    for label in dict.fromkeys(row.label for row in rows):
+        by_split = {row.split: row for row in rows if row.label == label}
+        cells = [f"{by_split[split].images} ({by_split[split].pairs})" for split in SPLITS]
+        lesions = sum(row.lesions for row in by_split.values())
+        table.add_row(_text(label), *cells, str(lesions))
+    return table
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> Table:
+    """Verdicts of `verify`, the mend beside each that is not ok."""
+    table = Table("file", "status", "")
+    for verdict in verdicts:
+        colour = "green" if verdict.status == "ok" else "red"
+        status = Text(verdict.status, style=colour)
+        table.add_row(_text(str(verdict.file)), status, _text(verdict.sentence))
+    return table
 
 
 def _source(contents: SourceContents) -> Iterator[RenderableType]:

@@ -1,7 +1,7 @@
 """The classification job: a recipe of `classify` made ready, with its data checked."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,16 +22,14 @@ from didgen.downstream.networks.normalise import trial
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.sources.records import SPLITS, SourceManifest, Split
+from didgen.manifests.sources.records import SPLITS, SourceManifest
 
 
 @dataclass(frozen=True)
-class ClassificationJob(BenchmarkJob):
+class ClassificationJob(BenchmarkJob[Images]):
     """A classification benchmark made ready."""
 
     recipe: ClassifyRecipe
-    images: Mapping[Split, Images]
-    synthetic: Images | None
     classes: tuple[str, ...]
 
     @property

@@ -49,11 +49,10 @@ def classification_outcome(
         comparisons += corrected(
             [_compare(job, network, rival, predictions) for network in recipe.networks]
         )
-    parts = dict(job.images) | ({} if job.synthetic is None else {"synthetic": job.synthetic})
     return {
         **head(job, results),
         "classes": list(job.classes),
-        "images": {name: counts(part, job.classes) for name, part in parts.items()},
+        "images": {name: counts(part, job.classes) for name, part in job.parts.items()},
         "arms": arms,
         "comparisons": [comparison.to_dict() for comparison in comparisons],
     }

@@ -21,20 +21,19 @@ from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.normalise import trial
 from didgen.downstream.networks.segmenters import build_segmenter, find_segmenter_weights
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.runs.training_samples import SyntheticSample
-from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord, Split
+from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
 
 
 @dataclass(frozen=True)
-class SegmentationJob(BenchmarkJob):
+class SegmentationJob(BenchmarkJob[Pairs]):
     """A segmentation benchmark made ready; `judges` are the trainings of the quality filter."""
 
     recipe: SegmentRecipe
-    images: Mapping[Split, Pairs]
-    synthetic: Pairs | None
     judges: tuple[Training, ...]
 
     def real(self, count: int | None) -> Pairs:

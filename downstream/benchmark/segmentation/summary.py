@@ -34,10 +34,9 @@ def segmentation_outcome(
                 for network, count in groups
             ]
         )
-    parts = dict(job.images) | ({} if job.synthetic is None else {"synthetic": job.synthetic})
     return {
         **head(job, results),
-        "images": {name: len(part) for name, part in parts.items()},
+        "images": {name: len(part) for name, part in job.parts.items()},
         "scales": [_scale(job, count, agreements.get(count)) for count in recipe.real],
         "arms": [
             _masks_arm(job, network, count, arm, results, found)

@@ -1,0 +1,23 @@
+"""Choices: the closed lists of words that options, recipes and records share, each written once."""
+
+from typing import Literal, TypeAlias
+
+Config: TypeAlias = Literal["images", "pairs"]
+"""The two kinds of samples: images with a class, and images with a lesion mask."""
+
+Split: TypeAlias = Literal["train", "val", "test"]
+
+ExportForm: TypeAlias = Literal["imagefolder", "parquet", "nnunet"]
+"""The layouts that `didgen export` writes."""
+
+Part: TypeAlias = Literal["held-out", "train"]
+"""The real images that `didgen quality` compares with: val and test together, or training ones."""
+
+ChatBackend: TypeAlias = Literal["transformers", "openai"]
+"""Where a language model runs: on this machine, or behind an OpenAI-compatible endpoint."""
+
+CaptionBackend: TypeAlias = Literal["measure", ChatBackend]
+"""Who writes captions: the measurement of the pixels, or a language model."""
+
+Engine: TypeAlias = Literal["local", "ray"]
+"""Where shards are made: in this process, or on a Ray cluster."""

@@ -1,0 +1,58 @@
+"""Options: the arguments that commands of several rooms share; nothing heavy is imported here."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def place(text: str) -> Path:
+    """A folder, or a part of an object store by its URL."""
+    from didgen.manifests.files import located
+
+    return located(str(text))
+
+
+def folder(text: str) -> Path:
+    """A place on this machine: what a command cannot take from a store is refused by name."""
+    from didgen.manifests.recipes.fields import local
+
+    try:
+        return Path(local(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(help="Folder of a source manifest, made by `import`.", parser=folder),
+]
+Run = Annotated[
+    Path, typer.Argument(help="Folder of a run, or its URL in an object store.", parser=place)
+]
+RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+
+
+def needs_out(what: str) -> typer.BadParameter:
+    """The fault of a command that would write, and is not told where."""
+    return typer.BadParameter(f"{what} needs a folder", param_hint="--out")
+
+
+def print_recipe(recipe: Any) -> None:
+    """Print a pydantic recipe as YAML, with every default filled in."""
+    import yaml
+
+    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
+
+
+def print_unlisted(run: Path | None) -> None:
+    """Print that nobody knows what the model of a run was trained on, where that is so."""
+    from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME
+    from didgen.manifests.shards.index import read_manifest
+
+    if run is not None and TRAINED_ON_NAME not in read_manifest(run).documents:
+        print(
+            f"{run} has no {TRAINED_ON_NAME}: see to it yourself that its model was not trained "
+            "on what the source holds out."
+        )
