@@ -1,0 +1,262 @@
+"""Runs: the record a run directory opens with, and the index that closes it."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json
+from didgen.manifests.files import sha256_of
+from didgen.manifests.files import write_bytes
+from didgen.manifests.files import write_json
+from didgen.manifests.provenance.croissant import CROISSANT_NAME
+from didgen.manifests.provenance.croissant import croissant
+from didgen.manifests.provenance.dataset_card import card
+from didgen.manifests.provenance.trained_on import CARD_NAME
+from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.shards.index import FailureEntry
+from didgen.manifests.shards.index import Ingredient
+from didgen.manifests.shards.index import MANIFEST_NAME
+from didgen.manifests.shards.index import Manifest
+from didgen.manifests.shards.index import RUN_NAME
+from didgen.manifests.shards.index import Run
+from didgen.manifests.shards.index import ShardEntry
+from didgen.manifests.shards.index import Totals
+from didgen.manifests.shards.index import maker
+from didgen.manifests.shards.index import read_manifest
+from didgen.manifests.shards.index import read_run
+from didgen.manifests.shards.shard import Config
+from didgen.manifests.shards.shard import INFO_NAME
+from didgen.manifests.shards.shard import Sidecar
+from didgen.manifests.shards.shard import info_of
+from didgen.manifests.shards.shard import read_sidecar
+from didgen.manifests.shards.shard import shard_path
+from didgen.manifests.shards.shard import write_info
+from didgen.manifests.sources.records import Split
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+import hashlib
+
+DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
+"""What a finished run has for its readers."""
+
+def finish_run(
+    directory: Path,
+    planned: Mapping[Config, int | Mapping[Split, int]],
+    *,
+    decisions: Mapping[str, Any],
+    versions: Mapping[str, str],
+    classes: list[str],
+    made_from: Sequence[Ingredient] = (),
+    trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
+) -> Manifest:
+    """Write each `_info.json`, the documents and, last of all, the manifest of a whole run.
+
+    `planned` is the number of shards of each config, or of each of its splits. A shard that is
+    missing, cut off or of another run is a `DidgenError`, and no manifest is written.
+    """
+    run = read_run(directory)
+    sidecars = {
+        config: [_whole_shard(tar, run) for tar in _planned_tars(directory, config, counts)]
+        for config, counts in planned.items()
+    }
+    entries = {
+        config: [
+            ShardEntry(file=s.shard, sha256=s.sha256, bytes=s.bytes, samples=s.samples)
+            for s in shards
+        ]
+        for config, shards in sidecars.items()
+    }
+    failures = [
+        FailureEntry(config=s.config, shard=s.shard, key=row["key"], reason=row.get("reason", ""))
+        for shards in sidecars.values()
+        for s in shards
+        for row in s.rows
+        if row["status"] == "failed"
+    ]
+    everything = [entry for shards in entries.values() for entry in shards]
+    manifest = Manifest(
+        fingerprint=run.fingerprint,
+        recipe=run.recipe,
+        decisions=dict(decisions),
+        versions=dict(versions),
+        didgen=version("didgen"),
+        classes=classes,
+        configs=entries,
+        totals=Totals(
+            shards=len(everything),
+            samples=sum(entry.samples for entry in everything),
+            failures=len(failures),
+            bytes=sum(entry.bytes for entry in everything),
+            redraws=sum(
+                row.get("redraws", 0) for s in sidecars.values() for side in s for row in side.rows
+            ),
+        ),
+        failures=failures,
+        made_from=list(made_from),
+    )
+    for config in planned:
+        write_info(directory, config)
+    return _document(directory, manifest, sidecars, trained_on)
+
+def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
+    """Where the planned shards of a config lie, be they those of a whole or of its splits."""
+    return [
+        shard_path(directory, config, index, split)
+        for split, count in ({None: counts} if isinstance(counts, int) else counts).items()
+        for index in range(count)
+    ]
+
+def read_whole_run(
+    directory: Path, progress: Callable[[int, int], None] | None = None
+) -> tuple[Manifest, dict[Config, list[Sidecar]]]:
+    """The manifest and the sidecars of a finished run whose shards are as it wrote them.
+
+    Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so is a
+    sidecar that does not fit. `progress` is called with (shards hashed, all shards).
+    """
+    manifest = read_manifest(directory)
+    sidecars: dict[Config, list[Sidecar]] = {config: [] for config in manifest.configs}
+    done = 0
+    for config, entries in manifest.configs.items():
+        for entry in entries:
+            tar = directory / config / entry.file
+            sidecar = read_sidecar(tar.with_suffix(".json"))
+            fits = (sidecar.shard, sidecar.sha256) == (entry.file, entry.sha256)
+            if not fits or not tar.is_file() or sha256_of(tar) != entry.sha256:
+                raise DidgenError(
+                    f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
+                    "again to mend it."
+                )
+            sidecars[config].append(sidecar)
+            done += 1
+            if progress:
+                progress(done, manifest.totals.shards)
+    return manifest, sidecars
+
+def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: TrainedOn) -> Manifest:
+    """The manifest of a finished run, its documents written anew if they are not as they should be.
+
+    They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
+    run has: in runs of older versions, and after the card of a model was given a licence.
+    """
+    manifest = read_manifest(directory)
+    if is_documented(directory, manifest, made_from, trained_on):
+        return manifest
+    manifest = manifest.model_copy(update={"made_from": list(made_from)})
+    sidecars = {
+        config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
+        for config, entries in manifest.configs.items()
+    }
+    return _document(directory, manifest, sidecars, trained_on)
+
+def is_documented(
+    directory: Path, manifest: Manifest, made_from: Sequence[Ingredient], trained_on: TrainedOn
+) -> bool:
+    """Whether the documents are as they were written, and for what the run is made from."""
+    paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
+    as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
+    there = manifest.documents.get(TRAINED_ON_NAME)
+    listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else there
+    return bool(paths) and as_written and (manifest.made_from, there) == (list(made_from), listed)
+
+def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
+    """What the model of a finished run was trained on, as far as the run tells.
+
+    A list that is missing or not as the run wrote it is a `DidgenError`.
+    """
+    sha256, path = manifest.documents.get(TRAINED_ON_NAME), directory / TRAINED_ON_NAME
+    if sha256 is None:
+        return TrainedOn()
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise DidgenError(
+            f"{path} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` again "
+            "to mend it."
+        )
+    return TrainedOn.read(path)
+
+def _document(
+    directory: Path,
+    manifest: Manifest,
+    sidecars: Mapping[Config, Sequence[Sidecar]],
+    trained_on: TrainedOn,
+) -> Manifest:
+    """Write the documents, and then the manifest with the hash of each.
+
+    Where the model's list is not at hand, perhaps because the hub is out of reach, the run keeps
+    the one that it has; one that is not as it was written then is a `DidgenError`.
+    """
+    path, listed = directory / TRAINED_ON_NAME, manifest.documents.get(TRAINED_ON_NAME)
+    if not trained_on and (listed or path.is_file()):
+        if listed and (not path.is_file() or sha256_of(path) != listed):
+            raise DidgenError(
+                f"{path} is missing or changed, and its model has no such list at hand; restore "
+                "either of them."
+            )
+        trained_on = TrainedOn.read(path)
+    texts = {
+        CARD_NAME: card(manifest, sidecars, seen=len(trained_on)).encode(),
+        CROISSANT_NAME: croissant(manifest, sidecars).encode(),
+    }
+    if trained_on:
+        texts[TRAINED_ON_NAME] = trained_on.text()
+    for name, text in texts.items():
+        write_bytes(directory / name, text)
+    documents = {name: sha256_of(directory / name) for name in texts}
+    manifest = manifest.model_copy(update={"documents": documents})
+    write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
+    return manifest
+
+def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
+    """How many of the planned shards are not there whole, by their sidecars and sizes."""
+    run, missing = read_run(directory), 0
+    for config, count in planned.items():
+        for tar in _planned_tars(directory, config, count):
+            try:
+                _whole_shard(tar, run)
+            except DidgenError:
+                missing += 1
+    return missing
+
+def finished(
+    directory: Path,
+    planned: Mapping[Config, int | Mapping[Split, int]],
+    classes: Sequence[str],
+) -> Manifest | None:
+    """The manifest, if it and each `_info.json` say what the planned shards' sidecars say.
+
+    `planned` and `classes` are what `finish_run` takes.
+    """
+    try:
+        manifest, run = read_manifest(directory), read_run(directory)
+        if manifest.fingerprint != run.fingerprint or manifest.configs.keys() != planned.keys():
+            return None
+        if list(manifest.classes) != list(classes):
+            return None
+        for config, entries in manifest.configs.items():
+            tars = _planned_tars(directory, config, planned[config])
+            sidecars = [_whole_shard(tar, run) for tar in tars]
+            if [(e.file, e.sha256, e.samples) for e in entries] != [
+                (s.shard, s.sha256, s.samples) for s in sidecars
+            ]:
+                return None
+            info = info_of((entry.file, entry.samples) for entry in entries)
+            if read_json(directory / config / INFO_NAME) != info:
+                return None
+    except DidgenError:
+        return None
+    return manifest
+
+def _whole_shard(path: Path, run: Run) -> Sidecar:
+    sidecar = read_sidecar(path.with_suffix(".json"))
+    if sidecar.fingerprint != run.fingerprint:
+        raise DidgenError(
+            f"{path} belongs to another run than the {RUN_NAME} above it; "
+            "delete it and its sidecar and run `didgen augment` again."
+        )
+    if not path.is_file() or path.stat().st_size != sidecar.bytes:
+        raise DidgenError(
+            f"{path} is missing or cut off; delete its sidecar and run `didgen augment` again."
+        )
+    return sidecar
