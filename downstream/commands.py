@@ -16,7 +16,6 @@ from didgen.manifests.options import (
     needs_out,
     place,
     print_recipe,
-    print_unlisted,
 )
 from didgen.manifests.progress import terminal_progress
 
@@ -183,7 +182,7 @@ def _print_assessed(job: "QualityJob") -> None:
     for name, counts in job.counts().items():
         by_class = ", ".join(f"{n} {label or 'without a class'}" for label, n in counts.items())
         print(f"{name}: {sum(counts.values())} images ({by_class})")
-    print_unlisted(job.recipe.synthetic)
+    _print_unlisted(job.recipe.synthetic)
 
 
 def classify(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = False) -> None:
@@ -251,13 +250,21 @@ def _print_trainings(job: "BenchmarkJob[Any]", *more: "Training") -> None:
     """Print what nobody knows or what is left out, how much there is to train, and on what."""
     from didgen.downstream.benchmark.training import machine_here
 
-    print_unlisted(job.recipe.run)
+    _print_unlisted(job.recipe.run)
     if job.dropped:
         print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
     trainings = [*job.trainings, *more]
     steps = sum(training.steps for training in trainings)
     machine = machine_here(job.recipe.mixed_precision)
     print(f"{len(trainings)} trainings, {steps} steps at most, on {machine}")
+
+
+def _print_unlisted(run: Path | None) -> None:
+    """Print that nobody knows what the model of a run was trained on, where that is so."""
+    from didgen.manifests.provenance.models import unlisted_run
+
+    if run is not None and (sentence := unlisted_run(run)):
+        print(sentence)
 
 
 def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:

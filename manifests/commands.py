@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from didgen.manifests.choices import Config, ExportForm
-from didgen.manifests.options import DryRun, Run, Source, folder, place, print_unlisted
+from didgen.manifests.options import DryRun, Run, Source, folder, place
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ ManifestOut = Annotated[
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split.")]
 Fractions = Annotated[
     tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")
+]
+Ratio = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1e6,
+        help="Synthetic samples per real training sample: in each class of images, over all in "
+        "pairs.",
+    ),
 ]
 KnownTo = Annotated[
     list[str] | None,
@@ -189,15 +198,7 @@ def inspect(
 def mix(
     source: Source,
     directory: Annotated[Path, typer.Argument(help="Folder of a run.", parser=folder)],
-    ratio: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1e6,
-            help="Synthetic samples per real training sample: in each class of images, over all "
-            "in pairs.",
-        ),
-    ],
+    ratio: Ratio,
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the mix, a run like any other.", parser=folder)
     ],
@@ -224,6 +225,7 @@ def mix(
     """
     if math.isnan(ratio):
         raise typer.BadParameter("it is no number", param_hint="--ratio")
+    from didgen.manifests.provenance.models import unlisted_run
     from didgen.manifests.recipes.mix import MixRecipe
     from didgen.manifests.runs.mix import mix as write
     from didgen.manifests.runs.mix import prepare_mix
@@ -241,7 +243,8 @@ def mix(
         job = prepare_mix(recipe, progress=advance)
     for where, what in job.summary().items():
         print(f"{where}: {what}")
-    print_unlisted(directory)
+    if sentence := unlisted_run(directory):
+        print(sentence)
     if not dry_run:
         with terminal_progress("mixing") as advance:
             totals = write(job, out, progress=advance).totals

@@ -26,6 +26,13 @@ STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 """Kinds of URL whose put is atomic: an object is there whole or not at all."""
 
 
+def local(place: Any) -> Any:
+    """A place on this machine as it is; the URL of a store is a ValueError."""
+    if "://" in str(place):
+        raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
+    return place
+
+
 def located(text: str) -> Path:
     """The place that a text names: a folder, or a part of a store where it is a URL (by fsspec).
 

@@ -15,7 +15,7 @@ def place(text: str) -> Path:
 
 def folder(text: str) -> Path:
     """A place on this machine: what a command cannot take from a store is refused by name."""
-    from didgen.manifests.recipes.fields import local
+    from didgen.manifests.files import local
 
     try:
         return Path(local(text))
@@ -44,15 +44,3 @@ def print_recipe(recipe: Any) -> None:
     import yaml
 
     print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
-
-
-def print_unlisted(run: Path | None) -> None:
-    """Print that nobody knows what the model of a run was trained on, where that is so."""
-    from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME
-    from didgen.manifests.shards.index import read_manifest
-
-    if run is not None and TRAINED_ON_NAME not in read_manifest(run).documents:
-        print(
-            f"{run} has no {TRAINED_ON_NAME}: see to it yourself that its model was not trained "
-            "on what the source holds out."
-        )

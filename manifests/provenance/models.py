@@ -13,7 +13,7 @@ from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, T
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.shards.index import Ingredient
+from didgen.manifests.shards.index import Ingredient, read_manifest
 from didgen.manifests.sources.records import SourceRecord
 
 R = TypeVar("R", AugmentRecipe, FinetuneRecipe)
@@ -95,6 +95,16 @@ def unlisted(model: str | None, seen: TrainedOn) -> dict[str, str]:
         "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {model}: see to it "
         "yourself that it was not trained on what you test on"
     }
+
+
+def unlisted_run(run: Path) -> str | None:
+    """The sentence on a finished run without a list of what its model was trained on."""
+    if TRAINED_ON_NAME in read_manifest(run).documents:
+        return None
+    return (
+        f"{run} has no {TRAINED_ON_NAME}: see to it yourself that its model was not trained on "
+        "what the source holds out."
+    )
 
 
 def beside(model: str, revision: str | None, name: str) -> Path:

@@ -1,9 +1,11 @@
 """A section of a recipe: the base of all its models, and the kinds of values that fields have."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from didgen.manifests.files import local
 
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
@@ -21,13 +23,6 @@ Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=16, multiple_of=16)]
 
 Precision = Literal["no", "bf16", "fp16"]
-
-
-def local(place: Any) -> Any:
-    """A place on this machine as it is; the URL of a store is a ValueError."""
-    if "://" in str(place):
-        raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
-    return place
 
 
 LocalPath = Annotated[Path, BeforeValidator(local)]

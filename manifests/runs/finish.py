@@ -1,45 +1,43 @@
 """Runs: the record a run directory opens with, and the index that closes it."""
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json
-from didgen.manifests.files import sha256_of
-from didgen.manifests.files import write_bytes
-from didgen.manifests.files import write_json
-from didgen.manifests.provenance.croissant import CROISSANT_NAME
-from didgen.manifests.provenance.croissant import croissant
-from didgen.manifests.provenance.dataset_card import card
-from didgen.manifests.provenance.trained_on import CARD_NAME
-from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME
-from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.shards.index import FailureEntry
-from didgen.manifests.shards.index import Ingredient
-from didgen.manifests.shards.index import MANIFEST_NAME
-from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.index import RUN_NAME
-from didgen.manifests.shards.index import Run
-from didgen.manifests.shards.index import ShardEntry
-from didgen.manifests.shards.index import Totals
-from didgen.manifests.shards.index import maker
-from didgen.manifests.shards.index import read_manifest
-from didgen.manifests.shards.index import read_run
-from didgen.manifests.shards.shard import Config
-from didgen.manifests.shards.shard import INFO_NAME
-from didgen.manifests.shards.shard import Sidecar
-from didgen.manifests.shards.shard import info_of
-from didgen.manifests.shards.shard import read_sidecar
-from didgen.manifests.shards.shard import shard_path
-from didgen.manifests.shards.shard import write_info
-from didgen.manifests.sources.records import Split
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-import hashlib
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json, sha256_of, write_bytes, write_json
+from didgen.manifests.provenance.croissant import CROISSANT_NAME, croissant
+from didgen.manifests.provenance.dataset_card import card
+from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
+from didgen.manifests.shards.index import (
+    MANIFEST_NAME,
+    RUN_NAME,
+    FailureEntry,
+    Ingredient,
+    Manifest,
+    Run,
+    ShardEntry,
+    Totals,
+    maker,
+    read_manifest,
+    read_run,
+)
+from didgen.manifests.shards.shard import (
+    INFO_NAME,
+    Config,
+    Sidecar,
+    info_of,
+    read_sidecar,
+    shard_path,
+    write_info,
+)
+from didgen.manifests.sources.records import Split
 
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
 """What a finished run has for its readers."""
+
 
 def finish_run(
     directory: Path,
@@ -100,6 +98,7 @@ def finish_run(
         write_info(directory, config)
     return _document(directory, manifest, sidecars, trained_on)
 
+
 def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
     """Where the planned shards of a config lie, be they those of a whole or of its splits."""
     return [
@@ -107,6 +106,7 @@ def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, 
         for split, count in ({None: counts} if isinstance(counts, int) else counts).items()
         for index in range(count)
     ]
+
 
 def read_whole_run(
     directory: Path, progress: Callable[[int, int], None] | None = None
@@ -135,6 +135,7 @@ def read_whole_run(
                 progress(done, manifest.totals.shards)
     return manifest, sidecars
 
+
 def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: TrainedOn) -> Manifest:
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
@@ -151,6 +152,7 @@ def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: Train
     }
     return _document(directory, manifest, sidecars, trained_on)
 
+
 def is_documented(
     directory: Path, manifest: Manifest, made_from: Sequence[Ingredient], trained_on: TrainedOn
 ) -> bool:
@@ -160,6 +162,7 @@ def is_documented(
     there = manifest.documents.get(TRAINED_ON_NAME)
     listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else there
     return bool(paths) and as_written and (manifest.made_from, there) == (list(made_from), listed)
+
 
 def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
     """What the model of a finished run was trained on, as far as the run tells.
@@ -175,6 +178,7 @@ def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
             "to mend it."
         )
     return TrainedOn.read(path)
+
 
 def _document(
     directory: Path,
@@ -208,6 +212,7 @@ def _document(
     write_json(directory / MANIFEST_NAME, manifest.model_dump(mode="json"))
     return manifest
 
+
 def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
     """How many of the planned shards are not there whole, by their sidecars and sizes."""
     run, missing = read_run(directory), 0
@@ -218,6 +223,7 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
             except DidgenError:
                 missing += 1
     return missing
+
 
 def finished(
     directory: Path,
@@ -247,6 +253,7 @@ def finished(
     except DidgenError:
         return None
     return manifest
+
 
 def _whole_shard(path: Path, run: Run) -> Sidecar:
     sidecar = read_sidecar(path.with_suffix(".json"))

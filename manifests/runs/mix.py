@@ -21,23 +21,29 @@ from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
-from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, sha256_of
 from didgen.manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
-from didgen.manifests.shards.index import Ingredient
-from didgen.manifests.provenance.licence import data_ingredients, strictest
 from didgen.manifests.locks import claimed
-from didgen.manifests.runs.claim import start_run
-from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.provenance.licence import data_ingredients, strictest
+from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord, Split
-from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.runs.finish import DOCUMENTS, finish_run, finished, mend_run, read_trained_on, read_whole_run
-from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Config, Sample, check_key, read_shard, write_shard
-from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
+from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.finish import (
+    DOCUMENTS,
+    finish_run,
+    finished,
+    mend_run,
+    read_trained_on,
+    read_whole_run,
+)
 from didgen.manifests.runs.tidy import tidy
+from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
+from didgen.manifests.shards.index import Ingredient, Manifest
+from didgen.manifests.shards.rows import shard_is_whole
+from didgen.manifests.shards.shard import Config, Sample, check_key, read_shard, write_shard
+from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord, Split
 
 JPEG_QUALITY = 95
 
@@ -242,7 +248,9 @@ def wanted_counts(real: Mapping[str, int], ratio: float) -> dict[str, int]:
     return {group: math.floor(ratio * count + 0.5) for group, count in real.items()}
 
 
-def choose(wanted: Mapping[str, int], generated: Mapping[str, Sequence[str]], seed: int) -> set[str]:
+def choose(
+    wanted: Mapping[str, int], generated: Mapping[str, Sequence[str]], seed: int
+) -> set[str]:
     """As many keys of each group as are wanted, or all there are; seeded, each as likely.
 
     The order of the keys does not matter, and fewer wanted give a part of what more give.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.fields import DRAWN
-from didgen.manifests.sources.records import SourceManifest
-from didgen.manifests.shards.index import Manifest
-from didgen.manifests.runs.finish import read_trained_on
 from didgen.manifests.runs.copy_scores import is_copy
+from didgen.manifests.runs.finish import read_trained_on
+from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Config, Sidecar
+from didgen.manifests.sources.records import SourceManifest
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,29 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_temporary, leftovers, read_json, sha256_of
 from didgen.manifests.images import decode
 from didgen.manifests.runs.claim import plan_is_whole
+from didgen.manifests.shards.index import (
+    MANIFEST_NAME,
+    PLAN_NAME,
+    RUN_NAME,
+    Manifest,
+    Run,
+    ShardEntry,
+    maker,
+    read_manifest,
+    read_run,
+)
 from didgen.manifests.shards.rows import difference
-from didgen.manifests.shards.index import MANIFEST_NAME, PLAN_NAME, RUN_NAME, Manifest, Run, ShardEntry, maker, read_manifest, read_run
-from didgen.manifests.shards.shard import INFO_NAME, LAYOUTS, Config, Sidecar, TornError, info_of, is_shard_name, read_shard, read_sidecar
+from didgen.manifests.shards.shard import (
+    INFO_NAME,
+    LAYOUTS,
+    Config,
+    Sidecar,
+    TornError,
+    info_of,
+    is_shard_name,
+    read_shard,
+    read_sidecar,
+)
 
 Status = Literal["ok", "missing", "torn", "mismatch", "extra"]
 Record = TypeVar("Record")
