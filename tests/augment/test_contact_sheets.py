@@ -12,13 +12,7 @@ from didgen.augment.contact_sheets import (
     pair_sheet,
 )
 from didgen.manifests.views.outlines import LAYOUT_COLOUR, MASK_COLOUR
-
-
-def square(side: int, start: int, stop: int) -> np.ndarray:
-    """A mask with one square of True."""
-    mask = np.zeros((side, side), bool)
-    mask[start:stop, start:stop] = True
-    return mask
+from tests.fixtures.pictures import square
 
 
 def test_images_stand_row_by_row() -> None:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import ablation, heldout, restoration, zero_shot
 from benchmarks.heldout import ious
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import SourceHeader, SourceManifest, SourceRecord
+from tests.fixtures.sources import manifest_of, record
 
 
 def test_ious_count_pixels() -> None:
@@ -36,27 +36,7 @@ def test_no_model_is_measured_on_what_it_was_trained_on(
     script: Callable[..., None], tmp_path: Path
 ) -> None:
     """The bundled model was trained on ISIC_0000000."""
-    record = SourceRecord(
-        key="ISIC_0000000",
-        image="ISIC_0000000.jpg",
-        width=600,
-        height=450,
-        sha256="0" * 64,
-        mask="ISIC_0000000.png",
-        label=None,
-        lesion_id="ISIC_0000000",
-        split="test",
-        source="own",
-        licence="CC0-1.0",
-    )
-    header = SourceHeader(
-        importer="folder",
-        didgen_version="0",
-        root=str(tmp_path),
-        classes=(),
-        seed=0,
-        fractions=(0, 0, 1),
-    )
-    SourceManifest(header, (record,)).write(tmp_path)
+    held_out = record("ISIC_0000000", mask="ISIC_0000000.png", split="test")
+    manifest_of(tmp_path, held_out, classes=(), fractions=(0, 0, 1)).write(tmp_path)
     with pytest.raises(DidgenError, match="The model mini was trained on ISIC_0000000"):
         script(source=tmp_path)

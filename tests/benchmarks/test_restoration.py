@@ -1,17 +1,16 @@
 """Tests of restored images: those of the autoencoder, in the order that was asked for."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks.restoration import restore, restored
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.downstream.quality.embed import Collection
+from tests.fixtures.pictures import encoded
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +28,7 @@ def pictures() -> list[np.ndarray]:
 
 
 def collection() -> Collection:
-    def file(image: np.ndarray) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
-        return buffer.getvalue()
-
-    files = [file(image) for image in pictures()]
+    files = [encoded(image, "PNG") for image in pictures()]
     keys = ("a", "b", "c")
     return Collection(
         keys, ("", "", ""), keys, lambda places: ((files[p], Path(keys[p])) for p in places)

@@ -20,8 +20,9 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from didgen.downstream.metrics.segmentation import overlaps
+from didgen.manifests.choices import Config
 from didgen.manifests.recipes.reading import RECIPES
-from didgen.manifests.shards.shard import Config, iterate
+from didgen.manifests.shards.shard import iterate
 
 pytestmark = [
     pytest.mark.slow,

@@ -22,11 +22,14 @@ import yaml
 
 from didgen.manifests.files import located
 from didgen.manifests.runs.verify import verify
+from tests.fixtures.places import REPOSITORY
+from tests.fixtures.recipes import UNGATED
 from tests.fixtures.runs import contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLS = 40
+SCRIPT = REPOSITORY / "tests" / "fixtures" / "warm_worker.py"
 
 RECIPE = {
     "kind": "augment",
@@ -34,7 +37,7 @@ RECIPE = {
     "pairs": {"count": 8, "layouts": "drawn"},
     "sampling": {"steps": 1, "batch_size": 2},
     # Random weights meet a gate by chance; this one lets about every second image through.
-    "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
+    "gates": UNGATED | {"redraws": 1},
     "shard_size": 2,
 }
 
@@ -46,7 +49,7 @@ class Worker:
         self.log, self.at_work = log, False
         with log.open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, Path(__file__).parents[1] / "fixtures" / "warm_worker.py", recipe],
+                [sys.executable, SCRIPT, recipe],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -1,89 +1,47 @@
 """Tests that other people's readers get every sample of a run, with no didgen import."""
 
-import gc
-import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from didgen.manifests.runs.claim import start_run
-from didgen.manifests.runs.finish import finish_run
-from didgen.manifests.shards.shard import Config, Failure, Sample, shard_path, write_shard
+from didgen.manifests.choices import Config
+from didgen.manifests.shards.shard import Failure, shard_path
+from tests.fixtures.pictures import decoded
+from tests.fixtures.runs import write_run
+from tests.fixtures.samples import CLASSES, noise_sample
 
 # webdataset leaves closing a shard to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Let what a reader left open be found while its warning is still ignored."""
-    yield
-    gc.collect()
-
-
-def encoded(image: Image.Image, form: str) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return buffer.getvalue()
-
-
-def make_sample(config: Config, number: int) -> Sample:
-    """A sample whose pixels, label and key all follow from `number`."""
-    random = np.random.default_rng(number)
-    pixels = random.integers(0, 256, (16, 24, 3), np.uint8)
-    record = {"label": number % 3, "prompt": f"lesion {number}", "score": number / 7}
-    members = {
-        "jpg": encoded(Image.fromarray(pixels), "JPEG"),
-        "json": json.dumps(record).encode(),
-    }
-    if config == "images":
-        members["cls"] = str(number % 3).encode()
-    else:
-        level = np.where(random.random((16, 24)) < 0.5, 255, 0).astype(np.uint8)
-        members["mask.png"] = encoded(Image.fromarray(level), "PNG")
-    return Sample(f"{config}-{number:06d}", members)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.usefixtures("closed_readers"),
+]
 
 
 CONFIGS: tuple[Config, ...] = ("images", "pairs")
-SAMPLES = {config: [make_sample(config, number) for number in range(7)] for config in CONFIGS}
+SAMPLES = {
+    config: [noise_sample(config, number, CLASSES[number % 3]) for number in range(7)]
+    for config in CONFIGS
+}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A finished run of two shards a config, one planned sample of each having failed."""
-    directory = tmp_path_factory.mktemp("run")
-    start_run(directory, fingerprint="f00d", recipe={})
-    for config, samples in SAMPLES.items():
-        failure = Failure("failed", "no lesion found")
-        parts: list[list[Sample | Failure]] = [[*samples[:4], failure], [*samples[4:]]]
-        for index, part in enumerate(parts):
-            write_shard(directory, config, index, part, fingerprint="f00d", versions={})
-    finish_run(
-        directory,
-        {"images": 2, "pairs": 2},
-        decisions={},
-        versions={},
-        classes=["MEL", "BCC", "BKL"],
-    )
-    return directory
+    failure = Failure("failed", "no lesion found")
+    shards = {config: [[*samples[:4], failure], samples[4:]] for config, samples in SAMPLES.items()}
+    return write_run(tmp_path_factory.mktemp("run"), shards, classes=list(CLASSES))
 
 
 def tars(run: Path, config: Config) -> list[str]:
     return [str(shard_path(run, config, index)) for index in (0, 1)]
 
 
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)))
-
-
 def assert_same(found: np.ndarray, data: bytes) -> None:
-    np.testing.assert_array_equal(np.asarray(found), pixels(data))
+    np.testing.assert_array_equal(np.asarray(found), decoded(data))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -155,7 +113,7 @@ def test_timm_trains_on_every_sample(run):
     data = pytest.importorskip("timm.data")
     loaded = data.create_dataset("wds/", root=str(run / "images"), split="train", is_training=True)
     found = sorted(np.asarray(image).tobytes() for image, _ in loaded)
-    assert found == sorted(pixels(s.members["jpg"]).tobytes() for s in SAMPLES["images"])
+    assert found == sorted(decoded(s.members["jpg"]).tobytes() for s in SAMPLES["images"])
 
 
 def test_shards_are_written_and_verified_without_torch(run):

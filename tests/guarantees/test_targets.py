@@ -1,26 +1,26 @@
 """Targets: runs in an object store, byte for byte those of a folder, found and mended alike."""
 
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from didgen import cli
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.remake import remake
 from didgen.augment.generation.run import augment
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import atomic_file, located
 from didgen.manifests.runs.verify import verify
-from tests.fixtures.runs import contents, flip, lay, recipe, truncate
+from tests.fixtures.commands import Command
+from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.runs import contents, flip, lay, truncate
 
 
 @pytest.fixture(scope="module")
 def job(model: Path) -> GenerationJob:
-    return prepare_generation(recipe(model))
+    return prepare_generation(tiny_recipe(model))
 
 
 @pytest.fixture(scope="module")
@@ -142,30 +142,17 @@ def test_webdataset_reads_the_shards_from_the_store(shards: str) -> None:
     assert all(isinstance(row["mask.png"], Image.Image) for row in rows)
 
 
-def said(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str]:
-    """The exit code of a command line and what it printed on stderr, in one line."""
-    monkeypatch.setattr(sys, "argv", ["didgen", *arguments])
-    with pytest.raises(SystemExit) as leaving:
-        cli.main()
-    code = leaving.value.code
-    assert isinstance(code, int)
-    return code, " ".join(capsys.readouterr().err.replace("│", " ").split())
-
-
 def test_the_command_verifies_and_exports_from_the_store(
     store: str,
     job: GenerationJob,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     augment(job, located(f"{store}/command/run"))
-    assert said(["verify", f"{store}/command/run"], monkeypatch, capsys)[0] == 0
+    assert command("verify", f"{store}/command/run").code == 0
     out = tmp_path / "folder"
     arguments = ["export", f"{store}/command/run", "--to", "imagefolder", "--out", str(out)]
-    assert said(arguments, monkeypatch, capsys)[0] == 0
+    assert command(*arguments).code == 0
     assert len(list(out.rglob("*.jpg"))) == 7
     picture = next(out.rglob("*.jpg")).read_bytes()
     assert Image.open(io.BytesIO(picture)).size == (256, 256)
@@ -183,22 +170,19 @@ def test_a_wrong_target_is_one_sentence(
     url: str,
     code: int,
     sentence: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
-    status, text = said(["verify", url], monkeypatch, capsys)
-    assert (status, text.startswith(f"Error: {sentence}")) == (code, True), text
+    done = command("verify", url)
+    assert (done.code, done.sentence.startswith(f"Error: {sentence}")) == (code, True), done.err
 
 
 def test_a_url_of_a_file_is_a_folder(tmp_path: Path) -> None:
     assert located(f"file://{tmp_path}") == located(str(tmp_path)) == tmp_path
 
 
-def test_what_takes_no_url_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, text = said(["mix", "a", "s3://b/c", "--ratio", "1", "--out", "d"], monkeypatch, capsys)
-    assert status == 2 and "takes a folder or file of this machine" in text
+def test_what_takes_no_url_says_so(command: Command) -> None:
+    done = command("mix", "a", "s3://b/c", "--ratio", 1, "--out", "d")
+    assert done.code == 2 and "takes a folder or file of this machine" in done.sentence
 
 
 def test_a_store_that_fails_in_the_middle_is_one_sentence(store: str) -> None:

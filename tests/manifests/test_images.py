@@ -1,6 +1,5 @@
 """Tests of reading images and masks, whole and broken."""
 
-import io
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -22,18 +21,7 @@ from didgen.manifests.images import (
     read_mask,
     upright,
 )
-
-ORIENTATION = 0x112
-
-
-def noise(height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.fixtures.pictures import ORIENTATION, encoded, noise, on_its_side
 
 
 def huge_png(width: int, height: int) -> bytes:
@@ -46,11 +34,9 @@ def huge_png(width: int, height: int) -> bytes:
 
 
 def test_an_image_is_turned_upright(tmp_path: Path) -> None:
-    pixels = noise(4, 6)
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
+    pixels = noise(0, 4, 6)
     path = tmp_path / "a.png"
-    Image.fromarray(pixels).save(path, exif=exif)
+    Image.fromarray(pixels).save(path, exif=on_its_side())
     image = read_image(path)
     assert image.size == (4, 6)
     assert np.array_equal(np.asarray(image), np.rot90(pixels, -1))
@@ -64,7 +50,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
 
 def test_a_truncated_jpeg_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "torn.jpg"
-    data = encoded(Image.fromarray(noise(64, 64)), "JPEG")
+    data = encoded(Image.fromarray(noise(0, 64, 64)), "JPEG")
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DidgenError, match=r"torn\.jpg is truncated or not an image .*replace"):
         open_checked(path)
@@ -103,10 +89,8 @@ def test_too_many_pixels_are_refused_before_decoding(width: int) -> None:
 def test_damage_is_either_survived_or_said(
     kind: str, changes: list[tuple[float, int]], keep: float
 ) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    options = {} if kind == "BMP" else {"exif": exif}
-    data = bytearray(encoded(Image.fromarray(noise(12, 16)), kind, **options))
+    options = {} if kind == "BMP" else {"exif": on_its_side()}
+    data = bytearray(encoded(Image.fromarray(noise(0, 12, 16)), kind, **options))
     for where, value in changes:
         data[int(where * (len(data) - 1))] = value
     sentence = "damaged "
@@ -122,14 +106,14 @@ def test_broken_exif_leaves_the_image_as_stored(tmp_path: Path) -> None:
     path = tmp_path / "a.webp"
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    data = encoded(Image.fromarray(noise(4, 6)), "WEBP", exif=exif)
+    data = encoded(Image.fromarray(noise(0, 4, 6)), "WEBP", exif=exif)
     assert data.count(b"MM\x00*") == 1
     path.write_bytes(data.replace(b"MM\x00*", b"MQ\x00*"))
     assert read_image(path).size == (6, 4)
 
 
 def test_threads_can_decode_at_once() -> None:
-    data = encoded(Image.fromarray(noise(32, 32)), "PNG")
+    data = encoded(Image.fromarray(noise(0, 32, 32)), "PNG")
     with ThreadPoolExecutor(4) as pool:
         images = list(pool.map(lambda _: decode(data, Path("a")), range(200)))
     assert {image.size for image in images} == {(32, 32)}
@@ -137,7 +121,7 @@ def test_threads_can_decode_at_once() -> None:
 
 @pytest.mark.parametrize("level", [1, 76, 255])
 def test_a_mask_is_true_where_it_is_not_black(tmp_path: Path, level: int) -> None:
-    lesion = noise(5, 7)[..., 0] > 127
+    lesion = noise(0, 5, 7)[..., 0] > 127
     Image.fromarray((lesion * level).astype(np.uint8)).save(tmp_path / "m.png")
     mask = read_mask(tmp_path / "m.png")
     assert mask.dtype == bool
@@ -145,7 +129,7 @@ def test_a_mask_is_true_where_it_is_not_black(tmp_path: Path, level: int) -> Non
 
 
 def test_masks_of_one_bit_palette_and_colour_are_read(tmp_path: Path) -> None:
-    lesion = noise(5, 7)[..., 0] > 127
+    lesion = noise(0, 5, 7)[..., 0] > 127
     image = Image.fromarray(lesion)
     for mode in ("1", "P", "RGB", "RGBA"):
         image.convert("L").convert(mode).save(tmp_path / "m.png")
@@ -153,7 +137,7 @@ def test_masks_of_one_bit_palette_and_colour_are_read(tmp_path: Path) -> None:
 
 
 def test_a_mask_in_the_alpha_channel_is_refused(tmp_path: Path) -> None:
-    lesion = noise(5, 7)[..., 0] > 127
+    lesion = noise(0, 5, 7)[..., 0] > 127
     white = np.full((5, 7, 4), 255, np.uint8)
     white[..., 3] = lesion * 255
     Image.fromarray(white).save(tmp_path / "m.png")

@@ -13,6 +13,7 @@ import pytest
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.locks import LOCKS, claimed
 from didgen.manifests.runs.tidy import strays, tidy
+from tests.fixtures.places import REPOSITORY
 
 HOLD = """
 with claimed(directory, "images-000000"):
@@ -44,7 +45,7 @@ def another(directory: Path, code: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parent.parent.parent,
+        cwd=REPOSITORY,
     )
 
 

@@ -23,7 +23,8 @@ from didgen.augment.finetuning.dataset import (
 )
 from didgen.augment.prompts.prompt import PREFIX, compose
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import SourceHeader, SourceManifest, SourceRecord
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from tests.fixtures.sources import manifest_of, record
 
 
 def regions(manifest: SourceManifest, seed: int = 0, **changes: float) -> RegionDataset:
@@ -193,28 +194,8 @@ def drawn_source(folder: Path, width: int, height: int) -> tuple[SourceManifest,
     image[box], mask[box] = 20, 255
     Image.fromarray(image).save(folder / "a.png")
     Image.fromarray(mask).save(folder / "a_mask.png")
-    record = SourceRecord(
-        key="a",
-        image="a.png",
-        width=width,
-        height=height,
-        sha256="0" * 64,
-        mask="a_mask.png",
-        label=None,
-        lesion_id="a",
-        split="train",
-        source="drawn",
-        licence="CC0-1.0",
-    )
-    header = SourceHeader(
-        importer="folder",
-        didgen_version="0",
-        root=str(folder),
-        classes=("MEL",),
-        seed=0,
-        fractions=(1.0, 0.0, 0.0),
-    )
-    return SourceManifest(header, (record,)), record
+    one = record("a", width=width, height=height, mask="a_mask.png", source="drawn")
+    return manifest_of(folder, one, fractions=(1.0, 0.0, 0.0)), one
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (97, 64), (50, 41)])

@@ -44,23 +44,23 @@ from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.finetune import FinetuneRecipe, Lora
 from didgen.manifests.recipes.small_model import Build, Perceptual
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.places import REPOSITORY
+from tests.fixtures.recipes import finetune_recipe
 
 
 def recipe_of(source: Path, **changes: Any) -> FinetuneRecipe:
     """A recipe of seconds."""
     fields = {
         "source": source,
-        "image_size": 256,
         "steps": 4,
         "batch_size": 2,
         "learning_rate": 1e-3,
         "warmup_steps": 1,
         "prompt_dropout": 0.2,
         "ema_decay": 0.5,
-        "mixed_precision": "no",
         "checkpoint_every": 100,
     }
-    return FinetuneRecipe.model_validate(fields | changes)
+    return finetune_recipe(**fields | changes)
 
 
 @pytest.fixture(scope="module")
@@ -516,14 +516,13 @@ def write(recipe: FinetuneRecipe, path: Path) -> Path:
 
 def start(folder: Path, *command: str | Path) -> subprocess.Popen[bytes]:
     """A Python process of one thread in a group of its own; its words go to `folder/stderr`."""
-    root = Path(__file__).parents[3]
     with open(folder / "stderr", "wb") as words:
         return subprocess.Popen(
             [sys.executable, *command],
-            cwd=root,
+            cwd=REPOSITORY,
             # Byte equality is a promise of the CPU.
             env=os.environ
-            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""},
+            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
             stdout=subprocess.DEVNULL,
             stderr=words,
             start_new_session=True,

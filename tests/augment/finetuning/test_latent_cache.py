@@ -22,6 +22,7 @@ from didgen.augment.finetuning.objective import RegionLoss
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.small_model import Build, Perceptual
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.recipes import finetune_recipe
 
 
 def row(number: int) -> dict[str, Tensor]:
@@ -76,16 +77,12 @@ def test_a_table_that_was_cut_off_is_finished(
 def recipe_of(shape: Build | None, precision: str) -> FinetuneRecipe:
     """A recipe of a built model, or of one that is loaded and whose text encoder is fixed."""
     model = {"model": "tiny"} if shape is None else {"build": shape}
-    return FinetuneRecipe.model_validate(
-        {
-            "source": "none",
-            "image_size": 256,
-            "leak_weight": 0.1,
-            "prompt_dropout": 0.3,
-            "orientations": "dihedral",
-            "mixed_precision": precision,
-            **model,
-        }
+    return finetune_recipe(
+        leak_weight=0.1,
+        prompt_dropout=0.3,
+        orientations="dihedral",
+        mixed_precision=precision,
+        **model,
     )
 
 

@@ -35,12 +35,12 @@ from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.sampling import AttentionMaps
 from didgen.manifests.recipes.small_model import Build, Perceptual
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.recipes import finetune_recipe
 
 
 def recipe_of(**changes: Any) -> FinetuneRecipe:
     """A recipe without a cache, so that the objective reads pixels and prompts."""
-    fields = {"source": "none", "image_size": 256, "cache": False, "mixed_precision": "no"}
-    return FinetuneRecipe.model_validate(fields | changes)
+    return finetune_recipe(**{"cache": False} | changes)
 
 
 def cross_maps(

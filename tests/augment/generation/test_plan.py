@@ -28,6 +28,7 @@ from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.shards.shard import check_key
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.recipes import drawn_recipe
 
 REAL = {"MEL": 10, "NV": 50, "DF": 3}
 MEL_CAPTION = "melanoma, a large irregular black lesion at the center, sharp border."
@@ -46,24 +47,18 @@ def words(text: str) -> int:
     return len(text.split())
 
 
-def recipe(**fields: object) -> AugmentRecipe:
-    """A recipe that needs no source, with the given fields."""
-    given = {"pairs": {"layouts": "drawn"}} | fields
-    return AugmentRecipe.model_validate(given)
-
-
 def test_a_number_per_class_leaves_nevi_out_by_default() -> None:
-    assert class_counts(recipe(images={"per_class": 7}), REAL) == {"MEL": 7, "DF": 7}
+    assert class_counts(drawn_recipe(images={"per_class": 7}), REAL) == {"MEL": 7, "DF": 7}
 
 
 def test_numbers_class_by_class() -> None:
-    asked = recipe(images={"per_class": {"MEL": 2, "DF": 0, "NV": 5}, "exclude": []})
+    asked = drawn_recipe(images={"per_class": {"MEL": 2, "DF": 0, "NV": 5}, "exclude": []})
     assert class_counts(asked, REAL) == {"MEL": 2, "NV": 5}
 
 
 def test_a_class_that_is_named_is_not_left_out_by_default() -> None:
-    assert class_counts(recipe(images={"per_class": {"NV": 2}}), REAL) == {"NV": 2}
-    asked = recipe(images={"per_class": {"NV": 2, "MEL": 1}, "exclude": ["NV"]})
+    assert class_counts(drawn_recipe(images={"per_class": {"NV": 2}}), REAL) == {"NV": 2}
+    asked = drawn_recipe(images={"per_class": {"NV": 2, "MEL": 1}, "exclude": ["NV"]})
     assert class_counts(asked, REAL) == {"MEL": 1}
 
 
@@ -82,7 +77,7 @@ def test_fill_brings_every_class_to_the_largest() -> None:
 )
 def test_an_unknown_class_is_refused(images: dict[str, object]) -> None:
     with pytest.raises(DidgenError, match="names the class XYZ, which is not among MEL, NV, DF"):
-        class_counts(recipe(images=images), REAL)
+        class_counts(drawn_recipe(images=images), REAL)
 
 
 @settings(max_examples=50, deadline=None)
@@ -94,7 +89,7 @@ def test_an_unknown_class_is_refused(images: dict[str, object]) -> None:
 def test_a_plan_makes_each_sample_once_and_mixes_classes(
     counts: dict[str, int], size: int, seed: int
 ) -> None:
-    asked = recipe(images={"per_class": counts, "exclude": []}, seed=seed)
+    asked = drawn_recipe(images={"per_class": counts, "exclude": []}, seed=seed)
     planned = plan_images(asked, REAL, Prompts(MEASURED, words))
     assert Counter(p.label for p in planned) == Counter({k: v for k, v in counts.items() if v})
     assert len({p.key for p in planned}) == len({p.seed for p in planned}) == len(planned)
@@ -106,10 +101,12 @@ def test_a_plan_makes_each_sample_once_and_mixes_classes(
 
 
 def test_a_sample_depends_on_its_class_and_index_alone() -> None:
-    few = plan_images(recipe(images={"per_class": 2}), REAL, Prompts(MEASURED, words))
-    many = plan_images(recipe(images={"per_class": 5}), REAL, Prompts(MEASURED, words))
+    few = plan_images(drawn_recipe(images={"per_class": 2}), REAL, Prompts(MEASURED, words))
+    many = plan_images(drawn_recipe(images={"per_class": 5}), REAL, Prompts(MEASURED, words))
     assert set(few) < set(many)
-    other = plan_images(recipe(images={"per_class": 2}, seed=1), REAL, Prompts(MEASURED, words))
+    other = plan_images(
+        drawn_recipe(images={"per_class": 2}, seed=1), REAL, Prompts(MEASURED, words)
+    )
     assert not {p.seed for p in few} & {p.seed for p in other}
 
 
@@ -118,7 +115,7 @@ def test_a_sample_depends_on_its_class_and_index_alone() -> None:
 def test_a_recipe_plans_the_same_after_a_trip_through_its_record(
     per_class: object, exclude: dict[str, list[str]]
 ) -> None:
-    asked = recipe(images={"per_class": per_class} | exclude)
+    asked = drawn_recipe(images={"per_class": per_class} | exclude)
     again = AugmentRecipe.model_validate(asked.model_dump(mode="json"))
     assert class_counts(again, REAL) == class_counts(asked, REAL)
     wanted = (isinstance(per_class, dict) and not exclude) or exclude.get("exclude") == []
@@ -129,17 +126,17 @@ def test_classes_that_share_their_letters_are_refused() -> None:
     captions = captions_of([("a b", "one"), ("a-b", "two")])
     with pytest.raises(DidgenError, match="'a-b' stands for more than one"):
         plan_images(
-            recipe(images={"per_class": 1, "exclude": []}),
+            drawn_recipe(images={"per_class": 1, "exclude": []}),
             {"a b": 1, "a-b": 1},
             Prompts(captions, words),
         )
 
 
 def test_the_default_exclusion_asks_for_no_class_called_nv() -> None:
-    assert class_counts(recipe(images={"per_class": 2}), {"benign": 4, "malignant": 0}) == {
+    assert class_counts(drawn_recipe(images={"per_class": 2}), {"benign": 4, "malignant": 0}) == {
         "benign": 2
     }
-    asked = recipe(pairs={"count": 1, "layouts": "drawn", "exclude": ["XYZ"]})
+    asked = drawn_recipe(pairs={"count": 1, "layouts": "drawn", "exclude": ["XYZ"]})
     with pytest.raises(DidgenError, match="`pairs` names the class XYZ"):
         plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
 
@@ -174,7 +171,7 @@ def test_captions_of_unknown_form_are_used_as_they_are() -> None:
 def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
     layouts = Layouts(64)
     for planned in plan_pairs(
-        recipe(pairs={"count": 12, "layouts": "drawn"}),
+        drawn_recipe(pairs={"count": 12, "layouts": "drawn"}),
         list(REAL),
         layouts,
         Prompts(MEASURED, words),
@@ -187,20 +184,20 @@ def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
 
 
 def test_drawn_pairs_take_the_classes_in_turn() -> None:
-    asked = recipe(pairs={"count": 5, "layouts": "drawn"})
+    asked = drawn_recipe(pairs={"count": 5, "layouts": "drawn"})
     planned = plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
     assert [p.label for p in planned] == ["MEL", "DF", "MEL", "DF", "MEL"]
     assert {p.layout for p in planned} == {DRAWN}
 
 
 def test_drawn_pairs_are_of_classes_with_captions_or_of_none() -> None:
-    asked = recipe(pairs={"count": 3, "layouts": "drawn"})
+    asked = drawn_recipe(pairs={"count": 3, "layouts": "drawn"})
     planned = plan_pairs(asked, [*REAL, "BCC"], Layouts(64), Prompts(MEASURED, words))
     assert [p.label for p in planned] == ["MEL", "DF", "MEL"]
     unlabelled = Prompts(captions_of([(None, "a large round lesion at the center.")]), words)
     planned = plan_pairs(asked, list(REAL), Layouts(64), unlabelled)
     assert [p.label for p in planned] == ["", "", ""]
-    nothing = recipe(pairs={"count": 1, "layouts": "drawn", "exclude": list(REAL)})
+    nothing = drawn_recipe(pairs={"count": 1, "layouts": "drawn", "exclude": list(REAL)})
     with pytest.raises(DidgenError, match="lets no class through that has captions"):
         plan_pairs(nothing, list(REAL), Layouts(64), Prompts(MEASURED, words))
 
@@ -208,7 +205,7 @@ def test_drawn_pairs_are_of_classes_with_captions_or_of_none() -> None:
 def test_keys_of_a_long_class_name_fit_a_shard_and_a_mix() -> None:
     name = "x" * 200
     prompts = Prompts(captions_of([(name, "one")]), words)
-    (planned,) = plan_images(recipe(images={"per_class": 1}), {name: 1}, prompts)
+    (planned,) = plan_images(drawn_recipe(images={"per_class": 1}), {name: 1}, prompts)
     check_key(f"synthetic-{planned.key}")
 
 

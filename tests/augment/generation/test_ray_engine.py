@@ -20,36 +20,32 @@ from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.ray_engine import room
 from didgen.augment.generation.run import augment
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.runs.verify import verify
-from didgen.manifests.shards.shard import Config
+from tests.fixtures.recipes import tiny_recipe
 from tests.fixtures.runs import contents
 
-RECIPE = {
+ASKED = {
     # NV is named: a worker that leaves it out by default would be found.
     "images": {"per_class": {"MEL": 12, "NV": 12}},
     "pairs": {"count": 4, "layouts": "drawn"},
     "sampling": {"steps": 4, "batch_size": 2},
-    "gates": {"mask_area": [0, 1], "components": None, "layout_iou": 0, "redraws": 1},
     "cluster": {"cpus": 1, "retries": 2},
-    "shard_size": 2,
 }
-
-
-def recipe(model: Path, **fields: object) -> AugmentRecipe:
-    return AugmentRecipe.model_validate(RECIPE | {"model": str(model)} | fields)
 
 
 @pytest.fixture(scope="module")
 def job(model: Path) -> GenerationJob:
-    return prepare_generation(recipe(model))
+    return prepare_generation(tiny_recipe(model, **ASKED))
 
 
 def test_the_cluster_section_leaves_the_fingerprint_as_it_is(
     job: GenerationJob, model: Path
 ) -> None:
-    other = prepare_generation(recipe(model, cluster={"cpus": 7, "gpus": 0.5, "workers": 3}))
+    other = prepare_generation(
+        tiny_recipe(model, **ASKED | {"cluster": {"cpus": 7, "gpus": 0.5, "workers": 3}})
+    )
     assert other.fingerprint == job.fingerprint
 
 
@@ -218,7 +214,7 @@ class TestTwoNodes:
     def test_more_than_any_node_has_is_refused(
         self, nodes: object, model: Path, tmp_path: Path
     ) -> None:
-        greedy = prepare_generation(recipe(model, cluster={"cpus": 64}))
+        greedy = prepare_generation(tiny_recipe(model, **ASKED | {"cluster": {"cpus": 64}}))
         with pytest.raises(DidgenError, match="No node of the Ray cluster has 64 CPUs"):
             augment(greedy, tmp_path / "run", engine="ray")
 

@@ -15,7 +15,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.shards.shard import iterate, read_sidecars
-from tests.fixtures.runs import recipe
+from tests.fixtures.recipes import tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_every_sample_comes_back_to_the_bit(finished: Path, job: GenerationJob) 
 def test_a_recipe_may_ask_for_bf16_and_its_samples_come_back_to_the_bit(
     model: Path, tmp_path: Path
 ) -> None:
-    plain = prepare_generation(recipe(model))
-    asked = recipe(model, sampling={"steps": 2, "batch_size": 2, "mixed_precision": "bf16"})
+    plain = prepare_generation(tiny_recipe(model))
+    asked = tiny_recipe(model, sampling={"steps": 2, "batch_size": 2, "mixed_precision": "bf16"})
     job = prepare_generation(asked)
     assert job.fingerprint != plain.fingerprint
     augment(job, tmp_path / "half")

@@ -27,12 +27,13 @@ from didgen.manifests.shards.index import read_manifest
 from didgen.manifests.shards.shard import Failure, Sample, iterate, shard_path
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
-from tests.fixtures.runs import contents, flip, lay, recipe, truncate
+from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.runs import contents, flip, lay, truncate
 
 
 @pytest.fixture(scope="module")
 def job(model: Path) -> GenerationJob:
-    return prepare_generation(recipe(model))
+    return prepare_generation(tiny_recipe(model))
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +52,22 @@ def test_a_model_of_the_hub_brings_its_captions(
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(old)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    near, far = prepare_generation(recipe(model)), prepare_generation(recipe(Path("me/derm")))
+    near, far = (
+        prepare_generation(tiny_recipe(model)),
+        prepare_generation(tiny_recipe(Path("me/derm"))),
+    )
     assert far.plan == near.plan
     # The branch moves on to a commit of other weights: that is another run.
     shutil.copytree(cached / "snapshots" / old, cached / "snapshots" / new)
     (cached / "refs" / "main").write_text(new)
-    moved = prepare_generation(recipe(Path("me/derm")))
+    moved = prepare_generation(tiny_recipe(Path("me/derm")))
     assert moved.fingerprint != far.fingerprint
     assert ingredients(moved.recipe, [])[0].name == f"me/derm at {new}"
     (cached / "refs" / "main").write_text(old)
-    assert prepare_generation(recipe(Path("me/derm"))).fingerprint == far.fingerprint
+    assert prepare_generation(tiny_recipe(Path("me/derm"))).fingerprint == far.fingerprint
     (cached / "snapshots" / old / CAPTIONS_NAME).unlink()
     with pytest.raises(DidgenError, match=r"me/derm has no captions\.jsonl; give the recipe a"):
-        prepare_generation(recipe(Path("me/derm")))
+        prepare_generation(tiny_recipe(Path("me/derm")))
 
 
 def tars(out: Path) -> dict[str, bytes]:
@@ -132,14 +136,14 @@ def test_contact_sheets_are_pictures(finished: Path) -> None:
 def test_the_same_recipe_gives_the_same_tar_bytes(
     finished: Path, model: Path, tmp_path: Path
 ) -> None:
-    augment(prepare_generation(recipe(model)), tmp_path / "again")
+    augment(prepare_generation(tiny_recipe(model)), tmp_path / "again")
     assert tars(tmp_path / "again") == tars(finished)
 
 
 def test_another_batch_size_gives_the_same_plan_and_images(
     finished: Path, job: GenerationJob, model: Path, tmp_path: Path
 ) -> None:
-    singly = prepare_generation(recipe(model, sampling={"steps": 2, "batch_size": 1}))
+    singly = prepare_generation(tiny_recipe(model, sampling={"steps": 2, "batch_size": 1}))
     assert singly.plan == job.plan
     assert singly.fingerprint == job.fingerprint
     augment(singly, tmp_path / "singly")
@@ -314,7 +318,9 @@ def test_a_folder_of_other_files_is_refused(job: GenerationJob, tmp_path: Path, 
 
 
 def test_redraws_and_reasons_are_counted(model: Path, tmp_path: Path) -> None:
-    hopeless = prepare_generation(recipe(model, pairs=None, gates={"contrast": 255, "redraws": 2}))
+    hopeless = prepare_generation(
+        tiny_recipe(model, pairs=None, gates={"contrast": 255, "redraws": 2})
+    )
     manifest = augment(hopeless, tmp_path)
     assert manifest is not None
     assert (manifest.totals.samples, manifest.totals.failures, manifest.totals.redraws) == (0, 4, 8)
@@ -323,13 +329,13 @@ def test_redraws_and_reasons_are_counted(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_directory_of_another_recipe_is_refused(finished: Path, model: Path) -> None:
-    other = prepare_generation(recipe(model, seed=7))
+    other = prepare_generation(tiny_recipe(model, seed=7))
     with pytest.raises(DidgenError, match=r"differs in seed \(42, now 7\)"):
         augment(other, finished)
 
 
 def test_a_recipe_that_asks_for_nothing_is_refused(model: Path) -> None:
-    nothing = recipe(
+    nothing = tiny_recipe(
         model, images={"per_class": {"MEL": 0}}, pairs={"count": 0, "layouts": "drawn"}
     )
     with pytest.raises(DidgenError, match="asks for no sample at all"):
@@ -348,11 +354,13 @@ def test_a_sampling_that_the_model_cannot_do_is_refused_before_there_is_a_folder
     sampling: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(DidgenError, match=sentence):
-        prepare_generation(recipe(Path("mini"), sampling=sampling))
+        prepare_generation(tiny_recipe(Path("mini"), sampling=sampling))
 
 
 def test_a_config_without_samples_is_left_out(model: Path, tmp_path: Path) -> None:
-    only = recipe(model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"})
+    only = tiny_recipe(
+        model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"}
+    )
     assert list(augment(prepare_generation(only), tmp_path / "run").configs) == ["images"]
 
 
@@ -364,13 +372,13 @@ def test_another_model_in_the_same_folder_is_another_run(
     try:
         scheduler.write_text(before + " ")
         with pytest.raises(DidgenError, match="the same recipe over other inputs"):
-            augment(prepare_generation(recipe(model)), finished)
+            augment(prepare_generation(tiny_recipe(model)), finished)
     finally:
         scheduler.write_text(before)
 
 
 def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Path) -> None:
-    asked = recipe(model, source=str(source), images=None, pairs={"count": 2, "exclude": []})
+    asked = tiny_recipe(model, source=str(source), images=None, pairs={"count": 2, "exclude": []})
     manifest = augment(prepare_generation(asked), tmp_path / "run")
     assert manifest.totals.samples == 2
     records = [json.loads(s.members["json"]) for s in iterate(tmp_path / "run", "pairs")]
@@ -381,7 +389,7 @@ def test_a_run_tells_what_its_model_was_trained_on(
     model: Path, manifest: SourceManifest, source: Path, finished: Path, tmp_path: Path
 ) -> None:
     copy, out = shutil.copytree(model, tmp_path / "model"), tmp_path / "run"
-    asked = recipe(copy, source=str(source), images=None, pairs={"count": 2, "exclude": []})
+    asked = tiny_recipe(copy, source=str(source), images=None, pairs={"count": 2, "exclude": []})
     augment(prepare_generation(asked), out)
     assert not (out / TRAINED_ON_NAME).exists()
     assert read_manifest(out).decisions["contamination"].startswith("unknown, because")
@@ -423,7 +431,7 @@ def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape:
     kept = {t: i for t, i in plain.get_vocab().items() if not t.startswith(("<lesion", "<skin"))}
     CLIPTokenizer(vocab=kept, merges=[], model_max_length=77).save_pretrained(copy / "tokenizer")
     with pytest.raises(DidgenError, match="does not know <lesion> and <skin>"):
-        prepare_generation(recipe(copy))
+        prepare_generation(tiny_recipe(copy))
 
 
 def test_the_first_pairs_keep_their_attention(finished: Path, job: GenerationJob) -> None:
@@ -445,7 +453,7 @@ def test_the_first_pairs_keep_their_attention(finished: Path, job: GenerationJob
 
 def test_only_the_first_pairs_of_the_plan_are_watched(model: Path) -> None:
     asked = {"images": None, "pairs": {"count": 9, "layouts": "drawn"}, "shard_size": 3}
-    job = prepare_generation(recipe(model, **asked))
+    job = prepare_generation(tiny_recipe(model, **asked))
     assert [job.watched(shard) for shard in job.plan["pairs"]] == [3, 1, 0]
     assert job.watched(job.plan["pairs"][0][1:]) == 2
 

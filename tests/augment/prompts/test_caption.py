@@ -43,6 +43,7 @@ from didgen.augment.prompts.prompt import (
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from tests.fixtures.places import REPOSITORY
 from tests.fixtures.servers import Server, katan, serve
 
 COUNT = token_counter("mini")
@@ -358,7 +359,7 @@ def test_a_killed_run_goes_on(bare: Path) -> None:
     with serve(slow) as server:
         command = [sys.executable, "-m", "didgen.cli", "caption", str(bare), "--backend", "openai"]
         command += ["--model", "m", "--base-url", server.url, "--concurrency", "1"]
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[3], env=dict(os.environ))
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=dict(os.environ))
         cache = bare / CACHE_FILE
         while not cache.exists() or len(cache.read_bytes().splitlines()) < 2:
             assert process.poll() is None

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from didgen.augment.prompts.schema import (
 from didgen.augment.prompts.sentence import parse, recombine, render, thin
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
+from tests.fixtures.places import MINI
 
 lesions = st.builds(
     Lesion,
@@ -110,8 +110,7 @@ def test_render_says_what_was_added_to_the_schema_later() -> None:
 
 
 def test_every_caption_of_the_bundled_model_is_still_read_back() -> None:
-    folder = Path(__file__).parents[3] / "augment" / "mini"
-    captions = [row["caption"] for row in read_json_lines(folder / "captions.jsonl")]
+    captions = [row["caption"] for row in read_json_lines(MINI / "captions.jsonl")]
     for caption in captions:
         attributes = parse(caption)
         assert attributes is not None and render(attributes) == caption

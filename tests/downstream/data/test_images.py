@@ -1,7 +1,6 @@
 """Images of the benchmarks: what is read is what is there, and draws hold what they promise."""
 
 import hashlib
-import io
 from collections import Counter
 from pathlib import Path
 
@@ -16,20 +15,15 @@ from didgen.downstream.data.images import counts, load_real, load_synthetic, squ
 from didgen.downstream.data.loader import Draws, draws, loader
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.finish import read_whole_run
-from didgen.manifests.runs.training_samples import SyntheticSample, synthetic
+from didgen.manifests.runs.training_samples import SyntheticSample, training_samples
 from didgen.manifests.shards.shard import iterate, shard_path
 from didgen.manifests.sources.records import SourceManifest
-
-
-def png(pixels: np.ndarray, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
+from tests.fixtures.pictures import encoded
 
 
 def taken_from(run: Path, source: Path) -> tuple[list[SyntheticSample], list[str]]:
     manifest, sidecars = read_whole_run(run)
-    every = synthetic(
+    every = training_samples(
         run, manifest, "images", sidecars["images"], source, SourceManifest.read(source)
     )
     return list(every), manifest.classes
@@ -37,16 +31,16 @@ def taken_from(run: Path, source: Path) -> tuple[list[SyntheticSample], list[str
 
 def test_a_square_is_the_middle_and_keeps_pixels_that_fit() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
-    cut = square(png(pixels), Path("image.png"), 32)
+    cut = square(encoded(pixels, "PNG"), Path("image.png"), 32)
     assert np.array_equal(cut.transpose(1, 2, 0), pixels[:, 8:40])
-    assert square(png(pixels), Path("image.png"), 16).shape == (3, 16, 16)
+    assert square(encoded(pixels, "PNG"), Path("image.png"), 16).shape == (3, 16, 16)
 
 
 def test_a_square_is_upright() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 3
-    turned = square(png(pixels, exif=exif), Path("image.png"), 32)
+    turned = square(encoded(pixels, "PNG", exif=exif), Path("image.png"), 32)
     assert np.array_equal(turned.transpose(1, 2, 0), pixels[::-1, ::-1])
 
 

@@ -1,6 +1,5 @@
 """Leaks: copies are found, strangers are not, and splits that share a lesion are refused."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from didgen.downstream.data.perceptual_hash import NEAR, distances, nearest, per
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.sources.records import SPLITS, SourceManifest
+from tests.fixtures.pictures import decoded, encoded
 
 
 @given(arrays(bool, (5, 16)), arrays(bool, (3, 16)))
@@ -38,10 +38,9 @@ def test_the_nearest_by_blocks_is_that_of_all_at_once(one, other) -> None:
 
 def recompressed(pixels: torch.Tensor) -> torch.Tensor:
     """A darker image after a smaller size and JPEG."""
-    buffer = io.BytesIO()
     image = Image.fromarray(pixels.numpy().transpose(1, 2, 0))
-    image.resize((28, 28)).save(buffer, "JPEG", quality=80)
-    again = np.asarray(Image.open(buffer).resize(image.size)) * 0.9
+    jpeg = encoded(image.resize((28, 28)), "JPEG", quality=80)
+    again = np.asarray(Image.fromarray(decoded(jpeg)).resize(image.size)) * 0.9
     return torch.from_numpy(again.astype(np.uint8).transpose(2, 0, 1).copy())
 
 

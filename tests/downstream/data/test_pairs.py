@@ -1,6 +1,5 @@
 """Pairs: masks at another size, parts of a training set, and augmentation of both as one."""
 
-import io
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 
 from didgen.downstream.data.loader import Draws
 from didgen.downstream.data.pairs import (
@@ -23,23 +21,18 @@ from didgen.downstream.data.pairs import (
 )
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.finish import read_whole_run
-from didgen.manifests.runs.training_samples import synthetic
+from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.shards.shard import iterate
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.pictures import encoded, on_its_side
 
 PLACE = Path("image.png"), Path("mask.png")
 
 
-def png(pixels: np.ndarray, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
 def squared(image: np.ndarray, mask: np.ndarray, size: int, **options: object):
     return square_pair(
-        (png(image, **options), PLACE[0]),
-        (png(mask.astype(np.uint8) * 255, **options), PLACE[1]),
+        (encoded(image, "PNG", **options), PLACE[0]),
+        (encoded(mask.astype(np.uint8) * 255, "PNG", **options), PLACE[1]),
         size,
     )
 
@@ -73,17 +66,11 @@ def test_image_and_mask_are_cut_and_turned_alike() -> None:
     mask = np.zeros((32, 48), bool)
     mask[4:20, 12:30] = True
     image = np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255
-    for options in ({}, {"exif": turned()}):
+    for options in ({}, {"exif": on_its_side()}):
         for size in (32, 16):
             pixels, found = squared(image, mask, size, **options)
             assert found.any()
             assert np.array_equal(pixels[0] > 127, found)
-
-
-def turned() -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
@@ -106,7 +93,7 @@ def test_real_pairs_are_those_of_their_records(source: Path) -> None:
 
 def test_synthetic_pairs_are_those_of_the_shards(guided_run: Path, source: Path) -> None:
     manifest, (run, sidecars) = SourceManifest.read(source), read_whole_run(guided_run)
-    taken = list(synthetic(guided_run, run, "pairs", sidecars["pairs"], source, manifest))
+    taken = list(training_samples(guided_run, run, "pairs", sidecars["pairs"], source, manifest))
     pairs = load_synthetic_pairs(guided_run, taken, manifest, 32)
     found = {sample.key: sample.members for sample in iterate(guided_run, "pairs")}
     assert pairs.keys == tuple(f"synthetic-{one.key}" for one in taken)

@@ -10,6 +10,7 @@ from didgen.downstream.networks.xboundformer import (
     ImplicitLearner,
     XBoundFormer,
 )
+from tests.fixtures.networks import loss_over_all, unreached
 
 SMALL = {"encoder": "pvt_v2_b0", "width": 32, "heads": 2, "embeddings": 4}
 
@@ -69,8 +70,8 @@ def test_bfloat16_changes_little(small) -> None:
         assert (ours.float() - theirs).abs().max() < 0.05 * theirs.abs().max() + 0.05
 
 
-def test_gradients_reach_every_parameter(small, unreached) -> None:
-    assert not unreached(small, small.train()(torch.rand(2, 3, 96, 96)))
+def test_gradients_reach_every_parameter(small) -> None:
+    assert not unreached(small, loss_over_all(small.train()(torch.rand(2, 3, 96, 96))))
 
 
 def test_im_bound_adds_what_lies_on_the_boundary_once_more() -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from didgen import cli
 from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.data.perceptual_hash import NEAR
@@ -21,15 +19,17 @@ from didgen.downstream.metrics.generative import LEAST, feature_figures, matched
 from didgen.downstream.metrics.lpips import build_lpips
 from didgen.downstream.pages.document import markdown
 from didgen.downstream.pages.quality import quality_page
-from didgen.downstream.quality.assess import Asked, assess, prepare_quality
+from didgen.downstream.quality.assess import assess, prepare_quality
 from didgen.downstream.quality.embed import embed
+from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines, sha256_of
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.index import MANIFEST_NAME
 from didgen.manifests.shards.shard import read_sidecars
 from didgen.manifests.sources.records import SourceManifest
-from tests.fixtures.photographs import COPIED, original, write_run, write_source
+from tests.fixtures.commands import didgen
+from tests.fixtures.photographs import COPIED, original, write_smooth_run, write_smooth_source
 
 FAST = ["--extractor", "timm:test_efficientnet/1", "--weights", "none", "--size", "48"]
 FAST += ["--pairs", "4", "--planted", "12"]
@@ -39,17 +39,8 @@ FAST += ["--pairs", "4", "--planted", "12"]
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A source, and a run with mirrored training images."""
     folder = tmp_path_factory.mktemp("data")
-    source = write_source(folder)
-    return source, write_run(folder / "run", source=source)
-
-
-def didgen(*arguments: object) -> int:
-    """Run the command line in this process; its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["didgen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-    return int(exit_.value.code or 0)
+    source = write_smooth_source(folder)
+    return source, write_smooth_run(folder / "run", source=source)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +55,8 @@ def done(data: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 @pytest.fixture
-def asked(data: tuple[Path, Path]) -> Callable[..., Asked]:
-    def make(**fields: Any) -> Asked:
+def asked(data: tuple[Path, Path]) -> Callable[..., QualityRecipe]:
+    def make(**fields: Any) -> QualityRecipe:
         given = {
             "real": data[0],
             "synthetic": data[1],
@@ -75,7 +66,7 @@ def asked(data: tuple[Path, Path]) -> Callable[..., Asked]:
             "pairs": 4,
             "planted": 2,
         }
-        return Asked(**given | fields)
+        return QualityRecipe(**given | fields)
 
     return make
 
@@ -155,7 +146,7 @@ def test_the_rates_are_those_of_the_rows(done: tuple[Path, Path]) -> None:
 
 
 def test_images_that_the_model_saw_and_the_source_lacks_are_told(
-    done: tuple[Path, Path], asked: Callable[..., Asked], tmp_path: Path
+    done: tuple[Path, Path], asked: Callable[..., QualityRecipe], tmp_path: Path
 ) -> None:
     copies = read_json(done[0] / "quality.json")["copies"]
     assert copies["trained_on"] == {"images": 73, "beyond": 1}
@@ -170,7 +161,7 @@ def test_images_that_the_model_saw_and_the_source_lacks_are_told(
 
 
 def test_a_model_that_was_trained_on_held_out_images_is_not_assessed(
-    data: tuple[Path, Path], asked: Callable[..., Asked], tmp_path: Path
+    data: tuple[Path, Path], asked: Callable[..., QualityRecipe], tmp_path: Path
 ) -> None:
     manifest = SourceManifest.read(data[0])
     moved = {"split": "test", "lesion_id": "another lesion"}
@@ -341,7 +332,7 @@ def test_a_torn_or_unfinished_run_is_refused(data, asked, tmp_path: Path) -> Non
 
 
 def test_a_run_without_samples_is_refused(asked, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", count=0)
+    run = write_smooth_run(tmp_path / "run", count=0)
     with pytest.raises(DidgenError, match="holds no sample; make some first"):
         prepare_quality(asked(synthetic=run))
 

@@ -29,7 +29,7 @@ from didgen.downstream.quality.embed import embed, real_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
-from tests.fixtures.photographs import smooth
+from tests.fixtures.pictures import smooth
 
 RNG = np.random.default_rng(0)
 

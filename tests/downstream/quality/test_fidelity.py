@@ -22,9 +22,10 @@ from didgen.downstream.benchmark.results import (
 from didgen.downstream.benchmark.segmentation.benchmark import segment
 from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
 from didgen.downstream.data.pairs import load_synthetic_pairs
-from didgen.downstream.quality.assess import Asked, assess, prepare_quality
+from didgen.downstream.quality.assess import assess, prepare_quality
 from didgen.downstream.quality.fidelity import class_fidelity, layout_fidelity
 from didgen.downstream.quality.judge import read_judge, read_judges
+from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.sources.records import SourceManifest
@@ -62,8 +63,8 @@ def judges(
 
 
 @pytest.fixture(scope="module")
-def asked(source: Path, guided_run: Path, judges: tuple[Path, Path]) -> Asked:
-    return Asked(
+def asked(source: Path, guided_run: Path, judges: tuple[Path, Path]) -> QualityRecipe:
+    return QualityRecipe(
         real=source,
         synthetic=guided_run,
         extractor="timm:test_efficientnet/1",
@@ -76,7 +77,7 @@ def asked(source: Path, guided_run: Path, judges: tuple[Path, Path]) -> Asked:
 
 
 def test_judges_say_what_the_naive_loop_says(
-    asked: Asked, judges: tuple[Path, Path], source: Path, guided_run: Path, tmp_path: Path
+    asked: QualityRecipe, judges: tuple[Path, Path], source: Path, guided_run: Path, tmp_path: Path
 ) -> None:
     job = prepare_quality(asked)
     record = assess(job, tmp_path)
@@ -158,7 +159,7 @@ def test_a_judge_of_the_test_images_says_its_own_floor(
 
 
 def test_recalls_of_classes_make_the_balanced_accuracy(
-    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: QualityRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def told() -> dict[str | None, dict[str, Any]]:
         rows = class_fidelity(job.judges[0], job.synthetic["images"])

@@ -13,7 +13,7 @@ from torchmetrics.functional.image import (
 from didgen.downstream.metrics.generative import matched, within
 from didgen.downstream.quality.embed import Collection, Embedded
 from didgen.downstream.quality.scorecard import scorecard
-from tests.fixtures.photographs import encoded, smooth
+from tests.fixtures.pictures import encoded, smooth
 
 LABELS = ("MEL",) * 3 + ("NV",) * 4
 

@@ -7,7 +7,7 @@ import pytest
 from didgen.downstream.pages.document import Paragraph
 from didgen.downstream.report.blocks import Figure, Notice
 from didgen.downstream.report.curves import POINTS, log_curves, read_log, training_curves
-from tests.downstream.report.conftest import write_log
+from tests.fixtures.logs import write_log
 
 
 def test_a_log_is_read_whole_and_the_last_value_of_a_step_counts(tmp_path: Path) -> None:

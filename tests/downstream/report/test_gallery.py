@@ -19,8 +19,8 @@ from didgen.manifests.shards.shard import Sample, write_shard
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
 from didgen.manifests.views.contents import run_contents
-from tests.conftest import encoded
-from tests.fixtures.photographs import smooth, square_mask
+from tests.fixtures.photographs import MASK
+from tests.fixtures.pictures import encoded, smooth
 
 
 def figures(blocks) -> list[Figure]:
@@ -39,7 +39,7 @@ def write_pairs(folder: Path, count: int, rows: list[dict]) -> Path:
             f"pair-{number:06d}",
             {
                 "jpg": encoded(smooth(number), "JPEG"),
-                "mask.png": square_mask(),
+                "mask.png": MASK,
                 "json": b"{}",
             },
             {"label": "MEL", "layout": "drawn", "seed": number} | rows[number % len(rows)],
@@ -93,7 +93,7 @@ def test_a_pair_has_its_layout_and_its_annotation(tmp_path: Path, source: Path) 
 
 
 def first_mask() -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(square_mask()))) > 0
+    return np.asarray(Image.open(io.BytesIO(MASK))) > 0
 
 
 def test_attention_is_shown_where_it_was_kept(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from didgen.manifests.runs.tidy import strays
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import Failure, Sample, write_shard
 from didgen.manifests.sources.records import SourceManifest
-from tests.conftest import encoded, noise
-from tests.downstream.report.reader import Page
+from tests.fixtures.page import Page
+from tests.fixtures.pictures import encoded, noise
 
 HOSTILE = "<script>alert('1')</script>\" onerror=\"x $\\frac{$ `a"
 

@@ -9,7 +9,7 @@ from didgen.downstream.report.blocks import Facts, Figure, Notice
 from didgen.downstream.report.training import training_part
 from didgen.manifests.files import write_json
 from didgen.manifests.runs.claim import start_run
-from tests.downstream.report.conftest import write_log
+from tests.fixtures.logs import write_log
 
 
 def test_a_model_has_its_recipe_curves_and_last_sheet(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Tests of export: other people's readers get every sample, and nothing is half there."""
 
-import io
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from datasets import Image as ImageFeature
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.export import export
 from didgen.manifests.exports.sound_run import TARGETS, prepare_export
@@ -27,8 +27,9 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.shards.shard import Config, Sample, iterate, shard_path, write_shard
+from didgen.manifests.shards.shard import Sample, iterate, shard_path, write_shard
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.pictures import decoded
 
 CONFIGS: tuple[Config, ...] = ("images", "pairs")
 
@@ -69,10 +70,6 @@ def test_what_the_model_was_trained_on_goes_along(source, make_run, tmp_path, to
         assert sum(len(part) for part in loaded.values()) == 10
 
 
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)))
-
-
 def load(folder: Path, config: str, cache: Path):
     return load_dataset(str(folder), config, cache_dir=str(cache))
 
@@ -81,7 +78,7 @@ def test_datasets_reads_image_folders(exported, run, tmp_path):
     images = load(exported["imagefolder"], "images", tmp_path)["train"]
     names = images.features["label"].names
     expected = {
-        (json.loads(s.members["json"])["class"], pixels(s.members["jpg"]).tobytes())
+        (json.loads(s.members["json"])["class"], decoded(s.members["jpg"]).tobytes())
         for s in iterate(run, "images")
     }
     found = {(names[row["label"]], np.asarray(row["image"]).tobytes()) for row in images}
@@ -108,8 +105,8 @@ def test_datasets_reads_masks_from_metadata(exported, run, tmp_path, how):
     assert isinstance(pairs.features["mask"], ImageFeature)
     for row, sample in zip(pairs, iterate(run, "pairs"), strict=True):
         record = json.loads(sample.members["json"])
-        np.testing.assert_array_equal(row["image"], pixels(sample.members["jpg"]))
-        np.testing.assert_array_equal(row["mask"], pixels(sample.members["mask.png"]))
+        np.testing.assert_array_equal(row["image"], decoded(sample.members["jpg"]))
+        np.testing.assert_array_equal(row["mask"], decoded(sample.members["mask.png"]))
         assert (row["key"], row["class"]) == (sample.key, record["class"])
         assert (row["prompt"], row["seed"]) == (record["prompt"], record["seed"])
         assert row["scores_contrast"] == record["scores"]["contrast"]
@@ -148,14 +145,14 @@ def test_parquet_comes_back_byte_for_byte(exported, run, tmp_path, config):
     raw = loaded["train"].cast_column("image", ImageFeature(decode=False))
     if config == "pairs":
         raw = raw.cast_column("mask", ImageFeature(decode=False))
-    for decoded, row, sample in zip(loaded["train"], raw, iterate(run, config), strict=True):
+    for shown, row, sample in zip(loaded["train"], raw, iterate(run, config), strict=True):
         record = json.loads(sample.members["json"])
-        np.testing.assert_array_equal(decoded["image"], pixels(sample.members["jpg"]))
+        np.testing.assert_array_equal(shown["image"], decoded(sample.members["jpg"]))
         assert row["image"]["bytes"] == sample.members["jpg"]
         assert (row["key"], row["label"]) == (sample.key, record["label"])
         assert (row["prompt"], row["seed"]) == (record["prompt"], record["seed"])
         if config == "pairs":
-            np.testing.assert_array_equal(decoded["mask"], pixels(sample.members["mask.png"]))
+            np.testing.assert_array_equal(shown["mask"], decoded(sample.members["mask.png"]))
             assert row["mask"]["bytes"] == sample.members["mask.png"]
 
 
@@ -178,8 +175,8 @@ def test_nnunet_raw_data(exported, run):
         image = Image.open(root / "imagesTr" / f"{key}_0000.png")
         label = Image.open(root / "labelsTr" / f"{key}.png")
         assert (image.format, image.mode, label.mode) == ("PNG", "RGB", "L")
-        np.testing.assert_array_equal(image, pixels(sample.members["jpg"]))
-        np.testing.assert_array_equal(label, pixels(sample.members["mask.png"]) // 255)
+        np.testing.assert_array_equal(image, decoded(sample.members["jpg"]))
+        np.testing.assert_array_equal(label, decoded(sample.members["mask.png"]) // 255)
         assert set(np.unique(label)) == {0, 1}
     assert not (root / "splits_final.json").exists()
 

@@ -15,25 +15,13 @@ from didgen.manifests.importers.admission import Import
 from didgen.manifests.importers.folder import import_folder
 from didgen.manifests.shards.shard import check_key
 from didgen.manifests.sources.records import CLASSES, SourceManifest
-
-
-def write_image(path: Path, number: int, size: tuple[int, int] = (10, 8)) -> None:
-    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def write_mask(path: Path, size: tuple[int, int] = (10, 8)) -> None:
-    mask = np.zeros((size[1], size[0]), bool)
-    mask[2:5, 3:6] = True
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask).save(path)
+from tests.fixtures.pictures import write_box, write_noise
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     for number, name in enumerate(("a.png", "b.JPG", "c.webp", "d.bmp")):
-        write_image(tmp_path / "own" / name, number)
+        write_noise(tmp_path / "own" / name, number)
     return tmp_path / "own"
 
 
@@ -55,23 +43,23 @@ def test_images_alone_are_unlabelled(images: Path) -> None:
 
 def test_subfolders_are_labels(tmp_path: Path) -> None:
     for number in range(12):
-        write_image(tmp_path / "own" / ("x y" if number % 2 else "z") / f"{number}.png", number)
+        write_noise(tmp_path / "own" / ("x y" if number % 2 else "z") / f"{number}.png", number)
     result = import_folder(tmp_path / "own", licence="own")
     assert result.rejections == ()
     assert result.manifest.header.classes == ("x y", "z")
     assert {r.key: r.label for r in result.manifest.records} == {
         str(n): "x y" if n % 2 else "z" for n in range(12)
     }
-    write_image(tmp_path / "own" / "stray.png", 99)
+    write_noise(tmp_path / "own" / "stray.png", 99)
     result = import_folder(tmp_path / "own", licence="own")
     assert reasons(result) == {"stray.png": "missing-label"}
 
 
 def test_masks_match_by_stem_with_or_without_ending(images: Path, tmp_path: Path) -> None:
     for name in ("a", "b_mask", "c_segmentation"):
-        write_mask(tmp_path / "masks" / f"{name}.png")
-    write_mask(tmp_path / "masks" / "a_mask.png")
-    write_mask(tmp_path / "masks" / "zebra.png")
+        write_box(tmp_path / "masks" / f"{name}.png")
+    write_box(tmp_path / "masks" / "a_mask.png")
+    write_box(tmp_path / "masks" / "zebra.png")
     result = import_folder(images, masks=tmp_path / "masks", licence="own")
     manifest = result.manifest
     assert {r.key: r.mask for r in manifest.records} == {
@@ -88,7 +76,7 @@ def test_masks_match_by_stem_with_or_without_ending(images: Path, tmp_path: Path
 
 
 def test_masks_may_lie_in_a_subfolder_of_the_images(images: Path) -> None:
-    write_mask(images / "masks" / "a_mask.png")
+    write_box(images / "masks" / "a_mask.png")
     result = import_folder(images, masks=images / "masks", licence="own")
     assert {r.key: r.mask for r in result.manifest.records} == {"a": "masks/a_mask.png"}
     with pytest.raises(DidgenError, match="holds the images too"):
@@ -117,7 +105,7 @@ def test_a_table_gives_label_lesion_and_split(images: Path, tmp_path: Path) -> N
 def test_a_labelled_image_may_go_without_mask(images: Path, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("image,label\na,MEL\nb,NV\nc,NV\nd,NV\n")
-    write_mask(tmp_path / "masks" / "a.png")
+    write_box(tmp_path / "masks" / "a.png")
     result = import_folder(images, masks=tmp_path / "masks", labels=table, licence="own")
     assert result.rejections == ()
     assert len(result.manifest.select(masked=True)) == 1
@@ -126,7 +114,7 @@ def test_a_labelled_image_may_go_without_mask(images: Path, tmp_path: Path) -> N
 
 def test_stems_become_safe_keys_and_must_differ(tmp_path: Path) -> None:
     for number, name in enumerate(("x.y z.png", "x-y-z.png", "é!.png", "u.jpg", "u.png")):
-        write_image(tmp_path / "own" / name, number)
+        write_noise(tmp_path / "own" / name, number)
     result = import_folder(tmp_path / "own", licence="own")
     assert {r.key: r.image for r in result.manifest.records} == {
         "x-y-z": "x-y-z.png",
@@ -138,7 +126,7 @@ def test_stems_become_safe_keys_and_must_differ(tmp_path: Path) -> None:
 
 def test_a_name_too_long_for_a_mix_is_rejected(tmp_path: Path) -> None:
     for number, length in enumerate((75, 76)):
-        write_image(tmp_path / "own" / f"{'n' * length}.png", number)
+        write_noise(tmp_path / "own" / f"{'n' * length}.png", number)
     result = import_folder(tmp_path / "own", licence="own")
     assert [len(record.key) for record in result.manifest.records] == [75]
     assert reasons(result) == {f"{'n' * 76}.png": "bad-record"}
@@ -148,7 +136,7 @@ def test_a_name_too_long_for_a_mix_is_rejected(tmp_path: Path) -> None:
 def test_a_mask_drawn_anew_takes_the_caption_along(images: Path, tmp_path: Path) -> None:
     out, masks = tmp_path / "out", tmp_path / "masks"
     for name in ("a", "b"):
-        write_mask(masks / f"{name}.png")
+        write_box(masks / f"{name}.png")
     import_folder(images, masks=masks, licence="own").write(out)
     manifest = SourceManifest.read(out)
     told = tuple(r.model_copy(update={"caption": "a lesion."}) for r in manifest.records)
@@ -165,8 +153,8 @@ def test_namesakes_get_neither_label_nor_mask_of_another(tmp_path: Path) -> None
     (tmp_path / "own" / "mel").mkdir(parents=True)
     (tmp_path / "own" / "mel" / "1.png").write_bytes(b"torn")
     for number, name in enumerate(("nev/1.png", "nev/2.png")):
-        write_image(tmp_path / "own" / name, number)
-    write_mask(tmp_path / "masks" / "mel" / "1.png")
+        write_noise(tmp_path / "own" / name, number)
+    write_box(tmp_path / "masks" / "mel" / "1.png")
     labels = tmp_path / "labels.csv"
     labels.write_text("image,label\nmel/1.png,MEL\nnev/2.png,NV\n")
     for given in ({"labels": labels}, {"masks": tmp_path / "masks"}):
@@ -178,9 +166,9 @@ def test_namesakes_get_neither_label_nor_mask_of_another(tmp_path: Path) -> None
 
 def test_of_masks_in_several_folders_none_is_taken(tmp_path: Path) -> None:
     for number in (1, 2):
-        write_image(tmp_path / "own" / "nev" / f"{number}.png", number)
+        write_noise(tmp_path / "own" / "nev" / f"{number}.png", number)
     for name in ("mel/1.png", "nev/1.png", "nev/2.png", "nev/2_mask.png"):
-        write_mask(tmp_path / "masks" / name)
+        write_box(tmp_path / "masks" / name)
     result = import_folder(tmp_path / "own", masks=tmp_path / "masks", licence="own")
     found = {r.key: r.mask for r in result.manifest.records}
     assert found == {"1": None, "2": "masks/nev/2.png"}
@@ -189,7 +177,7 @@ def test_of_masks_in_several_folders_none_is_taken(tmp_path: Path) -> None:
 
 
 def test_hidden_folders_are_passed_by(images: Path) -> None:
-    write_image(images / ".thumbnails" / "a.png", 9)
+    write_noise(images / ".thumbnails" / "a.png", 9)
     result = import_folder(images, licence="own")
     assert [r.key for r in result.manifest.records] == ["a", "b", "c", "d"]
     assert result.rejections == ()
@@ -218,12 +206,12 @@ def test_captions_are_kept_where_the_old_manifest_is_not_whole(
 
 
 def test_a_photograph_on_its_side_fits_an_upright_mask(tmp_path: Path) -> None:
-    write_image(tmp_path / "plain.png", 1, (10, 8))
+    write_noise(tmp_path / "plain.png", 1, (10, 8))
     exif = Image.Exif()
     exif[0x112] = 6
     (tmp_path / "own").mkdir()
     Image.open(tmp_path / "plain.png").save(tmp_path / "own" / "a.jpg", exif=exif)
-    write_mask(tmp_path / "masks" / "a.png", (8, 10))
+    write_box(tmp_path / "masks" / "a.png", (8, 10))
     (record,) = import_folder(
         tmp_path / "own", masks=tmp_path / "masks", licence="own"
     ).manifest.records
@@ -275,9 +263,9 @@ def test_a_failing_drive_ends_the_import(images: Path, monkeypatch: pytest.Monke
 
 
 def test_folders_behind_links_are_read_and_circles_are_not(tmp_path: Path) -> None:
-    write_image(tmp_path / "own" / "NV" / "a.png", 0)
-    write_image(tmp_path / "far" / "b.png", 1)
-    write_mask(tmp_path / "masks" / "b.png")
+    write_noise(tmp_path / "own" / "NV" / "a.png", 0)
+    write_noise(tmp_path / "far" / "b.png", 1)
+    write_box(tmp_path / "masks" / "b.png")
     (tmp_path / "own" / "MEL").symlink_to(tmp_path / "far")
     (tmp_path / "own" / "NV" / "up").symlink_to(tmp_path / "own")
     # A second name of a folder that is among them, before it in the order of names.
@@ -299,8 +287,8 @@ def test_folders_behind_links_are_read_and_circles_are_not(tmp_path: Path) -> No
 def test_a_closed_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int, told: str | None
 ) -> None:
-    write_image(tmp_path / "own" / "NV" / "a.png", 0)
-    write_image(tmp_path / "own" / "MEL" / "b.png", 1)
+    write_noise(tmp_path / "own" / "NV" / "a.png", 0)
+    write_noise(tmp_path / "own" / "MEL" / "b.png", 1)
     listing = os.scandir
 
     def scandir(path: str):
@@ -322,8 +310,8 @@ def test_a_closed_folder_is_named(
 def test_names_match_in_any_form_of_unicode(tmp_path: Path) -> None:
     apart, whole = (unicodedata.normalize(form, "n\u00e6vus \u00e9") for form in ("NFD", "NFC"))
     assert apart != whole
-    write_image(tmp_path / "own" / f"{apart}.png", 0)
-    write_mask(tmp_path / "masks" / f"{whole}_mask.png")
+    write_noise(tmp_path / "own" / f"{apart}.png", 0)
+    write_box(tmp_path / "masks" / f"{whole}_mask.png")
     (tmp_path / "labels.csv").write_text(f"image,label\n{whole},NV\n", "utf-8")
     result = import_folder(
         tmp_path / "own",
@@ -339,7 +327,7 @@ def test_names_match_in_any_form_of_unicode(tmp_path: Path) -> None:
 def test_names_of_other_scripts_have_keys_of_their_own(tmp_path: Path) -> None:
     stems = ("\u5de6", "\u53f3", "\u0440\u043e_\u043b", "_DSC1", "plain a", "\u00e9" * 75)
     for number, stem in enumerate(stems):
-        write_image(tmp_path / "own" / f"{stem}.png", number)
+        write_noise(tmp_path / "own" / f"{stem}.png", number)
     result = import_folder(tmp_path / "own", licence="own")
     assert result.rejections == ()
     keys = {record.key for record in result.manifest.records}
@@ -350,7 +338,7 @@ def test_names_of_other_scripts_have_keys_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_name_in_no_encoding_is_an_image_like_others(images: Path) -> None:
-    write_image(images / os.fsdecode(b"L\xe4sion.png"), 9)
+    write_noise(images / os.fsdecode(b"L\xe4sion.png"), 9)
     result = import_folder(images, licence="own")
     assert [record.key for record in result.manifest.records] == ["a", "b", "c", "d"]
     (rejection,) = result.rejections

@@ -4,17 +4,19 @@ import csv
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.admission import Import
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.sources.records import CLASSES, SPLITS, SourceManifest, Split
+from didgen.manifests.sources.records import CLASSES, SPLITS, SourceManifest
+from tests.fixtures.pictures import write_box, write_noise
 
 TASK1 = "ISIC2018_Task1-2_Training_Input"
 TASK1_MASKS = "ISIC2018_Task1_Training_GroundTruth"
@@ -24,18 +26,8 @@ HAM_MASKS = "HAM10000_segmentations_lesion_tschandl"
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
 METADATA = "HAM10000_metadata"
 
-
-def write_image(path: Path, number: int, size: tuple[int, int] = (16, 12)) -> None:
-    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=95)
-
-
-def write_mask(path: Path, size: tuple[int, int] = (16, 12)) -> None:
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    mask[2:-2, 3:-3] = 255
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask).save(path)
+write_photo = partial(write_noise, size=(16, 12), quality=95)
+write_mask = partial(write_box, size=(16, 12))
 
 
 def write_rows(path: Path, rows: list[list[object]]) -> None:
@@ -50,7 +42,7 @@ def one_hot(name: str, label: str) -> list[object]:
 
 def make_task1(root: Path, count: int = 10) -> None:
     for number in range(count):
-        write_image(root / TASK1 / f"ISIC_{number:07}.jpg", number)
+        write_photo(root / TASK1 / f"ISIC_{number:07}.jpg", number)
         write_mask(root / TASK1_MASKS / f"ISIC_{number:07}_segmentation.png")
     (root / TASK1 / "LICENSE.txt").write_text("text")
 
@@ -60,7 +52,7 @@ def make_task3(root: Path, count: int = 14) -> None:
     names = [f"ISIC_{24306 + number:07}" for number in range(count)]
     labels = ["MEL" if number // 2 % 2 else "NV" for number in range(count)]
     for number, name in enumerate(names):
-        write_image(root / TASK3 / f"{name}.jpg", 1000 + number)
+        write_photo(root / TASK3 / f"{name}.jpg", 1000 + number)
         write_mask(root / HAM_MASKS / f"{name}_segmentation.png")
     rows = [one_hot(*pair) for pair in zip(names, labels, strict=True)]
     write_rows(root / TASK3_TABLE, [["image", *CLASSES], *rows])
@@ -170,7 +162,7 @@ def test_a_truncated_jpeg_is_rejected(tree: Path) -> None:
 def test_a_faulty_mask_rejects_its_image(tree: Path, folder: str, reason: str) -> None:
     path = sorted((tree / folder).iterdir())[3]
     if reason == "mask-size":
-        write_mask(path, (12, 16))
+        write_mask(path, size=(12, 16))
     elif reason == "empty-mask":
         Image.new("L", (16, 12)).save(path)
     elif reason == "non-binary-mask":
@@ -225,7 +217,7 @@ def test_a_repeated_row_is_rejected(tree: Path) -> None:
 
 
 def test_an_id_of_both_tasks_keeps_its_label(tree: Path) -> None:
-    write_image(tree / TASK1 / "ISIC_0024306.jpg", 77)
+    write_photo(tree / TASK1 / "ISIC_0024306.jpg", 77)
     write_mask(tree / TASK1_MASKS / "ISIC_0024306_segmentation.png")
     result = import_isic2018(tree)
     assert only_rejection(result, 24) == ("ISIC_0024306.jpg", "duplicate-id")
@@ -260,7 +252,7 @@ def test_a_table_with_wrong_columns_costs_task3_only(tree: Path) -> None:
 
 
 def test_a_name_that_is_no_key_is_rejected(tree: Path) -> None:
-    write_image(tree / TASK1 / "ISIC_1 (copy).jpg", 5000)
+    write_photo(tree / TASK1 / "ISIC_1 (copy).jpg", 5000)
     write_mask(tree / TASK1_MASKS / "ISIC_1 (copy)_segmentation.png")
     (rejection,) = import_isic2018(tree).rejections
     assert rejection.reason == "bad-record"
@@ -315,10 +307,10 @@ def test_official_validation_and_test_keep_their_split(tree: Path) -> None:
     for part, split, first in official:
         for number in range(first, first + 3):
             name = f"ISIC_{number:07}"
-            write_image(tree / f"ISIC2018_Task1-2_{part}_Input" / f"{name}.jpg", number)
+            write_photo(tree / f"ISIC2018_Task1-2_{part}_Input" / f"{name}.jpg", number)
             write_mask(tree / f"ISIC2018_Task1_{part}_GroundTruth" / f"{name}_segmentation.png")
         name = f"ISIC_00{first}000"
-        write_image(tree / f"ISIC2018_Task3_{part}_Input" / f"{name}.jpg", first * 7)
+        write_photo(tree / f"ISIC2018_Task3_{part}_Input" / f"{name}.jpg", first * 7)
         folder = f"ISIC2018_Task3_{part}_GroundTruth"
         write_rows(tree / folder / f"{folder}.csv", [["image", *CLASSES], one_hot(name, "DF")])
         result = import_isic2018(tree, fractions=(1.0, 0.0, 0.0))
@@ -351,7 +343,7 @@ def test_a_source_for_a_model_holds_out_nothing_that_it_was_trained_on(tree: Pat
 
 def test_official_test_images_that_a_model_was_trained_on_are_left_out(tree: Path) -> None:
     name = "ISIC_0000060"
-    write_image(tree / "ISIC2018_Task1-2_Test_Input" / f"{name}.jpg", 60)
+    write_photo(tree / "ISIC2018_Task1-2_Test_Input" / f"{name}.jpg", 60)
     write_mask(tree / "ISIC2018_Task1_Test_GroundTruth" / f"{name}_segmentation.png")
     (given,) = (r for r in import_isic2018(tree).manifest.records if r.key == name)
     result = import_isic2018(tree, for_models=[("m", TrainedOn.of([given]))])

@@ -1,13 +1,12 @@
 """Tests of licence: the strictest wins, and non-commercial stays so."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from didgen.manifests.provenance.licence import LICENCES, card_licence, known_licence, strictest
 from didgen.manifests.shards.index import Ingredient
+from tests.fixtures.places import MINI
 
 names = st.lists(st.sampled_from(list(LICENCES)), min_size=1, max_size=5)
 
@@ -108,5 +107,4 @@ def test_card_licence(tmp_path, card, licence):
 
 def test_card_licence_of_no_card_and_of_the_bundled_model(tmp_path):
     assert card_licence(tmp_path / "README.md") is None
-    mini = Path(__file__).parents[3] / "augment" / "mini"
-    assert card_licence(mini / "README.md") == "cc-by-nc-4.0"
+    assert card_licence(MINI / "README.md") == "cc-by-nc-4.0"

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.admission import Candidate
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
-from didgen.manifests.sources.records import SourceHeader, SourceManifest, SourceRecord, Split
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from tests.fixtures import sources
 
 NAMES = st.text("abcIS_0123456789-", min_size=1, max_size=20)
 NUMBERS = st.integers(0, 6).map("ISIC_{:07d}".format)
@@ -20,18 +22,11 @@ HASHES = st.integers(0, 9).map(lambda number: f"{number:064x}")
 
 
 def record(key: str, lesion: str = "", sha256: str = "", split: Split = "train") -> SourceRecord:
-    return SourceRecord(
-        key=key,
-        image=f"{key}.jpg",
-        width=8,
-        height=8,
+    return sources.record(
+        key,
         sha256=sha256 or hashlib.sha256(key.encode()).hexdigest(),
-        mask=None,
-        label=None,
         lesion_id=lesion or key,
         split=split,
-        source="photos",
-        licence="CC0-1.0",
     )
 
 
@@ -43,10 +38,7 @@ RECORDS = st.lists(
 
 
 def manifest(*records: SourceRecord) -> SourceManifest:
-    header = SourceHeader(
-        importer="folder", didgen_version="0", root="/", classes=(), seed=0, fractions=(1, 0, 0)
-    )
-    return SourceManifest(header, records)
+    return sources.manifest_of(Path("/"), *records, classes=(), fractions=(1, 0, 0))
 
 
 def knows(trained_on: TrainedOn, one: SourceRecord) -> bool:

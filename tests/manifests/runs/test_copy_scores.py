@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.copy_scores import write_scores
 from didgen.manifests.runs.finish import finished
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.runs.training_samples import synthetic
+from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.index import read_manifest
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import Config, iterate, read_sidecar, read_sidecars
+from didgen.manifests.shards.shard import iterate, read_sidecar, read_sidecars
 from didgen.manifests.sources.records import SourceManifest
 
 
@@ -102,7 +103,7 @@ def test_nothing_is_dropped_by_guess(
     (first, *_) = read_sidecars(run, "images")
     rows = [row | ({} if score is None else {"copy": score}) for row in first.rows]
     odd = first.model_copy(update={"rows": rows})
-    samples = synthetic(
+    samples = training_samples(
         run, read_manifest(run), "images", [odd], source, manifest, drop_copies=True
     )
     with pytest.raises(DidgenError, match=r"without the score .* run `didgen quality --write-sco"):

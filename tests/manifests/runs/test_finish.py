@@ -10,7 +10,8 @@ from didgen.manifests.provenance.trained_on import TrainedOn, TrainingImage
 from didgen.manifests.runs.claim import differences, is_started, start_run
 from didgen.manifests.runs.finish import finish_run, mend_run, read_trained_on, read_whole_run
 from didgen.manifests.shards.index import Ingredient, read_manifest, read_run
-from didgen.manifests.shards.shard import Failure, Sample, shard_path, write_shard
+from didgen.manifests.shards.shard import Failure, shard_path, write_shard
+from tests.fixtures.samples import bare_image, bare_pair
 
 RECIPE = {"seed": 1, "sampling": {"steps": 50, "size": [256, 256]}, "model": "mini"}
 CHOICES = {
@@ -22,14 +23,6 @@ CHOICES = {
 
 def write(directory, index, *results, config="images", fingerprint="f00d"):
     write_shard(directory, config, index, results, fingerprint=fingerprint, versions={})
-
-
-def image(key):
-    return Sample(key, {"jpg": b"J", "cls": b"0", "json": b"{}"})
-
-
-def pair(key):
-    return Sample(key, {"jpg": b"J", "mask.png": b"M", "json": b"{}"})
 
 
 def test_directory_belongs_to_one_recipe(tmp_path):
@@ -64,9 +57,9 @@ def test_files_that_a_run_would_write_over_are_safe(tmp_path, name):
 
 def test_finish_indexes_every_shard(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, image("a"), Failure("b", "no lesion found"))
-    write(tmp_path, 1, image("c"), image("d"))
-    write(tmp_path, 0, pair("e"), config="pairs")
+    write(tmp_path, 0, bare_image("a"), Failure("b", "no lesion found"))
+    write(tmp_path, 1, bare_image("c"), bare_image("d"))
+    write(tmp_path, 0, bare_pair("e"), config="pairs")
     manifest = finish_run(tmp_path, {"images": 2, "pairs": 1}, **CHOICES)
     assert read_manifest(tmp_path) == manifest
     tars = list(tmp_path.rglob("*.tar"))
@@ -97,10 +90,10 @@ def test_finish_indexes_every_shard(tmp_path):
 @pytest.mark.parametrize("fault", ["never made", "no tar", "cut off", "other run"])
 def test_unfinished_run_gets_no_manifest(tmp_path, fault):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, image("a"))
+    write(tmp_path, 0, bare_image("a"))
     tar = shard_path(tmp_path, "images", 1)
     if fault != "never made":
-        write(tmp_path, 1, image("b"), fingerprint="beef" if fault == "other run" else "f00d")
+        write(tmp_path, 1, bare_image("b"), fingerprint="beef" if fault == "other run" else "f00d")
     if fault == "no tar":
         tar.unlink()
     if fault == "cut off":
@@ -131,7 +124,7 @@ MADE_FROM = [Ingredient(kind="model", name="mini", licence="MIT", sha256="0" * 6
 
 def finished(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, image("a"))
+    write(tmp_path, 0, bare_image("a"))
     return finish_run(tmp_path, {"images": 1}, made_from=MADE_FROM, trained_on=SEEN, **CHOICES)
 
 
@@ -156,7 +149,7 @@ def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
 
 def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, image("a"))
+    write(tmp_path, 0, bare_image("a"))
     manifest = finish_run(tmp_path, {"images": 1}, **CHOICES)
     assert not (tmp_path / "trained_on.jsonl").exists()
     assert not read_trained_on(tmp_path, manifest)
@@ -221,7 +214,7 @@ def test_finish_takes_shards_of_splits(tmp_path):
                 tmp_path,
                 "images",
                 index,
-                [image(f"{split}{index}")],
+                [bare_image(f"{split}{index}")],
                 fingerprint="f00d",
                 versions={},
                 split=split,
@@ -250,7 +243,7 @@ def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
 @pytest.mark.parametrize("fault", ["flip", "missing", "sidecar of another"])
 def test_a_run_that_is_not_whole_names_its_command(tmp_path, kind, fault):
     start_run(tmp_path, fingerprint="f00d", recipe={"kind": kind})
-    write(tmp_path, 0, image("a"))
+    write(tmp_path, 0, bare_image("a"))
     finish_run(tmp_path, {"images": 1}, **CHOICES)
     tar = shard_path(tmp_path, "images", 0)
     if fault == "flip":
@@ -266,7 +259,7 @@ def test_a_run_that_is_not_whole_names_its_command(tmp_path, kind, fault):
 
 def test_manifest_cannot_point_outside(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, image("a"))
+    write(tmp_path, 0, bare_image("a"))
     finish_run(tmp_path, {"images": 1}, **CHOICES)
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace("images-000000.tar", "../images-000000.tar"))
@@ -292,7 +285,7 @@ def test_differences_are_none_only_between_equals(one, two):
 
 def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path):
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, image("a"))
+    write(tmp_path, 0, bare_image("a"))
     for broken in ("{", None):
         (tmp_path / "run.json").unlink()
         if broken:

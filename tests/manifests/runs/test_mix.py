@@ -1,11 +1,9 @@
 """Tests of mix: synthetic samples train only, nothing leaks, every reader reads it."""
 
-import gc
 import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
 from didgen.manifests.images import read_image, read_mask
@@ -27,26 +26,15 @@ from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import Mix, choose, interleave, mix, prepare_mix, wanted_counts
 from didgen.manifests.runs.verify import verify
-from didgen.manifests.shards.shard import (
-    Config,
-    iterate,
-    read_shard,
-    shard_path,
-    split_of,
-    write_shard,
-)
+from didgen.manifests.shards.shard import iterate, read_shard, shard_path, split_of, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 
 # webdataset leaves closing a shard to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+    pytest.mark.usefixtures("closed_readers"),
+]
 CONFIGS: tuple[Config, ...] = ("images", "pairs")
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """Let what a reader left open be found while its warning is still ignored."""
-    yield
-    gc.collect()
 
 
 def prepared(source: Path, run: Path, **fields) -> Mix:

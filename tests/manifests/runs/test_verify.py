@@ -1,6 +1,5 @@
 """Tests of verify: each kind of damage gets its verdict, and sound files none."""
 
-import io
 import json
 import shutil
 import tarfile
@@ -11,29 +10,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.runs.claim import start_run
-from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.verify import verify
-from didgen.manifests.shards.shard import Config, Sample, shard_path, write_shard
+from didgen.manifests.shards.shard import Sample, shard_path, write_shard
+from tests.fixtures.pictures import encoded, noise, square
+from tests.fixtures.runs import write_run
 
 CLASSES = ["MEL", "BCC"]
 
 
 def picture(seed: int = 0, size: int = 8, form: str = "JPEG") -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form)
-    return buffer.getvalue()
+    return encoded(noise(seed, size, size), form)
 
 
 def mask(size: int = 8, level: int = 255, mode: str = "L") -> bytes:
-    pixels = np.zeros((size, size), np.uint8)
-    pixels[2:5, 2:5] = level
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, "PNG")
-    return buffer.getvalue()
+    pixels = square(size, 2, 5).astype(np.uint8) * np.uint8(level)
+    return encoded(Image.fromarray(pixels).convert(mode), "PNG")
 
 
 def image_sample(key: str, **members: bytes) -> Sample:
@@ -47,23 +41,11 @@ def pair_sample(key: str, **members: bytes) -> Sample:
 
 def make_run(directory, images=None, pairs=None, finish=True):
     """Write a run of two image shards and one shard of pairs."""
-    start_run(directory, fingerprint="f00d", recipe={"seed": 1})
-    plan = {
+    shards = {
         "images": images or [[image_sample("a"), image_sample("b")], [image_sample("c")]],
         "pairs": pairs or [[pair_sample("a"), pair_sample("d")]],
     }
-    for config, shards in plan.items():
-        for index, samples in enumerate(shards):
-            write_shard(directory, config, index, samples, fingerprint="f00d", versions={})
-    if finish:
-        finish_run(
-            directory,
-            {config: len(shards) for config, shards in plan.items()},
-            decisions={},
-            versions={},
-            classes=CLASSES,
-        )
-    return directory
+    return write_run(directory, shards, finish=finish, classes=CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -368,9 +350,8 @@ def test_pair_with_a_bad_mask_is_a_mismatch(tmp_path, data):
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_mask_of_one_level_is_sound(tmp_path, level):
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8), level).save(buffer, "PNG")
-    make_run(tmp_path, pairs=[[pair_sample("a", mask_png=buffer.getvalue())]])
+    mask_of_one_level = encoded(Image.new("L", (8, 8), level), "PNG")
+    make_run(tmp_path, pairs=[[pair_sample("a", mask_png=mask_of_one_level)]])
     assert faults(tmp_path) == {}
 
 

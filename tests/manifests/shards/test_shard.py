@@ -29,6 +29,7 @@ from didgen.manifests.shards.shard import (
     write_info,
     write_shard,
 )
+from tests.fixtures.samples import bare_image, bare_pair
 
 keys = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,79}\Z")
 contents = st.binary(max_size=1500)
@@ -49,14 +50,6 @@ def write(directory: Path, results, config="images", index=0) -> Sidecar:
     return write_shard(
         directory, config, index, results, fingerprint="f00d", versions={"torch": "2.8"}
     )
-
-
-def image_sample(key: str, **members: bytes) -> Sample:
-    return Sample(key, {"jpg": b"J", "cls": b"0", "json": b"{}"} | members)
-
-
-def pair_sample(key: str, **members: bytes) -> Sample:
-    return Sample(key, {"jpg": b"J", "mask.png": b"M", "json": b"{}"} | members)
 
 
 @settings(deadline=None, max_examples=40)
@@ -124,10 +117,10 @@ def test_same_samples_give_same_bytes(results):
 @pytest.mark.parametrize("before", [False, True])
 def test_exception_while_making_leaves_nothing(tmp_path, error, before):
     if before:
-        write(tmp_path, [image_sample("old")])
+        write(tmp_path, [bare_image("old")])
 
     def interrupted() -> Iterator[Sample]:
-        yield image_sample("a", jpg=b"J" * 100_000)
+        yield bare_image("a", jpg=b"J" * 100_000)
         raise error
 
     with pytest.raises(error):
@@ -137,25 +130,25 @@ def test_exception_while_making_leaves_nothing(tmp_path, error, before):
 
 def test_row_that_is_not_json_leaves_nothing(tmp_path):
     with pytest.raises(Exception, match="serialize"):
-        write(tmp_path, [Sample("a", image_sample("a").members, {"score": object()})])
+        write(tmp_path, [Sample("a", bare_image("a").members, {"score": object()})])
     assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_sidecar_that_cannot_be_made_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="versions"):
         write_shard(
-            tmp_path, "images", 0, [image_sample("a")], fingerprint="f00d", versions={"torch": 2}
+            tmp_path, "images", 0, [bare_image("a")], fingerprint="f00d", versions={"torch": 2}
         )
     assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_old_sidecar_is_gone_while_its_shard_is_written_anew(tmp_path):
-    write(tmp_path, [image_sample("old")])
+    write(tmp_path, [bare_image("old")])
 
     def look() -> Iterator[Sample]:
         (name,) = [path.name for path in (tmp_path / "images").iterdir()]
         assert name.startswith("images-000000.tar.") and name.endswith(".tmp")
-        yield image_sample("new")
+        yield bare_image("new")
 
     write(tmp_path, look())
     assert [sample.key for sample in iterate(tmp_path, "images")] == ["new"]
@@ -174,13 +167,13 @@ def test_odd_keys_are_refused(key):
 @pytest.mark.parametrize(
     ("config", "samples"),
     [
-        ("images", [image_sample("a"), image_sample("a")]),
-        ("images", [image_sample("a"), Failure("a", "it failed")]),
-        ("images", [image_sample("a", png=b"P")]),
-        ("images", [pair_sample("a")]),
+        ("images", [bare_image("a"), bare_image("a")]),
+        ("images", [bare_image("a"), Failure("a", "it failed")]),
+        ("images", [bare_image("a", png=b"P")]),
+        ("images", [bare_pair("a")]),
         ("pairs", [Sample("a", {"jpg": b"J", "json": b"{}"})]),
-        ("pairs", [pair_sample("a"), pair_sample("b", cls=b"1")]),
-        ("pairs", [pair_sample("a", cls=b"1"), pair_sample("b")]),
+        ("pairs", [bare_pair("a"), bare_pair("b", cls=b"1")]),
+        ("pairs", [bare_pair("a", cls=b"1"), bare_pair("b")]),
     ],
 )
 def test_samples_that_do_not_fit_are_refused(tmp_path, config, samples):
@@ -190,7 +183,7 @@ def test_samples_that_do_not_fit_are_refused(tmp_path, config, samples):
 
 
 def test_longest_key_fits_a_plain_header(tmp_path):
-    write(tmp_path, [pair_sample("k" * 80)], "pairs")
+    write(tmp_path, [bare_pair("k" * 80)], "pairs")
     assert next(iterate(tmp_path, "pairs")).key == "k" * 80
 
 
@@ -207,7 +200,7 @@ def test_longest_key_fits_a_plain_header(tmp_path):
     ],
 )
 def test_sidecar_that_does_not_add_up_is_named(tmp_path, change):
-    sidecar = write(tmp_path, [image_sample("a")])
+    sidecar = write(tmp_path, [bare_image("a")])
     path = shard_path(tmp_path, "images", 0).with_suffix(".json")
     path.write_text(json.dumps(sidecar.model_dump() | change))
     with pytest.raises(DidgenError, match=r"images-000000.json is not what didgen writes"):
@@ -218,7 +211,7 @@ def test_sidecar_that_does_not_add_up_is_named(tmp_path, change):
 @given(st.data())
 def test_every_truncation_is_torn(data):
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), [image_sample("a", jpg=b"J" * 700), image_sample("b")])
+        write(Path(folder), [bare_image("a", jpg=b"J" * 700), bare_image("b")])
         path = shard_path(Path(folder), "images", 0)
         whole = path.read_bytes()
         # Six headers, seven blocks of content: from there on only the end's padding is cut.
@@ -232,7 +225,7 @@ def test_every_truncation_is_torn(data):
 @given(st.integers(0, 511), st.integers(1, 255))
 def test_damaged_header_is_never_passed_over(position, flip):
     with tempfile.TemporaryDirectory() as folder:
-        samples = [image_sample("a"), image_sample("b")]
+        samples = [bare_image("a"), bare_image("b")]
         write(Path(folder), samples)
         path = shard_path(Path(folder), "images", 0)
         data = bytearray(path.read_bytes())
@@ -300,7 +293,7 @@ def test_duplicate_and_scattered_members_are_refused(tmp_path, names):
 
 
 def test_data_after_the_end_is_refused(tmp_path):
-    write(tmp_path, [image_sample("a")])
+    write(tmp_path, [bare_image("a")])
     path = shard_path(tmp_path, "images", 0)
     path.write_bytes(path.read_bytes() + b"\0" * 512 + b"more")
     with pytest.raises(DidgenError, match="goes on after its end"):
@@ -310,8 +303,8 @@ def test_data_after_the_end_is_refused(tmp_path):
 def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
     with pytest.raises(DidgenError, match="holds no shards"):
         list(iterate(tmp_path, "images"))
-    write(tmp_path, [image_sample("a")], index=0)
-    write(tmp_path, [image_sample("b"), image_sample("c")], index=1)
+    write(tmp_path, [bare_image("a")], index=0)
+    write(tmp_path, [bare_image("b"), bare_image("c")], index=1)
     first, second = (shard_path(tmp_path, "images", index) for index in (0, 1))
     first_bytes, second_bytes = first.read_bytes(), second.read_bytes()
     second.write_bytes(first_bytes)
@@ -326,8 +319,8 @@ def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
 
 
 def test_info_lists_the_shards_in_order(tmp_path):
-    write(tmp_path, [image_sample("c")], index=1)
-    write(tmp_path, [image_sample("a"), image_sample("b"), Failure("x", "no")], index=0)
+    write(tmp_path, [bare_image("c")], index=1)
+    write(tmp_path, [bare_image("a"), bare_image("b"), Failure("x", "no")], index=0)
     write_info(tmp_path, "images")
     train = json.loads((tmp_path / "images" / "_info.json").read_text())["splits"]["train"]
     assert train == {
@@ -363,7 +356,7 @@ def test_sidecars_come_split_by_split(tmp_path):
             tmp_path,
             "images",
             0,
-            [image_sample(split)],
+            [bare_image(split)],
             fingerprint="f00d",
             versions={},
             split=split,

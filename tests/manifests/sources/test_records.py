@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,40 +15,15 @@ from didgen.manifests.sources.records import (
     CLASS_NAMES,
     CLASSES,
     Rejection,
-    SourceHeader,
     SourceManifest,
     SourceRecord,
     summary,
 )
-
-
-def record(key: str = "a", **changes: Any) -> SourceRecord:
-    fields: dict[str, Any] = {
-        "key": key,
-        "image": f"images/{key}.jpg",
-        "width": 6,
-        "height": 4,
-        "sha256": "0" * 64,
-        "mask": None,
-        "label": None,
-        "lesion_id": key,
-        "split": "train",
-        "source": "here",
-        "licence": "CC0-1.0",
-    }
-    return SourceRecord(**fields | changes)
+from tests.fixtures.sources import manifest_of, record
 
 
 def manifest(root: Path, *records: SourceRecord) -> SourceManifest:
-    header = SourceHeader(
-        importer="test",
-        didgen_version="1",
-        root=str(root),
-        classes=CLASSES,
-        seed=1,
-        fractions=(0.8, 0.1, 0.1),
-    )
-    return SourceManifest(header, records)
+    return manifest_of(root, *records, classes=CLASSES)
 
 
 def test_the_seven_classes_have_names() -> None:
@@ -144,7 +118,7 @@ def test_select_takes_all_conditions_at_once(tmp_path: Path) -> None:
 def test_paths_join_the_root(tmp_path: Path) -> None:
     made = manifest(tmp_path, record("a", mask="masks/a.png"), record("b"))
     first, second = made.records
-    assert made.image_path(first) == tmp_path / "images/a.jpg"
+    assert made.image_path(first) == tmp_path / "a.png"
     assert made.mask_path(first) == tmp_path / "masks/a.png"
     with pytest.raises(DidgenError, match="b has no mask"):
         made.mask_path(second)

@@ -3,13 +3,7 @@
 import numpy as np
 
 from didgen.manifests.views.outlines import LAYOUT_COLOUR, MASK_COLOUR, outline, pair_panel
-
-
-def square(side: int, start: int, stop: int) -> np.ndarray:
-    """A mask with one square of True."""
-    mask = np.zeros((side, side), bool)
-    mask[start:stop, start:stop] = True
-    return mask
+from tests.fixtures.pictures import square
 
 
 def test_an_outline_is_the_border_and_nothing_else() -> None:

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from didgen import cli
 from didgen.augment.device import choose_device
 from didgen.downstream.benchmark.classification.benchmark import classify
 from didgen.downstream.benchmark.classification.job import prepare_classification
@@ -28,6 +26,7 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.recipes.reading import read_recipe
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.commands import Command
 
 Make = Callable[..., ClassifyRecipe]
 CLASSES = ("MEL", "BCC")
@@ -393,36 +392,26 @@ def test_a_shard_that_changed_is_refused(recipe: Make, make_run, tmp_path: Path)
         prepare_classification(recipe(run=damaged))
 
 
-def told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["didgen", "classify", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    output = capsys.readouterr()
-    return int(exit_.value.code or 0), output.out, output.err
-
-
-def test_the_command(recipe: Make, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_command(recipe: Make, tmp_path: Path, command: Command) -> None:
     asked = recipe(arms=["original", "didgen"], seeds=[0]).model_dump_json()
     path, out = tmp_path / "recipe.yaml", tmp_path / "out"
     path.write_text(asked)
-    code, _, error = told(monkeypatch, capsys, path)
-    assert code == 2
-    assert "--out" in error
-    code, printed, _ = told(monkeypatch, capsys, path, "--dry-run")
-    assert code == 0
-    assert "synthetic: 10 images (5 MEL, 5 BCC)" in printed
-    assert f"4 trainings, 24 steps at most, on {choose_device()}" in " ".join(printed.split())
-    assert "warmup: 0.05" in printed
+    done = command("classify", path)
+    assert done.code == 2
+    assert "--out" in done.err
+    done = command("classify", path, "--dry-run")
+    assert done.code == 0
+    assert "synthetic: 10 images (5 MEL, 5 BCC)" in done.out
+    assert f"4 trainings, 24 steps at most, on {choose_device()}" in " ".join(done.out.split())
+    assert "warmup: 0.05" in done.out
     assert not out.exists()
-    code, printed, _ = told(monkeypatch, capsys, path, "--out", out)
-    assert code == 0
-    assert "didgen minus original" in printed
-    assert "one seed, so it holds for these two networks only" in printed
+    done = command("classify", path, "--out", out)
+    assert done.code == 0
+    assert "didgen minus original" in done.out
+    assert "one seed, so it holds for these two networks only" in done.out
     assert (out / "benchmark.md").is_file()
     path.write_text(asked.replace('"learning_rate":0.001', '"learning_rate":0.1'))
-    code, _, error = told(monkeypatch, capsys, path, "--out", out)
-    assert code == 1
-    assert error.splitlines()[-1].startswith("Error: ")
-    assert "recipe.learning_rate" in error
+    done = command("classify", path, "--out", out)
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("Error: ")
+    assert "recipe.learning_rate" in done.err

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from didgen import cli
 from didgen.augment.device import choose_device
 from didgen.downstream.benchmark.recipe import SEGMENT_ARMS, SegmentRecipe
 from didgen.downstream.benchmark.results import read_segmentations, training_folder
@@ -25,6 +23,7 @@ from didgen.downstream.stats.comparison import compare, holm
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.commands import Command
 
 Make = Callable[..., SegmentRecipe]
 NETWORKS = ("unet", "wide")
@@ -426,41 +425,31 @@ def test_half_precision_trains_and_predicts(segment_recipe: Make, tmp_path: Path
     assert benchmark["devices"][0].endswith("bf16")
 
 
-def told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["didgen", "segment", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    output = capsys.readouterr()
-    return int(exit_.value.code or 0), output.out, output.err
-
-
-def test_the_command(segment_recipe: Make, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_command(segment_recipe: Make, tmp_path: Path, command: Command) -> None:
     few = {"arms": ["original", "didgen", "didgen-filtered"], "seeds": [0], "real": [8]}
     asked = segment_recipe(networks=ONE, **few).model_dump_json()
     path, out = tmp_path / "recipe.yaml", tmp_path / "out"
     path.write_text(asked)
-    code, _, error = told(monkeypatch, capsys, path)
-    assert code == 2
-    assert "--out" in error
-    code, printed, _ = told(monkeypatch, capsys, path, "--dry-run")
-    assert code == 0
-    assert "train: 18 pairs, val: 6 pairs, test: 6 pairs, synthetic: 6 pairs" in printed
-    assert "Training sets: 8 real pairs" in printed
-    assert f"5 trainings, 20 steps at most, on {choose_device()}" in " ".join(printed.split())
-    assert "patience: 20" in printed
+    done = command("segment", path)
+    assert done.code == 2
+    assert "--out" in done.err
+    done = command("segment", path, "--dry-run")
+    assert done.code == 0
+    assert "train: 18 pairs, val: 6 pairs, test: 6 pairs, synthetic: 6 pairs" in done.out
+    assert "Training sets: 8 real pairs" in done.out
+    assert f"5 trainings, 20 steps at most, on {choose_device()}" in " ".join(done.out.split())
+    assert "patience: 20" in done.out
     assert not out.exists()
-    code, printed, _ = told(monkeypatch, capsys, path, "--out", out)
-    assert code == 0
-    assert "didgen-filtered minus didgen" in printed
-    assert "one seed, so it holds for these two networks only" in printed
+    done = command("segment", path, "--out", out)
+    assert done.code == 0
+    assert "didgen-filtered minus didgen" in done.out
+    assert "one seed, so it holds for these two networks only" in done.out
     assert (out / "benchmark.md").is_file()
     path.write_text(asked.replace('"learning_rate":0.01', '"learning_rate":0.1'))
-    code, _, error = told(monkeypatch, capsys, path, "--out", out)
-    assert code == 1
-    assert error.splitlines()[-1].startswith("Error: ")
-    assert "recipe.learning_rate" in error
+    done = command("segment", path, "--out", out)
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith("Error: ")
+    assert "recipe.learning_rate" in done.err
 
 
 def test_agreement_is_that_of_a_loop(job: SegmentationJob) -> None:
