@@ -2,6 +2,7 @@
 
 from tests.fixtures.commands import command
 from tests.fixtures.environment import accelerate_state, closed_readers, data_dir, no_hub
+from tests.fixtures.folders import photographs, source_and_run
 from tests.fixtures.runs import make_run, run
 from tests.fixtures.servers import store
 from tests.fixtures.sources import make_source, source
@@ -14,7 +15,9 @@ __all__ = [
     "make_run",
     "make_source",
     "no_hub",
+    "photographs",
     "run",
     "source",
+    "source_and_run",
     "store",
 ]
