@@ -1,7 +1,15 @@
 """Fixtures of every room: what surrounds a test, and small sources and runs of noise."""
 
+import pytest
+
 from tests.fixtures.commands import command
-from tests.fixtures.environment import accelerate_state, closed_readers, data_dir, no_hub
+from tests.fixtures.environment import (
+    accelerate_state,
+    closed_readers,
+    data_dir,
+    datasets_offline,
+    no_hub,
+)
 from tests.fixtures.folders import photographs, source_and_run
 from tests.fixtures.runs import make_run, run
 from tests.fixtures.servers import store
@@ -12,6 +20,7 @@ __all__ = [
     "closed_readers",
     "command",
     "data_dir",
+    "datasets_offline",
     "make_run",
     "make_source",
     "no_hub",
@@ -21,3 +30,5 @@ __all__ = [
     "source_and_run",
     "store",
 ]
+
+pytest.register_assert_rewrite("tests.contracts")

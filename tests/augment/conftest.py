@@ -4,10 +4,14 @@ import multiprocessing
 
 import pytest
 
+from tests.fixtures.captions import bare
+from tests.fixtures.finetuned import finetuned, quick_recipe
+from tests.fixtures.jobs import finished, job
 from tests.fixtures.lesions import manifest, source
 from tests.fixtures.tiny_model import built, disc, model, perceptual, sampler, shape
 
-__all__ = ["built", "disc", "manifest", "model", "perceptual", "sampler", "shape", "source"]
+__all__ = ["bare", "finetuned", "finished", "job", "manifest", "quick_recipe", "source"]
+__all__ += ["built", "disc", "model", "perceptual", "sampler", "shape"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,11 +1,25 @@
-"""Fixtures of the benchmarks: images in memory, and recipes that take seconds."""
+"""Fixtures of the benchmarks: images in memory, recipes that take seconds, and finished ones."""
 
 import pytest
 
-from tests.fixtures.benchmarks import guided_run, images, recipe, segment_recipe
+from tests.fixtures.assessments import assessed, quality_recipe, smooth_data
+from tests.fixtures.benchmarks import (
+    classified,
+    guided_run,
+    images,
+    judges,
+    recipe,
+    segment_recipe,
+    segmentation_job,
+    segmented,
+)
+from tests.fixtures.networks import learned_dice, timm_weights
 from tests.fixtures.study import own_study, study
 
-__all__ = ["guided_run", "images", "own_study", "recipe", "segment_recipe", "study"]
+__all__ = ["assessed", "quality_recipe", "smooth_data"]
+__all__ += ["classified", "guided_run", "images", "judges", "recipe"]
+__all__ += ["segment_recipe", "segmentation_job", "segmented"]
+__all__ += ["learned_dice", "own_study", "study", "timm_weights"]
 
 
 @pytest.fixture(autouse=True)

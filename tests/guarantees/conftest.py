@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.fixtures.jobs import finished, job
 from tests.fixtures.lesions import manifest
 from tests.fixtures.tiny_model import model, shape
 
-__all__ = ["manifest", "model", "shape"]
+__all__ = ["finished", "job", "manifest", "model", "shape"]
 
 
 @pytest.fixture(autouse=True)

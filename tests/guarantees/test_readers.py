@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.usefixtures("closed_readers"),
 ]
 
-
 CONFIGS: tuple[Config, ...] = ("images", "pairs")
 SAMPLES = {
     config: [noise_sample(config, number, CLASSES[number % 3]) for number in range(7)]

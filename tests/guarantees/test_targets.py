@@ -7,28 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from didgen.augment.generation.prepare import GenerationJob, prepare_generation
+from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.remake import remake
 from didgen.augment.generation.run import augment
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import atomic_file, located
 from didgen.manifests.runs.verify import verify
 from tests.fixtures.commands import Command
-from tests.fixtures.recipes import tiny_recipe
 from tests.fixtures.runs import contents, flip, lay, truncate
-
-
-@pytest.fixture(scope="module")
-def job(model: Path) -> GenerationJob:
-    return prepare_generation(tiny_recipe(model))
-
-
-@pytest.fixture(scope="module")
-def local(job: GenerationJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run in a folder."""
-    out = tmp_path_factory.mktemp("runs") / "local"
-    augment(job, out)
-    return out
 
 
 @pytest.fixture(scope="module", params=["s3", "memory"])
@@ -40,8 +26,8 @@ def remote(request: pytest.FixtureRequest, job: GenerationJob) -> Path:
     return out
 
 
-def test_a_run_in_a_store_is_that_of_a_folder(remote: Path, local: Path) -> None:
-    assert contents(remote) == contents(local)
+def test_a_run_in_a_store_is_that_of_a_folder(remote: Path, finished: Path) -> None:
+    assert contents(remote) == contents(finished)
     assert {verdict.status for verdict in verify(remote)} == {"ok"}
 
 
@@ -73,7 +59,7 @@ def remove(path: Path) -> None:
 )
 def test_damage_is_named_and_mended(
     remote: Path,
-    local: Path,
+    finished: Path,
     job: GenerationJob,
     name: str,
     damage: Callable[[Path], object],
@@ -85,7 +71,7 @@ def test_damage_is_named_and_mended(
     augment(job, remote)
     assert {verdict.status for verdict in verify(remote)} == {"ok"}
     kept = {n: v for n, v in contents(remote).items() if not n.startswith("set-aside/")}
-    assert kept == contents(local)
+    assert kept == contents(finished)
     if status == "extra":
         assert (remote / "set-aside" / name).read_bytes() == b"not of the run"
 

@@ -8,8 +8,6 @@ import pytest
 import torch
 from diffusers import (
     EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    PNDMScheduler,
 )
 from PIL import Image
 from torch import Tensor
@@ -25,15 +23,13 @@ from didgen.augment.diffusion.pipeline import (
     draw,
     frozen,
 )
-from didgen.augment.diffusion.schedulers import SCHEDULERS, scheduler_of, step_sizes
+from didgen.augment.diffusion.schedulers import SCHEDULERS, scheduler_of
 from didgen.augment.diffusion.small_model import build_pipeline
-from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.sampling import AttentionMaps, Guidance, Sampling
 from didgen.manifests.recipes.small_model import Build
+from tests.fixtures.tiny_model import PROMPTS, SEEDS, start
 
-PROMPTS = [compose(text) for text in ("melanoma.", "a brown lesion, light skin.", None)]
-SEEDS = [11, 2**31 - 1, 3]
 QUICK = Sampling(steps=2)
 MAPS = AttentionMaps()
 
@@ -176,11 +172,6 @@ def guided(
         return sampler._guide(latents, torch.tensor(600), condition, guidance.eta, MAPS, guidance)
 
 
-def start(count: int) -> Tensor:
-    """Noise to begin with."""
-    return torch.randn(count, 4, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
 def test_a_guided_step_goes_down_the_gradient_of_both_losses(
     sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:
@@ -240,23 +231,6 @@ def test_every_scheduler_draws_with_the_models_noise_schedule(
     assert drawn.images.std() > 0
     scheduler.set_timesteps(50)
     assert len(scheduler.timesteps) <= 51
-
-
-def test_ddim_clips_no_latents_of_a_model_saved_with_another_scheduler(
-    sampler: LesionPairPipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved = EulerDiscreteScheduler(timestep_spacing="trailing")
-    monkeypatch.setattr(sampler, "scheduler", saved)
-    assert "clip_sample" not in saved.config
-    assert not scheduler_of(sampler, "ddim").config.clip_sample
-
-
-def test_pndm_refuses_models_it_cannot_sample(sampler: LesionPairPipeline, shape: Build) -> None:
-    with pytest.raises(DidgenError, match="zero terminal SNR"):
-        draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(scheduler="pndm", steps=2))
-    direct = shape.model_copy(update={"prediction_type": "sample"})
-    with pytest.raises(DidgenError, match=r"set `sampling\.scheduler` to dpm\+\+ or ddim"):
-        scheduler_of(build_pipeline(direct, PROMPTS, 256, 0), "pndm")
 
 
 def test_a_prompt_without_p_tokens_is_refused_where_it_is_to_be_guided(
@@ -326,51 +300,6 @@ def test_layouts_of_another_number_shape_or_range_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         as_layouts(masks, 1)
-
-
-def test_eta_is_nothing_outside_its_range_and_falls_as_asked() -> None:
-    assert step_sizes(Guidance(eta=20), [4, 3, 2, 1]) == [20, 20, 0, 0]
-    assert step_sizes(Guidance(eta=3, start=0.25, until=1), [4, 3, 2, 1]) == [0, 3, 3, 3]
-    assert step_sizes(Guidance(cross_attention=False, self_attention=False), [2, 1]) == [0, 0]
-    line = [20 * (1 - 0.5 * number / 50) ** 0.5 for number in range(51)]
-    falling = step_sizes(Guidance(decay="sqrt", until=1), range(51, 0, -1))
-    np.testing.assert_allclose(falling, line)
-
-
-@pytest.mark.parametrize(("steps", "guided"), [(1, 1), (3, 2), (30, 3), (50, 5)])
-def test_a_part_of_a_step_is_guided_as_a_whole(steps: int, guided: int) -> None:
-    until = 0.5 if steps < 30 else 0.1
-    etas = step_sizes(Guidance(until=until), range(steps, 0, -1))
-    assert [eta > 0 for eta in etas] == [place < guided for place in range(steps)]
-
-
-def test_every_guided_step_of_pndm_moves_what_it_draws(shape: Build) -> None:
-    epsilon = shape.model_copy(update={"prediction_type": "epsilon"})
-    model = build_pipeline(epsilon, PROMPTS, 256, 0)
-    etas = step_sizes(Guidance(), scheduler_steps(scheduler_of(model, "pndm")))
-    assert len(etas) == 11
-    assert sum(eta > 0 for eta in etas) == 5
-
-    def last(moved: int | None) -> Tensor:
-        scheduler = scheduler_of(model, "pndm")
-        scheduler_steps(scheduler)
-        latents = start(1)
-        for number, timestep in enumerate(scheduler.timesteps):
-            if number == moved:
-                latents = latents + 1
-            # A model whose output does not hang on its input: what moves is the latents alone.
-            latents = scheduler.step(torch.ones(1, 4, 32, 32), timestep, latents).prev_sample
-        return latents
-
-    for number, eta in enumerate(etas):
-        if eta > 0:
-            assert (last(number) - last(None)).abs().min() > 0.1
-
-
-def scheduler_steps(scheduler: PNDMScheduler) -> list[int]:
-    """The timesteps of ten steps."""
-    scheduler.set_timesteps(10)
-    return list(scheduler.timesteps.tolist())
 
 
 def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(

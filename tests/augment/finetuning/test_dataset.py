@@ -1,7 +1,5 @@
 """Tests of the training data: everything random follows from the draw, masks follow images."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 
 from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.diffusion.losses import region_masks
@@ -22,9 +19,7 @@ from didgen.augment.finetuning.dataset import (
     orient,
 )
 from didgen.augment.prompts.prompt import PREFIX, compose
-from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import SourceManifest, SourceRecord
-from tests.fixtures.sources import manifest_of, record
+from didgen.manifests.sources.records import SourceManifest
 
 
 def regions(manifest: SourceManifest, seed: int = 0, **changes: float) -> RegionDataset:
@@ -186,53 +181,6 @@ def test_all_that_is_drawn_lies_among_the_prompts_and_views(manifest: SourceMani
     assert bare == [PREFIX.rstrip()]
 
 
-def drawn_source(folder: Path, width: int, height: int) -> tuple[SourceManifest, SourceRecord]:
-    """A manifest with one image whose lesion is its dark rectangle, and its record."""
-    image = np.full((height, width, 3), 230, np.uint8)
-    mask = np.zeros((height, width), np.uint8)
-    box = np.s_[height // 3 : height // 2, width // 4 : width // 2]
-    image[box], mask[box] = 20, 255
-    Image.fromarray(image).save(folder / "a.png")
-    Image.fromarray(mask).save(folder / "a_mask.png")
-    one = record("a", width=width, height=height, mask="a_mask.png", source="drawn")
-    return manifest_of(folder, one, fractions=(1.0, 0.0, 0.0)), one
-
-
-@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (97, 64), (50, 41)])
-def test_an_image_that_is_not_square_is_cut_like_its_mask(
-    tmp_path: Path, width: int, height: int
-) -> None:
-    manifest, record = drawn_source(tmp_path, width, height)
-    pixels, mask = load_pixels(manifest, record, 64), load_mask(manifest, record, 64)
-    assert pixels.shape == (3, 64, 64)
-    assert mask.shape == (1, 64, 64)
-    assert 0 < mask.mean() < 1
-    dark = pixels.mean(0) < -0.02
-    differ = (dark != (mask[0] > 0.5)).float().mean()
-    assert differ < 0.04
-    # The scale is the same along both axes: the rectangle keeps its proportions.
-    rows, columns = mask[0].sum(0).max(), mask[0].sum(1).max()
-    shape = (height // 2 - height // 3) / (width // 2 - width // 4)
-    assert rows / columns == pytest.approx(shape, rel=0.35)
-
-
-def test_an_image_of_the_right_size_is_not_touched(
-    manifest: SourceManifest,
-) -> None:
-    record = manifest.records[0]
-    expected = np.asarray(Image.open(manifest.image_path(record))).astype(np.float32)
-    found = (load_pixels(manifest, record, 256).movedim(0, -1).numpy() + 1) * 127.5
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-    mask = np.asarray(Image.open(manifest.mask_path(record))) > 0
-    np.testing.assert_array_equal(load_mask(manifest, record, 256)[0].numpy(), mask)
-
-
-def test_a_record_without_mask_is_an_error(manifest: SourceManifest) -> None:
-    record = manifest.records[0].model_copy(update={"mask": None})
-    with pytest.raises(DidgenError, match="drawn_00 has no mask"):
-        load_mask(manifest, record, 64)
-
-
 def test_crops_are_parts_of_their_image(manifest: SourceManifest) -> None:
     records = manifest.select(split="train")
     dataset = ImageDataset(manifest, records, 64, 32, "none", seed=0)
@@ -255,6 +203,7 @@ def test_a_crop_larger_than_the_image_is_the_image(manifest: SourceManifest) -> 
 
 
 sizes = st.integers(1, 12)
+
 shares = st.lists(st.floats(0.1, 9), min_size=1, max_size=12).map(
     lambda values: np.array(values) * (len(values) / sum(values))
 )

@@ -27,8 +27,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from didgen.augment.device import choose_device
-from didgen.augment.diffusion.autoencoder import encode
-from didgen.augment.diffusion.images import load_pixels
 from didgen.augment.diffusion.lora import merge_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.small_model import build_pipeline
@@ -44,38 +42,8 @@ from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.finetune import FinetuneRecipe, Lora
 from didgen.manifests.recipes.small_model import Build, Perceptual
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.finetuned import quick
 from tests.fixtures.places import REPOSITORY
-from tests.fixtures.recipes import finetune_recipe
-
-
-def recipe_of(source: Path, **changes: Any) -> FinetuneRecipe:
-    """A recipe of seconds."""
-    fields = {
-        "source": source,
-        "steps": 4,
-        "batch_size": 2,
-        "learning_rate": 1e-3,
-        "warmup_steps": 1,
-        "prompt_dropout": 0.2,
-        "ema_decay": 0.5,
-        "checkpoint_every": 100,
-    }
-    return finetune_recipe(**fields | changes)
-
-
-@pytest.fixture(scope="module")
-def recipe(source: Path, shape: Build) -> FinetuneRecipe:
-    """The recipe of the tiny run."""
-    return recipe_of(source, build=shape)
-
-
-@pytest.fixture(scope="module")
-def run(recipe: FinetuneRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished tiny run."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    out = tmp_path_factory.mktemp("finetune") / "run"
-    assert finetune(recipe, out) == out / "model"
-    return out
 
 
 def embeddings(pipeline: StableDiffusionPipeline) -> Tensor:
@@ -91,22 +59,22 @@ def initial(recipe: FinetuneRecipe, manifest: SourceManifest) -> StableDiffusion
 
 
 def test_a_run_ends_in_a_model_that_stable_diffusion_loads(
-    run: Path, manifest: SourceManifest
+    finetuned: Path, manifest: SourceManifest
 ) -> None:
-    plain = StableDiffusionPipeline.from_pretrained(run / "model", safety_checker=None)
+    plain = StableDiffusionPipeline.from_pretrained(finetuned / "model", safety_checker=None)
     assert plain.unet.config.sample_size == 32
-    rows = read_json_lines(run / "model" / "captions.jsonl")
+    rows = read_json_lines(finetuned / "model" / "captions.jsonl")
     assert rows == [
         {"label": r.label, "caption": r.caption} for r in manifest.select(split="train")
     ]
-    with Image.open(run / "sheets" / "step-0000004.png") as sheet:
+    with Image.open(finetuned / "sheets" / "step-0000004.png") as sheet:
         assert sheet.width > 4 * 256
-    assert not list(run.rglob("*.tmp"))
-    assert list(run.glob("logs/**/events*"))
+    assert not list(finetuned.rglob("*.tmp"))
+    assert list(finetuned.glob("logs/**/events*"))
 
 
-def test_its_card_has_the_licence_of_its_training_images(run: Path) -> None:
-    card = ModelCard.load(run / "model" / "README.md")
+def test_its_card_has_the_licence_of_its_training_images(finetuned: Path) -> None:
+    card = ModelCard.load(finetuned / "model" / "README.md")
     assert card.data.license == "cc0-1.0"
     assert card.data.library_name == "diffusers"
     assert "data: drawn, 9 real images" in card.text
@@ -114,43 +82,43 @@ def test_its_card_has_the_licence_of_its_training_images(run: Path) -> None:
 
 
 def test_its_list_of_training_images_goes_on_with_it(
-    run: Path, manifest: SourceManifest, tmp_path: Path
+    finetuned: Path, manifest: SourceManifest, tmp_path: Path
 ) -> None:
     seen = TrainedOn.of(manifest.select(split="train"))
-    assert (run / "model" / TRAINED_ON_NAME).read_bytes() == seen.text()
+    assert (finetuned / "model" / TRAINED_ON_NAME).read_bytes() == seen.text()
     # A source of the same pixels under other names, and of one image more to train on.
     *others, moved = manifest.records
     records = (*others, moved.model_copy(update={"split": "train"}))
     SourceManifest(manifest.header, records).write(tmp_path / "source")
-    recipe = recipe_of(tmp_path / "source", model=str(run / "model"), steps=1, ema_decay=None)
+    recipe = quick(tmp_path / "source", model=str(finetuned / "model"), steps=1, ema_decay=None)
     model = finetune(recipe, tmp_path / "run")
     assert TrainedOn.read(model / TRAINED_ON_NAME) == seen | TrainedOn.of([moved])
     assert "contamination" not in read_json(tmp_path / "run" / "decisions.json")
-    (run / "model" / TRAINED_ON_NAME).rename(tmp_path / "list")
+    (finetuned / "model" / TRAINED_ON_NAME).rename(tmp_path / "list")
     try:
         finetune(recipe, tmp_path / "unlisted")
     finally:
-        (tmp_path / "list").rename(run / "model" / TRAINED_ON_NAME)
+        (tmp_path / "list").rename(finetuned / "model" / TRAINED_ON_NAME)
     told = read_json(tmp_path / "unlisted" / "decisions.json")["contamination"]
     assert told.startswith("unknown, because")
 
 
 def test_a_source_that_holds_out_what_the_model_was_trained_on_is_refused(
-    run: Path, manifest: SourceManifest, tmp_path: Path
+    finetuned: Path, manifest: SourceManifest, tmp_path: Path
 ) -> None:
     first, *others = manifest.records
     records = (first.model_copy(update={"split": "test", "key": "renamed"}), *others)
     SourceManifest(manifest.header, records).write(tmp_path / "source")
-    recipe = recipe_of(tmp_path / "source", model=str(run / "model"))
+    recipe = quick(tmp_path / "source", model=str(finetuned / "model"))
     with pytest.raises(DidgenError, match="was trained on renamed or on its lesion"):
         finetune(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_p_tokens_stay_fixed_while_other_words_learn(
-    run: Path, recipe: FinetuneRecipe, manifest: SourceManifest
+    finetuned: Path, quick_recipe: FinetuneRecipe, manifest: SourceManifest
 ) -> None:
-    before, after = initial(recipe, manifest), load_pipeline(str(run / "model"))
+    before, after = initial(quick_recipe, manifest), load_pipeline(str(finetuned / "model"))
     tokenizer = after.tokenizer
     assert tokenizer.get_vocab() == before.tokenizer.get_vocab()
     fixed = tokenizer.convert_tokens_to_ids([LESION, SKIN])
@@ -166,57 +134,48 @@ def test_p_tokens_stay_fixed_while_other_words_learn(
     assert len(changed) > 0.9 * len(before.unet.state_dict())
 
 
-def test_the_autoencoder_is_the_first_stage_and_gives_unit_latents(
-    run: Path, manifest: SourceManifest
+def test_run_again_there_is_nothing_left_to_do(
+    finetuned: Path, quick_recipe: FinetuneRecipe
 ) -> None:
-    vae = load_pipeline(str(run / "model")).vae
-    kept = load_file(run / "autoencoder.safetensors")
-    assert all(torch.equal(value, kept[name]) for name, value in vae.state_dict().items())
-    records = manifest.select(split="train")
-    images = torch.stack([load_pixels(manifest, record, 256) for record in records])
-    with torch.no_grad():
-        assert encode(vae, images).std() == pytest.approx(1, abs=1e-3)
-
-
-def test_run_again_there_is_nothing_left_to_do(run: Path, recipe: FinetuneRecipe) -> None:
-    weights = {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")}
-    kept = [*run.glob("checkpoints/*/*/*"), *run.glob("sheets/*"), run / "autoencoder.safetensors"]
+    weights = {p: p.read_bytes() for p in (finetuned / "model").rglob("*.safetensors")}
+    kept = [
+        *finetuned.glob("checkpoints/*/*/*"),
+        *finetuned.glob("sheets/*"),
+        finetuned / "autoencoder.safetensors",
+    ]
     times = {path: path.stat().st_mtime_ns for path in kept}
     assert len(times) >= 7
-    finetune(recipe, run)
+    finetune(quick_recipe, finetuned)
     assert {path: path.stat().st_mtime_ns for path in kept} == times
-    assert {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")} == weights
+    assert {p: p.read_bytes() for p in (finetuned / "model").rglob("*.safetensors")} == weights
 
 
-def test_a_folder_is_trained_in_by_one_process_at_a_time(run: Path, recipe: FinetuneRecipe) -> None:
-    with claimed(run, "finetune"), pytest.raises(DidgenError, match="Another process is training"):
-        finetune(recipe, run)
-    assert not (run / LOCKS).exists()
-
-
-def test_an_autoencoder_that_was_cut_off_is_named(
-    run: Path, recipe: FinetuneRecipe, tmp_path: Path
+def test_a_folder_is_trained_in_by_one_process_at_a_time(
+    finetuned: Path, quick_recipe: FinetuneRecipe
 ) -> None:
-    out = shutil.copytree(run, tmp_path / "run")
-    path = out / "autoencoder.safetensors"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DidgenError, match=r"autoencoder\.safetensors is damaged"):
-        finetune(recipe, out)
+    with (
+        claimed(finetuned, "finetune"),
+        pytest.raises(DidgenError, match="Another process is training"),
+    ):
+        finetune(quick_recipe, finetuned)
+    assert not (finetuned / LOCKS).exists()
 
 
-def test_another_recipe_in_the_same_folder_is_refused(run: Path, recipe: FinetuneRecipe) -> None:
-    other = recipe.model_copy(update={"learning_rate": 2e-3})
+def test_another_recipe_in_the_same_folder_is_refused(
+    finetuned: Path, quick_recipe: FinetuneRecipe
+) -> None:
+    other = quick_recipe.model_copy(update={"learning_rate": 2e-3})
     with pytest.raises(DidgenError, match=r"differs in learning_rate \(0.001, now 0.002\)"):
-        finetune(other, run)
+        finetune(other, finetuned)
 
 
 def test_a_loaded_model_trains_its_unet_alone(
-    run: Path, manifest: SourceManifest, tmp_path: Path
+    finetuned: Path, manifest: SourceManifest, tmp_path: Path
 ) -> None:
     train = SourceManifest(manifest.header, tuple(manifest.select(split="train")))
     train.write(tmp_path / "source")
-    recipe = recipe_of(tmp_path / "source", model=str(run / "model"), steps=2, ema_decay=None)
-    before = load_pipeline(str(run / "model"))
+    recipe = quick(tmp_path / "source", model=str(finetuned / "model"), steps=2, ema_decay=None)
+    before = load_pipeline(str(finetuned / "model"))
     after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
     for part in ("vae", "text_encoder"):
         old, new = (getattr(model, part).state_dict() for model in (before, after))
@@ -230,13 +189,13 @@ def test_a_loaded_model_trains_its_unet_alone(
 
 
 def test_a_model_with_its_shape_goes_on_in_all_parts(
-    run: Path, source: Path, shape: Build, manifest: SourceManifest, tmp_path: Path
+    finetuned: Path, source: Path, shape: Build, manifest: SourceManifest, tmp_path: Path
 ) -> None:
-    model = str(run / "model")
+    model = str(finetuned / "model")
     autoencoder = shape.autoencoder.model_copy(update={"learning_rate": 1e-6})
     build = shape.model_copy(update={"autoencoder": autoencoder})
     gentle = {"learning_rate": 1e-6, "steps": 2, "ema_decay": None}
-    recipe = recipe_of(source, model=model, build=build, **gentle)
+    recipe = quick(source, model=model, build=build, **gentle)
     before = load_pipeline(model)
     after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
     assert after.tokenizer.get_vocab() == before.tokenizer.get_vocab()
@@ -250,28 +209,12 @@ def test_a_model_with_its_shape_goes_on_in_all_parts(
         DidgenError,
         match=r"in `build`: its unet\.attention_head_dim is \[2, 4, 4\] and not \[1,",
     ):
-        finetune(recipe_of(source, model=model, build=other, **gentle), tmp_path / "other")
+        finetune(quick(source, model=model, build=other, **gentle), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-def test_without_a_step_the_autoencoder_stays_as_it_is(
-    run: Path, source: Path, shape: Build, tmp_path: Path
-) -> None:
-    model = str(run / "model")
-    stage = shape.autoencoder.model_copy(update={"steps": 0})
-    build = shape.model_copy(update={"autoencoder": stage})
-    recipe = recipe_of(source, model=model, build=build, steps=1, caption_thinning=0.5)
-    before = load_pipeline(model)
-    after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
-    for part in ("vae", "text_encoder", "unet"):
-        old, new = (getattr(one, part).state_dict() for one in (before, after))
-        stayed = all(torch.equal(old[name], new[name]) for name in old)
-        assert stayed == (part == "vae"), part
-    assert after.vae.config.scaling_factor == before.vae.config.scaling_factor
-
-
 def test_half_a_size_comes_first(
-    run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finetuned: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides: list[int] = []
     forward = RegionLoss.forward
@@ -282,7 +225,7 @@ def test_half_a_size_comes_first(
 
     monkeypatch.setattr(RegionLoss, "forward", seen)
     halves = {"half_size_until": 2, "cache": False, "checkpoint_every": 2, "leak_weight": 0.1}
-    recipe = recipe_of(source, model=str(run / "model"), **halves)
+    recipe = quick(source, model=str(finetuned / "model"), **halves)
     after = load_pipeline(str(finetune(recipe, tmp_path / "run")))
     assert sides == [16, 16, 32, 32]
     assert after.unet.config.sample_size == 32
@@ -300,12 +243,12 @@ def test_half_a_size_comes_first(
 
 @pytest.mark.parametrize("able", [True, False])
 def test_a_cpu_trains_in_what_it_is_fast_in(
-    run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+    finetuned: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
 ) -> None:
     if choose_device().name != "cpu":
         pytest.skip("a GPU is taken before the CPU")
     monkeypatch.setattr("didgen.augment.device.bf16_on_cpu", lambda: able)
-    recipe = recipe_of(source, model=str(run / "model"), mixed_precision=None, steps=1)
+    recipe = quick(source, model=str(finetuned / "model"), mixed_precision=None, steps=1)
     model = finetune(recipe, tmp_path / "run")
     told = read_json(tmp_path / "run" / "decisions.json")["device"]
     assert told.startswith("cpu, bfloat16" if able else "cpu, float32")
@@ -315,10 +258,10 @@ def test_a_cpu_trains_in_what_it_is_fast_in(
 
 
 def test_a_thinned_checkpoint_is_gone_on_from(
-    recipe: FinetuneRecipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    quick_recipe: FinetuneRecipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    steady = recipe.model_copy(update={"steps": 2, "warmup_steps": 0})
+    steady = quick_recipe.model_copy(update={"steps": 2, "warmup_steps": 0})
     finetune(steady, out)
     (checkpoint,) = checkpoints(out / "checkpoints" / "unet")
     average = load_file(checkpoint / "average.safetensors")
@@ -332,7 +275,7 @@ def test_a_thinned_checkpoint_is_gone_on_from(
     before, after = (load_file(p / "weights.safetensors") for p in checkpoints(checkpoint.parent))
     # One step of AdamW without moments moves each weight by the learning rate at most, and decay.
     moved = [(after[name] - value).abs().max().item() for name, value in before.items()]
-    assert 0 < max(moved) < 1.2 * recipe.learning_rate
+    assert 0 < max(moved) < 1.2 * quick_recipe.learning_rate
     restored = (out / "autoencoder.safetensors").read_bytes()
     (out / "autoencoder.safetensors").unlink()
     finetune(longer, out)
@@ -359,18 +302,18 @@ def test_sources_without_masks_or_captions_are_refused(
     }.items():
         source = changed_source(manifest, tmp_path / field, **{field: None})
         with pytest.raises(DidgenError, match=sentence):
-            finetune(recipe_of(source, build=shape), tmp_path / "out")
+            finetune(quick(source, build=shape), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
-def adapted(run: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def adapted(finetuned: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a LoRA run in bf16 with everything that saves memory."""
     AcceleratorState._reset_state(reset_partial_state=True)
     out = tmp_path_factory.mktemp("lora") / "run"
-    recipe = recipe_of(
+    recipe = quick(
         source,
-        model=str(run / "model"),
+        model=str(finetuned / "model"),
         lora={"rank": 2, "alpha": 4},
         learning_rate=1e-2,
         gradient_checkpointing=True,
@@ -380,8 +323,8 @@ def adapted(run: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -
     return out
 
 
-def test_a_lora_run_ends_in_adapters_and_a_merged_model(run: Path, adapted: Path) -> None:
-    before, merged = load_pipeline(str(run / "model")), load_pipeline(str(adapted / "model"))
+def test_a_lora_run_ends_in_adapters_and_a_merged_model(finetuned: Path, adapted: Path) -> None:
+    before, merged = load_pipeline(str(finetuned / "model")), load_pipeline(str(adapted / "model"))
     old, new = before.unet.state_dict(), merged.unet.state_dict()
     ends = tuple(f"{layer}.weight" for layer in Lora().layers)
     moved = {name for name in old if not torch.equal(old[name], new[name])}
@@ -407,9 +350,9 @@ def test_a_lora_run_ends_in_adapters_and_a_merged_model(run: Path, adapted: Path
 
 
 def test_an_adapter_for_a_layer_that_is_not_there_is_refused(
-    run: Path, source: Path, tmp_path: Path
+    finetuned: Path, source: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(source, model=str(run / "model"), lora={"layers": ["to_kk"]})
+    recipe = quick(source, model=str(finetuned / "model"), lora={"layers": ["to_kk"]})
     with pytest.raises(DidgenError, match=r"names to_kk, .* the nearest name is to_k\."):
         finetune(recipe, tmp_path / "run")
     # Nothing is claimed: the recipe can be mended and the command given again.
@@ -417,36 +360,36 @@ def test_an_adapter_for_a_layer_that_is_not_there_is_refused(
 
 
 def test_what_only_saves_memory_may_change_between_two_sittings(
-    run: Path, recipe: FinetuneRecipe
+    finetuned: Path, quick_recipe: FinetuneRecipe
 ) -> None:
-    weights = {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")}
-    finetune(recipe.model_copy(update={"gradient_checkpointing": True}), run)
-    assert {p: p.read_bytes() for p in (run / "model").rglob("*.safetensors")} == weights
+    weights = {p: p.read_bytes() for p in (finetuned / "model").rglob("*.safetensors")}
+    finetune(quick_recipe.model_copy(update={"gradient_checkpointing": True}), finetuned)
+    assert {p: p.read_bytes() for p in (finetuned / "model").rglob("*.safetensors")} == weights
 
 
 def test_a_size_without_the_maps_is_refused_before_training(
-    run: Path, source: Path, tmp_path: Path
+    finetuned: Path, source: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(source, model=str(run / "model"), image_size=128)
+    recipe = quick(source, model=str(finetuned / "model"), image_size=128)
     with pytest.raises(DidgenError, match="no 32x32 self-attention layer at 16x16 latents"):
         finetune(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_belongs_to_its_masks_and_its_number_of_processes(
-    manifest: SourceManifest, recipe: FinetuneRecipe, tmp_path: Path
+    manifest: SourceManifest, quick_recipe: FinetuneRecipe, tmp_path: Path
 ) -> None:
     copied = shutil.copytree(manifest.header.root, tmp_path / "source")
     header = manifest.header.model_copy(update={"root": str(copied)})
     moved = SourceManifest(header, manifest.records)
     records = moved.select(split="train", masked=True)
-    _claim(recipe, moved, records, tmp_path / "run", 1)
-    _claim(recipe, moved, records, tmp_path / "run", 1)
+    _claim(quick_recipe, moved, records, tmp_path / "run", 1)
+    _claim(quick_recipe, moved, records, tmp_path / "run", 1)
     with pytest.raises(DidgenError, match=r"differs in processes \(1, now 2\)"):
-        _claim(recipe, moved, records, tmp_path / "run", 2)
+        _claim(quick_recipe, moved, records, tmp_path / "run", 2)
     shutil.copy(moved.mask_path(records[1]), moved.mask_path(records[0]))
     with pytest.raises(DidgenError, match="the same recipe over other inputs"):
-        _claim(recipe, moved, records, tmp_path / "run", 1)
+        _claim(quick_recipe, moved, records, tmp_path / "run", 1)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +409,7 @@ def test_steps_may_be_added_where_no_rate_depends_on_their_number(
     extends: bool,
 ) -> None:
     records = manifest.select(split="train", masked=True)
-    short, long = (recipe_of(source, build=shape, steps=n, **schedule) for n in (4, 6))
+    short, long = (quick(source, build=shape, steps=n, **schedule) for n in (4, 6))
     _claim(short, manifest, records, tmp_path / "run", 1)
     refused = pytest.raises(DidgenError, match=r"differs in steps \(4, now 6\)")
     with nullcontext() if extends else refused:
@@ -483,7 +426,7 @@ def test_a_perceptual_loss_trains_along_and_its_weights_belong_to_the_run(
     if part == "autoencoder":
         stage = shape.autoencoder.model_copy(update={"perceptual": asked})
         changes = {"build": shape.model_copy(update={"autoencoder": stage})}
-    recipe, out = recipe_of(source, steps=1, class_balance=0.5, **changes), tmp_path / "run"
+    recipe, out = quick(source, steps=1, class_balance=0.5, **changes), tmp_path / "run"
     with pytest.raises(
         DidgenError, match=r"small\.safetensors is no safetensors file that is there"
     ):
@@ -532,9 +475,9 @@ def start(folder: Path, *command: str | Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_cached_and_uncached_runs_have_one_loss_curve(
-    run: Path, source: Path, tmp_path: Path
+    finetuned: Path, source: Path, tmp_path: Path
 ) -> None:
-    recipe = recipe_of(source, model=str(run / "model"), steps=8, leak_weight=0.1)
+    recipe = quick(source, model=str(finetuned / "model"), steps=8, leak_weight=0.1)
     for cached in (True, False):
         AcceleratorState._reset_state(reset_partial_state=True)
         finetune(recipe.model_copy(update={"cache": cached}), tmp_path / str(cached))
@@ -547,11 +490,16 @@ def test_cached_and_uncached_runs_have_one_loss_curve(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_train_like_one_with_the_doubled_batch(
-    run: Path, source: Path, tmp_path: Path
+    finetuned: Path, source: Path, tmp_path: Path
 ) -> None:
     """Equal up to the order of sums: losses to 1e-5, weights to 1 % of the way they went."""
-    recipe = recipe_of(
-        source, model=str(run / "model"), steps=8, batch_size=4, leak_weight=0.1, ema_decay=None
+    recipe = quick(
+        source,
+        model=str(finetuned / "model"),
+        steps=8,
+        batch_size=4,
+        leak_weight=0.1,
+        ema_decay=None,
     )
     finetune(recipe, tmp_path / "one")
     halved = write(recipe.model_copy(update={"batch_size": 2}), tmp_path / "recipe.yaml")
@@ -565,7 +513,7 @@ def test_two_processes_train_like_one_with_the_doubled_batch(
         np.testing.assert_allclose(two[name], values, rtol=1e-5, err_msg=name)
     before, alone, together = (
         torch.cat([value.flatten() for value in load_pipeline(str(folder)).unet.parameters()])
-        for folder in (run / "model", tmp_path / "one" / "model", tmp_path / "two" / "model")
+        for folder in (finetuned / "model", tmp_path / "one" / "model", tmp_path / "two" / "model")
     )
     assert (together - alone).norm() < 0.01 * (alone - before).norm()
     decided = json.loads((tmp_path / "two" / "decisions.json").read_text())
@@ -575,13 +523,13 @@ def test_two_processes_train_like_one_with_the_doubled_batch(
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(
-    recipe: FinetuneRecipe, tmp_path: Path
+    quick_recipe: FinetuneRecipe, tmp_path: Path
 ) -> None:
-    assert recipe.build is not None
-    stage = recipe.build.autoencoder.model_copy(update={"steps": 8})
-    build = recipe.build.model_copy(update={"autoencoder": stage})
+    assert quick_recipe.build is not None
+    stage = quick_recipe.build.autoencoder.model_copy(update={"steps": 8})
+    build = quick_recipe.build.model_copy(update={"autoencoder": stage})
     changes = {"build": build, "steps": 10, "checkpoint_every": 2}
-    file = write(recipe.model_copy(update=changes), tmp_path / "recipe.yaml")
+    file = write(quick_recipe.model_copy(update=changes), tmp_path / "recipe.yaml")
 
     def go(name: str) -> subprocess.Popen[bytes]:
         return start(tmp_path, "cli.py", "finetune", file, "--out", tmp_path / name)

@@ -1,6 +1,5 @@
 """The plan: counts, seeds, prompts and layouts are fixed by the recipe and what is known."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -20,31 +19,17 @@ from didgen.augment.generation.plan import (
 )
 from didgen.augment.prompts.geometry import geometry, room
 from didgen.augment.prompts.prompt import PREFIX
-from didgen.augment.prompts.prompt_source import Prompts, captions_of, read_captions
+from didgen.augment.prompts.prompt_source import Prompts, captions_of
 from didgen.augment.prompts.sentence import parse
-from didgen.augment.seeds import derived_seed
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.shards.shard import check_key
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.captions import MEASURED, words
 from tests.fixtures.recipes import drawn_recipe
 
 REAL = {"MEL": 10, "NV": 50, "DF": 3}
-MEL_CAPTION = "melanoma, a large irregular black lesion at the center, sharp border."
-MEASURED = captions_of(
-    [
-        ("MEL", MEL_CAPTION),
-        ("MEL", "melanoma, a small round dark brown lesion at the top, light pink skin."),
-        ("NV", "melanocytic nevus, a tiny oval tan lesion at the left, some hair."),
-        ("DF", "dermatofibroma, a medium round pink lesion at the right, dark corners."),
-    ]
-)
-
-
-def words(text: str) -> int:
-    """A tokenizer of words."""
-    return len(text.split())
 
 
 def test_a_number_per_class_leaves_nevi_out_by_default() -> None:
@@ -141,33 +126,6 @@ def test_the_default_exclusion_asks_for_no_class_called_nv() -> None:
         plan_pairs(asked, list(REAL), Layouts(64), Prompts(MEASURED, words))
 
 
-def test_a_prompt_keeps_to_the_limit_of_tokens() -> None:
-    prompt = Prompts(MEASURED, words, limit=14).draw("MEL", 0)
-    assert words(prompt) <= 14
-    assert prompt.startswith(f"{PREFIX}melanoma")
-
-
-def test_written_captions_come_as_often_as_they_are_there() -> None:
-    mixed = captions_of([*[("MEL", f"Written {n}.") for n in range(9)], ("MEL", MEL_CAPTION)])
-    prompts = Prompts(mixed, words)
-    written = sum("Written" in prompts.draw("MEL", seed) for seed in range(200))
-    assert 150 < written < 200
-
-
-def test_prompts_recombine_within_a_class_only() -> None:
-    prompts = Prompts(MEASURED, words)
-    seen = {prompts.draw("MEL", seed) for seed in range(40)}
-    assert len(seen) == 4  # two lesions x two surrounds
-    assert all(text.startswith(f"{PREFIX}melanoma, ") for text in seen)
-
-
-def test_captions_of_unknown_form_are_used_as_they_are() -> None:
-    prompts = Prompts(captions_of([("MEL", "Something a person wrote.")]), words)
-    assert prompts.draw("MEL", 3) == f"{PREFIX}Something a person wrote."
-    with pytest.raises(DidgenError, match="No caption of the class BCC is known"):
-        prompts.draw("BCC", 3)
-
-
 def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
     layouts = Layouts(64)
     for planned in plan_pairs(
@@ -207,17 +165,6 @@ def test_keys_of_a_long_class_name_fit_a_shard_and_a_mix() -> None:
     prompts = Prompts(captions_of([(name, "one")]), words)
     (planned,) = plan_images(drawn_recipe(images={"per_class": 1}), {name: 1}, prompts)
     check_key(f"synthetic-{planned.key}")
-
-
-@pytest.mark.parametrize(
-    "row",
-    [{"label": 1, "caption": "a"}, {"label": "MEL", "caption": 5}, {"label": "MEL"}, ["MEL", "a"]],
-)
-def test_captions_of_another_kind_are_named(tmp_path: Path, row: object) -> None:
-    path = tmp_path / "captions.jsonl"
-    path.write_text(json.dumps({"label": None, "caption": "a lesion."}) + "\n" + json.dumps(row))
-    with pytest.raises(DidgenError, match=r"captions.jsonl must hold a label and a caption a line"):
-        read_captions(path)
 
 
 def test_source_pairs_use_every_training_mask_before_one_comes_again(
@@ -283,12 +230,3 @@ def test_pairs_without_any_layout_are_refused(manifest: SourceManifest) -> None:
 def test_real_counts_are_of_the_training_split(manifest: SourceManifest) -> None:
     naive = Counter(r.label for r in manifest.records if r.split == "train")
     assert real_counts(manifest) == {c: naive[c] for c in manifest.header.classes}
-
-
-@settings(max_examples=100, deadline=None)
-@given(parts=st.lists(st.one_of(st.integers(), st.text(max_size=5)), max_size=4))
-def test_a_derived_seed_is_a_seed_of_every_generator(parts: list[str | int]) -> None:
-    seed = derived_seed(*parts)
-    assert 0 <= seed < 2**63
-    np.random.default_rng(seed)
-    assert derived_seed(*parts, "more") != seed

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,64 +14,18 @@ from didgen.augment.generation import worker as worker_module
 from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, check_source, prepare_generation
 from didgen.augment.generation.run import augment
-from didgen.augment.generation.run_sheets import _images_sheet
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
-from didgen.manifests.provenance.models import CAPTIONS_NAME, ingredients, unlisted
+from didgen.manifests.provenance.models import unlisted
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
-from didgen.manifests.recipes.small_model import Build
 from didgen.manifests.runs.training_samples import check_run
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.index import read_manifest
-from didgen.manifests.shards.shard import Failure, Sample, iterate, shard_path
+from didgen.manifests.shards.shard import Failure, Sample, iterate
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
 from tests.fixtures.recipes import tiny_recipe
-from tests.fixtures.runs import contents, flip, lay, truncate
-
-
-@pytest.fixture(scope="module")
-def job(model: Path) -> GenerationJob:
-    return prepare_generation(tiny_recipe(model))
-
-
-@pytest.fixture(scope="module")
-def finished(job: GenerationJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was carried out without a break."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    augment(job, out)
-    return out
-
-
-def test_a_model_of_the_hub_brings_its_captions(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cached, (old, new) = tmp_path / "models--me--derm", ("a" * 40, "b" * 40)
-    shutil.copytree(model, cached / "snapshots" / old)
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text(old)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    near, far = (
-        prepare_generation(tiny_recipe(model)),
-        prepare_generation(tiny_recipe(Path("me/derm"))),
-    )
-    assert far.plan == near.plan
-    # The branch moves on to a commit of other weights: that is another run.
-    shutil.copytree(cached / "snapshots" / old, cached / "snapshots" / new)
-    (cached / "refs" / "main").write_text(new)
-    moved = prepare_generation(tiny_recipe(Path("me/derm")))
-    assert moved.fingerprint != far.fingerprint
-    assert ingredients(moved.recipe, [])[0].name == f"me/derm at {new}"
-    (cached / "refs" / "main").write_text(old)
-    assert prepare_generation(tiny_recipe(Path("me/derm"))).fingerprint == far.fingerprint
-    (cached / "snapshots" / old / CAPTIONS_NAME).unlink()
-    with pytest.raises(DidgenError, match=r"me/derm has no captions\.jsonl; give the recipe a"):
-        prepare_generation(tiny_recipe(Path("me/derm")))
-
-
-def tars(out: Path) -> dict[str, bytes]:
-    """The bytes of every shard of a run."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("*/*.tar"))}
+from tests.fixtures.runs import contents, flip, lay, tars, truncate
 
 
 def test_a_run_is_whole_and_verifies(finished: Path) -> None:
@@ -127,12 +80,6 @@ def test_samples_hold_what_the_plan_says(finished: Path, job: GenerationJob) -> 
                 assert record["scores"]["mask_area"] == pytest.approx(mask.mean(), abs=1e-4)
 
 
-def test_contact_sheets_are_pictures(finished: Path) -> None:
-    for name in ("images.png", "pairs.png"):
-        with Image.open(finished / "sheets" / name) as sheet:
-            assert min(sheet.size) > 256
-
-
 def test_the_same_recipe_gives_the_same_tar_bytes(
     finished: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -162,36 +109,6 @@ def test_another_batch_size_gives_the_same_plan_and_images(
             change = np.abs(images[0] - images[1])
             assert change.max() <= 8
             assert change.mean() <= 0.1
-
-
-def test_a_second_run_does_no_work(
-    finished: Path, job: GenerationJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")}
-    monkeypatch.setattr(worker_module, "make", lambda *_: pytest.fail("a whole shard was remade"))
-    augment(job, finished)
-    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.tar")} == before
-
-
-def test_a_broken_run_goes_on_to_the_same_bytes(
-    finished: Path, job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, made = tmp_path / "broken", worker_module.make
-
-    def breaking(*arguments: object) -> Iterator[Sample | Failure]:
-        if shard_path(out, "images", 0).exists():
-            raise RuntimeError("the power failed")
-        yield from made(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(worker_module, "make", breaking)
-    with pytest.raises(RuntimeError, match="the power failed"):
-        augment(job, out)
-    assert list(tars(out)) == ["images/images-000000.tar"]
-    assert not (out / "manifest.json").exists()
-    monkeypatch.setattr(worker_module, "make", made)
-    augment(job, out)
-    assert tars(out) == tars(finished)
-    assert {verdict.status for verdict in verify(out)} == {"ok"}
 
 
 def scribble(path: Path) -> None:
@@ -334,29 +251,6 @@ def test_a_run_directory_of_another_recipe_is_refused(finished: Path, model: Pat
         augment(other, finished)
 
 
-def test_a_recipe_that_asks_for_nothing_is_refused(model: Path) -> None:
-    nothing = tiny_recipe(
-        model, images={"per_class": {"MEL": 0}}, pairs={"count": 0, "layouts": "drawn"}
-    )
-    with pytest.raises(DidgenError, match="asks for no sample at all"):
-        prepare_generation(nothing)
-
-
-@pytest.mark.parametrize(
-    ("sampling", "sentence"),
-    [
-        ({"scheduler": "pndm"}, "PNDM cannot sample a model trained to zero terminal SNR"),
-        ({"steps": 1001}, "`sampling.steps` is 1001, but the model mini knows 1000 timesteps"),
-        ({"maps": {"cross_side": 7}}, "no 7x7 cross-attention layer"),
-    ],
-)
-def test_a_sampling_that_the_model_cannot_do_is_refused_before_there_is_a_folder(
-    sampling: dict[str, object], sentence: str
-) -> None:
-    with pytest.raises(DidgenError, match=sentence):
-        prepare_generation(tiny_recipe(Path("mini"), sampling=sampling))
-
-
 def test_a_config_without_samples_is_left_out(model: Path, tmp_path: Path) -> None:
     only = tiny_recipe(
         model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"}
@@ -419,21 +313,6 @@ def test_a_run_tells_what_its_model_was_trained_on(
         check_run(out, read_manifest(out), source, whole)
 
 
-def test_a_model_without_p_tokens_is_refused(model: Path, tmp_path: Path, shape: Build) -> None:
-    from transformers import CLIPTokenizer
-
-    plain = CLIPTokenizer.from_pretrained(model / "tokenizer")
-    copy = tmp_path / "plain"
-    copy.mkdir()
-    for part in model.iterdir():
-        if part.name != "tokenizer":
-            (copy / part.name).symlink_to(part)
-    kept = {t: i for t, i in plain.get_vocab().items() if not t.startswith(("<lesion", "<skin"))}
-    CLIPTokenizer(vocab=kept, merges=[], model_max_length=77).save_pretrained(copy / "tokenizer")
-    with pytest.raises(DidgenError, match="does not know <lesion> and <skin>"):
-        prepare_generation(tiny_recipe(copy))
-
-
 def test_the_first_pairs_keep_their_attention(finished: Path, job: GenerationJob) -> None:
     found = {
         sample.key: AttentionHistory.of_row(sample.row, sample.key)
@@ -449,33 +328,6 @@ def test_the_first_pairs_keep_their_attention(finished: Path, job: GenerationJob
         assert FIELD not in sample.row
     with Image.open(finished / "sheets" / "attention.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 3 * 256
-
-
-def test_only_the_first_pairs_of_the_plan_are_watched(model: Path) -> None:
-    asked = {"images": None, "pairs": {"count": 9, "layouts": "drawn"}, "shard_size": 3}
-    job = prepare_generation(tiny_recipe(model, **asked))
-    assert [job.watched(shard) for shard in job.plan["pairs"]] == [3, 1, 0]
-    assert job.watched(job.plan["pairs"][0][1:]) == 2
-
-
-def test_the_sheet_of_images_reads_no_more_shards_than_it_shows(
-    job: GenerationJob, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-
-    def reading(out: Path, config: str) -> Iterator[Sample]:
-        for sample in iterate(out, config):  # type: ignore[arg-type]
-            read.append(sample.key)
-            yield sample
-
-    monkeypatch.setattr("didgen.augment.generation.run_sheets.iterate", reading)
-    whole = _images_sheet(job, finished)
-    assert whole is not None and len(read) == 4
-    read.clear()
-    monkeypatch.setattr("didgen.augment.generation.run_sheets.SHEET_IMAGES", 1)
-    sheet = _images_sheet(job, finished)
-    assert sheet is not None and sheet.width < whole.width
-    assert read == ["MEL-000000", "BCC-000000"]
 
 
 def test_a_model_without_a_list_is_told_whoever_makes_the_shards(

@@ -1,6 +1,5 @@
-"""Tests of captioning a manifest: backends, fallbacks, the cache, and runs that are cut short."""
+"""Tests of captioning a manifest: what is asked, the cache, and runs that are cut short."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,84 +8,32 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from didgen.augment.prompts.caption import (
     CACHE_FILE,
     Cache,
     Caption,
-    Described,
     Measured,
     caption_manifest,
     caption_source,
-    describer,
     to_do,
     token_counter,
 )
-from didgen.augment.prompts.describe import Describer
-from didgen.augment.prompts.llm import ChatSettings, Question, chat_name
 from didgen.augment.prompts.measure import measure_files
 from didgen.augment.prompts.prompt import (
     LESION,
-    P_TOKENS,
-    PREFIX,
     SKIN,
-    TOKEN_LIMIT,
-    clean,
-    compose,
     fit,
 )
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.captions import COUNT, IMAGES, asks, by_schema
 from tests.fixtures.places import REPOSITORY
-from tests.fixtures.servers import Server, katan, serve
-
-COUNT = token_counter("mini")
-IMAGES = 6
-"""Images of the source that is captioned."""
-SENTENCE = "A small round brown lesion at the center on light skin."
-SEEN = {
-    "lesion": {
-        "size": "small",
-        "shape": "round",
-        "colors": ["tan"],
-        "position": "center",
-        "asymmetry": None,
-        "border": "sharp",
-    },
-    "surround": {
-        "tone": "light",
-        "tint": None,
-        "hair": "no",
-        "dark_corners": False,
-        "ruler": False,
-        "ink": False,
-        "gel_bubbles": True,
-    },
-}
-
-
-@pytest.fixture
-def bare(manifest: SourceManifest, tmp_path: Path) -> Path:
-    """The folder of the tiny source without its captions."""
-    records = tuple(r.model_copy(update={"caption": None}) for r in manifest.records[:IMAGES])
-    replace(manifest, records=records).write(tmp_path / "source")
-    return tmp_path / "source"
-
-
-def asks(server: Server | str, retries: int = 0, concurrency: int = 4) -> Described:
-    url = server if isinstance(server, str) else server.url
-    settings = ChatSettings("openai", "m", url, concurrency=concurrency, retries=retries)
-    return Described(describer(settings, None, COUNT))
-
-
-def by_schema(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-    return 200, json.dumps(SEEN) if "response_format" in body else SENTENCE
+from tests.fixtures.servers import serve
 
 
 def test_images_are_measured_where_captions_are_missing(bare: Path) -> None:
@@ -134,93 +81,6 @@ def test_an_import_meanwhile_is_kept(bare: Path) -> None:
     assert after.header.captions == {"measure 3": IMAGES - 2}
 
 
-def test_a_server_with_schemas_fills_them(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    with serve(by_schema) as server:
-        after = caption_source(bare, asks(server))
-    assert len(server.asked) == len(after.records)
-    assert set(server.keys) == {"Bearer secret"}
-    for record in after.records:
-        assert record.caption is not None
-        assert record.caption.endswith(
-            ", a small round tan lesion at the center, sharp border, light skin, gel bubbles."
-        )
-        assert record.caption_by == "openai m, prompt 3"
-    assert "secret" not in (bare / "records.jsonl").read_text()
-    schema = server.asked[0]["response_format"]["json_schema"]["schema"]
-    assert schema["additionalProperties"] is False
-    text, image = server.asked[0]["messages"][0]["content"]
-    assert text["type"] == "text"
-    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
-
-
-def test_a_server_without_schemas_says_a_sentence(bare: Path) -> None:
-    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-        if "response_format" in body:
-            return 400, {"error": {"message": "response_format is not supported"}}
-        return 200, SENTENCE
-
-    with serve(reply) as server:
-        after = caption_source(bare, asks(server, concurrency=1))
-    assert sum("response_format" in body for body in server.asked) == 1
-    first = after.records[0]
-    assert first.label == "MEL" and first.caption == f"melanoma, {SENTENCE}"
-    assert not after.header.caption_fallbacks
-
-
-LONG = " ".join(f"word{number}" for number in range(90)) + "."
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "reason"),
-    [
-        (LONG, SENTENCE, None),
-        ("One thing. Another thing.", SENTENCE, None),
-        (LONG, LONG, "too long"),
-        ("One thing. Another thing.", "A. B.", "several sentences"),
-        ("***", SENTENCE, None),
-        ("\x00\x1b", SENTENCE, "no words"),
-        ("", SENTENCE, "no words"),
-        (None, SENTENCE, "no words"),
-    ],
-)
-def test_what_is_no_short_sentence_is_shortened_or_measured(
-    bare: Path, first: str | None, second: str, reason: str | None
-) -> None:
-    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-        if "response_format" in body:
-            return 200, "no JSON"
-        asked = body["messages"][0]["content"]
-        if isinstance(asked, list):
-            return 200, first or ""
-        assert asked.endswith(clean(first or ""))
-        return 200, second
-
-    with serve(reply) as server:
-        after = caption_source(bare, asks(server))
-    for record in after.records:
-        assert record.caption_fallback == reason
-        assert record.caption is not None and COUNT(compose(record.caption)) <= TOKEN_LIMIT
-        if reason is None:
-            assert record.caption.endswith(SENTENCE)
-    if reason is not None:
-        assert after.header.caption_fallbacks == {reason: len(after.records)}
-        first_record = after.records[0]
-        files = after.image_path(first_record), after.mask_path(first_record), first_record.label
-        assert first_record.caption == fit(render(measure_files(files)), COUNT)
-
-
-def test_another_model_shortens(bare: Path) -> None:
-    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-        return 200, SENTENCE if body["model"] == "short" else LONG
-
-    with serve(reply) as server:
-        settings = ChatSettings("openai", "long", server.url, retries=0)
-        after = caption_source(bare, Described(describer(settings, "short", COUNT)))
-    assert not after.header.caption_fallbacks
-    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 3"
-
-
 def test_a_second_run_asks_nothing_and_replacing_is_cached(bare: Path) -> None:
     with serve(by_schema) as server:
         first = caption_source(bare, asks(server))
@@ -247,40 +107,6 @@ def test_a_dead_endpoint_keeps_what_is_finished(bare: Path) -> None:
         assert len(server.asked) - asked == IMAGES - 2
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"), [(401, "OPENAI_API_KEY"), (404, "--model"), (400, "refused it")]
-)
-def test_an_endpoint_that_takes_nothing_is_named(bare: Path, status: int, reason: str) -> None:
-    with (
-        serve(lambda number, body: (status, {"error": {"message": "refused it"}})) as server,
-        pytest.raises(DidgenError, match=reason),
-    ):
-        caption_source(bare, asks(server))
-    with pytest.raises(DidgenError, match="does not answer"):
-        caption_source(bare, asks(server))
-
-
-def test_one_refused_image_is_measured(bare: Path) -> None:
-    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-        refused = (400, {"error": {"message": "content filter"}})
-        return refused if number >= IMAGES - 2 else by_schema(number, body)
-
-    with serve(reply) as server:
-        after = caption_source(bare, asks(server, concurrency=1))
-    assert after.header.caption_fallbacks == {"refused": 2}
-
-
-def test_a_refused_image_does_not_end_the_schemas(bare: Path) -> None:
-    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-        refused = (400, {"error": {"message": "content filter"}})
-        return refused if number in (1, 2) else by_schema(number, body)
-
-    with serve(reply) as server:
-        after = caption_source(bare, asks(server, concurrency=1))
-    assert sum("response_format" in body for body in server.asked) == IMAGES
-    assert after.header.caption_fallbacks == {"refused": 1}
-
-
 def test_what_was_answered_beside_a_failure_is_kept(bare: Path) -> None:
     failed = threading.Event()
 
@@ -300,54 +126,6 @@ def test_what_was_answered_beside_a_failure_is_kept(bare: Path) -> None:
         server.reply = by_schema
         caption_source(bare, asks(server))
     assert len(server.asked) == 1 + IMAGES
-
-
-@pytest.mark.parametrize(
-    ("said", "caption"),
-    [
-        ("Melanoma, dark brown.", "Melanoma, dark brown."),
-        ("A large melanoma with brown areas.", "melanoma, A large melanoma with brown areas."),
-        ("Melanomatous, brown.", "melanoma, Melanomatous, brown."),
-    ],
-)
-def test_the_class_is_the_first_clause(said: str, caption: str) -> None:
-    class Says:
-        structured, name = False, "says"
-
-        def ask(self, questions: list[Question]) -> list[str | None]:
-            return [said for _ in questions]
-
-    describer = Describer(Says(), None, COUNT)  # type: ignore[arg-type]
-    assert describer.write([Question("?")], [], ["melanoma"]) == [caption]
-
-
-def test_a_busy_endpoint_is_asked_again(bare: Path) -> None:
-    def reply(number: int, body: dict[str, Any]) -> tuple[int, Any]:
-        return (429, {"error": {"message": "slow"}}) if number == 0 else by_schema(number, body)
-
-    with serve(reply) as server:
-        after = caption_source(bare, asks(server, retries=1, concurrency=1))
-    assert len(server.asked) == IMAGES + 1
-    assert not after.header.caption_fallbacks
-
-
-def test_a_real_server_with_errors_and_latency(bare: Path, tmp_path: Path) -> None:
-    options = ("--error-rate", "0.3", "--latency-ms", "5")
-    with katan(tmp_path, *options) as url:
-        after = caption_source(bare, asks(url, retries=8, concurrency=8))
-    # An echo is no sentence, so that every image is measured, and says so.
-    assert after.header.caption_fallbacks == {"several sentences": IMAGES}
-
-
-@pytest.mark.slow
-def test_a_real_server_that_stops_ends_the_run(bare: Path, tmp_path: Path) -> None:
-    with (
-        katan(tmp_path, "--rate-limit-after", "9") as url,
-        pytest.raises(DidgenError, match="does not answer"),
-    ):
-        caption_source(bare, asks(url, concurrency=1))
-    # An image takes three requests: by schema, in a sentence, and to shorten that.
-    assert len(to_do(SourceManifest.read(bare), "", again=False)) == IMAGES - 3
 
 
 @pytest.mark.slow
@@ -416,15 +194,6 @@ def test_a_class_name_longer_than_the_prompt_is_named(bare: Path) -> None:
     assert SourceManifest.read(bare).records == (record,)
 
 
-def test_who_wrote_a_caption_fits_a_record(bare: Path) -> None:
-    class Long(NamedTuple):
-        name: str = chat_name("transformers", f"/{'deep/' * 60}model")
-
-    record = SourceManifest.read(bare).records[0].model_dump()
-    name = Describer(Long(), Long(), COUNT).name  # type: ignore[arg-type]
-    assert SourceRecord.model_validate(record | {"caption_by": name}).caption_by == name
-
-
 def test_a_target_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match=r"tokenizer of the model .* could not be loaded"):
         token_counter(str(tmp_path))
@@ -432,36 +201,3 @@ def test_a_target_that_is_no_model_is_named(tmp_path: Path) -> None:
 
 def test_a_target_without_p_tokens_counts_each_as_one() -> None:
     assert COUNT(f"{LESION} {SKIN}") == 4
-
-
-HOSTILE = [LESION, SKIN, "<|endoftext|>", "<|startoftext|>", "<", ">", "\x00", "\u202e", "\n", "."]
-HOSTILE += ["\uff1clesion\uff1e", "<LESION>", "les<lesion>ion", "\U0001f9b7", "e\u0301", ", ", " "]
-hostile = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=20), max_size=60).map("".join)
-
-
-@settings(deadline=None, max_examples=150)
-@given(hostile)
-@example(LESION * 200)
-@example("\U0001f9b7" * 500)
-def test_no_caption_breaks_the_budget_or_the_p_tokens(text: str) -> None:
-    fitted = fit(text, COUNT)
-    assert COUNT(compose(fitted)) <= TOKEN_LIMIT
-    tokens = TOKENIZER(compose(fitted)).input_ids
-    for token in P_TOKENS:
-        assert tokens.count(TOKENIZER.convert_tokens_to_ids(token)) == 1
-    assert tokens.count(TOKENIZER.bos_token_id) == 1
-    assert tokens.count(TOKENIZER.eos_token_id) == 1
-    kept = [word.rstrip(",;:.") for word in fitted.split()]
-    assert kept == [word.rstrip(",;:.") for word in clean(text).split()][: len(kept)]
-    assert compose(fitted).startswith(PREFIX.rstrip())
-
-
-def _tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    from didgen.manifests.provenance.models import MINI
-
-    return AutoTokenizer.from_pretrained(str(MINI), subfolder="tokenizer")
-
-
-TOKENIZER = _tokenizer()

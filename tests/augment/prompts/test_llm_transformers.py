@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,14 @@ from transformers import (
 )
 
 from didgen.augment.prompts.caption import Described, caption_source, describer, token_counter
-from didgen.augment.prompts.llm import MAX_SIDE, ChatSettings, Question, shown
+from didgen.augment.prompts.llm import ChatSettings, Question
 from didgen.augment.prompts.llm_transformers import TransformersChat
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.pictures import write_noise
+
+photo = partial(write_noise, size=(56, 40))
 
 TEMPLATE = (
     "{% for message in messages %}{% if message.content is string %}{{ message.content }}"
@@ -108,17 +112,11 @@ def blind(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokeniz
     return folder
 
 
-def picture(path: Path, level: int) -> Path:
-    pixels = np.random.default_rng(level).integers(0, 255, (40, 56, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
 def test_a_batch_answers_like_one_after_the_other(eyed: Path, tmp_path: Path) -> None:
     chat = TransformersChat(str(eyed))
     questions = [
-        Question("What is this?", picture(tmp_path / "a.png", 1)),
-        Question("And what, in many more words, is that?", picture(tmp_path / "b.png", 2)),
+        Question("What is this?", photo(tmp_path / "a.png", 1)),
+        Question("And what, in many more words, is that?", photo(tmp_path / "b.png", 2)),
     ]
     answers = chat.ask(questions)
     assert answers == [chat.ask([question])[0] for question in questions]
@@ -155,7 +153,7 @@ def test_a_model_without_eyes_is_told_apart(blind: Path, tmp_path: Path) -> None
     chat = TransformersChat(str(blind))
     assert len(chat.ask([Question("Short."), Question("A longer question.")])) == 2
     with pytest.raises(DidgenError, match="reads no images"):
-        chat.ask([Question("What?", picture(tmp_path / "a.png", 1))])
+        chat.ask([Question("What?", photo(tmp_path / "a.png", 1))])
 
 
 def test_what_is_no_model_is_one_sentence(
@@ -176,15 +174,6 @@ def test_weights_that_could_run_code_are_not_read(blind: Path, tmp_path: Path) -
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(DidgenError, match="safetensors"):
         TransformersChat(str(tmp_path)).ask([Question("?")])
-
-
-def test_large_images_are_shown_small_and_square(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (3000, 1000), "red")
-    picture.paste("blue", (1000, 0, 2000, 1000))
-    picture.save(tmp_path / "large.png")
-    image = shown(tmp_path / "large.png")
-    assert image.size == (MAX_SIDE, MAX_SIDE)
-    assert image.getcolors() == [(MAX_SIDE**2, (0, 0, 255))]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Tests of the attributes measured from drawn lesions."""
+"""Tests of measuring: the attributes of a picture, with a mask and without."""
 
 from pathlib import Path
 
@@ -8,231 +8,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
-from skimage.color import lab2rgb
-from skimage.draw import ellipse, line
+from skimage.draw import line
 
-from didgen.augment.prompts.colours import PROTOTYPES, REFERENCE_SKIN
 from didgen.augment.prompts.geometry import (
-    CENTER_REACH,
-    SIZE_LIMITS,
-    agree,
-    agree_sentence,
     geometry,
-    room,
 )
 from didgen.augment.prompts.measure import measure, measure_files
 from didgen.augment.prompts.schema import (
-    Asymmetry,
-    Border,
     Color,
     Hair,
     Position,
-    Shape,
     Size,
-    Tint,
-    Tone,
 )
 from didgen.augment.prompts.sentence import parse, render
 from didgen.manifests.errors import DidgenError
-
-SIDE = 192
-
-
-def rgb_of(lab: tuple[float, float, float]) -> np.ndarray:
-    return np.round(lab2rgb(np.array(lab, dtype=float)) * 255).astype(np.uint8)
-
-
-def oval(
-    height: int,
-    width: int,
-    center: tuple[float, float],
-    radii: tuple[float, float],
-    rotation: float = 0.0,
-) -> np.ndarray:
-    mask = np.zeros((height, width), dtype=bool)
-    mask[ellipse(*center, *radii, shape=mask.shape, rotation=rotation)] = True
-    return mask
-
-
-def paint(
-    mask: np.ndarray,
-    color: tuple[float, float, float] = (30, 16, 12),
-    skin: tuple[float, float, float] = REFERENCE_SKIN,
-) -> np.ndarray:
-    return np.where(mask[..., None], rgb_of(color), rgb_of(skin))
-
-
-DISC = oval(SIDE, SIDE, (SIDE / 2, SIDE / 2), (45, 45))
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.tuples(st.floats(0.25, 0.75), st.floats(0.25, 0.75)),
-    st.tuples(st.floats(0.03, 0.24), st.floats(0.03, 0.24)),
-    st.floats(0, np.pi),
-    st.sampled_from([(SIDE, SIDE), (SIDE, 300), (300, SIDE), (64, 64)]),
-)
-def test_geometry_of_drawn_ellipses(
-    center: tuple[float, float],
-    radii: tuple[float, float],
-    rotation: float,
-    shape: tuple[int, int],
-) -> None:
-    height, width = shape
-    unit = min(shape)
-    mask = oval(
-        height,
-        width,
-        (center[0] * height, center[1] * width),
-        (max(radii[0] * unit, 4), max(radii[1] * unit, 4)),
-        rotation,
-    )
-    lesion = measure(paint(mask), mask, None).lesion
-    assert lesion is not None
-
-    share = mask.mean()
-    at_least = [limit for limit in SIZE_LIMITS if share >= limit]
-    assert lesion.size is list(Size)[len(at_least)]
-
-    vertical, horizontal = (c - 0.5 for c in center)
-    if all(abs(abs(c) - CENTER_REACH) > 0.02 for c in (vertical, horizontal)):
-        rows = {-1: "upper", 0: "", 1: "lower"}
-        columns = {-1: "left", 0: "", 1: "right"}
-        row = 0 if abs(vertical) < CENTER_REACH else int(np.sign(vertical))
-        column = 0 if abs(horizontal) < CENTER_REACH else int(np.sign(horizontal))
-        alone = {"upper": "top", "lower": "bottom", "": "center"}
-        both = f"{rows[row]} {columns[column]}".strip() if column else alone[rows[row]]
-        assert lesion.position == both
-
-    ratio = min(radii) / max(radii)
-    # Of smaller ones the pixels on a diagonal outline can be taken for a ragged border.
-    if min(radii) * unit > 22:
-        if ratio > 0.87:
-            assert lesion.shape is Shape.ROUND
-        elif ratio < 0.73:
-            assert lesion.shape is Shape.OVAL
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    st.sampled_from(sorted({name for name, _ in PROTOTYPES})),
-    st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
-    st.tuples(st.floats(0.1, 0.3), st.floats(0.1, 0.3)),
-    st.floats(0, np.pi),
-)
-def test_colour_of_drawn_ellipses_wherever_they_lie(
-    name: Color, center: tuple[float, float], radii: tuple[float, float], rotation: float
-) -> None:
-    lab = next(point for prototype, point in PROTOTYPES if prototype is name)
-    mask = oval(SIDE, SIDE, (center[0] * SIDE, center[1] * SIDE), _scaled(radii), rotation)
-    lesion = measure(paint(mask, lab), mask, None).lesion
-    assert lesion is not None and lesion.colors == (name,)
-
-
-def _scaled(radii: tuple[float, float]) -> tuple[float, float]:
-    return radii[0] * SIDE, radii[1] * SIDE
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    st.tuples(st.floats(0.12, 0.2), st.floats(0.12, 0.2)),
-    st.floats(0, np.pi),
-)
-def test_ellipses_are_symmetric_and_one_with_a_bite_is_not(
-    radii: tuple[float, float], rotation: float
-) -> None:
-    mask = oval(SIDE, SIDE, (SIDE / 2, SIDE / 2), _scaled(radii), rotation)
-    assert geometry(mask).asymmetry is Asymmetry.SYMMETRIC
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    # The quarter between two main axes is taken away.
-    along = np.cos(rotation) * y - np.sin(rotation) * x
-    across = np.sin(rotation) * y + np.cos(rotation) * x
-    bitten = mask & ~((along > 0) & (across > 0))
-    # A bitten disc is its own mirror image about one axis, which can leave it in doubt.
-    assert geometry(bitten).asymmetry is not Asymmetry.SYMMETRIC
-    if min(radii) < 0.8 * max(radii):
-        assert geometry(bitten).asymmetry is Asymmetry.ASYMMETRIC
-
-
-def test_a_lesion_cut_by_the_frame_has_no_form() -> None:
-    half = oval(SIDE, SIDE, (SIDE / 2, 0), (60, 60))
-    size, shape, position, symmetry = geometry(half)
-    assert (size, position) == (Size.MEDIUM, Position.LEFT)
-    assert shape is None and symmetry is None
-
-
-def test_a_star_is_irregular() -> None:
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    star = np.hypot(y, x) < 50 + 18 * np.cos(6 * np.arctan2(y, x))
-    lesion = measure(paint(star), star, None).lesion
-    assert lesion is not None and lesion.shape is Shape.IRREGULAR
-
-
-@pytest.mark.parametrize(("name", "lab"), PROTOTYPES)
-def test_a_lesion_of_a_prototype_colour_has_its_name(
-    name: Color, lab: tuple[float, float, float]
-) -> None:
-    lesion = measure(paint(DISC, lab), DISC, None).lesion
-    assert lesion is not None and lesion.colors == (name,)
-
-
-def test_colours_are_ordered_by_share_and_small_ones_left_out() -> None:
-    image = paint(DISC, (50, 22, 20))
-    rows = np.arange(SIDE)[:, None]
-    image[DISC & (rows > 0.55 * SIDE)] = rgb_of((12, 7, 3))
-    image[DISC & (rows > 0.715 * SIDE)] = rgb_of((70, 12, 42))
-    lesion = measure(image, DISC, None).lesion
-    assert lesion is not None and lesion.colors == (Color.LIGHT_BROWN, Color.BLACK)
-
-
-@pytest.mark.parametrize("skin", [(70, 12, 17), (76, 15, 4), (66, 24, 8), (68, 10, -4)])
-def test_colours_are_relative_to_the_skin(skin: tuple[float, float, float]) -> None:
-    image = paint(DISC, (31, 26, 20)).astype(float) / 255
-    cast = lab2rgb(np.array(skin, dtype=float)) / lab2rgb(np.array(REFERENCE_SKIN))
-    # A lamp scales linear light; gamma turns that into another scale of the same kind.
-    lit = np.round(np.clip(image * cast, 0, 1) * 255).astype(np.uint8)
-    lesion = measure(lit, DISC, None).lesion
-    assert lesion is not None and lesion.colors == (Color.DARK_BROWN,)
-
-
-def test_border_is_sharp_until_it_is_smeared() -> None:
-    image = paint(DISC)
-    smeared = ndimage.gaussian_filter(image.astype(float), (16, 16, 0)).astype(np.uint8)
-    for picture, expected in ((image, Border.SHARP), (smeared, Border.BLURRED)):
-        lesion = measure(picture, DISC, None).lesion
-        assert lesion is not None and lesion.border is expected
-
-
-def test_a_sharp_border_survives_a_loose_mask() -> None:
-    loose = ndimage.binary_dilation(DISC, iterations=3)
-    lesion = measure(paint(DISC), loose, None).lesion
-    assert lesion is not None
-    assert (lesion.border, lesion.colors) == (Border.SHARP, (Color.DARK_BROWN,))
-
-
-@pytest.mark.parametrize(
-    ("lightness", "name"),
-    [
-        (82, Tone.VERY_LIGHT),
-        (70, Tone.LIGHT),
-        (62, Tone.INTERMEDIATE),
-        (56, Tone.TAN),
-        (46, Tone.BROWN),
-        (30, Tone.DARK),
-    ],
-)
-@pytest.mark.parametrize("masked", [True, False])
-def test_skin_tone_follows_its_lightness(lightness: float, name: Tone, masked: bool) -> None:
-    image = paint(DISC, (15, 5, 5), (lightness, 10, 10))
-    assert measure(image, DISC if masked else None, None).surround.tone is name
-
-
-@pytest.mark.parametrize(
-    ("ab", "name"),
-    [((10, 12), Tint.BEIGE), ((15, 2), Tint.PINK), ((30, 20), Tint.RED), ((12, -8), Tint.VIOLET)],
-)
-def test_skin_tint_follows_its_hue(ab: tuple[float, float], name: Tint) -> None:
-    assert measure(paint(DISC, skin=(70, *ab)), DISC, None).surround.tint is name
+from tests.fixtures.ovals import DISC, SIDE, oval, paint
 
 
 def test_hairs_are_counted_and_dots_are_not() -> None:
@@ -336,60 +126,6 @@ def test_measure_refuses_arrays_of_the_wrong_form() -> None:
         measure(paint(DISC).astype(float), DISC, None)
     with pytest.raises(ValueError, match="mask"):
         measure(paint(DISC), DISC[:-1], None)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.floats(0.1, 0.9), st.floats(0.1, 0.9), st.floats(8, 80), st.floats(8, 80))
-def test_agree_takes_the_geometry_of_the_mask_and_nothing_else(
-    y: float, x: float, high: float, wide: float
-) -> None:
-    layout = oval(SIDE, SIDE, (y * SIDE, x * SIDE), (high, wide))
-    before = measure(paint(DISC, (12, 7, 3)), DISC, "MEL")
-    left = room(layout)
-    assert left is not None
-    after = agree(before, left)
-    drawn = measure(paint(layout), layout, None).lesion
-    assert before.lesion is not None and after.lesion is not None and drawn is not None
-    taken = {"size", "shape", "position", "asymmetry"}
-    assert after.lesion.model_dump(include=taken) == drawn.model_dump(include=taken)
-    assert after.lesion.model_dump(exclude=taken) == before.lesion.model_dump(exclude=taken)
-    assert (after.diagnosis, after.surround) == (before.diagnosis, before.surround)
-    assert agree(after, left) == after
-
-
-def test_agree_leaves_no_skin_and_no_border_to_a_layout_that_fills_the_frame() -> None:
-    before = measure(paint(DISC), DISC, "MEL")
-    assert before.lesion is not None and before.lesion.border and before.surround.tone
-    left = room(np.ones_like(DISC))
-    assert left is not None
-    after = agree(before, left)
-    assert after.lesion is not None and after.lesion.size is Size.FRAME_FILLING
-    assert after.lesion.border is None
-    assert after.surround.tone is None and after.surround.tint is None
-
-
-def test_a_free_sentence_takes_its_geometry_from_the_layout() -> None:
-    layout = oval(SIDE, SIDE, (50, 50), (25, 25))
-    said = "melanoma, a huge star-shaped mole that fills the frame, black and blue, on fair skin."
-    left = room(layout)
-    assert left is not None
-    placed = agree_sentence(said, left)
-    assert placed == (
-        "melanoma, a small round lesion at the upper left, black and blue, on fair skin."
-    )
-    assert agree_sentence(placed, left) == placed
-    assert agree_sentence("black and blue on fair skin.", left) == "black and blue on fair skin."
-
-
-def test_an_empty_layout_leaves_nothing_to_be_said() -> None:
-    assert room(np.zeros_like(DISC)) is None
-
-
-def test_agree_adds_nothing_where_no_lesion_is_described() -> None:
-    unmasked = measure(paint(DISC), None, "NV")
-    left = room(DISC)
-    assert left is not None
-    assert agree(unmasked, left) == unmasked
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:

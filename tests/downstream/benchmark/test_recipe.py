@@ -66,12 +66,6 @@ def test_the_cpu_segmentation_recipe_is_bundled() -> None:
     assert recipe.arms == SEGMENT_ARMS
 
 
-def test_a_network_is_called_by_its_name_unless_it_says() -> None:
-    networks = [{"name": "vgg16"}, {"name": "vgg16", "called": "wide"}]
-    recipe = ClassifyRecipe.model_validate(SOUND | {"networks": networks})
-    assert [network.called for network in recipe.networks] == ["vgg16", "wide"]
-
-
 SEGMENT = {"source": "source", "run": "run", "networks": [{"name": "smp.Unet"}]}
 
 

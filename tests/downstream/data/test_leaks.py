@@ -5,35 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from didgen.downstream.data.images import load_real
 from didgen.downstream.data.leaks import check_records, near_duplicates, refuse, without
-from didgen.downstream.data.perceptual_hash import NEAR, distances, nearest, perceptual_hashes
+from didgen.downstream.data.perceptual_hash import NEAR, perceptual_hashes
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.pictures import decoded, encoded
-
-
-@given(arrays(bool, (5, 16)), arrays(bool, (3, 16)))
-def test_distances_are_those_of_the_loop(one, other) -> None:
-    found = distances(one, other)
-    for i, row in enumerate(one):
-        for j, column in enumerate(other):
-            assert found[i, j] == sum(a != b for a, b in zip(row, column, strict=True))
-
-
-@given(arrays(bool, (7, 16)), arrays(bool, (3, 16)))
-def test_the_nearest_by_blocks_is_that_of_all_at_once(one, other) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("didgen.downstream.data.perceptual_hash.BLOCK", 3)
-        places, bits = nearest(one, other)
-    apart = distances(one, other)
-    np.testing.assert_array_equal(places, apart.argmin(1))
-    np.testing.assert_array_equal(bits, apart.min(1))
 
 
 def recompressed(pixels: torch.Tensor) -> torch.Tensor:

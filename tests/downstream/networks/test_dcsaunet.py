@@ -4,14 +4,17 @@ import pytest
 import torch
 
 from didgen.downstream.networks.dcsaunet import CompactSplitAttention, DCSAUNet, PrimaryFeatures
-from didgen.downstream.networks.segmenter_outputs import Outputs
-from tests.fixtures.networks import loss_over_all, unreached
+from tests.contracts.network import SegmenterContract
 
 
 @pytest.fixture(scope="module")
 def network() -> DCSAUNet:
     torch.manual_seed(0)
     return DCSAUNet().eval()
+
+
+class TestDCSAUNet(SegmenterContract):
+    name = "dcsaunet"
 
 
 def test_it_has_the_papers_number_of_parameters(network) -> None:
@@ -23,23 +26,6 @@ def test_it_has_the_papers_number_of_parameters(network) -> None:
 def test_a_mask_is_as_large_as_its_image(network, size) -> None:
     with torch.no_grad():
         assert network(torch.rand(1, 3, *size)).shape == (1, 1, *size)
-
-
-def test_images_do_not_know_each_other_in_evaluation(network) -> None:
-    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        together = network(images)
-        alone = torch.cat([network(image[None]) for image in images])
-        assert torch.equal(together, network(images))
-    assert together.std() > 0
-    assert torch.allclose(together, alone, atol=1e-4)
-
-
-def test_gradients_reach_every_parameter() -> None:
-    torch.manual_seed(0)
-    network = DCSAUNet().train()
-    given = network(torch.rand(4, 3, 64, 64))
-    assert not unreached(network, loss_over_all(Outputs((given,))))
 
 
 def test_the_primary_block_sees_nine_pixels() -> None:

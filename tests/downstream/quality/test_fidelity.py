@@ -1,79 +1,29 @@
 """Judges of real trainings are asked about the run of noise: figures, oracles and refusals."""
 
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from didgen.downstream.benchmark.classification.benchmark import classify
-from didgen.downstream.benchmark.classification.job import prepare_classification
-from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from didgen.downstream.benchmark.results import (
     read_predictions,
     read_segmentations,
-    training_folder,
 )
-from didgen.downstream.benchmark.segmentation.benchmark import segment
-from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
 from didgen.downstream.data.pairs import load_synthetic_pairs
 from didgen.downstream.quality.assess import assess, prepare_quality
 from didgen.downstream.quality.fidelity import class_fidelity, layout_fidelity
-from didgen.downstream.quality.judge import read_judge, read_judges
+from didgen.downstream.quality.judge import read_judge
 from didgen.downstream.quality.recipe import QualityRecipe
-from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import sha256_of
 from didgen.manifests.sources.records import SourceManifest
-
-CLASSIFIER, NET = "conv", "unet"
-
-
-@pytest.fixture(scope="module")
-def judges(
-    tmp_path_factory: pytest.TempPathFactory,
-    recipe: Callable[..., ClassifyRecipe],
-    segment_recipe: Callable[..., SegmentRecipe],
-) -> tuple[Path, Path]:
-    """The folders of a classifier and of a segmentation net, trained for an epoch."""
-    folder = tmp_path_factory.mktemp("judges")
-    only: dict[str, Any] = {"run": None, "arms": ["original"], "seeds": [0]}
-    nets = [
-        {
-            "name": "monai.UNet",
-            "called": NET,
-            "weights": "none",
-            "arguments": {"channels": [4, 8], "strides": [2]},
-        }
-    ]
-    classifiers = [{"name": "test_efficientnet", "called": CLASSIFIER, "weights": "none"}]
-    classify(prepare_classification(recipe(**only, networks=classifiers)), folder / "classify")
-    segment(
-        prepare_segmentation(segment_recipe(**only, networks=nets, real=[None])),
-        folder / "segment",
-    )
-    return (
-        training_folder(folder / "classify", CLASSIFIER, "original", 0),
-        training_folder(folder / "segment", NET, "original", 0),
-    )
+from tests.fixtures.assessments import fast_recipe
+from tests.fixtures.benchmarks import CLASSIFIER
 
 
 @pytest.fixture(scope="module")
 def asked(source: Path, guided_run: Path, judges: tuple[Path, Path]) -> QualityRecipe:
-    return QualityRecipe(
-        real=source,
-        synthetic=guided_run,
-        extractor="timm:test_efficientnet/1",
-        weights="none",
-        size=48,
-        pairs=4,
-        planted=2,
-        judges=judges,
-    )
+    return fast_recipe(source, guided_run, judges=judges)
 
 
 def test_judges_say_what_the_naive_loop_says(
@@ -128,36 +78,6 @@ def test_judges_say_what_the_naive_loop_says(
     assert f"| class fidelity ({name}) |" in page
 
 
-def test_judges_of_one_name_get_two(
-    judges: tuple[Path, Path], source: Path, tmp_path: Path
-) -> None:
-    manifest = SourceManifest.read(source)
-    other = shutil.copytree(judges[0], tmp_path / "other")
-    network = read_judge(other, manifest).network.get_submodule("network")
-    with torch.no_grad():
-        next(network.parameters()).add_(1)
-    state = {name: part.contiguous() for name, part in network.state_dict().items()}
-    save_file(state, other / "weights.safetensors")
-    record = json.loads((other / "result.json").read_text())
-    record["files"]["weights.safetensors"] = sha256_of(other / "weights.safetensors")
-    (other / "result.json").write_text(json.dumps(record))
-    names = [judge.name for judge in read_judges([judges[0], other, judges[1]], manifest)]
-    assert len({*names}) == 3
-    assert names[2] == f"{NET} at 32 px, original, seed 0, 18 real pairs"
-
-
-def test_a_judge_of_the_test_images_says_its_own_floor(
-    judges: tuple[Path, Path], recipe: Callable[..., ClassifyRecipe], source: Path
-) -> None:
-    judge = read_judge(judges[0], SourceManifest.read(source))
-    test = prepare_classification(recipe(run=None, arms=["original"])).images["test"]
-    with torch.no_grad():
-        chances = judge.network(test.pixels).softmax(1).numpy()
-    told = read_predictions(judges[0], judge.classes)
-    assert told.keys == test.keys
-    assert told.probabilities == pytest.approx(chances, abs=1e-5)
-
-
 def test_recalls_of_classes_make_the_balanced_accuracy(
     asked: QualityRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,54 +103,3 @@ def test_the_layouts_are_followed_as_the_rows_say() -> None:
     assert row["value"] == pytest.approx(0.75) and row["n_synthetic"] == 3
     assert row["floor"]["value"] is None and 0.5 <= row["interval"][0] <= row["interval"][1] <= 1
     assert list(layout_fidelity({"pair-0": {}})) == []
-
-
-def changed(folder: Path, to: Path, **fields: object) -> Path:
-    """A copy of a training's folder whose record was asked for otherwise."""
-    shutil.copytree(folder, to)
-    record = json.loads((to / "result.json").read_text())
-    record["asked"] |= fields
-    (to / "result.json").write_text(json.dumps(record))
-    return to
-
-
-def test_what_is_no_judge_is_refused(
-    judges: tuple[Path, Path], source: Path, tmp_path: Path
-) -> None:
-    manifest = SourceManifest.read(source)
-    with pytest.raises(DidgenError, match="is no training of `didgen classify`"):
-        read_judge(tmp_path, manifest)
-    treated = changed(judges[0], tmp_path / "treated", arm="didgen")
-    with pytest.raises(DidgenError, match="was trained on synthetic samples too"):
-        read_judge(treated, manifest)
-    torn = changed(judges[1], tmp_path / "torn")
-    (torn / "weights.safetensors").write_bytes(b"torn")
-    with pytest.raises(DidgenError, match=r"weights.safetensors is missing or not as it was"):
-        read_judge(torn, manifest)
-    bare = changed(judges[1], tmp_path / "bare")
-    record = json.loads((bare / "result.json").read_text())
-    del record["files"]["weights.safetensors"]
-    (bare / "result.json").write_text(json.dumps(record))
-    with pytest.raises(DidgenError, match="has no weights; delete it, and train it again"):
-        read_judge(bare, manifest)
-    other = changed(
-        judges[1],
-        tmp_path / "other",
-        network={
-            "name": "monai.UNet",
-            "called": NET,
-            "arguments": {"channels": [8, 16], "strides": [2]},
-        },
-    )
-    with pytest.raises(DidgenError, match="does not fit its network"):
-        read_judge(other, manifest)
-    held_out = {r.key for r in manifest.records if r.split == "test"}
-    moved = SourceManifest(
-        manifest.header,
-        tuple(
-            r.model_copy(update={"split": "train"}) if r.key in held_out else r
-            for r in manifest.records
-        ),
-    )
-    with pytest.raises(DidgenError, match="which is not held out in the source"):
-        read_judge(judges[0], moved)

@@ -11,8 +11,6 @@ from PIL import Image
 from didgen.downstream.pages.document import Heading, Paragraph
 from didgen.downstream.report.blocks import Figure, Gallery, Notice
 from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
-from didgen.downstream.report.pictures import figure_of_file
-from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.shard import Sample, write_shard
@@ -127,11 +125,3 @@ def test_a_mix_says_what_is_real(source: Path, run: Path, tmp_path: Path) -> Non
     mix(prepare_mix(recipe), tmp_path / "mix")
     shown = figures(images_by_class(run_contents(tmp_path / "mix")))
     assert {one.caption.rpartition(", ")[2] for one in shown} == {"real", "synthetic"}
-
-
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "plot.png").write_bytes(b"no picture")
-    with pytest.raises(DidgenError, match=r"plot\.png is truncated or not an image"):
-        figure_of_file(tmp_path / "plot.png", "alt")
-    Image.new("RGB", (3000, 30)).save(tmp_path / "wide.png")
-    assert figure_of_file(tmp_path / "wide.png", "alt").width == 1500

@@ -21,7 +21,6 @@ from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.tidy import strays
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import Failure, Sample, write_shard
-from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.page import Page
 from tests.fixtures.pictures import encoded, noise
 
@@ -161,7 +160,6 @@ def test_contrast_is_that_of_wcag_aa(which: int, palette) -> None:
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
 PHONE = 360
 """Width in pixels of a small phone; Chromium's own window is never as narrow, a frame may be."""
 
@@ -262,22 +260,3 @@ def test_a_broken_folder_does_not_hide_the_others(own_study: Path, tmp_path: Pat
     assert "Classification: classify" in text
     with pytest.raises(DidgenError, match=r"quality\.json is not what didgen writes there"):
         report([path.parent], tmp_path / "alone.html")
-
-
-def test_the_balance_is_that_of_the_source(study: Path, source: Path, tmp_path: Path) -> None:
-    page = Page(report([study / "made" / "run"], tmp_path / "report.html").read_text())
-    train = SourceManifest.read(source).select(split="train", labelled=True)
-    for label, made in (("MEL", 5), ("BCC", 5), ("NV", 0)):
-        real = sum(record.label == label for record in train)
-        bars = next(str(a["alt"]) for a in page.all("img") if "Bars of images" in str(a["alt"]))
-        assert f"{label} {real} real and {made} synthetic" in bars
-    record = read_json(study / "made" / "run" / "manifest.json")
-    assert record["totals"]["samples"] == 16
-
-
-def test_a_run_without_its_source_shows_what_was_made(
-    make_run: Callable[..., Path], tmp_path: Path
-) -> None:
-    run = make_run(tmp_path / "run", recipe={"kind": "augment", "source": str(tmp_path / "gone")})
-    text = Page(report([run], tmp_path / "report.html").read_text()).text
-    assert "Only what was made is shown. The source of real images cannot be read here" in text

@@ -11,8 +11,6 @@ from didgen.downstream.report.blocks import Figure
 from didgen.downstream.report.plots import Curve, Effect, balance, confusions, curves, dots, forest
 
 NAMES = ["MEL\x1b\ud800", "$\\frac{$", "_hidden", "<b>&amp;", "皮膚", "a" * 80 + "\x1b\ud800"]
-
-
 NUMBERS = {name: place for place, name in enumerate(NAMES)}
 LINES = [Curve(name, [1, 2], [0.5, place]) for name, place in NUMBERS.items()]
 COUNTS = np.arange(36.0).reshape(6, 6)

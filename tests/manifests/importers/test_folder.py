@@ -5,6 +5,7 @@ import os
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from didgen.manifests.importers.admission import Import
 from didgen.manifests.importers.folder import import_folder
 from didgen.manifests.shards.shard import check_key
 from didgen.manifests.sources.records import CLASSES, SourceManifest
+from tests.contracts.importer import ImporterContract
 from tests.fixtures.pictures import write_box, write_noise
 
 
@@ -23,6 +25,15 @@ def images(tmp_path: Path) -> Path:
     for number, name in enumerate(("a.png", "b.JPG", "c.webp", "d.bmp")):
         write_noise(tmp_path / "own" / name, number)
     return tmp_path / "own"
+
+
+class TestFolder(ImporterContract):
+    def write(self, folder: Path) -> None:
+        for number in range(12):
+            write_noise(folder / ("NV" if number % 2 else "MEL") / f"{number}.png", number)
+
+    def importing(self, folder: Path, **options: Any) -> Import:
+        return import_folder(folder, licence="CC0-1.0", **options)
 
 
 def reasons(result: Import) -> dict[str, str]:

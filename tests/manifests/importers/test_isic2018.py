@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from didgen.manifests.importers.admission import Import
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.sources.records import CLASSES, SPLITS, SourceManifest
+from tests.contracts.importer import ImporterContract
 from tests.fixtures.pictures import write_box, write_noise
 
 TASK1 = "ISIC2018_Task1-2_Training_Input"
@@ -69,6 +71,15 @@ def tree(tmp_path: Path) -> Path:
     make_task1(root)
     make_task3(root)
     return root
+
+
+class TestIsic2018(ImporterContract):
+    def write(self, folder: Path) -> None:
+        make_task1(folder)
+        make_task3(folder)
+
+    def importing(self, folder: Path, **options: Any) -> Import:
+        return import_isic2018(folder, **options)
 
 
 def only_rejection(result: Import, kept: int) -> tuple[str, str]:

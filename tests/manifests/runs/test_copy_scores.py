@@ -12,12 +12,10 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.copy_scores import write_scores
 from didgen.manifests.runs.finish import finished
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.index import read_manifest
 from didgen.manifests.shards.rows import shard_is_whole
 from didgen.manifests.shards.shard import iterate, read_sidecar, read_sidecars
-from didgen.manifests.sources.records import SourceManifest
 
 
 def judged(run: Path, copies: set[str]) -> None:
@@ -93,18 +91,3 @@ def test_a_mix_drops_copies_and_says_what_it_is_short_of(
     everything = prepare_mix(asked.model_copy(update={"drop_copies": False}))
     assert everything.fingerprint != job.fingerprint
     assert everything.shortages["images MEL"] == (6, 5)
-
-
-@pytest.mark.parametrize("score", [None, "yes", {}, {"is_copy": "no"}, {"is_copy": None}])
-def test_nothing_is_dropped_by_guess(
-    make_run: Callable[..., Path], source: Path, tmp_path: Path, score: object
-) -> None:
-    run, manifest = make_run(tmp_path / "run"), SourceManifest.read(source)
-    (first, *_) = read_sidecars(run, "images")
-    rows = [row | ({} if score is None else {"copy": score}) for row in first.rows]
-    odd = first.model_copy(update={"rows": rows})
-    samples = training_samples(
-        run, read_manifest(run), "images", [odd], source, manifest, drop_copies=True
-    )
-    with pytest.raises(DidgenError, match=r"without the score .* run `didgen quality --write-sco"):
-        list(samples)

@@ -1,58 +1,24 @@
 """Tests of runs: a directory is one recipe's, and its index comes last."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json, read_json_lines, sha256_of, write_json
-from didgen.manifests.provenance.trained_on import TrainedOn, TrainingImage
-from didgen.manifests.runs.claim import differences, is_started, start_run
+from didgen.manifests.files import read_json, sha256_of, write_json
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run, mend_run, read_trained_on, read_whole_run
-from didgen.manifests.shards.index import Ingredient, read_manifest, read_run
+from didgen.manifests.shards.index import read_manifest
 from didgen.manifests.shards.shard import Failure, shard_path, write_shard
+from tests.fixtures.bare_runs import (
+    CHOICES,
+    DOCUMENTS,
+    MADE_FROM,
+    RECIPE,
+    SEEN,
+    finished_run,
+    write,
+)
 from tests.fixtures.samples import bare_image, bare_pair
-
-RECIPE = {"seed": 1, "sampling": {"steps": 50, "size": [256, 256]}, "model": "mini"}
-CHOICES = {
-    "decisions": {"device": "cpu: no accelerator found"},
-    "versions": {"torch": "2.8"},
-    "classes": ["MEL", "BCC"],
-}
-
-
-def write(directory, index, *results, config="images", fingerprint="f00d"):
-    write_shard(directory, config, index, results, fingerprint=fingerprint, versions={})
-
-
-def test_directory_belongs_to_one_recipe(tmp_path):
-    run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    assert read_run(tmp_path) == run
-    assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE) == run
-    other = {"seed": 2, "sampling": {"steps": 20, "size": (256, 256)}, "lora": True}
-    with pytest.raises(DidgenError) as caught:
-        start_run(tmp_path, fingerprint="beef", recipe=other)
-    assert str(caught.value) == (
-        f"{tmp_path} holds a run of another recipe: it differs in lora (absent, now True), "
-        "model ('mini', now absent), sampling.steps (50, now 20), seed (1, now 2); "
-        "choose another directory or restore them."
-    )
-    assert read_run(tmp_path) == run
-
-
-def test_same_recipe_over_other_inputs_is_told_apart(tmp_path):
-    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    with pytest.raises(DidgenError, match="same recipe over other inputs"):
-        start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
-
-
-@pytest.mark.parametrize("name", ["README.md", "croissant.json", "images/mine.tar"])
-def test_files_that_a_run_would_write_over_are_safe(tmp_path, name):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
-        start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, documents=DOCUMENTS)
-    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == [name]
 
 
 def test_finish_indexes_every_shard(tmp_path):
@@ -104,32 +70,8 @@ def test_unfinished_run_gets_no_manifest(tmp_path, fault):
     assert not (tmp_path / "images" / "_info.json").exists()
 
 
-@pytest.mark.parametrize("read", [read_run, read_manifest])
-def test_absent_and_foreign_records_are_named(tmp_path, read):
-    name = "run.json" if read is read_run else "manifest.json"
-    with pytest.raises(DidgenError, match=name):
-        read(tmp_path)
-    for text in ("", "[]", '{"format": 9}'):
-        (tmp_path / name).write_text(text)
-        with pytest.raises(DidgenError, match=name):
-            read(tmp_path)
-
-
-DOCUMENTS = ("README.md", "croissant.json", "trained_on.jsonl")
-SEEN = TrainedOn(
-    frozenset({TrainingImage(image="ISIC_0000001", lesion="ISIC_0000001", sha256="a" * 64)})
-)
-MADE_FROM = [Ingredient(kind="model", name="mini", licence="MIT", sha256="0" * 64)]
-
-
-def finished(tmp_path):
-    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, bare_image("a"))
-    return finish_run(tmp_path, {"images": 1}, made_from=MADE_FROM, trained_on=SEEN, **CHOICES)
-
-
 def test_documents_are_written_and_their_hashes_recorded(tmp_path):
-    manifest = finished(tmp_path)
+    manifest = finished_run(tmp_path)
     assert manifest.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
     assert manifest.made_from == MADE_FROM
     assert read_trained_on(tmp_path, manifest) == SEEN
@@ -138,7 +80,7 @@ def test_documents_are_written_and_their_hashes_recorded(tmp_path):
 
 @pytest.mark.parametrize("fault", ["changed", "missing"])
 def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
-    manifest, path = finished(tmp_path), tmp_path / "trained_on.jsonl"
+    manifest, path = finished_run(tmp_path), tmp_path / "trained_on.jsonl"
     path.unlink() if fault == "missing" else path.write_bytes(b"")
     with pytest.raises(DidgenError, match=f"{path} is missing or not as the run wrote it; run"):
         read_trained_on(tmp_path, manifest)
@@ -166,7 +108,7 @@ def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "never recorded", "other licence"])
 def test_documents_are_mended(tmp_path, fault):
-    manifest = finished(tmp_path)
+    manifest = finished_run(tmp_path)
     made_from, before = MADE_FROM, (tmp_path / "README.md").read_bytes()
     if fault == "changed":
         (tmp_path / "README.md").write_text("mine")
@@ -191,19 +133,11 @@ def test_documents_are_mended(tmp_path, fault):
 
 
 def test_documents_that_are_as_written_are_left_alone(tmp_path):
-    manifest = finished(tmp_path)
+    manifest = finished_run(tmp_path)
     files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json")]
     before = [file.stat().st_mtime_ns for file in files]
     assert mend_run(tmp_path, MADE_FROM, SEEN) == manifest
     assert [file.stat().st_mtime_ns for file in files] == before
-
-
-def test_a_manifest_names_no_document_but_its_own(tmp_path):
-    finished(tmp_path)
-    path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"README.md"', '"../secret"'))
-    with pytest.raises(DidgenError, match=r"manifest.json is not what didgen writes"):
-        read_manifest(tmp_path)
 
 
 def test_finish_takes_shards_of_splits(tmp_path):
@@ -231,7 +165,7 @@ def test_finish_takes_shards_of_splits(tmp_path):
 
 
 def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
-    manifest = finished(tmp_path)
+    manifest = finished_run(tmp_path)
     calls = []
     found, sidecars = read_whole_run(tmp_path, lambda *at: calls.append(at))
     assert found == manifest
@@ -255,53 +189,3 @@ def test_a_run_that_is_not_whole_names_its_command(tmp_path, kind, fault):
         side.write_text(side.read_text().replace(sha256_of(tar), "0" * 64))
     with pytest.raises(DidgenError, match=f"images-000000.tar is missing.*`didgen {kind}`"):
         read_whole_run(tmp_path)
-
-
-def test_manifest_cannot_point_outside(tmp_path):
-    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, bare_image("a"))
-    finish_run(tmp_path, {"images": 1}, **CHOICES)
-    path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace("images-000000.tar", "../images-000000.tar"))
-    with pytest.raises(DidgenError, match=r"manifest.json is not what didgen writes"):
-        read_manifest(tmp_path)
-
-
-leaves = st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=2)
-records = st.dictionaries(
-    st.sampled_from("abc"),
-    leaves | st.dictionaries(st.sampled_from("xy"), leaves, max_size=2),
-    max_size=3,
-)
-
-
-@settings(deadline=None, max_examples=100)
-@given(records, records)
-def test_differences_are_none_only_between_equals(one, two):
-    assert (differences(one, two) == []) == (one == two)
-    fields = [text.split(" (")[0] for text in differences(one, two)]
-    assert fields == [text.split(" (")[0] for text in differences(two, one)]
-
-
-def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path):
-    start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    write(tmp_path, 0, bare_image("a"))
-    for broken in ("{", None):
-        (tmp_path / "run.json").unlink()
-        if broken:
-            (tmp_path / "run.json").write_text(broken)
-        with pytest.raises(DidgenError, match="holds a run of another recipe"):
-            start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
-        assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE).fingerprint == "f00d"
-        assert is_started(tmp_path, "f00d") and not is_started(tmp_path, "beef")
-
-
-def test_the_plan_is_part_of_a_start(tmp_path):
-    rows = [{"key": "a"}, {"key": "b"}]
-    run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows)
-    plan = tmp_path / "plan.jsonl"
-    assert read_json_lines(plan) == rows and run.plan == sha256_of(plan)
-    plan.write_text("{}\n")
-    assert not is_started(tmp_path, "f00d")
-    assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows) == run
-    assert read_json_lines(plan) == rows and is_started(tmp_path, "f00d")

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from matplotlib.colors import to_hex
+from PIL import Image
 
 from didgen.downstream.benchmark.segmentation.plots import COLOURS, WORST, changes, worst
 from didgen.downstream.data.pairs import Pairs
@@ -47,3 +48,25 @@ def test_the_worst_cases_are_those_of_the_lowest_dice_with_every_outline() -> No
         # An empty mask has no outline.
         drawn = [to_hex(one.get_edgecolor()[0]).upper() for one in axes.collections]
         assert drawn == [COLOURS["truth"], COLOURS["original"]]
+
+
+NETWORKS = ("unet", "wide")
+SCALES = (8, None)
+
+
+def test_each_network_and_scale_has_its_plots(segmented) -> None:
+    out, benchmark = segmented
+    page = (out / "benchmark.md").read_text()
+    named = {
+        f"plots/{kind}-{network}-{real or 'all'}.png"
+        for kind in ("change", "worst")
+        for network in NETWORKS
+        for real in SCALES
+    }
+    assert {plot["file"] for plot in benchmark["plots"]} == named
+    for name in named:
+        assert f"]({name})" in page
+        with Image.open(out / name) as image:
+            assert image.format == "PNG"
+            colours = image.convert("RGB").getcolors(2**24)
+            assert colours is not None and len(colours) > 20

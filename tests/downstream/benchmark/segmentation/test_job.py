@@ -1,0 +1,126 @@
+"""Tests of preparing a segmentation: its steps, and what is refused before any is trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from didgen.downstream.benchmark.recipe import SegmentRecipe
+from didgen.downstream.benchmark.segmentation.job import SegmentationJob, prepare_segmentation
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.benchmarks import SMALL_NET
+from tests.fixtures.sources import changed_source
+
+Make = Callable[..., SegmentRecipe]
+SCALES = (8, None)
+
+
+def test_arms_take_equal_steps_and_one_takes_equal_epochs(segment_recipe: Make) -> None:
+    def steps(**fields: object) -> dict[tuple[str, int | None], int]:
+        job = prepare_segmentation(segment_recipe(networks=[SMALL_NET], seeds=[0], **fields))
+        return {(t.arm, t.real): t.steps for t in (*job.judges, *job.trainings)}
+
+    # 6 synthetic pairs beside 8 or 18 real ones, in batches of 4.
+    planned = steps(epochs=3)
+    for real, equal, own in ((8, 12, 6), (None, 18, 15)):
+        assert planned.pop(("original-epochs", real)) == own
+        assert {n for (_, count), n in planned.items() if count == real} == {equal}
+    limited = steps(epochs=3, max_steps=10)
+    # 10 of 12 steps are 2.5 epochs, which are 5 steps of 8 real pairs.
+    assert limited["didgen", 8] == 10
+    assert limited["original-epochs", 8] == 5
+
+
+def test_evaluations_come_after_equal_steps(
+    segment_recipe: Make, segmentation_job: SegmentationJob
+) -> None:
+    assert [segmentation_job.evaluate_every(count) for count in SCALES] == [2, 5]
+    set_ = prepare_segmentation(segment_recipe(evaluate_every=3))
+    assert [set_.evaluate_every(count) for count in SCALES] == [3, 3]
+
+
+def test_a_split_of_copies_alone_is_refused(
+    segment_recipe: Make, make_source, tmp_path: Path
+) -> None:
+    source = make_source(tmp_path)
+    manifest = SourceManifest.read(source)
+    test = manifest.select(split="test", masked=True)[0]
+    files = {"image": test.image, "sha256": test.sha256}
+    records = (r.model_copy(update=files) if r.split == "val" else r for r in manifest.records)
+    SourceManifest(manifest.header, tuple(records)).write(source)
+    with pytest.raises(DidgenError, match="without its near-duplicates has no masks in val"):
+        prepare_segmentation(
+            segment_recipe(source=source, run=None, arms=["original"], near_duplicates="drop")
+        )
+
+
+def test_layouts_of_test_masks_are_refused(segment_recipe: Make, make_run, tmp_path: Path) -> None:
+    for number, key in enumerate(("ISIC_0000008", "ISIC_0000017")):
+        leaking = make_run(tmp_path / str(number), layouts=("ISIC_0000000", key))
+        with pytest.raises(DidgenError, match=f"guided by the mask of {key}, which is no training"):
+            prepare_segmentation(segment_recipe(run=leaking))
+
+
+def test_a_copy_among_the_test_images_is_refused_or_dropped(
+    segment_recipe: Make, make_source, tmp_path: Path
+) -> None:
+    def copy(manifest: SourceManifest) -> list:
+        first = manifest.records[0]
+        files = {"image": first.image, "sha256": first.sha256}
+        return [
+            r.model_copy(update=files) if r.key == "ISIC_0000008" else r for r in manifest.records
+        ]
+
+    leaking = changed_source(tmp_path, copy)
+    with pytest.raises(DidgenError, match="ISIC_0000000 in train is nearly ISIC_0000008 in test"):
+        prepare_segmentation(segment_recipe(source=leaking))
+    job = prepare_segmentation(segment_recipe(source=leaking, near_duplicates="drop"))
+    assert [one["key"] for one in job.dropped] == ["ISIC_0000000"]
+    assert "ISIC_0000000" not in job.real(None).keys
+    # Its mask is that of the test image, and guided two of the six pairs.
+    assert job.synthetic is not None and job.synthetic.guides == ("", "lesion 13", "lesion 24", "")
+
+
+def test_data_that_does_not_fit_is_refused(
+    segment_recipe: Make, make_source, source: Path, tmp_path: Path
+) -> None:
+    def shared(manifest: SourceManifest) -> list:
+        test = manifest.records[8].model_copy(update={"lesion_id": "lesion 0"})
+        return [test if r.key == test.key else r for r in manifest.records]
+
+    def bare(manifest: SourceManifest) -> list:
+        return [
+            r.model_copy(update={"mask": None}) if r.split == "val" else r for r in manifest.records
+        ]
+
+    for fields, sentence in (
+        ({"run": tmp_path}, "finish the run"),
+        ({"source": changed_source(tmp_path / "a", shared)}, "has the lesion lesion 0 in"),
+        ({"source": changed_source(tmp_path / "b", bare)}, "no image with a mask in val"),
+        ({"collections": ["photos", "task 1"]}, "of the collection task 1; it has photos"),
+        ({"real": [19]}, "asks for 19 training pairs and the source has 18"),
+        ({"networks": [{"name": "monai.UNets"}]}, "no segmentation net monai.UNets"),
+    ):
+        with pytest.raises(DidgenError, match=sentence):
+            prepare_segmentation(segment_recipe(**fields))
+
+
+def test_a_collection_is_part_of_the_images(
+    segment_recipe: Make, make_source, tmp_path: Path
+) -> None:
+    def renamed(manifest: SourceManifest) -> list:
+        return [
+            r.model_copy(update={"source": "others"}) if r.label == "MEL" else r
+            for r in manifest.records
+        ]
+
+    parted = changed_source(tmp_path, renamed)
+    job = prepare_segmentation(segment_recipe(source=parted, collections=["photos"], real=[None]))
+    assert {split: len(part) for split, part in job.images.items()} == {
+        "train": 12,
+        "val": 4,
+        "test": 4,
+    }
+    # A pair may still be guided by a training mask of the other collection.
+    assert job.synthetic is not None and "lesion 0" in job.synthetic.guides
