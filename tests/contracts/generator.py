@@ -1,0 +1,138 @@
+"""Contract of generators: what holds for every method that draws the samples of a run.
+
+A test module inherits from it and gives the generator as a fixture:
+
+    class TestRival(GeneratorContract):
+        @pytest.fixture
+        def generator(self) -> Generator:
+            return Rival(...)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from didgen.augment.device import Device, choose_device
+from didgen.augment.generation.generator import Drawing, Generator
+from didgen.augment.generation.plan import Planned
+from didgen.augment.generation.prepare import GenerationJob
+from didgen.augment.generation.run import augment
+from didgen.augment.prompts.prompt import compose
+from didgen.manifests.choices import Config
+from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.runs.verify import verify
+from didgen.manifests.shards.shard import iterate
+from didgen.manifests.views.layouts import draw_layout
+from tests.fixtures.lesions import SIZE
+from tests.fixtures.pictures import decoded
+
+
+class GeneratorContract:
+    """What holds for every generator."""
+
+    side: ClassVar[int] = SIZE
+    """Side of its images in pixels."""
+    attentive: ClassVar[bool] = False
+    """Whether it keeps attention maps."""
+
+    @pytest.fixture
+    def generator(self) -> Generator:
+        """The generator, with its model loaded."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def device(self, generator: Generator) -> Device:
+        """The device of this machine, to which the generator was brought."""
+        device = choose_device("no")
+        generator.to(device)
+        return device
+
+    def planned(self, config: Config, count: int = 3) -> list[Planned]:
+        """Samples of a plan."""
+        layout = DRAWN if config == "pairs" else ""
+        return [
+            Planned(config, f"{config}-{n}", label, n, 2**40 + n, compose(f"{label}."), layout)
+            for n, label in enumerate(("MEL", "BCC", "MEL", "DF")[:count])
+        ]
+
+    def layouts(self, count: int = 3) -> NDArray[np.bool_]:
+        """Shapes that pairs are guided by."""
+        return np.stack([draw_layout(np.random.default_rng(n), self.side) for n in range(count)])
+
+    def draw(
+        self,
+        generator: Generator,
+        device: Device,
+        planned: Sequence[Planned],
+        layouts: NDArray[np.bool_] | None = None,
+        watched: int = 0,
+    ) -> Drawing:
+        """Draw samples, each from its planned seed."""
+        seeds = [one.seed for one in planned]
+        return generator.draw(planned, seeds, layouts, device, watched)
+
+    def test_images_are_pictures_without_masks(self, generator: Generator, device: Device) -> None:
+        drawing = self.draw(generator, device, self.planned("images"))
+        assert drawing.images.dtype == np.uint8
+        assert drawing.images.shape == (3, self.side, self.side, 3)
+        assert drawing.masks is None and drawing.attention == ()
+        assert all(image.std() > 0 for image in drawing.images)
+
+    def test_pairs_have_masks_of_their_size(self, generator: Generator, device: Device) -> None:
+        drawing = self.draw(generator, device, self.planned("pairs"), self.layouts())
+        assert drawing.images.shape == (3, self.side, self.side, 3)
+        assert drawing.masks is not None and drawing.masks.dtype == bool
+        assert drawing.masks.shape == (3, self.side, self.side)
+
+    @pytest.mark.parametrize("config", ["images", "pairs"])
+    def test_the_same_samples_and_seeds_give_the_same_bits(
+        self, generator: Generator, device: Device, config: Config
+    ) -> None:
+        if device.name != "cpu":
+            pytest.skip("the same bits are a promise of the CPU")
+        layouts = self.layouts() if config == "pairs" else None
+        one, same = (self.draw(generator, device, self.planned(config), layouts) for _ in range(2))
+        np.testing.assert_array_equal(one.images, same.images)
+        if one.masks is not None and same.masks is not None:
+            np.testing.assert_array_equal(one.masks, same.masks)
+
+    def test_another_seed_gives_another_image(self, generator: Generator, device: Device) -> None:
+        (one,) = self.planned("images", 1)
+        other = replace(one, seed=one.seed + 1)
+        first, second = (self.draw(generator, device, [x]).images[0] for x in (one, other))
+        assert (first != second).mean() > 0.1
+
+    def test_a_sample_is_its_own_in_any_batch(self, generator: Generator, device: Device) -> None:
+        together = self.draw(generator, device, self.planned("images")).images.astype(int)
+        for place, one in enumerate(self.planned("images")):
+            (alone,) = self.draw(generator, device, [one]).images.astype(int)
+            # Sums differ in their order by batch.
+            assert np.abs(together[place] - alone).mean() < 0.1
+
+    @pytest.mark.parametrize("watched", [0, 2])
+    def test_attention_is_kept_of_the_first_that_are_watched(
+        self, generator: Generator, device: Device, watched: int
+    ) -> None:
+        drawing = self.draw(generator, device, self.planned("pairs"), self.layouts(), watched)
+        assert len(drawing.attention) == (watched if self.attentive else 0)
+        plain = self.draw(generator, device, self.planned("pairs"), self.layouts())
+        np.testing.assert_array_equal(drawing.images, plain.images)
+
+    def test_a_run_of_it_verifies_and_holds_what_it_drew(
+        self, generator: Generator, device: Device, job: GenerationJob, tmp_path: Path
+    ) -> None:
+        mine = replace(job, generator=generator)
+        augment(mine, tmp_path / "run")
+        assert {verdict.status for verdict in verify(tmp_path / "run")} == {"ok"}
+        for config, shards in mine.plan.items():
+            keys = [one.key for shard in shards for one in shard]
+            samples = list(iterate(tmp_path / "run", config))
+            assert [sample.key for sample in samples] == keys
+            for sample in samples:
+                picture = decoded(sample.members["jpg"])
+                assert picture.shape == (self.side, self.side, 3)

@@ -1,0 +1,72 @@
+"""Tests of what the jobs of all benchmarks have."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from didgen.downstream.benchmark.job import Training, batches, screened, start_of, synthetic_of
+from didgen.downstream.benchmark.recipe import ClassifyRecipe
+from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.networks.weights import RANDOM, Weights
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import sha256_of
+from didgen.manifests.sources.records import SPLITS, SourceManifest
+from tests.fixtures.networks import classifier
+
+Make = Callable[..., ClassifyRecipe]
+
+
+def test_a_training_says_what_it_is() -> None:
+    network = classifier(called="conv")
+    assert str(Training(network, "didgen", 3, 100)) == "conv, didgen, seed 3"
+    assert str(Training(network, "didgen", 3, 100, real=8)) == "conv, didgen, 8 real, seed 3"
+
+
+@pytest.mark.parametrize(("images", "count"), [(1, 1), (4, 1), (5, 2), (8, 2)])
+def test_the_last_batch_of_an_epoch_may_be_smaller(recipe: Make, images: int, count: int) -> None:
+    assert batches(recipe(batch_size=4), images) == count
+
+
+def test_a_start_has_the_hash_of_its_file_and_the_size_of_its_network(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, file)
+    start = start_of(Weights(file, "weights of w"), torch.nn.Linear(3, 2))
+    assert (start.sha256, start.parameters) == (sha256_of(file), 8)
+    assert start_of(Weights(None, RANDOM), torch.nn.Linear(3, 2)).sha256 is None
+
+
+def test_synthetic_samples_are_those_of_the_run_and_its_shards_are_hashed(
+    recipe: Make, source: Path, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    manifest = SourceManifest.read(source)
+    run, taken, told = synthetic_of(recipe(), manifest, "images", None)
+    assert run.classes == ["MEL", "NV", "BCC"]
+    assert [one.key for one in taken] == [f"images-{n:06d}" for n in range(10)]
+    again = make_run(tmp_path / "again")
+    assert synthetic_of(recipe(run=again), manifest, "images", None)[2] == told
+    other = make_run(tmp_path / "other", labels=("NV", "BCC"))
+    assert synthetic_of(recipe(run=other), manifest, "images", None)[2] != told
+
+
+def test_what_is_nearly_a_later_image_is_left_out_or_refused(recipe: Make, images) -> None:
+    parts = {split: images.take(range(4 * n, 4 * n + 4)) for n, split in enumerate(SPLITS)}
+    parts["train"].pixels[1] = parts["test"].pixels[2]
+    hashes = {split: perceptual_hashes(part) for split, part in parts.items()}
+    synthetic = images.take([0, 9])
+    asked = recipe(near_duplicates="drop")
+    kept, made, found = screened(asked, parts, hashes, synthetic, None)
+    assert kept["train"].keys == ("image-0", "image-2", "image-3")
+    # The second of them is an image of the test split.
+    assert made is not None and made.keys == ("image-0",)
+    assert [(one.key, one.later_split) for one in found] == [
+        ("image-1", "test"),
+        ("image-9", "test"),
+    ]
+    with pytest.raises(DidgenError, match="image-1 in train is nearly image-10 in test"):
+        screened(recipe(near_duplicates="refuse"), parts, hashes, None, None)
+    with pytest.raises(DidgenError, match="has no sample left without copies"):
+        screened(asked, parts, hashes, images.take(np.array([9])), None)

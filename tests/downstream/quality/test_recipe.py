@@ -1,0 +1,42 @@
+"""Tests of the recipe of an assessment."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from didgen.downstream.quality.recipe import QualityRecipe
+
+PLACES = {"real": "source", "synthetic": "run"}
+
+
+def test_unasked_it_compares_with_what_was_held_out() -> None:
+    recipe = QualityRecipe.model_validate(PLACES)
+    assert (recipe.real, recipe.synthetic) == (Path("source"), Path("run"))
+    assert (recipe.extractor, recipe.weights) == ("inception", "pretrained")
+    assert (recipe.against, recipe.config, recipe.size) == ("held-out", None, None)
+    assert recipe.judges == () and recipe.lpips is None
+
+
+def test_a_run_may_lie_in_a_store_and_a_source_may_not() -> None:
+    recipe = QualityRecipe.model_validate(PLACES | {"synthetic": "memory://place/run"})
+    assert str(recipe.synthetic) == "memory://place/run"
+    with pytest.raises(ValidationError, match="real"):
+        QualityRecipe.model_validate(PLACES | {"real": "s3://bucket/source"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": 31},
+        {"pairs": 0},
+        {"planted": 0},
+        {"against": "test"},
+        {"config": "masks"},
+        {"a": 1},
+    ],
+)
+def test_values_out_of_range_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(fields))):
+        QualityRecipe.model_validate(PLACES | fields)
