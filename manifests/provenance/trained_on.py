@@ -115,6 +115,11 @@ class TrainedOn:
         """Whether an image, another one of its lesion or a file of the same bytes is listed."""
         return not self._marks.isdisjoint(TrainingImage.of(named, sha256).marks)
 
+    def lists(self, record: SourceRecord) -> bool:
+        """Whether this very image is listed, by its number or by its bytes."""
+        bare = record.model_copy(update={"lesion_id": ""})
+        return not self._marks.isdisjoint(TrainingImage.of(bare, record.sha256).marks)
+
     def beyond(self, records: Iterable[SourceRecord]) -> "TrainedOn":
         """Those of which no image in `records` is the same, by its number or by its bytes."""
         there = TrainedOn.of(record.model_copy(update={"lesion_id": ""}) for record in records)
