@@ -94,6 +94,7 @@ def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -
     asked |= {t: _asked(task, t) for t in job.trainings if t not in asked}
     # Those that the filter makes are known only now.
     finished(asked, out)
+    task.tell(out)
 
     def make(training: Training, values: Asked, on_step: OnStep) -> Result:
         return _train(task, training, Place(folder_of(out, training), values, on_step))

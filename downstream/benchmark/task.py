@@ -126,6 +126,9 @@ class Task(ABC, Generic[P, E]):
     def learn(self, out: Path) -> None:
         """Take in the judgements of the filter's networks."""
 
+    def tell(self, out: Path) -> None:
+        """Write what was learned, when it is known that the folder is of this recipe."""
+
 
 def primary_scores(task: Task[Any, E], predicted: Sequence[E]) -> NDArray[np.float64]:
     """The deciding score of each seed on each image, (S, N)."""

@@ -148,7 +148,7 @@ class Segmentation(Task[Pairs, Segmentations]):
         return [int(place) for place in np.flatnonzero(found.kept)]
 
     def learn(self, out: Path) -> None:
-        """Put together what the networks of the filter say, and write it."""
+        """Put together what the networks of the filter say."""
         groups: dict[tuple[str, int | None, int], list[Training]] = {}
         for judge in self.job.judges:
             groups.setdefault((judged(judge), judge.real, judge.seed), []).append(judge)
@@ -163,7 +163,10 @@ class Segmentation(Task[Pairs, Segmentations]):
             pairs = self.job.judged_run(judges[0]).images
             found = agree(pairs, said, self.job.recipe.filter.keep)
             self.agreements[group] = found
-            name, real, seed = group
+
+    def tell(self, out: Path) -> None:
+        """Write which pairs the filter keeps, and how far its networks agree with each."""
+        for (name, real, seed), found in self.agreements.items():
             scale = "all" if real is None else f"{real}-seed-{seed}"
             write_json_lines(out / FILTER_FOLDER / name / f"real-{scale}.jsonl", found.rows())
 

@@ -28,7 +28,7 @@ SCALES = (8, None)
 SEGMENT_ARMS = ("original", "original-epochs", "didgen", "didgen-filtered")
 
 
-def tested_arms(benchmark: dict) -> list[str]:
+def arms_tested(benchmark: dict) -> list[str]:
     """The controls, and the one of two uses that validation chose."""
     (chosen,) = [one["name"] for one in benchmark["choices"]["didgen"] if one["chosen"]]
     return ["original", "original-epochs", chosen]
@@ -43,7 +43,7 @@ def test_every_training_leaves_its_files(segmented) -> None:
                 for seed in (0, 1):
                     folder = training_folder(out, network, arm, seed, real)
                     names = {"result.json", "validation.jsonl", "weights.safetensors"}
-                    if arm in tested_arms(benchmark):
+                    if arm in arms_tested(benchmark):
                         names |= {"predictions.jsonl", "tested.json"}
                     assert {path.name for path in folder.iterdir()} == names
     assert read_json(out / "benchmark.json") == json.loads(json.dumps(benchmark))
@@ -52,7 +52,7 @@ def test_every_training_leaves_its_files(segmented) -> None:
 def test_only_real_test_images_are_tested(segmented, source: Path) -> None:
     out, benchmark = segmented
     records = SourceManifest.read(source).select(split="test", masked=True)
-    found = read_segmentations(training_folder(out, "unet", tested_arms(benchmark)[2], 0, 8))
+    found = read_segmentations(training_folder(out, "unet", arms_tested(benchmark)[2], 0, 8))
     assert found.keys == tuple(record.key for record in records)
     assert benchmark["images"] == {"train": 18, "val": 6, "test": 6, "synthetic": 6}
 
@@ -62,7 +62,7 @@ def test_a_result_holds_the_figures_of_its_masks(
 ) -> None:
     out, benchmark = segmented
     truths = segmentation_job.images["test"].masks.numpy()
-    for arm in tested_arms(benchmark):
+    for arm in arms_tested(benchmark):
         folder = training_folder(out, "unet", arm, 1, 8)
         found = read_segmentations(folder)
         oracle = overlaps(found.masks, truths)
