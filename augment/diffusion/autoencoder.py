@@ -43,7 +43,7 @@ def levels(pixels: Tensor) -> Tensor:
 
 def _channels_last(images: Tensor) -> Tensor:
     """The same tensor, stored pixel by pixel: a CPU then goes through AutoencoderTiny in about half
-    the time (see ARCHITECTURE.md), and each layer hands the order on."""
+    the time (docs/experiments: 2026-11-28, channels last), and each layer hands the order on."""
     return images.contiguous(memory_format=torch.channels_last)
 
 

@@ -33,8 +33,6 @@ from didgen.manifests.runs.tidy import strays, tidy
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sidecar, read_sidecars
 
-"""Who makes the shards: this process, or the workers of a Ray cluster."""
-
 
 def augment(
     job: GenerationJob,

@@ -1,4 +1,4 @@
-"""Benchmarks: how the trainings of any of them are carried out, asked for and recorded."""
+"""Carrying out: how the trainings of any of them are carried out, asked for and recorded."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,11 @@
-"""The record of one training of a benchmark."""
+"""Results: what each training of a benchmark leaves on disk, and the way back.
+
+    OUT/runs/NETWORK/ARM/seed-N/  curves/, predictions.jsonl, weights.safetensors, result.json
+
+Where a training has a part of the real images only, `real-100`, say, stands before the seed.
+`result.json` is written last: a folder without one, or whose files are no longer those it names,
+holds no result, and the training is made again.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields

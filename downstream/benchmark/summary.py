@@ -1,4 +1,4 @@
-"""Outcome: what the trainings of a benchmark say together.
+"""Summaries: what the trainings of a benchmark say together.
 
 Whether synthetic images help is asked against each rival by itself; Holm's correction runs over
 the networks of one such question, and over the scales of scarcity where there are several: who

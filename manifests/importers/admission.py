@@ -1,4 +1,4 @@
-"""Candidates: what an importer found, looked at file by file and made records or rejections."""
+"""Admission: what an importer found, looked at file by file and made records or rejections."""
 
 import hashlib
 import os
@@ -29,8 +29,6 @@ from didgen.manifests.sources.records import (
     write_rejections,
 )
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
-
-"""Called with the number of images looked at so far and their total."""
 
 ForModel = tuple[str, TrainedOn]
 """A model that the source is for, and what it was trained on."""

@@ -1,4 +1,4 @@
-"""Contamination: which real images a model was trained on, and whether a test holds them out.
+"""Trained on: which real images a model was trained on, and whether a test holds them out.
 
 Notable choices:
 - The list goes with the model, and from there with every run and data set that is made by it, so

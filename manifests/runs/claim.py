@@ -1,4 +1,4 @@
-"""Ownership: whose a run directory is, and how a recipe takes one."""
+"""The claim: whose a run directory is, and how a recipe takes one."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_temporary, sha256_of, write_json, write_json_lines
 from didgen.manifests.shards.index import PLAN_NAME, RUN_NAME, Run, read_manifest, read_run
-from didgen.manifests.shards.shard import INFO_NAME, Config, is_shard_name, read_sidecar
+from didgen.manifests.shards.shard import INFO_NAME, is_shard_name, read_sidecar
 
 
 def start_run(

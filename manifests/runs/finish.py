@@ -1,4 +1,4 @@
-"""Runs: the record a run directory opens with, and the index that closes it."""
+"""Finishing: the index that closes a run, written when all its shards are whole."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_bytes, write_json
 from didgen.manifests.provenance.croissant import CROISSANT_NAME, croissant
@@ -26,14 +27,12 @@ from didgen.manifests.shards.index import (
 )
 from didgen.manifests.shards.shard import (
     INFO_NAME,
-    Config,
     Sidecar,
     info_of,
     read_sidecar,
     shard_path,
     write_info,
 )
-from didgen.manifests.sources.records import Split
 
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
 """What a finished run has for its readers."""

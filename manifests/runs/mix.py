@@ -13,7 +13,7 @@ import json
 import math
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, sha256_of
 from didgen.manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
 from didgen.manifests.locks import claimed
+from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.licence import data_ingredients, strictest
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fingerprint import fingerprint
@@ -42,13 +44,12 @@ from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import Config, Sample, check_key, read_shard, write_shard
-from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord, Split
+from didgen.manifests.shards.shard import Sample, check_key, read_shard, write_shard
+from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
 
 JPEG_QUALITY = 95
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

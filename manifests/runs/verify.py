@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from PIL import Image
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_temporary, leftovers, read_json, sha256_of
 from didgen.manifests.images import decode
@@ -28,7 +29,6 @@ from didgen.manifests.shards.rows import difference
 from didgen.manifests.shards.shard import (
     INFO_NAME,
     LAYOUTS,
-    Config,
     Sidecar,
     TornError,
     info_of,

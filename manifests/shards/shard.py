@@ -19,8 +19,6 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import atomic_file, clear, kept_whole, read_json, write_json
 from didgen.manifests.sources.records import SPLITS
 
-"""What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
-
 LAYOUTS: dict[Config, tuple[frozenset[str], ...]] = {
     "images": (frozenset({"cls", "jpg", "json"}),),
     "pairs": (

@@ -1,4 +1,4 @@
-"""Inspection: what lies in a run or in a source manifest, finished or not, and one sample of it."""
+"""Contents: what lies in a run or in a source manifest, finished or not, and one sample of it."""
 
 import difflib
 import json

@@ -1,4 +1,4 @@
-"""Listings: what an inspection found, as rich prints it on a terminal."""
+"""The terminal: what an inspection found, as rich prints it on a terminal."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
