@@ -114,7 +114,7 @@ class AugmentRecipe(Section):
         if self.source is None:
             layouts = None if self.pairs is None else self.pairs.layouts
             if layouts == "source" or isinstance(layouts, SourceLayouts):
-                raise ValueError("`pairs.layouts` of a source need `source`, a source manifest")
+                raise ValueError("`pairs.layouts` of a source needs `source`, a source manifest")
             if self.images is not None and self.images.per_class == "fill":
                 raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
         return self
