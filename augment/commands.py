@@ -268,8 +268,8 @@ def _dry_run(recipe: str, out: Path | None) -> None:
     check_source(job, out)
     decisions(unlisted(job.recipe.model, job.trained_on))
     print_recipe(config)
-    for kind, shards in job.plan.items():
-        print(f"{kind}: {job.count(kind)} samples in {len(shards)} shards")
+    for kind, plan in job.plan.items():
+        print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
 
 
 def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:

@@ -19,5 +19,8 @@ ChatBackend: TypeAlias = Literal["transformers", "openai"]
 CaptionBackend: TypeAlias = Literal["measure", ChatBackend]
 """Who writes captions: the measurement of the pixels, or a language model."""
 
+PromptForm: TypeAlias = Literal["caption", "class", "prefix"]
+"""What a prompt says behind the fixed prefix: a clinical sentence, the class's name, or nothing."""
+
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""

@@ -1,19 +1,27 @@
 """The generation job: a recipe made ready to be carried out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.generation.generator import Generator, GuidedDiffusion
-from didgen.augment.generation.layouts import Layouts
-from didgen.augment.generation.plan import Planned, plan_images, plan_pairs, real_counts, shards_of
+from didgen.augment.generation.layouts import Layouts, RunMasks
+from didgen.augment.generation.plan import (
+    Plan,
+    Planned,
+    PlannedImages,
+    PlannedPairs,
+    class_counts,
+    pair_layouts,
+    real_counts,
+)
 from didgen.augment.prompts.prompt import P_TOKENS
-from didgen.augment.prompts.prompt_source import Prompts, captions_of, read_captions
+from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts, captions_of, read_captions
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
@@ -25,11 +33,17 @@ from didgen.manifests.provenance.models import (
     trained_on,
 )
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.augment import AugmentRecipe, asked
+from didgen.manifests.recipes.augment import AugmentRecipe, RunLayouts, SourceLayouts, asked
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.runs.claim import claim_of
+from didgen.manifests.runs.finish import read_trained_on
+from didgen.manifests.shards.index import read_manifest
+from didgen.manifests.shards.shard import read_sidecars
 from didgen.manifests.sources.records import CLASSES, SourceManifest
 from didgen.manifests.views.attention_maps import WATCHED
+
+PLAN_FORMAT = 2
+"""Changed with whatever makes another plan or other samples of the same recipe."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +54,34 @@ class GenerationJob:
     generator: Generator
     classes: tuple[str, ...]
     layouts: Layouts
-    plan: dict[Config, list[list[Planned]]]
+    images: PlannedImages | None
+    pairs: PlannedPairs | None
     fingerprint: str
-    """Of the recipe, the plan, the model's files and the layouts: of what decides the result."""
+    """Of the recipe and all that it names: of what decides the result, whatever its size."""
     trained_on: TrainedOn
 
-    def count(self, config: Config) -> int:
-        """Samples planned for a config."""
-        return sum(len(shard) for shard in self.plan[config])
-
-    def watched(self, batch: Iterable[Planned]) -> int:
-        """How many of a batch have their attention maps kept: of pairs, those first in the plan."""
-        pairs = (planned.key for shard in self.plan.get("pairs", []) for planned in shard)
-        first = {*islice(pairs, WATCHED)}
-        return sum(planned.key in first for planned in batch)
+    @property
+    def plan(self) -> dict[Config, Plan]:
+        """The plan of each config that has samples."""
+        plans: dict[Config, Plan | None] = {"images": self.images, "pairs": self.pairs}
+        return {config: plan for config, plan in plans.items() if plan is not None}
 
     @property
     def shards(self) -> dict[Config, int]:
         """The number of shards of each config."""
-        return {config: len(shards) for config, shards in self.plan.items()}
+        return {config: len(plan) for config, plan in self.plan.items()}
+
+    @property
+    def samples(self) -> dict[Config, int]:
+        """The number of samples of each config."""
+        return {config: plan.samples for config, plan in self.plan.items()}
+
+    def watched(self, batch: Iterable[Planned]) -> int:
+        """How many of a batch have their attention maps kept: of pairs, those first in the plan."""
+        if self.pairs is None:
+            return 0
+        first = {self.pairs.key(place) for place in range(min(WATCHED, self.pairs.samples))}
+        return sum(planned.key in first for planned in batch)
 
 
 def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
@@ -76,40 +99,106 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
             "run `didgen finetune` on it first."
         )
     _check_sampling(recipe, pipeline)
-    if recipe.captions is not None:
-        captions = read_captions(recipe.captions)
-    elif manifest is not None:
-        captions = captions_of((r.label, r.caption) for r in manifest.select(split="train"))
-    else:
-        captions = _model_captions(recipe)
-    if manifest is not None:
-        classes = manifest.header.classes
-        real = real_counts(manifest)
-    else:
-        known = [label for label in CLASSES if label in captions]
-        classes = tuple(known + sorted(set(captions) - set(known) - {""}))
-        real = {label: len(captions[label]) for label in classes}
-    prompts = Prompts(captions, lambda text: len(pipeline.tokenizer(text).input_ids))
-    layouts = Layouts(pipeline.image_size, manifest)
-    plan: dict[Config, list[list[Planned]]] = {}
-    if recipe.images is not None:
-        plan["images"] = shards_of(plan_images(recipe, real, prompts), recipe.shard_size)
-    if recipe.pairs is not None:
-        plan["pairs"] = shards_of(plan_pairs(recipe, classes, layouts, prompts), recipe.shard_size)
-    plan = {config: shards for config, shards in plan.items() if shards}
-    if not plan:
-        raise DidgenError("The recipe asks for no sample at all; raise a count in it.")
-    planned = [p for shards in plan.values() for shard in shards for p in shard]
-    used = {layouts.records[p.layout] for p in planned if p.layout in layouts.records}
-    decided_by = {
-        "recipe": asked(recipe),
-        "plan": [p.row() for p in planned],
-        "model": model_hashes(recipe.model, recipe.revision),
-        "masks": {r.key: sha256_of(manifest.mask_path(r)) for r in used} if manifest else {},
-    }
+    captions = _captions(recipe, manifest)
+    real = _real_counts(manifest, captions)
+    layouts = _layouts(recipe, manifest, pipeline.image_size)
+    prompts = Prompts(
+        captions, lambda text: len(pipeline.tokenizer(text).input_ids), form=recipe.prompt
+    )
+    images, pairs = _plans(recipe, real, layouts, prompts)
     seen = trained_on(recipe.model, recipe.revision)
-    generator = GuidedDiffusion(pipeline, recipe.sampling)
-    return GenerationJob(recipe, generator, classes, layouts, plan, fingerprint(decided_by), seen)
+    if layouts.run is not None:
+        other = read_trained_on(layouts.run.directory, layouts.run.manifest)
+        # What one of them was trained on may be all that is known, and then it is not enough.
+        seen = seen | other if seen and other else TrainedOn()
+    return GenerationJob(
+        recipe,
+        GuidedDiffusion(pipeline, recipe.sampling),
+        tuple(real),
+        layouts,
+        images,
+        pairs,
+        fingerprint(_decided_by(recipe, captions, real, layouts)),
+        seen,
+    )
+
+
+def _captions(recipe: AugmentRecipe, manifest: SourceManifest | None) -> dict[str, list[str]]:
+    """The captions by class: those that the recipe names, else the source's, else the model's."""
+    if recipe.captions is not None:
+        return read_captions(recipe.captions)
+    if manifest is not None:
+        return captions_of((r.label, r.caption) for r in manifest.select(split="train"))
+    return _model_captions(recipe)
+
+
+def _real_counts(
+    manifest: SourceManifest | None, captions: Mapping[str, Sequence[str]]
+) -> dict[str, int]:
+    """The classes in their order, with their real training images, or captions without a source."""
+    if manifest is not None:
+        return real_counts(manifest)
+    known = [label for label in CLASSES if label in captions]
+    classes = known + sorted(set(captions) - set(known) - {UNLABELLED})
+    return {label: len(captions[label]) for label in classes}
+
+
+def _layouts(recipe: AugmentRecipe, manifest: SourceManifest | None, size: int) -> Layouts:
+    """The layouts that a recipe's pairs may have."""
+    asked_for = None if recipe.pairs is None else recipe.pairs.layouts
+    if isinstance(asked_for, RunLayouts):
+        other = read_manifest(asked_for.run)
+        if "pairs" not in other.configs:
+            raise DidgenError(f"{asked_for.run} holds no pairs whose masks could be layouts.")
+        return Layouts(
+            size, manifest, RunMasks(asked_for.run, other, read_sidecars(asked_for.run, "pairs"))
+        )
+    if isinstance(asked_for, SourceLayouts):
+        return Layouts(size, manifest, keep=(asked_for.subset.k, asked_for.subset.seed))
+    return Layouts(size, manifest)
+
+
+def _plans(
+    recipe: AugmentRecipe, real: Mapping[str, int], layouts: Layouts, prompts: Prompts
+) -> tuple[PlannedImages | None, PlannedPairs | None]:
+    """The plans of images and of pairs; a recipe that asks for no sample is a `DidgenError`."""
+    counts = {} if recipe.images is None else class_counts(recipe, real)
+    if prompts.form == "caption":
+        prompts.check(counts)
+    images = PlannedImages(recipe, counts, prompts) if counts else None
+    pairs = None
+    if recipe.pairs is not None and recipe.pairs.count:
+        choices = pair_layouts(recipe, tuple(real), layouts, prompts.captions)
+        if prompts.form == "caption":
+            prompts.check({choice.label for choice in choices})
+        pairs = PlannedPairs(recipe, choices, layouts, prompts)
+    if images is None and pairs is None:
+        raise DidgenError("The recipe asks for no sample at all; raise a count in it.")
+    return images, pairs
+
+
+def _decided_by(
+    recipe: AugmentRecipe,
+    captions: Mapping[str, Sequence[str]],
+    real: Mapping[str, int],
+    layouts: Layouts,
+) -> dict[str, Any]:
+    """All that decides a run beside the code: the recipe, and what it names, by hash."""
+    masks: dict[str, str] = {}
+    if layouts.run is not None:
+        entries = layouts.run.manifest.configs["pairs"]
+        masks = {entry.file: entry.sha256 for entry in entries}
+    elif recipe.pairs is not None and recipe.pairs.layouts != "drawn" and layouts.manifest:
+        paths = {key: layouts.manifest.mask_path(r) for key, r in layouts.records.items()}
+        masks = {key: sha256_of(path) for key, path in paths.items()}
+    return {
+        "plan": PLAN_FORMAT,
+        "recipe": asked(recipe),
+        "captions": fingerprint(captions),
+        "classes": dict(real),
+        "model": model_hashes(recipe.model, recipe.revision),
+        "masks": masks,
+    }
 
 
 def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:
@@ -134,6 +223,16 @@ def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None
         )
     for kind in ("attn2", "attn1") if recipe.pairs else ():
         layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
+
+
+def check_begun(out: Path) -> None:
+    """Raise DidgenError for a run of an older didgen, whose plan and noise were others."""
+    begun = claim_of(out)
+    if begun is not None and begun.plan is not None:
+        raise DidgenError(
+            f"{out} was begun by an older didgen, which makes other samples of the same recipe; "
+            "finish it with that version, or choose another directory (see UPGRADING.md)."
+        )
 
 
 def check_source(job: GenerationJob, out: Path | None) -> None:

@@ -177,7 +177,7 @@ class _Pool:
                 if config not in tasks:
                     tasks[config] = progress.add_task(config, total=0, state="")
                 total = progress.tasks[tasks[config]].total or 0
-                size = len(self.job.plan[config][index])
+                size = len(self.job.plan[config].places(index))
                 progress.update(tasks[config], total=total + size)
             while waiting or held or self.working:
                 self._grow(len(waiting) + len(held) + len(self.working))
@@ -195,7 +195,8 @@ class _Pool:
                     if reason is None and sha256 is None:
                         held.append(shard)
                     elif reason is None:
-                        progress.advance(tasks[shard[0]], len(self.job.plan[shard[0]][shard[1]]))
+                        done = len(self.job.plan[shard[0]].places(shard[1]))
+                        progress.advance(tasks[shard[0]], done)
                     else:
                         tries[shard] += 1
                         name = shard_path(self.out, *shard).name

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from didgen.augment.device import choose_device
 from didgen.augment.generation.plan import Planned
-from didgen.augment.generation.prepare import GenerationJob
+from didgen.augment.generation.prepare import GenerationJob, check_begun
 from didgen.augment.generation.samples import draw_batch, pack
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
@@ -39,6 +39,7 @@ def remake(job: GenerationJob, out: Path, key: str) -> Sample:
 
     Raises DidgenError for a run of another recipe or model, and for a key that no sample has.
     """
+    check_begun(out)
     if read_run(out).fingerprint != job.fingerprint:
         raise DidgenError(
             f"{out} is a run of another recipe, model or data; name the recipe it was made with "
@@ -51,7 +52,7 @@ def remake(job: GenerationJob, out: Path, key: str) -> Sample:
                 if row["status"] == "failed":
                     raise DidgenError(f"{key} is in no shard of {out}: {row['reason']}.")
                 return _redrawn(job, rows, row)
-    raise DidgenError(f"{out} has no sample {key}; its keys are listed in its plan.jsonl.")
+    raise DidgenError(f"{out} has no sample {key}; `didgen inspect` tells of its keys.")
 
 
 def _redrawn(job: GenerationJob, rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Sample:

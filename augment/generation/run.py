@@ -12,7 +12,7 @@ from pathlib import Path
 
 from didgen.augment.console import decisions, progress_bar
 from didgen.augment.generation.part import Part
-from didgen.augment.generation.prepare import GenerationJob, check_source
+from didgen.augment.generation.prepare import GenerationJob, check_begun, check_source
 from didgen.augment.generation.ray_engine import make_on_cluster
 from didgen.augment.generation.run_sheets import write_sheets
 from didgen.augment.generation.worker import Worker, is_whole, versions
@@ -47,15 +47,15 @@ def augment(
     Raises DidgenError where `out` holds a run of another recipe, and, before a run begins, for a
     source that holds out what the model was trained on: one that has begun can still be mended.
     """
+    check_begun(out)
     check_source(job, out)
     if not is_started(out, job.fingerprint):
-        rows = [p.row() for shards in job.plan.values() for shard in shards for p in shard]
         with claimed(out, "run"):
             start_run(
                 out,
                 fingerprint=job.fingerprint,
                 recipe=asked(job.recipe),
-                plan=rows,
+                planned=job.samples,
                 documents=DOCUMENTS,
             )
     everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
@@ -76,7 +76,7 @@ def _make(job: GenerationJob, out: Path, todo: list[tuple[Config, int]]) -> None
     with progress_bar() as progress:
         tasks = {config: progress.add_task(config, total=0, state="") for config, _ in todo}
         for config, index in todo:
-            task, size = tasks[config], len(job.plan[config][index])
+            task, size = tasks[config], len(job.plan[config].places(index))
             progress.update(task, total=(progress.tasks[task].total or 0) + size)
         for wait in (False, True):
             held = []
@@ -87,7 +87,9 @@ def _make(job: GenerationJob, out: Path, todo: list[tuple[Config, int]]) -> None
                 if worker.make(config, index, partial(progress.advance, task), wait=wait) is None:
                     held.append((config, index))
                     continue
-                progress.update(task, completed=before + len(job.plan[config][index]), state="")
+                progress.update(
+                    task, completed=before + len(job.plan[config].places(index)), state=""
+                )
             todo = held
 
 
@@ -132,7 +134,7 @@ def _decisions(job: GenerationJob, device: str) -> dict[str, str]:
         "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
         f"batches of {sampling.batch_size}, because the recipe says so",
         "plan": ", ".join(
-            f"{job.count(config)} {config} in {count} shards"
+            f"{job.samples[config]} {config} in {count} shards"
             for config, count in job.shards.items()
         ),
     }

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,9 +27,9 @@ SHEET_PAIRS = 24
 def write_sheets(job: GenerationJob, out: Path) -> None:
     """Contact sheets of a finished run: images by class, pairs with both outlines, attention."""
     sheets = {
-        "images": _images_sheet(job, out) if "images" in job.plan else None,
-        "pairs": _pairs_sheet(job, out) if "pairs" in job.plan else None,
-        "attention": _attention_sheet(out) if "pairs" in job.plan else None,
+        "images": _images_sheet(job, out) if job.images else None,
+        "pairs": _pairs_sheet(job, out) if job.pairs else None,
+        "attention": _attention_sheet(out) if job.pairs else None,
     }
     for name, sheet in sheets.items():
         if sheet is not None:
@@ -39,7 +40,7 @@ def _images_sheet(job: GenerationJob, out: Path) -> Image.Image | None:
     """The first images of each class, a class after the other; None where none was made."""
     by_class: dict[str, list[np.ndarray]] = {label: [] for label in job.classes}
     lacking = Counter(dict.fromkeys(job.classes, SHEET_IMAGES))
-    lacking &= Counter(p.label for shard in job.plan["images"] for p in shard)
+    lacking &= Counter(job.images.counts if job.images else {})
     for sample in iterate(out, "images"):
         label = json.loads(sample.members["json"])["class"]
         if label in lacking:
@@ -63,7 +64,7 @@ def _pairs_sheet(job: GenerationJob, out: Path) -> Image.Image | None:
     return pair_sheet(
         np.stack([_decoded(sample.members["jpg"]) for sample in samples]),
         np.stack([_decoded(sample.members["mask.png"]) > 0 for sample in samples]),
-        np.stack([job.layouts.mask(record["layout"], record["seed"]) for record in records]),
+        np.stack([_layout(job, record) for record in records]),
         [
             f"{record['class']} {record['key']}: IoU with layout "
             f"{record['scores']['layout_iou']:.2f}".strip()
@@ -91,6 +92,11 @@ def _attention_sheet(out: Path) -> Image.Image | None:
             for sample, history in watched
         ],
     )
+
+
+def _layout(job: GenerationJob, record: dict[str, Any]) -> np.ndarray:
+    """The layout that a pair was guided by, as its record names it."""
+    return job.layouts.mask(record["layout"], record["seed"], record["mask_of"])
 
 
 def _decoded(data: bytes) -> np.ndarray:

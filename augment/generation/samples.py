@@ -16,7 +16,7 @@ import numpy as np
 
 from didgen.augment.device import Device
 from didgen.augment.generation.gates import fault, measure
-from didgen.augment.generation.plan import Planned, shards_of
+from didgen.augment.generation.plan import Planned, batches_of
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.seeds import derived_seed
 from didgen.manifests.images import encoded
@@ -52,7 +52,7 @@ def make(
     rejected: dict[str, list[str]] = {planned.key: [] for planned in shard}
     waiting = list(shard)
     for redraws in range(job.recipe.gates.redraws + 1):
-        for batch in shards_of(waiting, job.recipe.sampling.batch_size):
+        for batch in batches_of(waiting, job.recipe.sampling.batch_size):
             for drawn in draw_batch(job, batch, redraws, device):
                 reasons = rejected[drawn.planned.key]
                 if reason := fault(drawn.scores, job.recipe.gates):
@@ -72,7 +72,7 @@ def draw_batch(
     """Draw planned samples together, each at the same try, and measure them."""
     layouts = None
     if batch[0].layout:
-        layouts = np.stack([job.layouts.mask(one.layout, one.seed) for one in batch])
+        layouts = np.stack([job.layouts.mask(one.layout, one.seed, one.mask_of) for one in batch])
     # A batch has the order of the plan, so that those that are watched come first in it.
     drawing = job.generator.draw(
         batch,
@@ -114,6 +114,7 @@ def pack(drawn: Drawn, rejected: Sequence[str], job: GenerationJob) -> Sample:
         "seed": planned.seed,
         "redraws": drawn.redraws,
         "layout": planned.layout,
+        "mask_of": planned.mask_of,
         "run": job.fingerprint,
         "scores": drawn.scores,
     }

@@ -43,7 +43,7 @@ class Worker:
                 self.out,
                 config,
                 index,
-                make(self.job, self.job.plan[config][index], self.device, advance),
+                make(self.job, self.job.plan[config].shard(index), self.device, advance),
                 fingerprint=self.job.fingerprint,
                 versions=self.versions,
             ).sha256
@@ -51,7 +51,7 @@ class Worker:
 
 def is_whole(job: GenerationJob, out: Path, config: Config, index: int) -> bool:
     """Whether a shard of the job stands in `out`, byte for byte."""
-    keys = [planned.key for planned in job.plan[config][index]]
+    keys = job.plan[config].keys(index)
     return shard_is_whole(out, config, index, fingerprint=job.fingerprint, keys=keys)
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from didgen.augment.prompts.geometry import Room, agree, agree_sentence
-from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose, fit
+from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import parse, recombine, render
+from didgen.manifests.choices import PromptForm
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
 
-UNLABELLED_PAIR = ""
-"""Label of a pair whose layout's image has none."""
+UNLABELLED = ""
+"""Label of a sample without a class."""
 
 Captions = Mapping[str, Sequence[str]]
 """Known captions by label; "" holds those of images without one."""
@@ -24,7 +25,7 @@ def captions_of(rows: Iterable[tuple[str | None, str | None]]) -> dict[str, list
     grouped: dict[str, list[str]] = {}
     for label, caption in rows:
         if caption:
-            grouped.setdefault(label or UNLABELLED_PAIR, []).append(caption)
+            grouped.setdefault(label or UNLABELLED, []).append(caption)
     return grouped
 
 
@@ -47,13 +48,27 @@ class Prompts:
     """New prompts of a class, recombined from its known captions, within a limit of tokens."""
 
     def __init__(
-        self, captions: Captions, count_tokens: Callable[[str], int], limit: int = TOKEN_LIMIT
+        self,
+        captions: Captions,
+        count_tokens: Callable[[str], int],
+        limit: int = TOKEN_LIMIT,
+        form: PromptForm = "caption",
     ) -> None:
         self.captions, self.count_tokens, self.limit = captions, count_tokens, limit
+        self.form = form
         self.attributes: dict[str, list[Attributes]] = {
             label: [read for caption in known if (read := parse(caption)) is not None]
             for label, known in captions.items()
         }
+
+    def check(self, labels: Iterable[str]) -> None:
+        """Raise DidgenError for a class without captions."""
+        for label in labels:
+            if not self.captions.get(label):
+                raise DidgenError(
+                    f"No caption of the class {label or 'unlabelled'} is known; "
+                    "caption the source, or leave the class out of the recipe."
+                )
 
     def draw(self, label: str, seed: int, layout: Room | None = None) -> str:
         """A prompt of a class; with a layout, one whose size, shape and place are the layout's.
@@ -62,12 +77,10 @@ class Prompts:
         of the lesion's geometry gives way to the layout.
         Raises DidgenError for a class without captions.
         """
-        known = self.captions.get(label)
-        if not known:
-            raise DidgenError(
-                f"No caption of the class {label or 'unlabelled'} is known; "
-                "caption the source, or leave the class out of the recipe."
-            )
+        if self.form != "caption":
+            return compose(diagnosis(label or None) if self.form == "class" else None)
+        self.check([label])
+        known = self.captions[label]
         # The layout is drawn from the bare seed; its numbers and these must not go together.
         rng = np.random.default_rng([seed, 1])
         caption = known[int(rng.integers(len(known)))]

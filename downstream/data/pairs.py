@@ -26,6 +26,8 @@ from didgen.manifests.images import as_mask, decode, read_file, upright
 from didgen.manifests.progress import Progress
 from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from didgen.manifests.sources.subset import rank
+from didgen.manifests.sources.subset import subset as nested_subset
 
 File: TypeAlias = tuple[bytes, Path]
 
@@ -147,13 +149,13 @@ def subset(pairs: Pairs, count: int | None, seed: int) -> Pairs:
             f"`real` asks for {count} training pairs and the source has {len(pairs)}; ask for "
             "fewer, or for all by null."
         )
-    ranks = sorted(range(len(pairs)), key=lambda place: _rank(seed, "pair", pairs.keys[place]))
-    return pairs.take(sorted(ranks[:count]))
+    kept = nested_subset(pairs.keys, count, seed)
+    return pairs.take([place for place, key in enumerate(pairs.keys) if key in kept])
 
 
 def folds(lesions: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
     """The fold of each pair in [0, count): lesions are dealt to them whole, in a hashed order."""
-    ranks = sorted(set(lesions), key=lambda lesion: _rank(seed, "fold", lesion))
+    ranks = sorted(set(lesions), key=lambda lesion: rank(seed, "fold", lesion))
     if len(ranks) < count:
         raise DidgenError(
             f"{len(ranks)} lesions cannot make {count} folds; set fewer `filter.folds`, or take "
@@ -161,7 +163,3 @@ def folds(lesions: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
         )
     dealt = {lesion: place % count for place, lesion in enumerate(ranks)}
     return np.array([dealt[lesion] for lesion in lesions], np.int64)
-
-
-def _rank(seed: int, *names: str) -> bytes:
-    return hashlib.sha256("\n".join((str(seed), *names)).encode()).digest()

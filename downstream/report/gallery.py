@@ -152,7 +152,8 @@ def _pair(
     if mask is None or mask.shape != image.shape[:2]:
         return None, True
     layout = None
-    if image.shape[0] == image.shape[1] and name:
+    mask_of = str(sample.row.get("mask_of") or "")
+    if image.shape[0] == image.shape[1] and name and not mask_of:
         try:
             seed = int(sample.row.get("seed", sample.record.get("seed", 0)))
             layout = layout_of(name, seed, image.shape[0], source)
@@ -166,7 +167,7 @@ def _pair(
     scores = sample.row.get("scores") or {}
     overlap = scores.get("layout_iou")
     reported = f"{sample.key}, {label}" + (f", IoU {overlap:.2f}" if overlap is not None else "")
-    guide = f"layout {name}" if name else "no layout"
+    guide = f"layout {mask_of or name}" if name else "no layout"
     figure = figure_of(
         np.concatenate(parts, axis=1),
         f"{sample.key}, {label}: the image with outlines, its {guide}, and its annotation, "

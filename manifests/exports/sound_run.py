@@ -55,7 +55,7 @@ class Export:
                 if "cls" in members
                 else record_of(members).get("label")
             )
-            if config == "images" and index not in classes:
+            if config == "images" and index not in classes and (classes or index != "-1"):
                 raise DidgenError(
                     f"{sidecar.shard} of {self.directory} has {key} without a class of its run; "
                     "run `didgen verify` to see what is wrong."

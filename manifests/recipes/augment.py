@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import Count, LocalPath, Positive, Section, Seed, Share
 from didgen.manifests.recipes.sampling import Sampling
 
@@ -15,17 +16,38 @@ class ImagesPlan(Section):
     """Class-balanced images: a number for every class, one per class, or up to the largest."""
 
     per_class: Positive | dict[str, Count] | Literal["fill"] = 1000
+    """A number also makes images without a class, of a source that has no labels (Table 1)."""
     exclude: tuple[str, ...] | None = None
     """Classes to leave out; `LEFT_OUT` by default, unless a recipe names them."""
+
+
+class Subset(Section):
+    """The masks of the `k` real images that a benchmark's scale of scarcity keeps, by its seed."""
+
+    k: Positive
+    seed: Seed | Annotated[tuple[Seed, ...], Field(min_length=1)] = 0
+
+
+class SourceLayouts(Section):
+    """Layouts of the source: the masks of a part of its training images."""
+
+    subset: Subset
+
+
+class RunLayouts(Section):
+    """Layouts of another run: the masks of its pairs, as the paper gives them to its rivals."""
+
+    run: LocalPath
 
 
 class PairsPlan(Section):
     """Lesion-mask pairs: how many, and where their layouts come from."""
 
     count: Count = 2500
-    layouts: Literal["source", "drawn"] = "source"
+    layouts: Literal["source", "drawn"] | SourceLayouts | RunLayouts = "source"
+    """All training masks of the source, drawn shapes, a part of these masks, or a run's masks."""
     exclude: tuple[str, ...] | None = None
-    """Classes to leave out; `LEFT_OUT` by default."""
+    """Classes to leave out; none unless a recipe names them (DiDGen, Section 3.3)."""
 
 
 class Gates(Section):
@@ -74,6 +96,8 @@ class AugmentRecipe(Section):
     revision: str | None = None
     source: LocalPath | None = None
     captions: LocalPath | None = None
+    prompt: PromptForm = "caption"
+    """What a prompt says behind the prefix; `prefix` is the paper's ablation "Ours-prefix"."""
     images: ImagesPlan | None = ImagesPlan()
     pairs: PairsPlan | None = PairsPlan()
     sampling: Sampling = Sampling()
@@ -88,8 +112,9 @@ class AugmentRecipe(Section):
         if self.images is None and self.pairs is None:
             raise ValueError("`images` and `pairs` are both null: nothing to make")
         if self.source is None:
-            if self.pairs is not None and self.pairs.layouts == "source":
-                raise ValueError("`pairs.layouts: source` needs `source`, a source manifest")
+            layouts = None if self.pairs is None else self.pairs.layouts
+            if layouts == "source" or isinstance(layouts, SourceLayouts):
+                raise ValueError("`pairs.layouts` of a source needs `source`, a source manifest")
             if self.images is not None and self.images.per_class == "fill":
                 raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
         return self

@@ -19,6 +19,7 @@ def start_run(
     fingerprint: str,
     recipe: Mapping[str, Any],
     plan: Sequence[Mapping[str, Any]] = (),
+    planned: Mapping[Config, int] | None = None,
     documents: Sequence[str] = (),
 ) -> Run:
     """Claim a directory for a recipe, or find it already claimed for the same one.
@@ -28,7 +29,12 @@ def start_run(
     same recipe with another fingerprint was begun with other inputs, and is an error too, and so is
     one that is no run's yet and has other files where the shards, or `documents`, would lie.
     """
-    wanted = Run(fingerprint=fingerprint, recipe=dict(recipe), didgen=version("didgen"))
+    wanted = Run(
+        fingerprint=fingerprint,
+        recipe=dict(recipe),
+        didgen=version("didgen"),
+        planned=dict(planned or {}),
+    )
     there = claim_of(directory)
     if there is not None and there.fingerprint != fingerprint:
         # Compared as JSON, so that a tuple or a path in the recipe is no difference.

@@ -74,7 +74,7 @@ def training_samples(
             if drop_copies and is_copy(path, sidecar, row):
                 continue
             label, layout = str(row.get("label", "")), str(row.get("layout", ""))
-            if label not in run.classes and (label or config == "images"):
+            if label not in run.classes and (label or (config == "images" and run.classes)):
                 raise DidgenError(
                     f"{sidecar.shard} of {path} has the sample {key} of the class "
                     f"{label or 'none'}, which its run does not list; make the run again."

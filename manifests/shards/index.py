@@ -39,6 +39,7 @@ class Run(BaseModel):
     """`run.json`: what the directory is for, written before the first shard.
 
     `plan` is the sha256 of `plan.jsonl`, which is written before it; None where there is no plan.
+    `planned` is the number of samples of each config, where the recipe alone says which they are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +49,7 @@ class Run(BaseModel):
     recipe: dict[str, Any]
     didgen: str
     plan: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    planned: dict[Config, int] = {}
 
 
 class ShardEntry(BaseModel):

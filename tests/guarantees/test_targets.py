@@ -52,7 +52,6 @@ def remove(path: Path) -> None:
         ("pairs/pairs-000001.tar", remove, "missing"),
         ("images/images-000000.json", remove, "missing"),
         ("images/_info.json", truncate, "mismatch"),
-        ("plan.jsonl", remove, "missing"),
         ("manifest.json", remove, "missing"),
         ("images/images-000007.tar", lay, "extra"),
     ],

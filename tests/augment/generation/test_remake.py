@@ -29,7 +29,7 @@ def job(model: Path) -> GenerationJob:
         "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
     }
     first = prepare_generation(AugmentRecipe.model_validate(asked))
-    drawn = draw_batch(first, first.plan["images"][0], 0, choose_device())
+    drawn = draw_batch(first, first.plan["images"].shard(0), 0, choose_device())
     bound = float(np.quantile([one.scores["contrast"] for one in drawn], 0.7))
     return prepare_generation(
         AugmentRecipe.model_validate(asked | {"gates": asked["gates"] | {"contrast": bound}})

@@ -32,7 +32,7 @@ def plain(model: Path) -> GenerationJob:
 @pytest.fixture(scope="module")
 def job(plain: GenerationJob) -> GenerationJob:
     """The same, with a gate that stops about every second image of this model."""
-    shard = plain.plan["images"][0]
+    shard = plain.plan["images"].shard(0)
     drawn = draw_batch(plain, shard, 0, choose_device())
     bound = float(np.median([one.scores["contrast"] for one in drawn])) + 0.0005
     gates = Gates(contrast=bound, redraws=REDRAWS)
@@ -40,7 +40,7 @@ def job(plain: GenerationJob) -> GenerationJob:
 
 
 def results(job: GenerationJob) -> list[Sample | Failure]:
-    return list(make(job, job.plan["images"][0], choose_device(), lambda _: None))
+    return list(make(job, job.plan["images"].shard(0), choose_device(), lambda _: None))
 
 
 def test_tries_have_seeds_of_their_own_and_the_first_is_the_planned_one() -> None:
@@ -52,7 +52,7 @@ def test_tries_have_seeds_of_their_own_and_the_first_is_the_planned_one() -> Non
 
 def test_each_sample_is_its_first_try_that_meets_the_gates(job: GenerationJob) -> None:
     tries = set()
-    for planned, result in zip(job.plan["images"][0], results(job), strict=True):
+    for planned, result in zip(job.plan["images"].shard(0), results(job), strict=True):
         reasons: list[str] = []
         # The naive way: one sample alone, try after try.
         for redraws in range(REDRAWS + 1):
@@ -91,7 +91,7 @@ def test_a_sample_that_no_try_makes_usable_is_a_failure_with_every_reason(
 ) -> None:
     gates = Gates(contrast=255, redraws=1)
     hopeless = replace(plain, recipe=plain.recipe.model_copy(update={"gates": gates}))
-    for planned, result in zip(hopeless.plan["images"][0], results(hopeless), strict=True):
+    for planned, result in zip(hopeless.plan["images"].shard(0), results(hopeless), strict=True):
         assert isinstance(result, Failure)
         assert result.reason.startswith("drawn 2 times, at last near-blank image")
         assert len(result.row["rejected"]) == 2
