@@ -36,6 +36,7 @@ from didgen.augment.finetuning.dataset import RegionDataset, class_weights
 from didgen.augment.finetuning.latent_cache import Cache, Table
 from didgen.augment.finetuning.loop import Schedule, train
 from didgen.augment.finetuning.objective import RegionLoss
+from didgen.augment.finetuning.training_images import read_training_images, subset, words_of
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, sha256_of, write_bytes, write_json
@@ -50,14 +51,11 @@ from didgen.manifests.provenance.models import (
     unlisted,
 )
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.finetune import FinetuneRecipe, asked
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.sampling import Sampling
 from didgen.manifests.runs.claim import start_run
-from didgen.manifests.sources.records import SourceManifest, SourceRecord, read_training
-
-FREE = {"checkpoint_every", "save_as", "gradient_checkpointing"}
-"""Fields of a recipe that do not decide what a run computes, and may change while it goes on."""
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
 def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
@@ -68,7 +66,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     or captions or one that holds out what the model was trained on, a model that cannot be loaded,
     a folder of another recipe, and one that another process trains in.
     """
-    manifest, records = read_training(recipe.source)
+    manifest, records = read_training_images(recipe)
     stage = stage_of(recipe)
     device = choose_device(recipe.mixed_precision, training=True)
     accelerator = Accelerator(
@@ -109,13 +107,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         dataset = RegionDataset(
             manifest,
             records,
-            recipe.image_size,
-            recipe.orientations,
-            recipe.caption_probability,
-            recipe.prompt_dropout,
+            recipe,
             pipeline.scheduler.config.num_train_timesteps,
-            recipe.seed,
-            recipe.caption_thinning,
             recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
         )
         objective = RegionLoss(pipeline, recipe, perceptual)
@@ -136,7 +129,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
                 sampling = Sampling(
                     maps=maps.halved() if early else maps, batch_size=recipe.batch_size
                 )
-                _sample_sheet(pipeline, sampling, manifest, path)
+                _sample_sheet(pipeline, sampling, manifest, recipe, path)
                 pipeline.unet.register_to_config(sample_size=side)
                 _leave_to_cache(pipeline, recipe)
 
@@ -149,7 +142,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
                 # The adapters are merged into the model's own weights, not into what training kept.
                 pipeline = _start(recipe, records)
                 merge_adapters(pipeline, out / "lora")
-            captions = ((record.label, record.caption) for record in records)
+            captions = ((record.label, words_of(recipe, record)) for record in records)
             done = recipe.model_copy(update={"mixed_precision": device.precision})
             card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
             dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
@@ -174,7 +167,10 @@ def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusi
     """The recipe's model before training, P-Tokens included."""
     built = None
     if recipe.build is not None:
+        # A model that was shown no caption can still be told one: the vocabulary is that of both.
         texts = [compose(record.caption) for record in records]
+        if recipe.prompt != "caption":
+            texts += [compose(words_of(recipe, record)) for record in records]
         built = build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
         if recipe.model is None:
             return built
@@ -266,19 +262,19 @@ def _claim(
 
     The number of processes belongs to it: it decides which samples a step sees.
     """
-    free = FREE | {"steps"} if _schedule(recipe).extendable else FREE
-    asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
+    free = {"steps"} if _schedule(recipe).extendable else set()
+    fields = asked(recipe, free) | {"processes": processes}
     stage = stage_of(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
     decided_by = {
-        "recipe": asked,
+        "recipe": fields,
         "records": [
             (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
         ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
         "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
     }
-    start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
+    start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
 
 
 def _schedule(recipe: FinetuneRecipe) -> Schedule:
@@ -303,19 +299,23 @@ SHEET = 8
 
 
 def _sample_sheet(
-    pipeline: StableDiffusionPipeline, sampling: Sampling, manifest: SourceManifest, path: Path
+    pipeline: StableDiffusionPipeline,
+    sampling: Sampling,
+    manifest: SourceManifest,
+    recipe: FinetuneRecipe,
+    path: Path,
 ) -> None:
     """Pairs drawn with the current weights, by prompts and layouts of the validation split.
 
     In batches of the training's size: where that fits, so do these.
     """
-    records = manifest.select(split="val", masked=True)
+    records = subset(recipe, manifest.select(split="val", masked=True))
     records = records[:: max(1, len(records) // SHEET)][:SHEET]
     if not records:
         return
     sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
     layouts = torch.stack([load_mask(manifest, r, sampler.image_size) for r in records])
-    prompts = [compose(record.caption) for record in records]
+    prompts = [compose(words_of(recipe, record)) for record in records]
     drawn = []
     for first in range(0, len(records), sampling.batch_size):
         part = slice(first, first + sampling.batch_size)

@@ -1,6 +1,7 @@
 """The recipe of `didgen finetune`."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -42,6 +43,15 @@ class FinetuneRecipe(Section):
 
     kind: Literal["finetune"] = "finetune"
     source: LocalPath
+    collections: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Collections of the source whose images are trained on, such as `isic2018-task1`: the field
+    `source` of their records. null is all of them."""
+    exclude: tuple[str, ...] = ()
+    """Classes whose images are left out; one without a label is of no class, and stays. The paper
+    trains on Task 1 alone for its pairs, and on Task 3 without NV for its images."""
+    prompt: Literal["caption", "class", "prefix"] = "caption"
+    """What an image is shown with: the prefix and its caption, as DiDGen is; the prefix and the
+    name of its class alone; or the bare prefix, as the paper's rivals are."""
     model: str | None = None
     revision: str | None = None
     build: Build | None = None
@@ -78,7 +88,8 @@ class FinetuneRecipe(Section):
     min_snr_gamma: Rate | None = None
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
     caption_probability: Share = 0.8
-    """How often a caption follows the prefix, as in the authors' code."""
+    """How often the caption, or the name of the class, follows the prefix, as in the authors'
+    code; at other times the prefix stands alone."""
     caption_thinning: Share = 0.0
     """How often a caption keeps its first clause alone, which is the class where there is one, and
     a random part of the others: a class is then learned by its name, not only by what a caption
@@ -134,6 +145,8 @@ class FinetuneRecipe(Section):
 
     @model_validator(mode="after")
     def texts_that_a_cache_can_hold(self) -> Self:
+        if self.caption_thinning and self.prompt != "caption":
+            raise ValueError("`caption_thinning` thins captions, and needs `prompt: caption`")
         if self.caption_thinning and self.cache and self.build is None:
             raise ValueError(
                 "`caption_thinning` makes ever new prompts, whose embeddings no cache holds; set "
@@ -166,3 +179,18 @@ class FinetuneRecipe(Section):
         if self.restart_every is not None and self.schedule != "cosine":
             raise ValueError("`restart_every` needs `schedule: cosine`")
         return self
+
+
+FREE = {"checkpoint_every", "save_as", "gradient_checkpointing"}
+"""Fields that do not decide what a run computes, and may change while it goes on."""
+
+ADDED: dict[str, Any] = {"collections": None, "exclude": [], "prompt": "caption"}
+"""Fields that recipes did not always have, with the value of what was done before: a run that was
+begun without such a field goes on where a recipe says this value or nothing."""
+
+
+def asked(recipe: FinetuneRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """The fields of a recipe that decide the result, as JSON values; `free` leaves out more."""
+    fields = recipe.model_dump(mode="json", exclude=FREE | free)
+    absent = object()
+    return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}

@@ -81,6 +81,7 @@ def recipe_of(shape: Build | None, precision: str) -> FinetuneRecipe:
         leak_weight=0.1,
         prompt_dropout=0.3,
         orientations="dihedral",
+        seed=0,
         mixed_precision=precision,
         **model,
     )
@@ -95,16 +96,7 @@ def losses(
     """A batch and the losses of some, with a cache in `out` or without."""
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision, cpu=True)
     dtype = {"no": torch.float32, "bf16": torch.bfloat16}[recipe.mixed_precision]
-    dataset = RegionDataset(
-        manifest,
-        manifest.select(split="train"),
-        recipe.image_size,
-        recipe.orientations,
-        recipe.caption_probability,
-        recipe.prompt_dropout,
-        1000,
-        seed=0,
-    )
+    dataset = RegionDataset(manifest, manifest.select(split="train"), recipe, 1000)
     module = RegionLoss(pipeline, recipe.model_copy(update={"cache": out is not None}))
     if out is not None:
         dataset.cache = fill_cache(accelerator, pipeline, dataset, dtype, recipe, out)

@@ -123,7 +123,9 @@ def equation_4(
 def batch(manifest: SourceManifest) -> dict[str, Any]:
     """Three samples, the second without its prompt."""
     records = manifest.select(split="train")
-    dataset = RegionDataset(manifest, records, 256, "dihedral", 1.0, 0.0, 1000, seed=0)
+    drawn = {"orientations": "dihedral", "caption_probability": 1.0, "prompt_dropout": 0.0}
+    recipe = recipe_of(model="none", seed=0, **drawn)
+    dataset = RegionDataset(manifest, records, recipe, 1000)
     items = [dataset[number, number] for number in range(3)]
     items[1] |= {"prompted": False, "prompt": ""}
     return default_collate(items)
