@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.finetuning.latent_cache import Cache
+from didgen.augment.finetuning.latents import posterior_noise
 from didgen.augment.finetuning.training_images import words_of
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.prompts.sentence import thin, turn
@@ -78,7 +79,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
     caption that is kept is thinned with `caption_thinning`. The whole prompt becomes empty with
     `prompt_dropout`, for classifier-free guidance, and `prompted` says whether it was kept. With a
     cache, `latents` (4, S/8, S/8) stand for the pixels, and `context` (T, C) stands by the prompt
-    where the cache holds texts. Samples before number `half_samples` have half the side, S/2.
+    where the cache holds texts. Where latents are drawn from a posterior, there is also its
+    `posterior_noise`, and its `deviation` beside cached latents, both (4, S/8, S/8). Samples before
+    number `half_samples` have half the side, S/2.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
         self.caption_thinning = recipe.caption_thinning
         self.prompt_dropout = recipe.prompt_dropout
         self.timesteps, self.half_samples = timesteps, half_samples
+        self.posterior = recipe.posterior
         self.cache: Cache | None = None
 
     def __len__(self) -> int:
@@ -116,6 +120,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
             "timestep": int(rng.integers(self.timesteps)),
             "noise": torch.from_numpy(rng.standard_normal((4, side, side), dtype=np.float32)),
         }
+        if self.posterior == "sample":
+            item["posterior_noise"] = posterior_noise(self.seed, number, side)
         caption = self.captions[index] if captioned else None
         if caption and self.caption_thinning and rng.random() < self.caption_thinning:
             caption = thin(caption, rng)

@@ -13,34 +13,31 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from didgen.augment.console import decisions, progress_bar
-from didgen.augment.contact_sheets import pair_sheet
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
-from didgen.augment.diffusion.autoencoder import AutoencoderLoss, encode
-from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.autoencoder import AutoencoderLoss
 from didgen.augment.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
 from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
-from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.diffusion.small_model import build_pipeline, shape_of
 from didgen.augment.finetuning.autoencoder_stage import stage_of, train_autoencoder
 from didgen.augment.finetuning.dataset import RegionDataset, class_weights
 from didgen.augment.finetuning.latent_cache import Cache, Table
+from didgen.augment.finetuning.latents import KEPT, check_posterior, encode_exactly
 from didgen.augment.finetuning.loop import Schedule, train
 from didgen.augment.finetuning.objective import RegionLoss
-from didgen.augment.finetuning.training_images import read_training_images, subset, words_of
+from didgen.augment.finetuning.sample_sheets import SampleSheets
+from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import leftovers, sha256_of, write_bytes, write_json
-from didgen.manifests.images import encoded
+from didgen.manifests.files import leftovers, sha256_of, write_json
 from didgen.manifests.locks import claimed
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
@@ -53,7 +50,6 @@ from didgen.manifests.provenance.models import (
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.finetune import FinetuneRecipe, asked
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.recipes.sampling import Sampling
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -86,8 +82,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     decided |= unlisted(recipe.model, before)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
-    for kind in ("attn2", "attn1"):
-        layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
+    for maps in (recipe.maps, recipe.sampling.maps):
+        for kind in ("attn2", "attn1"):
+            layers_at(pipeline.unet, kind, maps, recipe.image_size // 8)
     if recipe.lora is not None:
         add_adapters(pipeline.unet, recipe.lora, device.dtype, recipe.seed)
     # A recipe that does not fit its model is told before it has a folder.
@@ -118,19 +115,12 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
                 decisions({"cache": str(dataset.cache)})
                 write_json(out / "decisions.json", decided | {"cache": str(dataset.cache)})
 
+        sheets = SampleSheets(pipeline, objective, recipe, manifest, out / "sheets")
+
         def sample(step: int) -> None:
-            path = out / "sheets" / f"step-{step:07d}.png"
-            with objective.resting(), accelerator.autocast():
+            with accelerator.autocast():
                 pipeline.to(accelerator.device)
-                side, maps = recipe.image_size // 8, recipe.maps
-                # Of the size that the steps so far were trained at.
-                early = step <= recipe.half_size_until
-                pipeline.unet.register_to_config(sample_size=side // 2 if early else side)
-                sampling = Sampling(
-                    maps=maps.halved() if early else maps, batch_size=recipe.batch_size
-                )
-                _sample_sheet(pipeline, sampling, manifest, recipe, path)
-                pipeline.unet.register_to_config(sample_size=side)
+                sheets.draw(step)
                 _leave_to_cache(pipeline, recipe)
 
         _leave_to_cache(pipeline, recipe)
@@ -176,6 +166,7 @@ def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusi
             return built
     assert recipe.model is not None
     pipeline = load_pipeline(recipe.model, recipe.revision)
+    check_posterior(recipe, pipeline.vae)
     if built is not None:
         _match(recipe.model, shape_of(pipeline), shape_of(built))
     add_p_tokens(pipeline.tokenizer, pipeline.text_encoder)
@@ -204,19 +195,21 @@ def fill_cache(
     recipe: FinetuneRecipe,
     out: Path,
 ) -> Cache:
-    """Fill `out/cache` with all that the frozen models would compute of the dataset, as `dtype`.
+    """Fill `out/cache` with all that the frozen models would compute of the dataset.
 
-    The processes share the shards that are missing. Autocast gives what it would give in training.
+    The processes share the shards that are missing. Text embeddings are what autocast would give in
+    training, as `dtype`; latents are encoded in float32 and kept as fp16.
     """
-    fixed_text = recipe.build is None
+    fixed_text, sampled = recipe.build is None, recipe.posterior == "sample"
     prompts = dataset.prompts() if fixed_text else []
-    images = Table(out / "cache", "images", len(dataset))
+    images = Table(out / "cache", "images-fp16", len(dataset))
     # Where another version words its prompts in another way, the old rows are those of no prompt.
     texts = Table(out / "cache", f"texts-{fingerprint(prompts)[:12]}", len(prompts))
 
     def image_row(index: int) -> dict[str, Tensor]:
-        latents = encode(pipeline.vae, dataset.views(index).to(accelerator.device))
-        return {"latents": latents.to(dtype), "mask": dataset.mask(index)}
+        encoded = encode_exactly(pipeline.vae, dataset.views(index).to(accelerator.device))
+        kept = encoded if sampled else {"latents": encoded["latents"]}
+        return {n: value.to(KEPT) for n, value in kept.items()} | {"mask": dataset.mask(index)}
 
     def text_row(index: int) -> dict[str, Tensor]:
         input_ids = tokenize(pipeline.tokenizer, [prompts[index]])
@@ -239,7 +232,7 @@ def fill_cache(
                 progress.advance(task, done)
     accelerator.wait_for_everyone()
     places = {prompt: place for place, prompt in enumerate(prompts)}
-    return Cache(images, texts if fixed_text else None, places)
+    return Cache(images, texts if fixed_text else None, places, sampled)
 
 
 def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
@@ -292,38 +285,3 @@ def _schedule(recipe: FinetuneRecipe) -> Schedule:
         recipe.seed,
         recipe.restart_every,
     )
-
-
-SHEET = 8
-"""Images on a sample sheet."""
-
-
-def _sample_sheet(
-    pipeline: StableDiffusionPipeline,
-    sampling: Sampling,
-    manifest: SourceManifest,
-    recipe: FinetuneRecipe,
-    path: Path,
-) -> None:
-    """Pairs drawn with the current weights, by prompts and layouts of the validation split.
-
-    In batches of the training's size: where that fits, so do these.
-    """
-    records = subset(recipe, manifest.select(split="val", masked=True))
-    records = records[:: max(1, len(records) // SHEET)][:SHEET]
-    if not records:
-        return
-    sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
-    layouts = torch.stack([load_mask(manifest, r, sampler.image_size) for r in records])
-    prompts = [compose(words_of(recipe, record)) for record in records]
-    drawn = []
-    for first in range(0, len(records), sampling.batch_size):
-        part = slice(first, first + sampling.batch_size)
-        seeds = range(len(records))[part]
-        drawn.append(draw(sampler, prompts[part], seeds, sampling, layouts[part]))
-    images, masks = (
-        np.concatenate([getattr(batch, name) for batch in drawn]) for name in ("images", "masks")
-    )
-    titles = [record.label or "" for record in records]
-    sheet = pair_sheet(images, masks, layouts[:, 0].numpy() > 0.5, titles)
-    write_bytes(path, encoded(sheet, "PNG"))
