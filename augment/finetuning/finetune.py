@@ -212,16 +212,15 @@ def fill_cache(
         return {n: value.to(KEPT) for n, value in kept.items()} | {"mask": dataset.mask(index)}
 
     def text_row(index: int) -> dict[str, Tensor]:
-        input_ids = tokenize(pipeline.tokenizer, [prompts[index]])
-        return {"context": pipeline.text_encoder(input_ids.to(accelerator.device))[0][0].to(dtype)}
+        input_ids = tokenize(pipeline.tokenizer, [prompts[index]]).to(accelerator.device)
+        with accelerator.autocast():
+            context = pipeline.text_encoder(input_ids)[0][0]
+        return {"context": context.to(dtype)}
 
     work = [(images, pipeline.vae, image_row)]
     work += [(texts, pipeline.text_encoder, text_row)] if fixed_text else []
     rank, world = accelerator.process_index, accelerator.num_processes
-    with (
-        progress_bar(disable=not accelerator.is_main_process) as progress,
-        accelerator.autocast(),
-    ):
+    with progress_bar(disable=not accelerator.is_main_process) as progress:
         for table, model, compute in work:
             model.to(accelerator.device)
             total = sum(map(len, table.shards()[rank::world]))
