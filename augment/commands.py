@@ -173,9 +173,9 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
+    from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.finetune import FinetuneRecipe
     from didgen.manifests.recipes.reading import read_recipe
-    from didgen.manifests.sources.records import read_training
 
     config = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
@@ -184,7 +184,7 @@ def finetune(
     if out is None:
         raise needs_out("a training")
     # What is wrong with the data is said at once, before the heavy imports.
-    read_training(config.source)
+    read_training_images(config)
     from didgen.augment.finetuning.finetune import finetune as run
 
     print(f"The model is in {run(config, out)}.")

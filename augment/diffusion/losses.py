@@ -1,6 +1,7 @@
 """The method's losses: pure functions on attention maps and region masks."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,16 +25,25 @@ def normalise(maps: Tensor) -> Tensor:
     return (maps - low) / span.clamp_min(1e-8)
 
 
-def attention_loss(maps: Tensor, masks: Tensor, *, normalised: bool = True) -> Tensor:
-    """Eq. 3: L_attn = 1/2 sum over {l, s} of the mean of (A_C - M)^2, one value a sample.
+def attention_loss(
+    maps: Tensor,
+    masks: Tensor,
+    *,
+    normalised: bool = True,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    """Eq. 3: L_attn = 1/2 sum over {l, s} of |A_C - M|^2, one value a sample.
 
-    maps, masks: (B, 2, H, W) in [0, 1], lesion first. Returns (B,).
+    maps, masks: (B, 2, H, W) in [0, 1], lesion first. Returns (B,). The paper prints a squared
+    norm, the sum over a map's pixels; the mean over them does not depend on the maps' side.
     """
     if maps.shape != masks.shape:
         raise ValueError(f"maps {tuple(maps.shape)} and masks {tuple(masks.shape)} differ in shape")
     if normalised:
         maps = normalise(maps)
-    return 0.5 * (maps - masks).square().mean((-2, -1)).sum(-1)
+    squares = (maps - masks).square()
+    reduced = squares.mean((-2, -1)) if reduction == "mean" else squares.sum((-2, -1))
+    return 0.5 * reduced.sum(-1)
 
 
 def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool = True) -> Tensor:

@@ -266,20 +266,6 @@ def sound_records(folder: Path) -> list[SourceRecord]:
     return found
 
 
-def read_training(folder: Path) -> tuple[SourceManifest, list[SourceRecord]]:
-    """Read a manifest for finetuning: itself, and its training images with a mask.
-
-    Without any, or without captions on them, it is a `DidgenError`.
-    """
-    manifest = SourceManifest.read(folder)
-    records = manifest.select(split="train", masked=True)
-    if not records:
-        raise DidgenError(f"{folder} has no training image with a mask; import masks too.")
-    if not any(record.caption for record in records):
-        raise DidgenError(f"{folder} has no captions; run `didgen caption` on it first.")
-    return manifest, records
-
-
 def _validated(model: type[Model], value: Any, place: str) -> Model:
     try:
         return model.model_validate(value)

@@ -23,8 +23,8 @@ def drawn(seed: int, batch: int = 3, side: int = 6) -> tuple[Tensor, Tensor]:
     return maps, torch.cat([lesion, 1 - lesion], 1)
 
 
-def equation_3(maps: Tensor, masks: Tensor) -> list[float]:
-    """Eq. 3 by loops over samples, tokens and pixels."""
+def equation_3(maps: Tensor, masks: Tensor, *, mean: bool = True) -> list[float]:
+    """Eq. 3 by loops over samples, tokens and pixels, whose squares are averaged or summed."""
     losses = []
     for sample_maps, sample_masks in zip(maps.tolist(), masks.tolist(), strict=True):
         total = 0.0
@@ -34,7 +34,7 @@ def equation_3(maps: Tensor, masks: Tensor) -> list[float]:
                 for row, mask_row in zip(level, mask, strict=True)
                 for a, m in zip(row, mask_row, strict=True)
             ]
-            total += sum(squares) / len(squares)
+            total += sum(squares) / (len(squares) if mean else 1)
         losses.append(total / 2)
     return losses
 
@@ -55,6 +55,25 @@ def test_attention_loss_is_equation_3(normalised: bool) -> None:
     expected = equation_3(stretched(maps) if normalised else maps, masks)
     found = attention_loss(maps, masks, normalised=normalised)
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_sum_is_equation_3_as_the_paper_prints_it(normalised: bool) -> None:
+    maps, masks = drawn(0)
+    expected = equation_3(stretched(maps) if normalised else maps, masks, mean=False)
+    found = attention_loss(maps, masks, normalised=normalised, reduction="sum")
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("side", [4, 16])
+def test_a_sum_is_the_mean_times_the_pixels_of_a_map(side: int) -> None:
+    maps, masks = drawn(2, side=side)
+    mean, total = (attention_loss(maps, masks, reduction=r) for r in ("mean", "sum"))  # type: ignore[arg-type]
+    torch.testing.assert_close(total, side**2 * mean)
+    # Each pixel laid out four times over: the mean stays, the sum does not.
+    larger = [each.repeat_interleave(2, -1).repeat_interleave(2, -2) for each in (maps, masks)]
+    torch.testing.assert_close(attention_loss(*larger), mean)
+    torch.testing.assert_close(attention_loss(*larger, reduction="sum"), 4 * total)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
