@@ -27,7 +27,9 @@ STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 
 
 def local(place: Any) -> Any:
-    """A place on this machine as it is; the URL of a store is a ValueError."""
+    """A place on this machine as it is; the URL of a store, or an empty name, is a ValueError."""
+    if str(place) == "":
+        raise ValueError("the path is empty; name a folder or file")
     if "://" in str(place):
         raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
     return place
@@ -39,6 +41,8 @@ def located(text: str) -> Path:
     Raises DidgenError for a URL of another kind than `STORES`, and for a bucket that cannot be
     reached.
     """
+    if not text:
+        raise DidgenError("The path is empty; name a folder, or the URL of a store.")
     kind, separator, rest = text.partition("://")
     if not separator:
         return Path(text)

@@ -41,6 +41,6 @@ def needs_out(what: str) -> typer.BadParameter:
 
 def print_recipe(recipe: Any) -> None:
     """Print a pydantic recipe as YAML, with every default filled in."""
-    import yaml
+    from didgen.manifests.recipes.yaml12 import write_yaml
 
-    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
+    print(write_yaml(recipe.model_dump(mode="json")), end="")

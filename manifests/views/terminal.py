@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from didgen.manifests.errors import printable
 from didgen.manifests.runs.verify import Verdict
 from didgen.manifests.sources.records import SPLITS, SummaryRow, summary
 from didgen.manifests.views.attention_maps import FIELD
@@ -123,7 +124,7 @@ def _counts(title: str, columns: list[str], rows: Mapping[str, list[int]]) -> Ta
 
 def _text(text: str) -> Text:
     """Text that is no markup and moves no cursor: control characters are shown as escapes."""
-    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+    return Text(printable(text))
 
 
 def _fields(title: str, reported: Mapping[str, Any]) -> Table:
