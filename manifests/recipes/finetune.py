@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import (
     Count,
     LocalPath,
@@ -49,7 +50,7 @@ class FinetuneRecipe(Section):
     exclude: tuple[str, ...] = ()
     """Classes whose images are left out; one without a label is of no class, and stays. The paper
     trains on Task 1 alone for its pairs, and on Task 3 without NV for its images."""
-    prompt: Literal["caption", "class", "prefix"] = "caption"
+    prompt: PromptForm = "caption"
     """What an image is shown with: the prefix and its caption, as DiDGen is; the prefix and the
     name of its class alone; or the bare prefix, as the paper's rivals are."""
     model: str | None = None
