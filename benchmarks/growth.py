@@ -14,11 +14,11 @@ import multiprocessing
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def _memory(name: str) -> float:
 
 @dataclass(frozen=True)
 class FixedImage:
-    """A `Generator` that draws nothing: each sample has the same few pixels, and as mask its layout."""
+    """A `Generator` that draws nothing: the same few pixels each time, the layout as the mask."""
 
     watch: Watch
 
@@ -223,7 +223,7 @@ def _noted(made: Iterator[Sample | Failure], watch: Watch) -> Iterator[Sample | 
 
 
 def augment(place: Place, watch: Watch) -> None:
-    """Plan, write and finish a run as `didgen augment` does, with a generator that draws nothing."""
+    """Plan, write and finish a run as `didgen augment` does, but draw nothing."""
     from dataclasses import replace
 
     from didgen.augment.generation.layouts import Layouts

@@ -215,13 +215,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             refuse_existing(path)
             # Where the machine stops, a name must not stand for what was not written out.
-            for written in (*temporary.rglob("*"), temporary):
+            for written in _below(temporary):
                 _sync(written)
+            _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies below a folder, one by one: a list of it may be long."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(Path(entry.path))
+            yield Path(entry.path)
 
 
 def refuse_existing(path: Path) -> None:

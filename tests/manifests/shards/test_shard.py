@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
+from didgen.manifests.shards.info import write_info
 from didgen.manifests.shards.shard import (
     Failure,
     Sample,
@@ -26,7 +27,6 @@ from didgen.manifests.shards.shard import (
     read_sidecars,
     shard_path,
     split_of,
-    write_info,
     write_shard,
 )
 from tests.fixtures.samples import bare_image, bare_pair
@@ -321,7 +321,8 @@ def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
 def test_info_lists_the_shards_in_order(tmp_path):
     write(tmp_path, [bare_image("c")], index=1)
     write(tmp_path, [bare_image("a"), bare_image("b"), Failure("x", "no")], index=0)
-    write_info(tmp_path, "images")
+    shards = read_sidecars(tmp_path, "images")
+    write_info(tmp_path, "images", ((one.shard, one.samples) for one in shards))
     train = json.loads((tmp_path / "images" / "_info.json").read_text())["splits"]["train"]
     assert train == {
         "name": "train",

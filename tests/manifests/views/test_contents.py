@@ -2,7 +2,6 @@
 
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import located
 from didgen.manifests.shards.shard import iterate
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.contents import (
     FoundImage,
@@ -43,20 +43,20 @@ def test_a_run_is_counted_by_config_split_and_class(run: Path) -> None:
         }
     )
     assert contents.classes == ["MEL", "BCC"]
-    assert contents.failures == contents.manifest.failures
+    assert contents.tally.failed == contents.manifest.failures
 
 
 def test_rejected_tries_are_counted_by_the_kind_of_reason(run: Path) -> None:
     contents = inspect(run)
     assert isinstance(contents, RunContents)
-    assert not contents.rejections
+    assert not contents.tally.rejections
     shards = contents.sidecars["pairs"]
     reasons = [f"the annotated mask has an IoU of 0.{n} with its layout" for n in (11, 7)]
     reasons.append("near-blank image: grey levels deviate by 1.50")
     rows = [dict(row) for row in shards[0].rows]
     rows[0]["rejected"], rows[1]["rejected"] = reasons[:1], reasons[1:]
-    tried = replace(contents, sidecars={"pairs": [shards[0].model_copy(update={"rows": rows})]})
-    assert tried.rejections == {
+    tally = Tally.of([shards[0].model_copy(update={"rows": rows})])
+    assert tally.rejections == {
         "the annotated mask has an IoU of ... with its layout": 2,
         "near-blank image": 1,
     }
