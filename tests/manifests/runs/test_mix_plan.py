@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from didgen.manifests.choices import Config, Split
@@ -18,6 +20,7 @@ from didgen.manifests.images import decode, encoded, is_upright, read_mask, upri
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.runs.mix_plan import interleave, last_places, wanted_counts
 from didgen.manifests.shards.index import Ingredient, read_manifest
 from didgen.manifests.shards.shard import Sample, iterate, shard_path, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
@@ -230,3 +233,62 @@ def test_a_mix_is_byte_for_byte_that_of_the_reference(
     for name in names:
         assert sha256_of(out / name) == sha256_of(tmp_path / "reference" / name), name
     assert job.fingerprint == reference.fingerprint()
+
+
+groups = st.dictionaries(st.sampled_from("abc"), st.integers(0, 8), max_size=3)
+keys = st.lists(st.integers(0, 99), unique=True, max_size=12)
+
+
+def choose(wanted: dict[str, int], made: dict[str, list[str]], seed: int) -> set[str]:
+    """The keys that come no later than the last place of their group."""
+    pairs = [(group, key) for group, part in made.items() for key in part]
+    last = last_places(wanted, lambda: ((group, place(seed, key)) for group, key in pairs))
+    return {key for group, key in pairs if group in last and place(seed, key) <= last[group]}
+
+
+@settings(deadline=None)
+@given(groups, st.dictionaries(st.sampled_from("abc"), keys, max_size=3), st.integers(0, 9))
+def test_choice_is_as_many_as_wanted_or_all_there_are(
+    wanted: dict[str, int], made: dict[str, list[int]], seed: int
+) -> None:
+    named = {group: [f"{group}-{number}" for number in part] for group, part in made.items()}
+    chosen = choose(wanted, named, seed)
+    for group, part in named.items():
+        assert len(chosen & {*part}) == min(wanted.get(group, 0), len(part))
+    assert chosen <= {key for part in named.values() for key in part}
+    turned = {group: part[::-1] for group, part in named.items()}
+    assert choose(wanted, turned, seed) == chosen
+    more = {group: count + 1 for group, count in wanted.items()}
+    assert chosen <= choose(more, named, seed)
+
+
+def test_places_that_share_their_first_bits_are_told_apart() -> None:
+    alike = [b"\x00\x00" + number.to_bytes(30) for number in range(20)]
+    for count in range(21):
+        last = last_places({"a": count}, lambda: (("a", one) for one in reversed(alike)))
+        assert [one for one in alike if one <= last["a"]] == alike[:count]
+
+
+def test_every_key_is_as_likely() -> None:
+    made = {"a": [f"a-{number}" for number in range(10)]}
+    drawn = Counter(key for seed in range(2000) for key in choose({"a": 3}, made, seed))
+    assert min(drawn.values()) > 500 and max(drawn.values()) < 700
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(0, 1000)), st.floats(0, 100))
+def test_wanted_counts_are_the_ratio_to_the_nearest_whole(
+    real: dict[str, int], ratio: float
+) -> None:
+    for group, count in wanted_counts(real, ratio).items():
+        assert abs(count - ratio * real[group]) <= 0.5
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_interleaving_keeps_both_orders_and_spreads_them(many: int, few: int) -> None:
+    ones, others = [("a", n) for n in range(many)], [("b", n) for n in range(few)]
+    found = list(interleave(ones, others, many, few))
+    for name, count in (("a", many), ("b", few)):
+        assert [n for part, n in found if part == name] == list(range(count))
+    for end in range(len(found) + 1):
+        ahead = sum(part == "a" for part, _ in found[:end])
+        assert abs(ahead - end * many / max(1, many + few)) <= 1
