@@ -275,7 +275,12 @@ def mix(place: Place, watch: Watch) -> None:
 
     watch.begin()
     real = sum(split_of(number) == "train" for number in range(REAL))
-    recipe = MixRecipe(source=place.source, run=place.run, ratio=place.samples / 4 / real)
+    recipe = MixRecipe(
+        source=place.source,
+        run=place.run,
+        ratio=place.samples / 4 / real,
+        shard_size=SHARD_SIZE,
+    )
     carry_out(prepare_mix(recipe), place.folder / "mix", watch.note)
 
 

@@ -247,9 +247,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented UTF-8 JSON, atomically and with a stable key order."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    write_bytes(path, f"{text}\n".encode())
+    """Write `value` to `path` as `json_text`, atomically."""
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON with a stable key order."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def write_json_lines(path: Path, rows: Iterable[Any]) -> None:

@@ -9,6 +9,7 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,11 @@ class Mix:
     made_from: Sequence[Ingredient]
     fingerprint: str
     trained_on: TrainedOn
+
+    @cached_property
+    def licence(self) -> str:
+        """The licence of the synthetic samples."""
+        return strictest(self.run.made_from).name
 
     def summary(self) -> dict[str, str]:
         """What goes in, by config and split, and what there was too little of; in words."""
@@ -281,7 +287,7 @@ def _generated_members(
             f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
             "sidecar lists; run `didgen verify` to see what is wrong."
         ) from None
-    return members, {**known, "licence": strictest(job.run.made_from).name}
+    return members, {**known, "licence": job.licence}
 
 
 def _real_members(source: SourceManifest, record: SourceRecord, config: Config) -> dict[str, bytes]:

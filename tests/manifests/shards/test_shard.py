@@ -364,3 +364,36 @@ def test_sidecars_come_split_by_split(tmp_path):
         )
     found = [list(sidecar.kept) for sidecar in read_sidecars(tmp_path, "images")]
     assert found == [["train"], ["val"], ["test"]]
+
+
+def test_sidecars_are_read_whenever_they_are_asked_for(tmp_path):
+    for index, key in enumerate("abc"):
+        write(tmp_path, [bare_image(key)], index=index)
+    sidecars = read_sidecars(tmp_path, "images")
+    assert len(sidecars) == 3 and [*sidecars[1].kept] == ["b"] and [*sidecars[-1].kept] == ["c"]
+    assert [[*one.kept] for one in sidecars[1:]] == [["b"], ["c"]]
+    assert [[*one.kept] for _ in range(2) for one in sidecars] == [["a"], ["b"], ["c"]] * 2
+    with pytest.raises(IndexError):
+        sidecars[3]
+    write(tmp_path, [bare_image("d")], index=1)
+    assert [*sidecars[1].kept] == ["d"]
+    sidecars.paths[2].write_text("{")
+    assert [*next(iter(sidecars)).kept] == ["a"]
+    with pytest.raises(DidgenError, match=r"images-000002\.json"):
+        list(sidecars)
+
+
+def test_a_sidecar_has_a_line_for_each_row(tmp_path):
+    rows = [{"prompt": 'a\n  "rows": []', "scores": {"b": 1.5, "a": [1]}}, {"prompt": "ü"}]
+    samples = [replace(bare_image(f"k{n}"), row=row) for n, row in enumerate(rows)]
+    sidecar = write(tmp_path, samples, index=0)
+    path = shard_path(tmp_path, "images", 0).with_suffix(".json")
+    assert read_sidecar(path) == sidecar
+    lines = path.read_text().splitlines()
+    assert [json.loads(line.rstrip(","))["key"] for line in lines if '"prompt"' in line] == [
+        "k0",
+        "k1",
+    ]
+    assert json.loads(path.read_text()) == json.loads(sidecar.model_dump_json())
+    empty = write(tmp_path, [], index=1)
+    assert read_sidecar(path.with_name("images-000001.json")) == empty

@@ -1,11 +1,14 @@
 """Inspection: what runs and sources hold, whole or not, and one sample of either."""
 
+import difflib
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from didgen.manifests.errors import DidgenError
@@ -20,6 +23,7 @@ from didgen.manifests.views.contents import (
     SourceContents,
     find,
     inspect,
+    nearest,
     write_picture,
 )
 from didgen.manifests.views.outlines import MASK_COLOUR
@@ -154,3 +158,8 @@ def test_a_run_in_a_store_is_inspected_there(run: Path) -> None:
     assert contents.counts == inspect(run).counts  # type: ignore[union-attr]
     found = find(contents, "pairs-000001")
     assert found.picture().shape == (16, 48, 3)
+
+
+@given(st.text("ab-0", max_size=6), st.lists(st.text("ab-0", max_size=8), unique=True, max_size=30))
+def test_the_nearest_keys_are_those_of_difflib(key: str, known: list[str]) -> None:
+    assert nearest(key, iter(known)) == difflib.get_close_matches(key, known, n=3, cutoff=0)
