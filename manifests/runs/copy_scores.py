@@ -10,8 +10,9 @@ from typing import Any
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import write_json
 from didgen.manifests.locks import claimed
-from didgen.manifests.shards.shard import Sidecar, read_sidecar, write_sidecar
+from didgen.manifests.shards.shard import Sidecar, read_sidecar
 
 COPY = "copy"
 """The field of a row that holds the score of the copy check."""
@@ -37,7 +38,8 @@ def write_scores(
             {**row, COPY: dict(scores[row["key"]])} if row["key"] in scores else row
             for row in sidecar.rows
         ]
-        write_sidecar(path, sidecar.model_copy(update={"rows": rows}))
+        scored = sidecar.model_copy(update={"rows": rows})
+        write_json(path, scored.model_dump(mode="json"), rows="rows")
 
 
 def is_copy(directory: Path, sidecar: Sidecar, row: Mapping[str, Any]) -> bool:

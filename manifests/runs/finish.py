@@ -127,7 +127,10 @@ def read_whole_run(
 def listed_sidecars(directory: Path, manifest: Manifest) -> dict[Config, Sidecars]:
     """The sidecars of the shards that the manifest of a run lists."""
     return {
-        config: Sidecars((directory / config / e.file).with_suffix(".json") for e in entries)
+        config: Sidecars(
+            ((directory / config / entry.file).with_suffix(".json") for entry in entries),
+            (entry.sha256 for entry in entries),
+        )
         for config, entries in manifest.configs.items()
     }
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,14 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import (
-    atomic_file,
-    clear,
-    json_text,
-    kept_whole,
-    read_json,
-    write_bytes,
-)
+from didgen.manifests.files import atomic_file, clear, kept_whole, read_json, write_json
 from didgen.manifests.sources.records import SPLITS
 
 LAYOUTS: dict[Config, tuple[frozenset[str], ...]] = {
@@ -200,18 +192,8 @@ def write_shard(
             timings={"make": ended - started - writing, "write": writing},
             rows=[{**row, "key": key} for key, row in rows.items()],
         )
-        write_sidecar(sidecar_path, sidecar)
+        write_json(sidecar_path, sidecar.model_dump(mode="json"), rows="rows")
     return sidecar
-
-
-def write_sidecar(path: Path, sidecar: Sidecar) -> None:
-    """Write a sidecar as indented JSON, each of its rows on one line."""
-    # The standard library indents by a slow way, which took as long as writing the tar.
-    record = sidecar.model_dump(mode="json")
-    rows = (json.dumps(row, sort_keys=True, ensure_ascii=False) for row in record["rows"])
-    lines = ",".join(f"\n    {row}" for row in rows)
-    text = json_text(record | {"rows": []})
-    write_bytes(path, text.replace('\n  "rows": []', f'\n  "rows": [{lines}\n  ]').encode())
 
 
 def read_record(model: type[Model], path: Path) -> Model:
@@ -235,12 +217,12 @@ def read_sidecar(path: Path) -> Sidecar:
 class Sidecars(Sequence[Sidecar]):
     """Sidecars in the order of their paths, each read from its file whenever it is asked for.
 
-    So a pass over the rows of a run holds those of one shard. What `read_sidecar` raises, a look
-    raises.
+    So a pass over the rows of a run holds those of one shard. `of`: the SHA-256 of each tar; the
+    sidecar of another one is a `DidgenError` then, and so is what `read_sidecar` cannot read.
     """
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self.paths = tuple(paths)
+    def __init__(self, paths: Iterable[Path], of: Iterable[str] = ()) -> None:
+        self.paths, self.of = tuple(paths), tuple(of)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -251,11 +233,15 @@ class Sidecars(Sequence[Sidecar]):
     def __getitem__(self, place: slice) -> "Sidecars": ...
     def __getitem__(self, place: int | slice) -> "Sidecar | Sidecars":
         if isinstance(place, slice):
-            return Sidecars(self.paths[place])
-        return read_sidecar(self.paths[place])
+            return Sidecars(self.paths[place], self.of[place])
+        path = self.paths[place]
+        sidecar = read_sidecar(path)
+        if self.of and sidecar.sha256 != self.of[place]:
+            raise DidgenError(f"{path} is that of another shard by now; run the command again.")
+        return sidecar
 
     def __iter__(self) -> Iterator[Sidecar]:
-        return map(read_sidecar, self.paths)
+        return (self[place] for place in range(len(self)))
 
 
 def sidecar_paths(directory: Path, config: Config) -> list[Path]:

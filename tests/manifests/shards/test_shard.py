@@ -19,6 +19,7 @@ from didgen.manifests.shards.shard import (
     Failure,
     Sample,
     Sidecar,
+    Sidecars,
     TornError,
     is_shard_name,
     iterate,
@@ -381,6 +382,13 @@ def test_sidecars_are_read_whenever_they_are_asked_for(tmp_path):
     assert [*next(iter(sidecars)).kept] == ["a"]
     with pytest.raises(DidgenError, match=r"images-000002\.json"):
         list(sidecars)
+    known = Sidecars(sidecars.paths[:2], (one.sha256 for one in sidecars[:2]))
+    assert len(list(known)) == 2
+    write(tmp_path, [bare_image("e")], index=1)
+    assert [*known[0].kept] == ["a"]
+    for looked_at in (known, known[1:]):
+        with pytest.raises(DidgenError, match=r"images-000001\.json is that of another shard"):
+            list(looked_at)
 
 
 def test_a_sidecar_has_a_line_for_each_row(tmp_path):
