@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from didgen.manifests.choices import Config, Split
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, sha256_of
 from didgen.manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
