@@ -295,7 +295,7 @@ def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
     if manifest.failures:
         first = manifest.failures[0]
         print(
-            f"{totals.failures} planned samples were not made; the manifest gives each reason. "
+            f"{totals.failures} planned samples were not made; the sidecars give each reason. "
             f"The first is {first.key}: {first.reason}."
         )
         raise typer.Exit(1)

@@ -10,14 +10,15 @@ holds no result, and the training is made again.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import nn
 
+from didgen.downstream.benchmark.training_result import RESULT_NAME, Result
 from didgen.downstream.metrics.segmentation import Masks, Overlaps, mask_of, run_lengths
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import (
@@ -29,23 +30,6 @@ from didgen.manifests.files import (
     write_json_lines,
 )
 from didgen.manifests.runs.claim import differences
-
-RESULT_NAME = "result.json"
-
-
-class Result(BaseModel):
-    """`result.json` of one training: what was asked, what came out, and the hashes of its files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    asked: dict[str, Any]
-    training: dict[str, Any]
-    figures: dict[str, Any]
-    files: dict[str, str]
-    versions: dict[str, str]
-    device: str
-
 
 CURVES_NAME = "curves"
 

@@ -14,7 +14,7 @@ from didgen.downstream.report.plots import balance
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.shards.shard import split_of
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.contents import RunContents, run_contents
 
@@ -88,14 +88,13 @@ def _asked(contents: RunContents) -> Iterator[Content]:
 
 def _made(contents: RunContents) -> Iterator[Content]:
     yield Heading("What was made")
-    manifest, counts = contents.manifest, contents.counts
-    shards = [sidecar for every in contents.sidecars.values() for sidecar in every]
+    manifest, counts, tally = contents.manifest, contents.counts, contents.tally
     facts = [
         ("samples", str(sum(counts.values()))),
-        ("shards", f"{len(shards)}, {sum(s.bytes for s in shards) / 1e6:.1f} MB"),
-        ("not made", str(len(contents.failures))),
-        ("redraws", str(sum(row.get("redraws", 0) for s in shards for row in s.rows))),
-        ("seconds of making", f"{sum(s.timings.get('make', 0) for s in shards):.0f}"),
+        ("shards", f"{tally.shards.total()}, {tally.bytes / 1e6:.1f} MB"),
+        ("not made", str(tally.failures)),
+        ("redraws", str(tally.redraws)),
+        ("seconds of making", f"{tally.seconds:.0f}"),
     ]
     if manifest is not None:
         facts += [(name, _said(value)) for name, value in sorted(manifest.decisions.items())]
@@ -176,11 +175,9 @@ def _training_counts(
     """Synthetic training samples by label, and real ones, None where these are not known."""
     if contents.recipe.get("kind") == "mix":
         sides: dict[str, Counter[str]] = {"real": Counter(), "synthetic": Counter()}
-        for sidecar in contents.sidecars[config]:
-            if split_of(sidecar.shard) != "train":
-                continue
-            for row in sidecar.kept.values():
-                sides[row.get("origin", "synthetic")][str(row.get("label") or "")] += 1
+        for (kind, split, origin, label), count in contents.tally.samples.items():
+            if (kind, split) == (config, "train"):
+                sides["real" if origin == "real" else "synthetic"][label] += count
         return sides["synthetic"], sides["real"]
     generated: Counter[str] = Counter()
     for (kind, _, label), count in contents.counts.items():
@@ -194,27 +191,26 @@ def _training_counts(
 
 def _failures(contents: RunContents) -> Iterator[Content]:
     yield Heading("Failures, and what was drawn again")
-    failures, rejections = contents.failures, contents.rejections
-    if failures:
+    tally = contents.tally
+    if tally.failures:
         yield Table(
             ["sample", "config", "shard", "reason"],
-            [[one.key, one.config, one.shard, one.reason] for one in failures[:LISTED]],
+            [[one.key, one.config, one.shard, one.reason] for one in tally.failed[:LISTED]],
             "Planned samples that were not made",
         )
-        if len(failures) > LISTED:
-            yield Paragraph(f"{len(failures) - LISTED} more are in the manifest.")
+        if tally.failures > LISTED:
+            yield Paragraph(f"{tally.failures - LISTED} more are in the sidecars.")
     else:
         yield Paragraph("Every planned sample of these shards was made.")
-    if rejections:
+    if tally.rejections:
         yield Paragraph("Tries that the gates threw away, those of samples made later too:")
-        reported = rejections.most_common()
+        reported = tally.rejections.most_common()
         yield Table(["reason", "tries"], [[r, str(n)] for r, n in reported], "Rejected tries")
-        yield Listing(_examples(contents))
+        yield Listing(_examples(tally))
 
 
-def _examples(contents: RunContents) -> list[str]:
+def _examples(tally: Tally) -> list[str]:
     """The first rejected tries by name."""
-    rows = [row for every in contents.sidecars.values() for s in every for row in s.rows]
-    rejected = [row for row in rows if row.get("rejected")]
-    reported = [f"{row['key']}: {'; '.join(map(str, row['rejected']))}" for row in rejected[:8]]
-    return reported + ([f"and {len(rejected) - 8} more"] if len(rejected) > 8 else [])
+    reported = [f"{key}: {'; '.join(reasons)}" for key, reasons in tally.examples]
+    more = tally.tried - len(reported)
+    return reported + ([f"and {more} more"] if more else [])

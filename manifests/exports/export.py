@@ -7,6 +7,8 @@ Notable choices:
 - An export is made under a temporary name and is whole when it has its own.
 """
 
+from itertools import chain
+
 from didgen.manifests.exports.imagefolder import write_imagefolder
 from didgen.manifests.exports.nnunet import write_nnunet
 from didgen.manifests.exports.parquet import write_parquet
@@ -15,6 +17,7 @@ from didgen.manifests.files import atomic_folder, write_bytes
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME
+from didgen.manifests.shards.tally import Tally
 
 
 def export(job: Export, progress: Progress | None = None) -> None:
@@ -22,7 +25,7 @@ def export(job: Export, progress: Progress | None = None) -> None:
 
     `progress` is called with (shards done, all shards).
     """
-    total = sum(len(shards) for shards in job.sidecars.values())
+    total = sum(len(shards) for shards in job.shards.values())
     write = {"imagefolder": write_imagefolder, "parquet": write_parquet, "nnunet": write_nnunet}[
         job.to
     ]
@@ -31,7 +34,8 @@ def export(job: Export, progress: Progress | None = None) -> None:
             if progress:
                 progress(done, total)
         seen = job.trained_on
-        text = card(job.manifest, job.sidecars, job.to, seen=len(seen))
+        tally = Tally.of(chain.from_iterable(job.sidecars().values()))
+        text = card(job.manifest, tally, job.to, seen=len(seen))
         write_bytes(root / CARD_NAME, text.encode())
         if seen:
             write_bytes(root / TRAINED_ON_NAME, seen.text())

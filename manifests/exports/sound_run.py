@@ -14,9 +14,9 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import refuse_existing
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.runs.finish import read_trained_on, read_whole_run
+from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sidecar, read_shard, split_of
+from didgen.manifests.shards.shard import Sidecars, read_shard, split_of
 from didgen.manifests.sources.records import Label
 
 TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
@@ -28,28 +28,36 @@ _NNUNET_NAME = re.compile(r"Dataset\d{3}_[A-Za-z0-9]+")
 
 @dataclass(frozen=True)
 class Export:
-    """A run that was found whole, and the layout and the folder that it is to be written in."""
+    """A run that was found whole, and the layout and the folder that it is to be written in.
+
+    shards: the tars to export, by config.
+    """
 
     directory: Path
     to: ExportForm
     out: Path
     manifest: Manifest
-    sidecars: dict[Config, list[Sidecar]]
+    shards: dict[Config, list[str]]
     trained_on: TrainedOn
 
     def counts(self) -> dict[tuple[Config, Split], int]:
         """How many samples of each config and split there are to export."""
         counts: dict[tuple[Config, Split], int] = {}
-        for config, shards in self.sidecars.items():
-            for sidecar in shards:
-                place = config, split_of(sidecar.shard)
-                counts[place] = counts.get(place, 0) + sidecar.samples
+        for config in self.shards:
+            for entry in self.manifest.configs[config]:
+                place = config, split_of(entry.file)
+                counts[place] = counts.get(place, 0) + entry.samples
         return counts
 
-    def samples(self, config: Config, sidecar: Sidecar) -> Iterator[tuple[str, Members, str]]:
+    def sidecars(self) -> dict[Config, Sidecars]:
+        """The sidecars of the shards."""
+        listed = listed_sidecars(self.directory, self.manifest)
+        return {config: listed[config] for config in self.shards}
+
+    def samples(self, config: Config, shard: str) -> Iterator[tuple[str, Members, str]]:
         """Key, members and class name of each sample of a shard; "" for a pair without a class."""
         classes = {str(index): name for index, name in enumerate(self.manifest.classes)}
-        for key, members in read_shard(self.directory / config / sidecar.shard):
+        for key, members in read_shard(self.directory / config / shard):
             index = (
                 members["cls"].decode(errors="replace")
                 if "cls" in members
@@ -57,7 +65,7 @@ class Export:
             )
             if config == "images" and index not in classes and (classes or index != "-1"):
                 raise DidgenError(
-                    f"{sidecar.shard} of {self.directory} has {key} without a class of its run; "
+                    f"{shard} of {self.directory} has {key} without a class of its run; "
                     "run `didgen verify` to see what is wrong."
                 )
             yield key, members, classes.get(str(index), "")
@@ -76,15 +84,18 @@ def prepare_export(
         raise DidgenError(
             f"{out} is no name of an nnU-Net data set; give it one like Dataset501_DiDGen."
         )
-    manifest, sidecars = read_whole_run(directory, progress)
+    manifest, _ = read_whole_run(directory, progress)
+    shards = {
+        config: [entry.file for entry in entries] for config, entries in manifest.configs.items()
+    }
     if to == "nnunet":
-        sidecars = {config: shards for config, shards in sidecars.items() if config == "pairs"}
-        if not sidecars:
+        shards = {config: names for config, names in shards.items() if config == "pairs"}
+        if not shards:
             raise DidgenError(f"{directory} has no pairs, and nnU-Net needs masks; make some.")
     if to == "imagefolder":
         for name in manifest.classes:
             _check_folder_name(name, directory)
-    return Export(directory, to, out, manifest, sidecars, read_trained_on(directory, manifest))
+    return Export(directory, to, out, manifest, shards, read_trained_on(directory, manifest))
 
 
 def record_of(members: Members) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The claim: whose a run directory is, and how a recipe takes one."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +18,7 @@ def start_run(
     *,
     fingerprint: str,
     recipe: Mapping[str, Any],
-    plan: Sequence[Mapping[str, Any]] = (),
+    plan: Iterable[Mapping[str, Any]] = (),
     planned: Mapping[Config, int] | None = None,
     documents: Sequence[str] = (),
 ) -> Run:

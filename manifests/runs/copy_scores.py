@@ -38,7 +38,8 @@ def write_scores(
             {**row, COPY: dict(scores[row["key"]])} if row["key"] in scores else row
             for row in sidecar.rows
         ]
-        write_json(path, sidecar.model_copy(update={"rows": rows}).model_dump(mode="json"))
+        scored = sidecar.model_copy(update={"rows": rows})
+        write_json(path, scored.model_dump(mode="json"), rows="rows")
 
 
 def is_copy(directory: Path, sidecar: Sidecar, row: Mapping[str, Any]) -> bool:

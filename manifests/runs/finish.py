@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, T
 from didgen.manifests.shards.index import (
     MANIFEST_NAME,
     RUN_NAME,
-    FailureEntry,
     Ingredient,
     Manifest,
     Run,
@@ -25,14 +25,15 @@ from didgen.manifests.shards.index import (
     read_manifest,
     read_run,
 )
+from didgen.manifests.shards.info import info_of, write_info
 from didgen.manifests.shards.shard import (
     INFO_NAME,
     Sidecar,
-    info_of,
+    Sidecars,
     read_sidecar,
     shard_path,
-    write_info,
 )
+from didgen.manifests.shards.tally import Tally
 
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
 """What a finished run has for its readers."""
@@ -53,26 +54,13 @@ def finish_run(
     `planned` is the number of shards of each config, or of each of its splits. A shard that is
     missing, cut off or of another run is a `DidgenError`, and no manifest is written.
     """
-    run = read_run(directory)
-    sidecars = {
-        config: [_whole_shard(tar, run) for tar in _planned_tars(directory, config, counts)]
-        for config, counts in planned.items()
-    }
-    entries = {
-        config: [
-            ShardEntry(file=s.shard, sha256=s.sha256, bytes=s.bytes, samples=s.samples)
-            for s in shards
-        ]
-        for config, shards in sidecars.items()
-    }
-    failures = [
-        FailureEntry(config=s.config, shard=s.shard, key=row["key"], reason=row.get("reason", ""))
-        for shards in sidecars.values()
-        for s in shards
-        for row in s.rows
-        if row["status"] == "failed"
-    ]
-    everything = [entry for shards in entries.values() for entry in shards]
+    run, tally = read_run(directory), Tally()
+    entries: dict[Config, list[ShardEntry]] = {config: [] for config in planned}
+    for config, counts in planned.items():
+        for tar in _planned_tars(directory, config, counts):
+            sidecar = _whole_shard(tar, run)
+            entries[config].append(_entry(sidecar))
+            tally.add(sidecar)
     manifest = Manifest(
         fingerprint=run.fingerprint,
         recipe=run.recipe,
@@ -82,20 +70,24 @@ def finish_run(
         classes=classes,
         configs=entries,
         totals=Totals(
-            shards=len(everything),
-            samples=sum(entry.samples for entry in everything),
-            failures=len(failures),
-            bytes=sum(entry.bytes for entry in everything),
-            redraws=sum(
-                row.get("redraws", 0) for s in sidecars.values() for side in s for row in side.rows
-            ),
+            shards=tally.shards.total(),
+            samples=tally.samples.total(),
+            failures=tally.failures,
+            bytes=tally.bytes,
+            redraws=tally.redraws,
         ),
-        failures=failures,
+        failures=tally.failed,
         made_from=list(made_from),
     )
-    for config in planned:
-        write_info(directory, config)
-    return _document(directory, manifest, sidecars, trained_on)
+    for config, shards in entries.items():
+        write_info(directory, config, ((entry.file, entry.samples) for entry in shards))
+    return _document(directory, manifest, tally, trained_on)
+
+
+def _entry(sidecar: Sidecar) -> ShardEntry:
+    return ShardEntry(
+        file=sidecar.shard, sha256=sidecar.sha256, bytes=sidecar.bytes, samples=sidecar.samples
+    )
 
 
 def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
@@ -109,15 +101,13 @@ def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, 
 
 def read_whole_run(
     directory: Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[Manifest, dict[Config, list[Sidecar]]]:
+) -> tuple[Manifest, dict[Config, Sidecars]]:
     """The manifest and the sidecars of a finished run whose shards are as it wrote them.
 
     Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so is a
     sidecar that does not fit. `progress` is called with (shards hashed, all shards).
     """
-    manifest = read_manifest(directory)
-    sidecars: dict[Config, list[Sidecar]] = {config: [] for config in manifest.configs}
-    done = 0
+    manifest, done = read_manifest(directory), 0
     for config, entries in manifest.configs.items():
         for entry in entries:
             tar = directory / config / entry.file
@@ -128,11 +118,21 @@ def read_whole_run(
                     f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
                     "again to mend it."
                 )
-            sidecars[config].append(sidecar)
             done += 1
             if progress:
                 progress(done, manifest.totals.shards)
-    return manifest, sidecars
+    return manifest, listed_sidecars(directory, manifest)
+
+
+def listed_sidecars(directory: Path, manifest: Manifest) -> dict[Config, Sidecars]:
+    """The sidecars of the shards that the manifest of a run lists."""
+    return {
+        config: Sidecars(
+            ((directory / config / entry.file).with_suffix(".json") for entry in entries),
+            (entry.sha256 for entry in entries),
+        )
+        for config, entries in manifest.configs.items()
+    }
 
 
 def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: TrainedOn) -> Manifest:
@@ -145,11 +145,8 @@ def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: Train
     if is_documented(directory, manifest, made_from, trained_on):
         return manifest
     manifest = manifest.model_copy(update={"made_from": list(made_from)})
-    sidecars = {
-        config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
-        for config, entries in manifest.configs.items()
-    }
-    return _document(directory, manifest, sidecars, trained_on)
+    tally = Tally.of(chain.from_iterable(listed_sidecars(directory, manifest).values()))
+    return _document(directory, manifest, tally, trained_on)
 
 
 def is_documented(
@@ -182,7 +179,7 @@ def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
 def _document(
     directory: Path,
     manifest: Manifest,
-    sidecars: Mapping[Config, Sequence[Sidecar]],
+    tally: Tally,
     trained_on: TrainedOn,
 ) -> Manifest:
     """Write the documents, and then the manifest with the hash of each.
@@ -199,8 +196,8 @@ def _document(
             )
         trained_on = TrainedOn.read(path)
     texts = {
-        CARD_NAME: card(manifest, sidecars, seen=len(trained_on)).encode(),
-        CROISSANT_NAME: croissant(manifest, sidecars).encode(),
+        CARD_NAME: card(manifest, tally, seen=len(trained_on)).encode(),
+        CROISSANT_NAME: croissant(manifest).encode(),
     }
     if trained_on:
         texts[TRAINED_ON_NAME] = trained_on.text()
@@ -241,10 +238,7 @@ def finished(
             return None
         for config, entries in manifest.configs.items():
             tars = _planned_tars(directory, config, planned[config])
-            sidecars = [_whole_shard(tar, run) for tar in tars]
-            if [(e.file, e.sha256, e.samples) for e in entries] != [
-                (s.shard, s.sha256, s.samples) for s in sidecars
-            ]:
+            if entries != [_entry(_whole_shard(tar, run)) for tar in tars]:
                 return None
             info = info_of((entry.file, entry.samples) for entry in entries)
             if read_json(directory / config / INFO_NAME) != info:

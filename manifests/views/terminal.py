@@ -53,13 +53,13 @@ def _run(contents: RunContents) -> Iterator[RenderableType]:
         for label in contents.classes
     }
     yield _counts("Samples", [f"{config}, {split}" for config, split in columns], rows)
-    failures = contents.failures
-    yield _text(f"{len(failures)} planned samples were not made.")
-    for failure in failures[:SHOWN]:
+    tally = contents.tally
+    yield _text(f"{tally.failures} planned samples were not made.")
+    for failure in tally.failed[:SHOWN]:
         yield _text(f"  {failure.key}: {failure.reason}")
-    if len(failures) > SHOWN:
-        yield _text(f"  and {len(failures) - SHOWN} more")
-    for reason, count in contents.rejections.most_common():
+    if tally.failures > SHOWN:
+        yield _text(f"  and {tally.failures - SHOWN} more")
+    for reason, count in tally.rejections.most_common():
         yield _text(f"Drawn again, {count}: {reason}.")
 
 
