@@ -6,7 +6,6 @@ Notable choices:
 - A sample that cannot be used is a row with its reason, never a gap.
 """
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from didgen.manifests.runs.finish import (
 )
 from didgen.manifests.runs.tidy import strays, tidy
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sidecar, read_sidecars
+from didgen.manifests.shards.shard import read_sidecars
 
 
 def augment(
@@ -108,12 +107,12 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
             return mend_run(out, made_from, job.trained_on)
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
-        sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
-        stack = {name: _each(sidecars, name) for name in versions()}
+        stack = _stacks(job, out)
+        device = stack.pop("device")
         return finish_run(
             out,
             job.shards,
-            decisions=_decisions(job, _each(sidecars, "device")),
+            decisions=_decisions(job, device),
             versions=stack,
             classes=list(job.classes),
             made_from=made_from,
@@ -121,9 +120,14 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
         )
 
 
-def _each(sidecars: Iterable[Sidecar], name: str) -> str:
-    """What the sidecars record under a name, each value once."""
-    return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
+def _stacks(job: GenerationJob, out: Path) -> dict[str, str]:
+    """The versions and devices that the shards record, by name, each value once."""
+    found: dict[str, set[str]] = {name: set() for name in (*versions(), "device")}
+    for config in job.plan:
+        for sidecar in read_sidecars(out, config):
+            for name, values in found.items():
+                values.add(sidecar.versions.get(name, "unknown"))
+    return {name: "; ".join(sorted(values)) for name, values in found.items()}
 
 
 def _decisions(job: GenerationJob, device: str) -> dict[str, str]:
