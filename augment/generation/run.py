@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from didgen.augment.console import decisions, progress_bar
+from didgen.augment.generation.gates import otsu_failures
 from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, check_source
 from didgen.augment.generation.ray_engine import make_on_cluster
@@ -111,7 +112,8 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
         return finish_run(
             out,
             job.shards,
-            decisions=_decisions(job, _each(sidecars, "device")),
+            decisions=_decisions(job, _each(sidecars, "device"))
+            | otsu_failures(row for sidecar in sidecars for row in sidecar.rows),
             versions=stack,
             classes=list(job.classes),
             made_from=made_from,
