@@ -25,6 +25,7 @@ def plain(model: Path) -> GenerationJob:
         "images": {"per_class": {"MEL": 5, "BCC": 4}},
         "pairs": None,
         "sampling": {"steps": 1, "batch_size": 4},
+        "seed": 3,
     }
     return prepare_generation(AugmentRecipe.model_validate(asked))
 
