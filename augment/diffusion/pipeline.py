@@ -110,7 +110,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         if output_type not in ("pil", "np"):
             raise ValueError(f"output_type is pil or np, not {output_type}")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        both, condition = self._conditions(prompts, negative_prompt or "", masks)
+        both, condition = self.conditions(prompts, negative_prompt or "", masks)
         scheduler, device = self.scheduler, self._execution_device
         check_timestep(scheduler, annotation)
         scheduler.set_timesteps(num_inference_steps, device=device)
@@ -159,7 +159,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         self.maybe_free_model_hooks()
         return drawn
 
-    def _conditions(
+    def conditions(
         self, prompts: Sequence[str], negative: str, masks: Masks | None
     ) -> tuple[Tensor, Condition | None]:
         """Text embeddings without and with the prompts (2 B, T, C); what pairs are drawn for."""
