@@ -88,7 +88,7 @@ class Sampling(Section):
     """How one image is drawn."""
 
     scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
-    """DPM-Solver++ looks finished after 20 steps; the paper draws 50 steps of PNDM."""
+    """DPM-Solver++ looks finished after 20 steps; the authors' code draws 50 of PNDM."""
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5
     """Scale of classifier-free guidance."""
