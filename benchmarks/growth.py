@@ -29,6 +29,7 @@ from didgen.manifests.shards.shard import Failure, Sample, write_shard
 
 if TYPE_CHECKING:
     from didgen.augment.device import Device
+    from didgen.augment.diffusion.noise import TrySeed
     from didgen.augment.generation.generator import Drawing
     from didgen.augment.generation.plan import Planned
 
@@ -108,7 +109,7 @@ class FixedImage:
     def draw(
         self,
         planned: "Sequence[Planned]",
-        seeds: Sequence[int],
+        seeds: Sequence[TrySeed],
         layouts: NDArray[np.bool_] | None,
         device: "Device",
         watched: int = 0,

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+from didgen.manifests.recipes.sampling import Normaliser
+
 
 def region_masks(lesion: Tensor, side: int) -> Tensor:
     """M_l and M_s = 1 - M_l of Eq. 3, reduced by area.
@@ -58,13 +60,18 @@ def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool =
     return attention_loss(maps, masks, normalised=normalised)
 
 
-def leak_loss(attended: Tensor, masks: Tensor) -> Tensor:
-    """Eq. 5: L_SA, the share of each region's self-attention that leaves the region.
+def leak_loss(attended: Tensor, masks: Tensor, normaliser: Normaliser = "region") -> Tensor:
+    """Eq. 5: L_SA, the self-attention of each region that leaves it, one value a sample.
 
     attended: A_S applied to the region masks, (B, N, 2) in [0, 1]; masks: (B, 2, H, W) with
-    H W = N, lesion first. Returns (B,): the mean of both regions' leaks, each the mean over the
-    region's pixels of the attention mass that falls outside it. An empty region leaks nothing.
+    H W = N, lesion first. Returns (B,): half the sum over both regions of the attention mass that
+    a region's pixels send outside it, divided by the number of these pixels (`region`: a mean, in
+    [0, 1]), or of those outside, as the paper prints it. A region that is empty, or is the whole
+    image, leaks nothing.
     """
     regions = masks.flatten(2).transpose(1, 2)
-    leak = (regions * (1 - attended)).sum(1) / regions.sum(1).clamp_min(1e-8)
-    return leak.mean(-1)
+    leaving, size = (regions * (1 - attended)).sum(1), regions.sum(1)
+    if normaliser == "paper":
+        outside = regions.shape[1] - size
+        return torch.where(outside > 0, leaving / outside.clamp_min(1e-8), 0).mean(-1)
+    return (leaving / size.clamp_min(1e-8)).mean(-1)

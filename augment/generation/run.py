@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from didgen.augment.console import decisions, progress_bar
+from didgen.augment.generation.gates import otsu_failures
 from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, check_begun, check_source
 from didgen.augment.generation.ray_engine import make_on_cluster
@@ -108,11 +109,12 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
         stack = _stacks(job, out)
+        rows = (row for c in job.plan for side in read_sidecars(out, c) for row in side.rows)
         device = stack.pop("device")
         return finish_run(
             out,
             job.shards,
-            decisions=_decisions(job, device),
+            decisions=_decisions(job, device) | otsu_failures(rows),
             versions=stack,
             classes=list(job.classes),
             made_from=made_from,

@@ -23,7 +23,7 @@ import yaml
 from didgen.manifests.files import located
 from didgen.manifests.runs.verify import verify
 from tests.fixtures.places import REPOSITORY
-from tests.fixtures.recipes import UNGATED
+from tests.fixtures.recipes import QUICK, UNGATED
 from tests.fixtures.runs import contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -35,7 +35,7 @@ RECIPE = {
     "kind": "augment",
     "images": {"per_class": {"MEL": 24, "BCC": 24}},
     "pairs": {"count": 8, "layouts": "drawn"},
-    "sampling": {"steps": 1, "batch_size": 2},
+    "sampling": QUICK | {"steps": 1},
     # Random weights meet a gate by chance; this one lets about every second image through.
     "gates": UNGATED | {"redraws": 1},
     "shard_size": 2,

@@ -52,6 +52,10 @@ def test_a_recipe_that_asks_for_nothing_is_refused(model: Path) -> None:
     [
         ({"scheduler": "pndm"}, "PNDM cannot sample a model trained to zero terminal SNR"),
         ({"steps": 1001}, "`sampling.steps` is 1001, but the model mini knows 1000 timesteps"),
+        (
+            {"annotation": {"timestep": 1000}},
+            "`sampling.annotation.timestep` is 1000, but the model",
+        ),
         ({"maps": {"cross_side": 7}}, "no 7x7 cross-attention layer"),
     ],
 )

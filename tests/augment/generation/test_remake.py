@@ -15,7 +15,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.shards.shard import iterate, read_sidecars
-from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.recipes import QUICK, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def job(model: Path) -> GenerationJob:
         "model": str(model),
         "images": {"per_class": {"MEL": 4, "BCC": 3}},
         "pairs": {"count": 5, "layouts": "drawn"},
-        "sampling": {"steps": 2, "batch_size": 3},
+        "sampling": QUICK | {"batch_size": 3},
         "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
     }
     first = prepare_generation(AugmentRecipe.model_validate(asked))
@@ -61,7 +61,7 @@ def test_a_recipe_may_ask_for_bf16_and_its_samples_come_back_to_the_bit(
     model: Path, tmp_path: Path
 ) -> None:
     plain = prepare_generation(tiny_recipe(model))
-    asked = tiny_recipe(model, sampling={"steps": 2, "batch_size": 2, "mixed_precision": "bf16"})
+    asked = tiny_recipe(model, sampling=QUICK | {"mixed_precision": "bf16"})
     job = prepare_generation(asked)
     assert job.fingerprint != plain.fingerprint
     augment(job, tmp_path / "half")

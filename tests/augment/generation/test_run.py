@@ -23,7 +23,7 @@ from didgen.manifests.shards.index import read_manifest, read_run
 from didgen.manifests.shards.shard import Failure, Sample, iterate
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
-from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.recipes import QUICK, tiny_recipe
 from tests.fixtures.runs import contents, flip, lay, tars, truncate
 
 
@@ -89,7 +89,7 @@ def test_the_same_recipe_gives_the_same_tar_bytes(
 def test_another_batch_size_gives_the_same_plan_and_images(
     finished: Path, job: GenerationJob, model: Path, tmp_path: Path
 ) -> None:
-    singly = prepare_generation(tiny_recipe(model, sampling={"steps": 2, "batch_size": 1}))
+    singly = prepare_generation(tiny_recipe(model, sampling=QUICK | {"batch_size": 1}))
     for config, plan in job.plan.items():
         assert list(singly.plan[config]) == list(plan)
     assert singly.fingerprint == job.fingerprint
