@@ -109,7 +109,7 @@ class FixedImage:
     def draw(
         self,
         planned: "Sequence[Planned]",
-        seeds: Sequence[TrySeed],
+        seeds: "Sequence[TrySeed]",
         layouts: NDArray[np.bool_] | None,
         device: "Device",
         watched: int = 0,
