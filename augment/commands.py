@@ -16,7 +16,6 @@ from didgen.manifests.options import (
     folder,
     needs_out,
     place,
-    print_recipe,
 )
 from didgen.manifests.progress import terminal_progress
 
@@ -175,11 +174,11 @@ def finetune(
     """
     from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.finetune import FinetuneRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
-        print_recipe(config)
+        print(recipe_text(config), end="")
         return
     if out is None:
         raise needs_out("a training")
@@ -261,13 +260,13 @@ def _dry_run(recipe: str, out: Path | None) -> None:
     from didgen.augment.generation.prepare import check_source, prepare_generation
     from didgen.manifests.provenance.models import unlisted
     from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, AugmentRecipe)
     job = prepare_generation(config)
     check_source(job, out)
     decisions(unlisted(job.recipe.model, job.trained_on))
-    print_recipe(config)
+    print(recipe_text(config), end="")
     for kind, plan in job.plan.items():
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
 

@@ -15,7 +15,6 @@ from didgen.manifests.options import (
     folder,
     needs_out,
     place,
-    print_recipe,
 )
 from didgen.manifests.progress import terminal_progress
 
@@ -192,7 +191,7 @@ def classify(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fal
     Example: didgen classify isic2018-classify-cpu --out runs/classify
     """
     from didgen.downstream.benchmark.recipe import ClassifyRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, ClassifyRecipe)
     if out is None and not dry_run:
@@ -204,7 +203,7 @@ def classify(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fal
     with terminal_progress("checking") as advance:
         job = prepare_classification(config, progress=advance)
     if dry_run:
-        print_recipe(config)
+        print(recipe_text(config), end="")
     for name, part in job.parts.items():
         by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
         print(f"{name}: {len(part)} images ({by_class})")
@@ -223,7 +222,7 @@ def segment(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fals
     Example: didgen segment isic2018-segment-cpu --out runs/segment
     """
     from didgen.downstream.benchmark.recipe import SegmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, SegmentRecipe)
     if out is None and not dry_run:
@@ -235,7 +234,7 @@ def segment(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fals
     with terminal_progress("checking") as advance:
         job = prepare_segmentation(config, progress=advance)
     if dry_run:
-        print_recipe(config)
+        print(recipe_text(config), end="")
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
     print(f"Training sets: {', '.join(scale_name(job, count) for count in config.real)}")
     _print_trainings(job, *job.judges)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 _SHAPES = {
     int: "a whole number",
@@ -20,9 +19,16 @@ _SHAPES = {
 def sentence_of_fault(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first fault of a recipe in words, with the nearest known field for an unknown one.
 
-    Unknown fields come first: a mistyped one is the reason why another is missing.
+    Unknown fields come first: a mistyped one is the reason why another is missing. Then the deepest
+    place, since a value that one kind of a union takes in part is meant to be of that kind.
     """
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    faults = sorted(
+        error.errors(),
+        key=lambda fault: (
+            fault["type"] != "extra_forbidden",
+            -len(_place(fault["loc"], kind)[0]),
+        ),
+    )
     fault = faults[0]
     if fault["type"] == "extra_forbidden":
         *above, name = fault["loc"]
@@ -80,7 +86,7 @@ def _branches(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _wanted(annotation: Any, faults: Sequence[ErrorDetails]) -> str:
+def _wanted(annotation: Any, faults: Sequence[Mapping[str, Any]]) -> str:
     """What a value may be, in words: the bound that it passed, and each of the other kinds."""
     bounds = [words for fault in faults if (words := _bound(fault))]
     if len(faults) == len(bounds) == 1:
@@ -91,7 +97,7 @@ def _wanted(annotation: Any, faults: Sequence[ErrorDetails]) -> str:
     return " or ".join(dict.fromkeys([*bounds, *kinds]))
 
 
-def _bound(fault: ErrorDetails) -> str:
+def _bound(fault: Mapping[str, Any]) -> str:
     """The bound that a value lies beyond, or how long or which of a few it must be."""
     limits = fault.get("ctx", {})
     words = {

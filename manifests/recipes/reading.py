@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.recipes.faults import sentence_of_fault
 from didgen.manifests.recipes.fields import Section
-from didgen.manifests.recipes.yaml12 import read_yaml
+from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 
 RECIPES = Path(__file__).parent / "bundled"
 """The recipes that come with didgen; `NAME` on the command line means `RECIPES / NAME.yaml`."""
@@ -38,6 +38,11 @@ def read_recipe(name: str | Path, kind: type[R], instead: Mapping[str, Any] | No
         return kind.model_validate({**content, **(instead or {})})
     except ValidationError as error:
         raise DidgenError(f"{path}: {sentence_of_fault(error, kind)}") from None
+
+
+def recipe_text(recipe: Section) -> str:
+    """A recipe as the YAML of its file, with every default filled in."""
+    return write_yaml(recipe.model_dump(mode="json"))
 
 
 def bundled(command: str) -> list[str]:

@@ -98,7 +98,8 @@ class _Dumper(yaml.SafeDumper):
         """Text, in quotes where the core schema would take it for something else."""
         patterns = (pattern for pattern, _ in _CORE.values())
         quoted = any(re.fullmatch(pattern, value) for pattern in patterns)
-        style = "'" if quoted else None
+        # PyYAML takes some breaks of lines for one another where they are not escaped.
+        style = '"' if not value.isprintable() else "'" if quoted else None
         return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -146,8 +146,8 @@ class GeneratorContract:
         mine = replace(job, generator=generator)
         augment(mine, tmp_path / "run")
         assert {verdict.status for verdict in verify(tmp_path / "run")} == {"ok"}
-        for config, shards in mine.plan.items():
-            keys = [one.key for shard in shards for one in shard]
+        for config, plan in mine.plan.items():
+            keys = [one.key for one in plan]
             samples = list(iterate(tmp_path / "run", config))
             assert [sample.key for sample in samples] == keys
             for sample in samples:

@@ -121,7 +121,7 @@ def test_a_run_is_inspected_and_its_sample_shown(
 ) -> None:
     code, printed, _ = command("inspect", str(run))
     assert code == 0
-    assert "a run of `augment`, finished." in printed
+    assert "a run of `augment`, finished." in " ".join(printed.split())
     assert "2 planned samples were not made." in printed
     assert "images-failed: near-blank image: 1.50" in printed
     assert re.search(r"MEL\W+5\W+3\W+8\b", printed)

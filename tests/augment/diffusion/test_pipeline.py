@@ -239,7 +239,7 @@ def test_a_prompt_without_p_tokens_is_refused_where_it_is_to_be_guided(
     sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:
     prompts = [PROMPTS[0], "a melanoma"]
-    with pytest.raises(DidgenError, match=r"exactly once .* as `augment.prompt.compose`"):
+    with pytest.raises(DidgenError, match=r"exactly once .* as `compose`"):
         draw(sampler, prompts, [1, 2], QUICK, layouts[:2])
     assert len(draw(sampler, prompts, [1, 2], QUICK).images) == 2
 
