@@ -130,7 +130,7 @@ def _finish_import(result: "Import", out: Path | None, for_models: "list[ForMode
     Console().print(import_table(rows))
     print(f"{len(records)} images, {sum(row.pairs for row in rows)} with a mask.")
     for model, trained_on in for_models:
-        lesions = {r.lesion_id for r in records if trained_on.knows(r, r.sha256)}
+        lesions = {r.lesion_id for r in records if trained_on.knows_record(r)}
         known = sum(record.lesion_id in lesions for record in records)
         print(f"{known} of them are known to {model}, by themselves or their lesion, and train.")
     if result.rejections:
