@@ -17,6 +17,9 @@ from didgen.manifests.files import is_local
 HERE = "$RUN"
 """Stands for the folder of the run at the head of a recorded path."""
 
+LOCAL_MODEL = "a local model"
+"""Stands for the name of a model that is a folder of this machine."""
+
 _NAMED = re.compile(r"(?<=was found for ).+(?=: see to it)|(?<=unknown \()[^()]+(?=\))")
 """Where a sentence names a model: one that lists nothing, or whose licence nobody knows."""
 
@@ -67,6 +70,11 @@ def without_folders(text: str) -> str:
 def without_path(sentence: str) -> str:
     """A sentence that didgen records of a model or its licence, without the model's folders."""
     return _NAMED.sub(lambda found: without_folders(found[0]), sentence)
+
+
+def without_model(sentence: str) -> str:
+    """Such a sentence without the name of the model."""
+    return _NAMED.sub(LOCAL_MODEL, sentence)
 
 
 def _texts(value: Any) -> set[str]:

@@ -11,7 +11,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -19,7 +19,6 @@ from typing import Self, TypeAlias
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import naming
 from didgen.manifests.recipes.fields import DRAWN
-from didgen.manifests.shards.index import Ingredient
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 KEY_NAME = "pseudonyms.key"
@@ -101,17 +100,3 @@ class Pseudonyms:
 def own_records(source: SourceManifest) -> tuple[SourceRecord, ...]:
     """The images whose folder and numbers may be somebody's own, not those of an archive."""
     return source.records if source.header.importer == OWN_IMAGES else ()
-
-
-def without_origins(
-    made_from: Iterable[Ingredient], own: Iterable[SourceRecord]
-) -> list[Ingredient]:
-    """What a set is made from, people's own images without the name of the folder they lay in."""
-    folders = {record.source for record in own}
-
-    def nameless(one: Ingredient) -> Ingredient:
-        folder, _, count = one.name.rpartition(", ")
-        hidden = one.kind == "data" and folder in folders
-        return one.model_copy(update={"name": count}) if hidden else one
-
-    return [nameless(one) for one in made_from]

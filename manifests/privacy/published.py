@@ -98,13 +98,14 @@ def published_mask(data: bytes, path: Path) -> bytes:
     return bare_png(data, path) if is_png(data) else encoded(decode(data, path), "PNG")
 
 
-def without_metadata(data: bytes, path: Path) -> bytes:
+def without_metadata(data: bytes, path: Path) -> tuple[bytes, Treatment]:
     """The image file `path` as it is published; one that has no metadata is not decoded."""
     if is_jpeg(data):
         with suppress(DidgenError):
             if bare_jpeg(data, path) == data:
-                return data
-    return published_image(data, path).data
+                return data, "kept"
+    image = published_image(data, path)
+    return image.data, image.treatment
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,16 @@ from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, sha256_of
 from didgen.manifests.locks import claimed
-from didgen.manifests.privacy.index import shareable_manifest
-from didgen.manifests.privacy.paths import LEFT_OUT
+from didgen.manifests.privacy.index import (
+    nameless_ingredients,
+    nameless_recipe,
+    shareable_manifest,
+)
 from didgen.manifests.privacy.pseudonyms import (
     Naming,
     Pseudonyms,
     as_it_is,
     own_records,
-    without_origins,
 )
 from didgen.manifests.provenance.licence import data_ingredients
 from didgen.manifests.provenance.trained_on import TrainedOn
@@ -155,7 +157,7 @@ def _origins(
     trained_on = read_trained_on(recipe.run, run)
     if recipe.pseudonymise:
         own = own_records(source)
-        made_from = without_origins(made_from, own)
+        made_from = nameless_ingredients(made_from, own)
         trained_on = trained_on.without_numbers({record.sha256 for record in own})
     return made_from, trained_on
 
@@ -174,7 +176,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
     recipe = job.recipe.model_dump(mode="json")
     if job.pseudonyms is not None:
         job.pseudonyms.store()
-        recipe |= {"source": LEFT_OUT, "run": LEFT_OUT}
+        recipe = nameless_recipe(recipe, ())
     rows = [asdict(item) for dealt in job.plan for item in dealt.items]
     start_run(out, fingerprint=job.fingerprint, recipe=recipe, plan=rows, documents=DOCUMENTS)
     tidy(out, leftovers(out))
