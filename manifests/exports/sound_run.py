@@ -15,7 +15,12 @@ from didgen.manifests.files import refuse_existing
 from didgen.manifests.privacy.index import nameless_manifest, shareable_manifest
 from didgen.manifests.privacy.paths import restored, without_model, without_path
 from didgen.manifests.privacy.pseudonyms import Pseudonyms, own_records
-from didgen.manifests.privacy.published import Treatment, published_mask, without_metadata
+from didgen.manifests.privacy.published import (
+    Treatment,
+    published_mask,
+    said_of,
+    without_metadata,
+)
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fields import DRAWN
@@ -51,6 +56,11 @@ class Export:
     pseudonyms: Pseudonyms | None = None
     treated: dict[str, Treatment] = field(default_factory=dict)
     """What became of the image of each sample, by key, where the run itself does not say."""
+
+    @property
+    def changed(self) -> str:
+        """What became of the images whose bytes are not those of the run, in words."""
+        return said_of(treated for treated in self.treated.values() if treated != "kept")
 
     def counts(self) -> dict[tuple[Config, Split], int]:
         """How many samples of each config and split there are to export."""
