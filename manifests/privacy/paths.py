@@ -8,7 +8,7 @@ Notable choices:
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -95,11 +95,17 @@ def _recorded(text: str, directory: Path | None) -> str:
     """An absolute path relative to the run, where it lies in the folder that holds the run."""
     if directory is None or not is_local(directory):
         return LEFT_OUT
-    base = directory.absolute().parent
+    run, path = Path(os.path.normpath(directory.absolute())), Path(os.path.normpath(text))
     # What lies below the root, or below a folder of homes, begins with somebody's name.
-    if len(base.parts) < 3 or base in Path.home().parents:
+    named = len(run.parent.parts) < 3 or run.parent in _above_home()
+    if named or not path.is_relative_to(run.parent):
         return LEFT_OUT
-    path = Path(os.path.normpath(text))
-    if not path.is_relative_to(os.path.normpath(base)):
-        return LEFT_OUT
-    return f"{HERE}/{os.path.relpath(path, os.path.normpath(directory.absolute()))}"
+    return f"{HERE}/{Path(os.path.relpath(path, run)).as_posix()}"
+
+
+def _above_home() -> Sequence[Path]:
+    """The folders above the user's home, none where there is no home."""
+    try:
+        return Path.home().parents
+    except RuntimeError:
+        return ()

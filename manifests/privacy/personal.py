@@ -1,4 +1,4 @@
-"""Personal names: keys, lesion ids and classes that look like a date, a person or a record number.
+"""Personal names: keys, lesion ids, classes that look like a date, a person or a record number.
 
 Notable choices:
 - It looks at names alone and guesses: what it finds is said, and nothing is refused.
@@ -92,7 +92,8 @@ class Personal:
         """What to know of them, and what to do."""
         each = ", ".join(f"{KINDS[kind]} ({count})" for kind, count in self.kinds.items())
         return (
-            f"{self.images} images have a file name, lesion id or class that looks like {each}; "
+            f"{self.images} images have a file name, lesion id, class or folder that looks like "
+            f"{each}; "
             f"the first is {self.first}. Give `--pseudonymise` to `didgen mix` and `didgen export` "
             "before you share them; classes keep their names."
         )
@@ -126,9 +127,8 @@ def kind_of(name: str) -> Kind | None:
 
 def _names(record: SourceRecord) -> Iterable[str]:
     """What is published of an image's names unless it is pseudonymised."""
-    return dict.fromkeys(
-        (PurePosixPath(record.image).stem, record.key, record.lesion_id, record.label or "")
-    )
+    file = PurePosixPath(record.image).stem
+    return dict.fromkeys((file, record.key, record.lesion_id, record.label or "", record.source))
 
 
 def _is_person(name: str) -> bool:
