@@ -2,13 +2,14 @@
 
 Notable choices:
 - A path that was given relative to the working folder stays as it was given. An absolute one names
-  a home or a machine: it is recorded relative to the run where it lies beside it, else left out.
+  a home or a machine: it is recorded relative to the run where both lie in one home or project, and
+  else left out.
 - What is recorded is no part of what decides a result: fingerprints are taken of the recipe itself.
 """
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -16,6 +17,9 @@ from didgen.manifests.files import is_local
 
 HERE = "$RUN"
 """Stands for the folder of the run at the head of a recorded path."""
+
+_OF_HOMES = {"home", "homes", "people", "user", "users"}
+"""Names of folders that hold a folder for each user."""
 
 LOCAL_MODEL = "a local model"
 """Stands for the name of a model that is a folder of this machine."""
@@ -92,20 +96,34 @@ def _is_absolute(text: str) -> bool:
 
 
 def _recorded(text: str, directory: Path | None) -> str:
-    """An absolute path relative to the run, where it lies in the folder that holds the run."""
+    """An absolute path relative to the run, unless that would name somebody's home too."""
     if directory is None or not is_local(directory):
         return LEFT_OUT
-    run, path = Path(os.path.normpath(directory.absolute())), Path(os.path.normpath(text))
-    # What lies below the root, or below a folder of homes, begins with somebody's name.
-    named = len(run.parent.parts) < 3 or run.parent in _above_home()
-    if named or not path.is_relative_to(run.parent):
+    run, path = (os.path.normpath(place) for place in (directory.absolute(), text))
+    if PureWindowsPath(path).drive != PureWindowsPath(run).drive:
+        return LEFT_OUT
+    shared = Path(os.path.commonpath([run, path]))
+    if not _is_private(shared):
         return LEFT_OUT
     return f"{HERE}/{Path(os.path.relpath(path, run)).as_posix()}"
 
 
-def _above_home() -> Sequence[Path]:
-    """The folders above the user's home, none where there is no home."""
+def _is_private(folder: Path) -> bool:
+    """Whether a folder is one user's or one project's, so that no name in it is of another's home.
+
+    It is where it lies in the user's home; elsewhere, two steps below the root or deeper, where its
+    name is not that of a folder of homes.
+    """
+    home = _home()
+    if home is not None and (folder.is_relative_to(home) or folder in home.parents):
+        return folder.is_relative_to(home)
+    return len(folder.parts) > 2 and folder.name.lower() not in _OF_HOMES
+
+
+def _home() -> Path | None:
+    """The user's home, None where there is none or where it is the root."""
     try:
-        return Path.home().parents
+        home = Path.home()
     except RuntimeError:
-        return ()
+        return None
+    return home if len(home.parts) > 1 else None

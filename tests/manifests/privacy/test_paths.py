@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from didgen.manifests.files import located
 from didgen.manifests.privacy.paths import (
     HERE,
     LEFT_OUT,
@@ -35,7 +36,10 @@ def anna(monkeypatch: pytest.MonkeyPatch) -> None:
         ("org/model", "org/model"),
         ("/homes/anna/runs/isic2018", f"{HERE}/../isic2018"),
         ("/homes/anna/runs/mine/model", f"{HERE}/model"),
-        ("/homes/anna/data/photos", LEFT_OUT),
+        ("/homes/anna/data/photos", f"{HERE}/../../data/photos"),
+        ("/homes/anna", f"{HERE}/../.."),
+        ("/homes", LEFT_OUT),
+        ("/", LEFT_OUT),
         ("/homes/bob/runs/src", LEFT_OUT),
         ("/data/photos", LEFT_OUT),
         (r"C:\Users\anna\src", LEFT_OUT),
@@ -56,10 +60,26 @@ def test_absolute_paths_are_relative_to_the_run_or_left_out(given_path: Any, rec
     "run", ["/homes/run", "/run", "/homes/../homes/run", "/out/run", "memory://bucket/run"]
 )
 def test_what_lies_below_the_root_or_a_folder_of_homes_is_left_out(run: str) -> None:
-    from didgen.manifests.files import located
-
     assert shareable("/homes/anna/src", located(run)) == LEFT_OUT
     assert shareable("/out/anna/src", located(run)) == LEFT_OUT
+
+
+@pytest.mark.parametrize(
+    ("run", "given_path", "recorded"),
+    [
+        ("/data/derm/runs/x", "/data/derm/src", f"{HERE}/../../src"),
+        ("/gpfs/users/anna/x", "/gpfs/users/bob/src", LEFT_OUT),
+        ("/gpfs/users/anna/x", "/gpfs/users/anna/src", f"{HERE}/../src"),
+    ],
+)
+def test_a_project_need_not_lie_in_a_home(run: str, given_path: str, recorded: str) -> None:
+    assert shareable(given_path, Path(run)) == recorded
+
+
+def test_without_a_home_nothing_is_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    assert shareable("/homes/anna/src", Path("/homes/bob/run")) == LEFT_OUT
+    assert shareable("/homes/anna/src", Path("/homes/anna/run")) == f"{HERE}/../src"
 
 
 def test_a_recipe_has_its_paths_again() -> None:
