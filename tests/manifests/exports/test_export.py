@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from PIL import Image
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.export import export
-from didgen.manifests.exports.sound_run import TARGETS, prepare_export
+from didgen.manifests.exports.sound_run import TARGETS, Export, prepare_export
+from didgen.manifests.privacy.pseudonyms import KEY_NAME
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
@@ -206,6 +208,37 @@ def test_a_mix_keeps_its_splits_everywhere(mixed, tmp_path):
     tested = [path.name for path in (out / "imagesTs").iterdir()]
     assert len(tested) == len(list((out / "labelsTs").iterdir())) == 6
     assert json.loads((out / "dataset.json").read_text())["numTraining"] == len(training) == 30
+
+
+def test_pseudonyms_need_the_source_of_the_run(make_source, make_run, tmp_path, monkeypatch):
+    source = make_source(tmp_path / "one")
+    recipe = {"kind": "augment", "model": "mini", "source": "gone"}
+    run = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001"), recipe=recipe)
+
+    def hidden(out: str, given: Path | None = None) -> Export:
+        return prepare_export(run, "parquet", tmp_path / out, pseudonymise=True, source=given)
+
+    with pytest.raises(DidgenError, match=r"is not at hand, and its key .* by `--source`"):
+        hidden("out")
+    (tmp_path / "other").mkdir()
+    replace(SourceManifest.read(source), records=()).write(tmp_path / "other")
+    with pytest.raises(DidgenError, match=r"has no image ISIC_0000001, which .*run names; name"):
+        hidden("out", tmp_path / "other")
+    job = hidden("out", source)
+    assert job.pseudonyms is not None and not (source / KEY_NAME).exists()
+    export(job)
+    assert (source / KEY_NAME).is_file()
+    # As it was given to the run: relative to the working folder.
+    source.rename(tmp_path / "gone")
+    monkeypatch.chdir(tmp_path)
+    assert hidden("again").pseudonyms
+
+
+def test_a_run_that_names_no_real_image_needs_no_key(run, tmp_path):
+    job = prepare_export(run, "parquet", tmp_path / "out", pseudonymise=True)
+    assert job.pseudonyms is None
+    export(job)
+    assert [one.name for one in job.manifest.made_from] == ["mini"]
 
 
 @pytest.mark.parametrize("to", TARGETS)
