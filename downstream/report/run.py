@@ -13,6 +13,7 @@ from didgen.downstream.report.gallery import attention, images_by_class, pairs
 from didgen.downstream.report.plots import balance
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.privacy.paths import restored
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SourceManifest
@@ -25,7 +26,7 @@ LISTED = 40
 def run_part(folder: Path) -> Part:
     """What a run directory says, finished or not."""
     contents = run_contents(folder)
-    source, missing = _source(contents.recipe)
+    source, missing = _source(contents)
     title = "Mix" if contents.recipe.get("kind") == "mix" else "Run"
     return Part(
         f"{title}: {folder.resolve().name}",
@@ -59,12 +60,15 @@ def _said(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _source(recipe: Mapping[str, Any]) -> tuple[SourceManifest | None, str]:
-    """The source that a recipe names, or why there is none."""
-    if not recipe.get("source"):
+def _source(contents: RunContents) -> tuple[SourceManifest | None, str]:
+    """The source that the recipe of a run names, or why there is none."""
+    if not contents.recipe.get("source"):
         return None, "The recipe names no source of real images."
+    folder = restored(str(contents.recipe["source"]), contents.directory)
+    if folder is None:
+        return None, "The run does not record where its source of real images lies."
     try:
-        return SourceManifest.read(Path(str(recipe["source"]))), ""
+        return SourceManifest.read(folder), ""
     except (DidgenError, OSError, ValueError) as error:
         return None, f"The source of real images cannot be read here: {error}"
 

@@ -1,8 +1,8 @@
 """Export: a run's samples in the layouts that other training code reads.
 
 Notable choices:
-- Image bytes pass through as they are; only nnU-Net, which reads no JPEG, gets the same pixels as
-  PNG. Nothing is resized.
+- Image bytes pass through without their metadata; only nnU-Net, which reads no JPEG, gets the same
+  pixels as PNG. Nothing is resized.
 - Nothing is exported of a run that has a shard which is not as it was written.
 - An export is made under a temporary name and is whole when it has its own.
 """
@@ -29,6 +29,8 @@ def export(job: Export, progress: Progress | None = None) -> None:
     write = {"imagefolder": write_imagefolder, "parquet": write_parquet, "nnunet": write_nnunet}[
         job.to
     ]
+    if job.pseudonyms is not None:
+        job.pseudonyms.store()
     with atomic_folder(job.out) as root:
         for done, _ in enumerate(write(job, root), 1):
             if progress:

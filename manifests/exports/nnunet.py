@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from didgen.manifests.exports.sound_run import Export, write_file
 from didgen.manifests.files import write_json
 from didgen.manifests.images import decode, encoded
 from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.runs.spill import Spill
 from didgen.manifests.shards.shard import split_of
 
 
@@ -22,6 +23,7 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
     keeps them apart.
     """
     cases: Counter[Split] = Counter()
+    keys: dict[Split, Spill] = {"train": Spill(), "val": Spill()}
     for shard in job.shards["pairs"]:
         split = split_of(shard)
         part = "Ts" if split == "test" else "Tr"
@@ -32,9 +34,11 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
             write_file(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
             write_file(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
             cases[split] += 1
+            if split in keys:
+                keys[split].append(key)
         yield
     if cases["val"]:
-        _write_fold(root / "splits_final.json", job)
+        _write_fold(root / "splits_final.json", keys)
     write_json(
         root / "dataset.json",
         {
@@ -50,20 +54,13 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
     )
 
 
-def _write_fold(path: Path, job: Export) -> None:
+def _write_fold(path: Path, keys: Mapping[Split, Spill]) -> None:
     """Write the one fold of training and validation cases, key by key: they may be many."""
     with open(path, "w", encoding="utf-8") as file:
         file.write("[\n  {")
-        for place, split in enumerate(("train", "val")):
+        for place, (split, cases) in enumerate(keys.items()):
             file.write(f'{"," * place}\n    "{split}": [')
-            for number, key in enumerate(_keys(job, split)):
+            for number, key in enumerate(cases.read()):
                 file.write(f"{',' * (number > 0)}\n      {json.dumps(key)}")
             file.write("\n    ]")
         file.write("\n  }\n]\n")
-
-
-def _keys(job: Export, split: str) -> Iterator[str]:
-    """The keys of a split's pairs, in their order."""
-    for sidecar in job.sidecars()["pairs"]:
-        if split_of(sidecar.shard) == split:
-            yield from sidecar.kept

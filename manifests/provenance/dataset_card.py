@@ -13,6 +13,7 @@ from huggingface_hub import DatasetCardData
 from jinja2 import Environment, FileSystemLoader
 
 from didgen.manifests.choices import Config, ExportForm, Split
+from didgen.manifests.privacy.paths import shareable
 from didgen.manifests.provenance.licence import Licence, strictest
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SPLITS
@@ -92,8 +93,11 @@ def card(
 
 
 def recipe_block(recipe: Mapping[str, Any]) -> Block:
-    """A recipe as indented YAML, its fields sorted: one that was read back has another order."""
-    lines = yaml.safe_dump(dict(recipe)).splitlines()
+    """A recipe as indented YAML, its fields sorted: one that was read back has another order.
+
+    Absolute paths are left out: they name a home or a machine.
+    """
+    lines = yaml.safe_dump(shareable(recipe, None)).splitlines()
     return Block("".join(f"    {line}\n" for line in lines))
 
 

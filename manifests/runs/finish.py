@@ -10,6 +10,11 @@ from typing import Any
 from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_bytes, write_json
+from didgen.manifests.privacy.index import (
+    shareable_ingredients,
+    shareable_manifest,
+    shareable_run,
+)
 from didgen.manifests.provenance.croissant import CROISSANT_NAME, croissant
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
@@ -57,7 +62,7 @@ def finish_run(
     run, tally = read_run(directory), Tally()
     entries: dict[Config, list[ShardEntry]] = {config: [] for config in planned}
     for config, counts in planned.items():
-        for tar in _planned_tars(directory, config, counts):
+        for tar in planned_tars(directory, config, counts):
             sidecar = _whole_shard(tar, run)
             entries[config].append(_entry(sidecar))
             tally.add(sidecar)
@@ -90,7 +95,7 @@ def _entry(sidecar: Sidecar) -> ShardEntry:
     )
 
 
-def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
+def planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
     """Where the planned shards of a config lie, be they those of a whole or of its splits."""
     return [
         shard_path(directory, config, index, split)
@@ -139,7 +144,8 @@ def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: Train
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
     They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
-    run has: in runs of older versions, and after the card of a model was given a licence.
+    run has: in runs of older versions, and after the card of a model was given a licence. Absolute
+    paths that older versions recorded go.
     """
     manifest = read_manifest(directory)
     if is_documented(directory, manifest, made_from, trained_on):
@@ -157,7 +163,9 @@ def is_documented(
     as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
     there = manifest.documents.get(TRAINED_ON_NAME)
     listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else there
-    return bool(paths) and as_written and (manifest.made_from, there) == (list(made_from), listed)
+    made_alike = manifest.made_from == shareable_ingredients(made_from) and there == listed
+    shared = shareable_manifest(manifest, directory) == manifest
+    return bool(paths) and as_written and made_alike and shared
 
 
 def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
@@ -185,8 +193,12 @@ def _document(
     """Write the documents, and then the manifest with the hash of each.
 
     Where the model's list is not at hand, perhaps because the hub is out of reach, the run keeps
-    the one that it has; one that is not as it was written then is a `DidgenError`.
+    the one that it has; one that is not as it was written then is a `DidgenError`. No record has
+    an absolute path afterwards, be it one that an older version wrote.
     """
+    manifest, run = shareable_manifest(manifest, directory), read_run(directory)
+    if (shared := shareable_run(run, directory)) != run:
+        write_json(directory / RUN_NAME, shared.model_dump(mode="json"))
     path, listed = directory / TRAINED_ON_NAME, manifest.documents.get(TRAINED_ON_NAME)
     if not trained_on and (listed or path.is_file()):
         if listed and (not path.is_file() or sha256_of(path) != listed):
@@ -213,7 +225,7 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
     """How many of the planned shards are not there whole, by their sidecars and sizes."""
     run, missing = read_run(directory), 0
     for config, count in planned.items():
-        for tar in _planned_tars(directory, config, count):
+        for tar in planned_tars(directory, config, count):
             try:
                 _whole_shard(tar, run)
             except DidgenError:
@@ -237,7 +249,7 @@ def finished(
         if list(manifest.classes) != list(classes):
             return None
         for config, entries in manifest.configs.items():
-            tars = _planned_tars(directory, config, planned[config])
+            tars = planned_tars(directory, config, planned[config])
             if entries != [_entry(_whole_shard(tar, run)) for tar in tars]:
                 return None
             info = info_of((entry.file, entry.samples) for entry in entries)

@@ -1,28 +1,29 @@
 """Mix: real and synthetic samples as one set of shards, synthetic ones in training only.
 
-Image bytes pass through; a real image that is no upright RGB JPEG is encoded as one.
+Notable choices:
+- Synthetic images keep their bytes. Real ones leave without metadata: an upright sRGB JPEG with
+  its compressed data, any other encoded as one.
+- Where source and run lie decides nothing and is no part of a fingerprint.
 """
 
-import hashlib
-import json
 import platform
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, sha256_of
-from didgen.manifests.images import decode, encoded, is_upright, read_file, read_mask, upright
 from didgen.manifests.locks import claimed
+from didgen.manifests.privacy.index import (
+    nameless_ingredients,
+    nameless_recipe,
+    shareable_manifest,
+)
+from didgen.manifests.privacy.pseudonyms import Pseudonyms, as_it_is, own_records
 from didgen.manifests.progress import Progress
-from didgen.manifests.provenance.licence import data_ingredients, strictest
+from didgen.manifests.provenance.licence import data_ingredients
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.mix import MixRecipe
@@ -32,6 +33,7 @@ from didgen.manifests.runs.finish import (
     finish_run,
     finished,
     mend_run,
+    planned_tars,
     read_trained_on,
     read_whole_run,
 )
@@ -41,49 +43,19 @@ from didgen.manifests.runs.mix_plan import (
     add_config,
     in_order,
     real_items,
+    synthetic_items,
     wanted_counts,
 )
+from didgen.manifests.runs.mixed import Mix, mixed_samples, treatments
 from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.runs.training_samples import check_run, training_samples
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import Sample, read_shard, write_shard
+from didgen.manifests.shards.shard import read_sidecar, write_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
-JPEG_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class Mix:
-    """A mix made ready: its two parts and its plan, shard by shard."""
-
-    recipe: MixRecipe
-    source: SourceManifest
-    records: Mapping[str, SourceRecord]
-    run: Manifest
-    plan: MixPlan
-    shortages: Mapping[str, tuple[int, int]]
-    """By what there is too little of: how many were wanted, and how many there are."""
-    made_from: Sequence[Ingredient]
-    fingerprint: str
-    trained_on: TrainedOn
-
-    @cached_property
-    def licence(self) -> str:
-        """The licence of the synthetic samples."""
-        return strictest(self.run.made_from).name
-
-    def summary(self) -> dict[str, str]:
-        """What goes in, by config and split, and what there was too little of; in words."""
-        samples = self.plan.samples
-        said = {
-            f"{config}, {split}": f"{samples[config, split, 'real']} real and "
-            f"{samples[config, split, 'synthetic']} synthetic samples in {count} shards"
-            for (config, split), count in self.plan.shards.items()
-        }
-        for group, (wanted, there) in self.shortages.items():
-            said[f"short of {group}"] = f"{wanted} synthetic samples wanted, {there} made"
-        return said
+NO_CONTENT = {"mask_sha256", "pixels", "published"}
+"""Fields of a record that say of its files what their hashes say too; older records lack them."""
 
 
 def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
@@ -95,21 +67,17 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     """
     source = SourceManifest.read(recipe.source)
     run, sidecars = read_whole_run(recipe.run, progress)
+    run = shareable_manifest(run, recipe.run)
     check_run(recipe.run, run, recipe.source, source, recipe.config)
-    plan, shortages = MixPlan(), {}
+    pseudonyms = Pseudonyms.of(recipe.source) if recipe.pseudonymise else None
+    named = pseudonyms.name if pseudonyms else as_it_is
+    plan = MixPlan()
+    shortages: dict[str, tuple[int, int]] = {}
     everything: list[Item] = []
     for config in (recipe.config,) if recipe.config else tuple(sidecars):
-        real = real_items(config, source)
+        real = real_items(config, source, named)
         everything += real
-        wanted = wanted_counts(
-            Counter(item.group for item in real if item.split == "train"), recipe.ratio
-        )
-        if not wanted:
-            others = [other for other in sidecars if other != config and not recipe.config]
-            mend = f"give `--config {others[0]}`" if others else "import some, or mix another kind"
-            raise DidgenError(
-                f"{recipe.source} has no training sample for the {config} of a mix; {mend}."
-            )
+        wanted = _wanted(recipe, config, real, tuple(sidecars))
         taken = training_samples(
             recipe.run,
             run,
@@ -119,57 +87,82 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             source,
             drop_copies=recipe.drop_copies,
         )
-        there = add_config(plan, recipe, config, real, wanted, taken)
+        generated = synthetic_items(config, taken, named)
+        there = add_config(plan, recipe, config, real, wanted, generated)
         for group, count in wanted.items():
             if count > there[group]:
                 shortages[f"{config} {group}".rstrip()] = count, there[group]
-    records = {record.key: record for record in source.records}
-    used = {item.taken: records[item.taken] for item in everything}
-    unnamed = Ingredient(kind="data", name=f"run {run.fingerprint[:12]}", licence=None)
+    records = {named(record.key): record for record in source.records}
+    used = _used(recipe, plan, everything, records)
+    masked = {item.taken: records[item.taken] for item in everything if item.config == "pairs"}
+    decided = fingerprint(
+        {
+            "recipe": recipe.model_dump(mode="json", exclude={"source", "run"}),
+            "classes": source.header.classes,
+            "plan": plan.rows(),
+            "records": [r.model_dump(mode="json", exclude=NO_CONTENT) for r in used],
+            "masks": _mask_hashes(source, masked),
+            "run": [entry.sha256 for shards in run.configs.values() for entry in shards],
+            # Shards of older versions hold images with their metadata.
+            "images": "without metadata",
+        }
+    )
+    made_from, trained_on = _origins(recipe, source, run, used)
     return Mix(
-        recipe,
-        source,
-        records,
-        run,
-        plan,
-        shortages,
-        [*data_ingredients(used.values()), *(run.made_from or [unnamed])],
-        _fingerprint(recipe, source, run, plan, everything),
-        read_trained_on(recipe.run, run),
+        recipe, source, records, run, plan, shortages, made_from, decided, trained_on, pseudonyms
     )
 
 
-def _fingerprint(
-    recipe: MixRecipe,
-    source: SourceManifest,
-    run: Manifest,
-    plan: MixPlan,
-    real: Sequence[Item],
-) -> str:
-    """The hash of all that decides a mix; a mask that is no longer the imported one is an error."""
-    records = {record.key: record for record in source.records}
+def _wanted(
+    recipe: MixRecipe, config: Config, real: Iterable[Item], configs: Sequence[Config]
+) -> dict[str, int]:
+    """How many synthetic samples each group is to have; no real training sample is an error."""
+    wanted = wanted_counts(
+        Counter(item.group for item in real if item.split == "train"), recipe.ratio
+    )
+    if not wanted:
+        others = [other for other in configs if other != config and not recipe.config]
+        mend = f"give `--config {others[0]}`" if others else "import some, or mix another kind"
+        raise DidgenError(
+            f"{recipe.source} has no training sample for the {config} of a mix; {mend}."
+        )
+    return wanted
+
+
+def _used(
+    recipe: MixRecipe, plan: MixPlan, real: Sequence[Item], records: Mapping[str, SourceRecord]
+) -> list[SourceRecord]:
+    """The records that go in, each once, in the order of the plan."""
     used = {
         item.taken: records[item.taken]
         for config, split in plan.shards
         for item in in_order((i for i in real if i.config == config), split, recipe.seed)
     }
-    masks: dict[str, str] = {}
-    for key in sorted(item.taken for item in real if item.config == "pairs"):
-        masks[key] = sha256_of(source.mask_path(records[key]))
-        if records[key].mask_sha256 not in (None, masks[key]):
-            path = source.mask_path(records[key])
+    return list(used.values())
+
+
+def _mask_hashes(source: SourceManifest, records: Mapping[str, SourceRecord]) -> dict[str, str]:
+    """The hash of each record's mask; one that is not as it was imported is a `DidgenError`."""
+    masks = {name: sha256_of(source.mask_path(record)) for name, record in records.items()}
+    for name, sha256 in masks.items():
+        if records[name].mask_sha256 not in (None, sha256):
+            path = source.mask_path(records[name])
             raise DidgenError(f"{path} has changed since it was imported; import it again.")
-    return fingerprint(
-        {
-            "recipe": recipe.model_dump(mode="json"),
-            "classes": source.header.classes,
-            "plan": plan.rows(),
-            # Masks count by their content, below.
-            "records": [r.model_dump(mode="json", exclude={"mask_sha256"}) for r in used.values()],
-            "masks": masks,
-            "run": [entry.sha256 for shards in run.configs.values() for entry in shards],
-        }
-    )
+    return masks
+
+
+def _origins(
+    recipe: MixRecipe, source: SourceManifest, run: Manifest, used: Sequence[SourceRecord]
+) -> tuple[list[Ingredient], TrainedOn]:
+    """What a mix is made from, and what its model saw; pseudonymised without people's own names."""
+    unnamed = Ingredient(kind="data", name=f"run {run.fingerprint[:12]}", licence=None)
+    made_from = [*data_ingredients(used), *(run.made_from or [unnamed])]
+    trained_on = read_trained_on(recipe.run, run)
+    if recipe.pseudonymise:
+        own = own_records(source)
+        made_from = nameless_ingredients(made_from, own)
+        trained_on = trained_on.without_numbers({record.sha256 for record in own})
+    return made_from, trained_on
 
 
 def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
@@ -184,6 +177,9 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
     recipe = job.recipe.model_dump(mode="json")
+    if job.pseudonyms is not None:
+        job.pseudonyms.store()
+        recipe = nameless_recipe(recipe, ())
     start_run(
         out,
         fingerprint=job.fingerprint,
@@ -215,92 +211,21 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
             out,
             shard.config,
             shard.index,
-            _samples(job, shard.items),
+            mixed_samples(job, shard.items),
             fingerprint=job.fingerprint,
             versions=versions,
             split=shard.split,
         )
         if progress:
             progress(done, len(todo))
+    tars = (tar for config, counts in planned.items() for tar in planned_tars(out, config, counts))
+    treated = treatments(read_sidecar(tar.with_suffix(".json")) for tar in tars)
     return finish_run(
         out,
         planned,
-        decisions=job.summary(),
+        decisions=job.summary() | treated,
         versions=versions,
         classes=classes,
         made_from=job.made_from,
         trained_on=job.trained_on,
     )
-
-
-def _samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
-    """The samples of a shard: real ones from their files, synthetic ones from their run."""
-    by_shard: dict[Path, set[str]] = defaultdict(set)
-    for item in items:
-        if item.shard:
-            by_shard[job.recipe.run / item.config / item.shard].add(item.taken)
-    generated = {
-        key: members
-        for path, keys in by_shard.items()
-        for key, members in read_shard(path)
-        if key in keys
-    }
-    classes = job.source.header.classes
-    for item in items:
-        record = job.records.get(item.source_key)
-        if item.origin == "real":
-            assert record is not None
-            members = _real_members(job.source, record, item.config)
-            known = {"licence": record.licence, "prompt": record.caption or "", "seed": -1}
-        else:
-            members, known = _generated_members(job, generated.get(item.taken, {}), item)
-        known |= {
-            "key": item.key,
-            "label": classes.index(item.label) if item.label else -1,
-            "class": item.label,
-            "origin": item.origin,
-            "split": item.split,
-            "source_key": item.source_key,
-            "lesion_id": record.lesion_id if record else "",
-            "layout": item.layout,
-            "run": job.run.fingerprint if item.shard else "",
-            "run_key": item.taken if item.shard else "",
-        }
-        if item.config == "images":
-            members["cls"] = str(known["label"]).encode()
-        members["json"] = json.dumps(known, sort_keys=True).encode()
-        row = {"label": item.label, "origin": item.origin, "layout": item.layout}
-        yield Sample(item.key, members, row | {"source_key": item.source_key})
-
-
-def _generated_members(
-    job: Mix, taken: Mapping[str, bytes], item: Item
-) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The image of a synthetic sample, with its mask for a pair, and what its record says."""
-    wanted = ("jpg", "mask.png") if item.config == "pairs" else ("jpg",)
-    try:
-        members = {name: taken[name] for name in wanted}
-        reported = json.loads(taken["json"])
-        known = {"prompt": str(reported.get("prompt", "")), "seed": int(reported.get("seed", -1))}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        raise DidgenError(
-            f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
-            "sidecar lists; run `didgen verify` to see what is wrong."
-        ) from None
-    return members, {**known, "licence": job.licence}
-
-
-def _real_members(source: SourceManifest, record: SourceRecord, config: Config) -> dict[str, bytes]:
-    """The image of a record, and its mask for a pair, as members of a shard."""
-    path = source.image_path(record)
-    data = read_file(path)
-    if hashlib.sha256(data).hexdigest() != record.sha256:
-        raise DidgenError(f"{path} has changed since it was imported; import it again.")
-    image = decode(data, path)
-    if image.format != "JPEG" or image.mode != "RGB" or not is_upright(image):
-        data = encoded(upright(image).convert("RGB"), "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    members = {"jpg": data}
-    if config == "pairs":
-        mask = read_mask(source.mask_path(record))
-        members["mask.png"] = encoded(Image.fromarray(mask).convert("L"), "PNG")
-    return members

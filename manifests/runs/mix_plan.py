@@ -22,6 +22,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Literal, TypeVar, overload
 
 from didgen.manifests.choices import Config, Split
+from didgen.manifests.privacy.pseudonyms import Naming
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.spill import Spill
 from didgen.manifests.runs.training_samples import SyntheticSample
@@ -40,8 +41,9 @@ BITS = 12
 class Item:
     """One sample of a mix before it is written.
 
-    `taken` is the key of the real record, or that of the synthetic sample in the tar `shard` of
-    its run; `source_key` is the real record, or the one whose mask guided a synthetic pair.
+    `taken` is the name of the real record, or the key of the synthetic sample in the tar `shard` of
+    its run; `source_key` is the real record, or the one whose mask guided a synthetic pair. Real
+    records go by the names that they are published by.
     """
 
     config: Config
@@ -121,12 +123,32 @@ class MixPlan(Sequence[PlannedShard]):
         return counts
 
 
-def real_items(config: Config, source: SourceManifest) -> list[Item]:
+def real_items(config: Config, source: SourceManifest, named: Naming) -> list[Item]:
     """The records that have what a config needs: a label for images, a mask for pairs."""
     records = source.select(labelled=True) if config == "images" else source.select(masked=True)
+    named_records = ((named(record.key), record) for record in records)
     return [
-        Item(config, f"real-{r.key}", r.label or "", r.split, "real", r.key, r.key) for r in records
+        Item(config, f"real-{name}", r.label or "", r.split, "real", name, name)
+        for name, r in named_records
     ]
+
+
+def synthetic_items(
+    config: Config, samples: Iterable[SyntheticSample], named: Naming
+) -> Iterator[Item]:
+    """The synthetic samples of a config, in the order of the run."""
+    for one in samples:
+        yield Item(
+            config,
+            f"synthetic-{one.key}",
+            one.label,
+            "train",
+            "synthetic",
+            one.key,
+            named(one.guide),
+            one.shard,
+            named(one.layout),
+        )
 
 
 def in_order(items: Iterable[Item], split: Split, seed: int) -> list[Item]:
@@ -141,14 +163,14 @@ def add_config(
     config: Config,
     real: Sequence[Item],
     wanted: Mapping[str, int],
-    samples: Iterable[SyntheticSample],
+    synthetic: Iterable[Item],
 ) -> Counter[str]:
-    """Add the shards of a config to a plan: its real items, and of the samples as many as wanted.
+    """Add the shards of a config to a plan: its real items, and as many synthetic ones as wanted.
 
-    Returns how many samples there are to choose from in each group.
+    Returns how many synthetic ones there are to choose from in each group.
     """
     spill, there = Spill(), Counter[str]()
-    for item in (_synthetic(config, one) for one in samples):
+    for item in synthetic:
         spill.append(_VALUES(item))
         there[item.group] += 1
 
@@ -177,14 +199,6 @@ def _cut(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     """Items in lists of a size, the last one shorter."""
     while part := list(islice(items, size)):
         yield part
-
-
-def _synthetic(config: Config, one: SyntheticSample) -> Item:
-    """A synthetic sample as an item."""
-    name = f"synthetic-{one.key}"
-    return Item(
-        config, name, one.label, "train", "synthetic", one.key, one.guide, one.shard, one.layout
-    )
 
 
 def wanted_counts(real: Mapping[str, int], ratio: float) -> dict[str, int]:

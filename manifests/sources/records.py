@@ -90,7 +90,8 @@ class SourceRecord(BaseModel):
     `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
     image file's bytes, `mask_sha256` that of the mask's, which older manifests lack; `licence` is
     an SPDX id or free text. `caption_by` says who was asked for the caption, `caption_fallback` why
-    it was measured where a language model was asked.
+    it was measured where a language model was asked. `pixels` and `published` are its
+    `PixelDigests`, which older manifests lack too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -110,6 +111,8 @@ class SourceRecord(BaseModel):
     caption_by: OneLine | None = None
     caption_fallback: OneLine | None = None
     mask_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    pixels: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    published: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class SourceHeader(BaseModel):

@@ -58,6 +58,26 @@ def test_a_source_is_imported_for_a_model_and_its_runs(photographs: Path, comman
     assert {r.key for r in held_out} <= {r.key for r in imported.select(split="train")}
 
 
+def test_names_that_look_personal_are_said_on_import(photographs: Path, command: Command) -> None:
+    importing = ["import", "folder", photographs / "images", "--licence", "CC0-1.0"]
+    importing += ["--out", photographs / "source"]
+    assert "--pseudonymise" not in command(*importing).out
+    first = sorted((photographs / "images").rglob("*.*"))[0]
+    first.rename(first.with_stem("Anna_Mueller"))
+    code, printed, _ = command(*importing)
+    assert code == 0
+    assert (
+        "1 images have a file name, lesion id, class or folder that looks like a person's name (1);"
+        " the first is Anna_Mueller. Give `--pseudonymise`"
+    ) in printed
+
+
+def test_a_source_is_for_pseudonyms(tmp_path: Path, command: Command) -> None:
+    exporting = ["export", tmp_path, "--to", "parquet", "--out", tmp_path / "out"]
+    ended = command(*exporting, "--source", tmp_path)
+    assert ended.code == 2 and "a source is for --pseudonymise" in ended.sentence
+
+
 def test_export_and_its_refusals(
     source_and_run: tuple[Path, Path],
     command: Command,

@@ -115,3 +115,6 @@ def test_what_cannot_be_remade_is_one_sentence(
     start_run(tmp_path, fingerprint="f00d", recipe={"kind": "mix"})
     with pytest.raises(DidgenError, match="holds no recipe of `didgen augment`"):
         recipe_of(tmp_path)
+    start_run(tmp_path / "far", fingerprint="f00d", recipe={"model": "/elsewhere/model"})
+    with pytest.raises(DidgenError, match="does not record where its inputs lie; name the recipe"):
+        recipe_of(tmp_path / "far")

@@ -17,6 +17,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
 from didgen.manifests.images import read_image, read_mask
 from didgen.manifests.locks import claimed
+from didgen.manifests.privacy.pseudonyms import KEY_NAME
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
@@ -285,6 +286,35 @@ def test_a_sidecar_that_lists_what_is_not_there_is_named(make_run, source, tmp_p
     side.write_text(side.read_text().replace('"pairs-000000.tar"', '"../../pairs-000000.tar"'))
     with pytest.raises(DidgenError, match="is not what didgen writes there"):
         prepared(source, mine)
+
+
+def test_a_mix_hangs_on_its_parts_and_not_on_where_they_lie(source, run, tmp_path):
+    moved = shutil.copytree(run, tmp_path / "moved"), shutil.copytree(source, tmp_path / "source")
+    first = prepared(source, run)
+    assert prepared(moved[1], moved[0]).fingerprint == first.fingerprint
+    mix(first, tmp_path / "mix")
+    mix(prepared(moved[1], moved[0]), tmp_path / "mix")
+    assert bad(tmp_path / "mix") == {}
+    hidden = prepared(moved[1], moved[0], pseudonymise=True)
+    assert hidden.fingerprint != first.fingerprint
+    assert not (moved[1] / KEY_NAME).exists(), "to prepare writes nothing"
+
+
+def test_a_mix_of_an_older_version_is_another_run(source, run, tmp_path):
+    job = prepared(source, run)
+    recipe = job.recipe.model_dump(mode="json", exclude={"pseudonymise"})
+    start_run(tmp_path / "mix", fingerprint="0" * 64, recipe=recipe)
+    with pytest.raises(DidgenError, match=r"another recipe: it differs in pseudonymise \(absent"):
+        mix(job, tmp_path / "mix")
+
+
+def test_a_source_of_an_older_version_mixes_as_one_that_knows_its_pixels(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    records = [r.model_copy(update={"pixels": "1" * 64}) for r in manifest.records]
+    shutil.copytree(source, tmp_path / "source")
+    replace(manifest, records=tuple(records)).rewrite(tmp_path / "source")
+    again = prepared(tmp_path / "source", run)
+    assert again.fingerprint == prepared(source, run).fingerprint
 
 
 def test_an_image_that_changed_since_its_import_is_refused(make_source, run, tmp_path):

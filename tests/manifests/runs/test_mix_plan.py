@@ -119,14 +119,16 @@ class Reference:
         pairs = {i["taken"] for i in items if i["origin"] == "real" and i["config"] == "pairs"}
         return fingerprint(
             {
-                "recipe": self.recipe.model_dump(mode="json"),
+                "recipe": self.recipe.model_dump(mode="json", exclude={"source", "run"}),
                 "classes": self.source.header.classes,
                 "plan": items,
                 "records": [
-                    r.model_dump(mode="json", exclude={"mask_sha256"}) for r in used.values()
+                    r.model_dump(mode="json", exclude={"mask_sha256", "pixels", "published"})
+                    for r in used.values()
                 ],
                 "masks": {key: sha256_of(self.source.mask_path(records[key])) for key in pairs},
                 "run": [entry.sha256 for shards in self.run.configs.values() for entry in shards],
+                "images": "without metadata",
             }
         )
 
