@@ -1,4 +1,4 @@
-"""The baseline draws what the pipeline draws, so that comparing their times is fair."""
+"""Tests of the naive baseline: it draws what the pipeline draws, so that times compare."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The demo as a user runs it: the bundled model to verified shards that every reader reads."""
+"""Tests of the demo as a user runs it: shards of the bundled model that every reader reads."""
 
 import gc
 import io

@@ -1,8 +1,4 @@
-"""Faults: runs that are killed, starved, doubled and damaged, and what is left of them.
-
-Children of a warm process do the work, so that a kill costs no start of Python. The whole takes
-about two minutes on two idle cores.
-"""
+"""Tests of faults: runs that are killed, starved, doubled and damaged, and what is left of them."""
 
 import errno
 import json
@@ -43,7 +39,11 @@ RECIPE = {
 
 
 class Worker:
-    """The warm process; one order at a time."""
+    """The warm process; one order at a time.
+
+    Its children do the work, so that a kill costs no start of Python. The whole module takes about
+    two minutes on two idle cores.
+    """
 
     def __init__(self, recipe: Path, log: Path) -> None:
         self.log, self.at_work = log, False

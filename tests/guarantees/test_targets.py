@@ -1,4 +1,4 @@
-"""Targets: runs in an object store, byte for byte those of a folder, found and mended alike."""
+"""Tests of object stores: their runs are those of a folder, found and mended alike."""
 
 import io
 from collections.abc import Callable

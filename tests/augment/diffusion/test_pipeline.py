@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    EulerAncestralDiscreteScheduler,
-)
+from diffusers import EulerAncestralDiscreteScheduler
 from PIL import Image
 from torch import Tensor
 

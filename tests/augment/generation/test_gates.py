@@ -1,4 +1,4 @@
-"""The gates: figures against naive counts, and a reason for what is stopped."""
+"""Tests of gates: figures against naive counts, and a reason for what is stopped."""
 
 import numpy as np
 import pytest

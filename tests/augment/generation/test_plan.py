@@ -1,4 +1,4 @@
-"""The plan: counts, seeds, prompts and layouts are fixed by the recipe and what is known."""
+"""Tests of the plan: the recipe and what is known fix counts, seeds, prompts and layouts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

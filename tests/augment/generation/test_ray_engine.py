@@ -1,4 +1,4 @@
-"""The cluster: a run on a real local Ray cluster, of which a node goes while it works."""
+"""Tests of the Ray engine: a run on a local cluster, of which a node goes while it works."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The remake: any sample of a run comes back to the bit, whatever batch and try it was of."""
+"""Tests of remaking: any sample comes back to the bit, whatever batch and try it was of."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The run: a tiny model driven all the way to shards that verify, twice to the same bytes."""
+"""Tests of the run: a tiny model driven to shards that verify, twice to the same bytes."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Samples: what a gate stops is drawn again from the next seed, to the same end in any batch."""
+"""Tests of samples: what a gate stops is drawn again, to the same end in any batch."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Inspection: what runs and sources hold, whole or not, and one sample of either."""
+"""Tests of inspection: what runs and sources hold, whole or not, and one sample of either."""
 
 import difflib
 import shutil

@@ -7,11 +7,7 @@ import pytest
 
 from didgen.downstream.benchmark.recipe import ARMS
 from didgen.downstream.benchmark.results import read_predictions, training_folder
-from didgen.downstream.metrics.classification import (
-    balanced_accuracy,
-    correctness,
-    log_losses,
-)
+from didgen.downstream.metrics.classification import balanced_accuracy, correctness, log_losses
 from didgen.downstream.stats.comparison import compare, holm
 
 CLASSES = ("MEL", "BCC")
