@@ -26,11 +26,12 @@ def job(model: Path) -> GenerationJob:
         "images": {"per_class": {"MEL": 4, "BCC": 3}},
         "pairs": {"count": 5, "layouts": "drawn"},
         "sampling": QUICK | {"batch_size": 3},
-        "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
+        "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 4},
     }
     first = prepare_generation(AugmentRecipe.model_validate(asked))
-    drawn = draw_batch(first, first.plan["images"].shard(0), 0, choose_device())
-    bound = float(np.quantile([one.scores["contrast"] for one in drawn], 0.7))
+    drawn = [draw_batch(first, plan.shard(0), 0, choose_device()) for plan in first.plan.values()]
+    # Half of the images, or of the pairs, are drawn again, whichever have the less contrast.
+    bound = min(np.median([one.scores["contrast"] for one in batch]).item() for batch in drawn)
     return prepare_generation(
         AugmentRecipe.model_validate(asked | {"gates": asked["gates"] | {"contrast": bound}})
     )
