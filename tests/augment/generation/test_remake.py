@@ -26,7 +26,7 @@ def job(model: Path) -> GenerationJob:
         "images": {"per_class": {"MEL": 4, "BCC": 3}},
         "pairs": {"count": 5, "layouts": "drawn"},
         "sampling": QUICK | {"batch_size": 3},
-        "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 4},
+        "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
     }
     first = prepare_generation(AugmentRecipe.model_validate(asked))
     drawn = [draw_batch(first, plan.shard(0), 0, choose_device()) for plan in first.plan.values()]
