@@ -4,6 +4,7 @@ The commands themselves stand in each room's `commands.py`; here they are only r
 order of the work.
 """
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typer.core import TyperGroup
 from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
-from didgen.manifests.errors import sentence_of
+from didgen.manifests.errors import printable, sentence_of
 
 
 class InOrder(TyperGroup):
@@ -103,6 +104,10 @@ def main() -> NoReturn:
     SIGTERM stops like SIGINT: as an exception, so that whatever is half-written is dropped.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that lacks a letter shows its code: no success may end in a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:
@@ -111,7 +116,7 @@ def main() -> NoReturn:
         sentence = sentence_of(error)
         if sentence is None or "--debug" in sys.argv:
             raise
-        print(f"Error: {sentence}", file=sys.stderr)
+        print(f"Error: {printable(sentence)}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

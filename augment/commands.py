@@ -16,7 +16,6 @@ from didgen.manifests.options import (
     folder,
     needs_out,
     place,
-    print_recipe,
 )
 from didgen.manifests.progress import terminal_progress
 
@@ -173,18 +172,18 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
+    from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.finetune import FinetuneRecipe
-    from didgen.manifests.recipes.reading import read_recipe
-    from didgen.manifests.sources.records import read_training
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, FinetuneRecipe)
     if dry_run:
-        print_recipe(config)
+        print(recipe_text(config), end="")
         return
     if out is None:
         raise needs_out("a training")
     # What is wrong with the data is said at once, before the heavy imports.
-    read_training(config.source)
+    read_training_images(config)
     from didgen.augment.finetuning.finetune import finetune as run
 
     print(f"The model is in {run(config, out)}.")
@@ -261,13 +260,13 @@ def _dry_run(recipe: str, out: Path | None) -> None:
     from didgen.augment.generation.prepare import check_source, prepare_generation
     from didgen.manifests.provenance.models import unlisted
     from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, AugmentRecipe)
     job = prepare_generation(config)
     check_source(job, out)
     decisions(unlisted(job.recipe.model, job.trained_on))
-    print_recipe(config)
+    print(recipe_text(config), end="")
     for kind, plan in job.plan.items():
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
 
@@ -295,7 +294,7 @@ def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
     if manifest.failures:
         first = manifest.failures[0]
         print(
-            f"{totals.failures} planned samples were not made; the manifest gives each reason. "
+            f"{totals.failures} planned samples were not made; the sidecars give each reason. "
             f"The first is {first.key}: {first.reason}."
         )
         raise typer.Exit(1)

@@ -67,7 +67,7 @@ def errors(
 def prompts_of(caption: str, classes: Sequence[str], *, named_only: bool) -> list[str]:
     """The prompt of a caption for each class: the diagnosis replaced, or nothing but the diagnosis.
 
-    caption: one that `augment.prompt.render` wrote; another is a ValueError.
+    caption: one that `sentence.render` wrote; another is a ValueError.
     """
     attributes = parse(caption)
     if attributes is None:

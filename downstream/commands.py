@@ -15,7 +15,6 @@ from didgen.manifests.options import (
     folder,
     needs_out,
     place,
-    print_recipe,
 )
 from didgen.manifests.progress import terminal_progress
 
@@ -205,7 +204,7 @@ def classify(
     Example: didgen classify isic2018-classify-cpu --out runs/classify
     """
     from didgen.downstream.benchmark.recipe import ClassifyRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, ClassifyRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
@@ -217,7 +216,7 @@ def classify(
     with terminal_progress("checking") as advance:
         job = prepare_classification(config, progress=advance)
     if dry_run:
-        print_recipe(config)
+        print(recipe_text(config), end="")
     for name, part in job.parts.items():
         by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
         print(f"{name}: {len(part)} images ({by_class})")
@@ -241,7 +240,7 @@ def segment(
     Example: didgen segment isic2018-segment-cpu --out runs/segment
     """
     from didgen.downstream.benchmark.recipe import SegmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
     config = read_recipe(recipe, SegmentRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
@@ -252,7 +251,7 @@ def segment(
     with terminal_progress("checking") as advance:
         job = prepare_segmentation(config, progress=advance)
     if dry_run:
-        print_recipe(config)
+        print(recipe_text(config), end="")
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
     _print_trainings(job)
     if dry_run or out is None:

@@ -39,6 +39,13 @@ Ratio = Annotated[
         "pairs.",
     ),
 ]
+Pseudonymise = Annotated[
+    bool,
+    typer.Option(
+        "--pseudonymise",
+        help="Name real images and lesions by a keyed hash, whose key stays with the source.",
+    ),
+]
 KnownTo = Annotated[
     list[str] | None,
     typer.Option(
@@ -120,6 +127,7 @@ def _finish_import(result: "Import", out: Path | None, for_models: "list[ForMode
     """Write an import, and print its counts by class and split."""
     from rich.console import Console
 
+    from didgen.manifests.privacy.personal import personal_names
     from didgen.manifests.sources.records import summary
     from didgen.manifests.views.terminal import import_table
 
@@ -130,9 +138,11 @@ def _finish_import(result: "Import", out: Path | None, for_models: "list[ForMode
     Console().print(import_table(rows))
     print(f"{len(records)} images, {sum(row.pairs for row in rows)} with a mask.")
     for model, trained_on in for_models:
-        lesions = {r.lesion_id for r in records if trained_on.knows(r, r.sha256)}
+        lesions = {r.lesion_id for r in records if trained_on.knows_record(r)}
         known = sum(record.lesion_id in lesions for record in records)
         print(f"{known} of them are known to {model}, by themselves or their lesion, and train.")
+    if personal := personal_names(result.manifest):
+        print(personal.sentence())
     if result.rejections:
         where = f", listed in {out / 'rejected.jsonl'}" if out else ""
         print(f"{len(result.rejections)} files were rejected{where}; the first: ", end="")
@@ -216,11 +226,13 @@ def mix(
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
     ] = 42,
+    pseudonymise: Pseudonymise = False,
     dry_run: DryRun = False,
 ) -> None:
     """Mix real and synthetic samples into one set of shards; synthetic only ever in training.
 
-    Goes on where a stopped mix stopped. The splits are those of the source.
+    Goes on where a stopped mix stopped. The splits are those of the source. Real images leave
+    without metadata.
     Example: didgen mix runs/isic2018 runs/mine --ratio 0.5 --out runs/mixed
     """
     if math.isnan(ratio):
@@ -236,6 +248,7 @@ def mix(
         ratio=ratio,
         config=config,
         drop_copies=drop_copies,
+        pseudonymise=pseudonymise,
         shard_size=shard_size,
         seed=seed,
     )
@@ -247,7 +260,10 @@ def mix(
         print(sentence)
     if not dry_run:
         with terminal_progress("mixing") as advance:
-            totals = write(job, out, progress=advance).totals
+            manifest = write(job, out, progress=advance)
+        if "real images" in manifest.decisions:
+            print(f"real images: {manifest.decisions['real images']}")
+        totals = manifest.totals
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
 
 
@@ -262,21 +278,35 @@ def export(
             parser=folder,
         ),
     ],
+    pseudonymise: Pseudonymise = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            help="Source whose key makes the pseudonyms; else the one that the run names.",
+            parser=folder,
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
 
-    Nothing is resized, and JPEG is encoded no second time.
+    Nothing is resized, and JPEG is encoded no second time. Images leave without metadata.
     Example: didgen export runs/mine --to parquet --out runs/mine-parquet
     """
+    if source is not None and not pseudonymise:
+        raise typer.BadParameter("a source is for --pseudonymise", param_hint="--source")
     from didgen.manifests.exports.export import export as write
     from didgen.manifests.exports.sound_run import prepare_export
 
     with terminal_progress("checking") as advance:
-        job = prepare_export(directory, to, out, progress=advance)
+        job = prepare_export(
+            directory, to, out, progress=advance, pseudonymise=pseudonymise, source=source
+        )
     for (config, split), count in job.counts().items():
         print(f"{config}, {split}: {count} samples")
     if not dry_run:
         with terminal_progress("exporting") as advance:
             write(job, progress=advance)
+        if job.changed:
+            print(f"images of an older mix or another maker: {job.changed}")
         print(f"The export is in {out}.")

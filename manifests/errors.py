@@ -15,6 +15,11 @@ def in_short(error: Exception, length: int = 200) -> str:
     return " ".join(str(error).split())[:length].rstrip(".")
 
 
+def printable(text: str) -> str:
+    """Text that moves no cursor: control characters are shown as their escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def sentence_of(error: Exception) -> str | None:
     """What the user is told of an error, in one sentence; None for a fault of didgen."""
     if isinstance(error, DidgenError):

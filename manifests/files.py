@@ -27,7 +27,9 @@ STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 
 
 def local(place: Any) -> Any:
-    """A place on this machine as it is; the URL of a store is a ValueError."""
+    """A place on this machine as it is; the URL of a store, or an empty name, is a ValueError."""
+    if str(place) == "":
+        raise ValueError("the path is empty; name a folder or file")
     if "://" in str(place):
         raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
     return place
@@ -39,6 +41,8 @@ def located(text: str) -> Path:
     Raises DidgenError for a URL of another kind than `STORES`, and for a bucket that cannot be
     reached.
     """
+    if not text:
+        raise DidgenError("The path is empty; name a folder, or the URL of a store.")
     kind, separator, rest = text.partition("://")
     if not separator:
         return Path(text)
@@ -215,13 +219,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             refuse_existing(path)
             # Where the machine stops, a name must not stand for what was not written out.
-            for written in (*temporary.rglob("*"), temporary):
+            for written in _below(temporary):
                 _sync(written)
+            _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies below a folder, one by one: a list of it may be long."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(Path(entry.path))
+            yield Path(entry.path)
 
 
 def refuse_existing(path: Path) -> None:
@@ -236,9 +250,21 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented UTF-8 JSON, atomically and with a stable key order."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+def write_json(path: Path, value: Any, *, rows: str = "") -> None:
+    """Write `value` to `path` as indented UTF-8 JSON, atomically and with a stable key order.
+
+    The items of its list `rows` stand on a line each: the standard library indents so slowly that
+    it took longer than a shard's tar.
+    """
+    short = value | {rows: []} if rows else value
+    text = json.dumps(short, indent=2, sort_keys=True, ensure_ascii=False)
+    if rows:
+        lines = (json.dumps(row, sort_keys=True, ensure_ascii=False) for row in value[rows])
+        # Within a string no line breaks, so that this can stand only where it was put.
+        before = f"\n  {json.dumps(rows)}: ["
+        text = text.replace(
+            f"{before}]", before + ",".join(f"\n    {line}" for line in lines) + "\n  ]"
+        )
     write_bytes(path, f"{text}\n".encode())
 
 

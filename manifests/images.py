@@ -59,8 +59,12 @@ def decode(data: bytes, path: Path) -> Image.Image:
 
 
 def encoded(picture: Image.Image | np.ndarray, form: str, **options: int) -> bytes:
-    """The bytes of an image file of a format of Pillow; options are those of its writer."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    """The bytes of an image file of a format of Pillow; options are those of its writer.
+
+    What the picture was read with does not go along: Pillow would write its comment and profile.
+    """
+    image = picture.copy() if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.info = {}
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()

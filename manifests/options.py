@@ -1,7 +1,7 @@
 """Options: the arguments that commands of several rooms share; nothing heavy is imported here."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,10 +37,3 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 def needs_out(what: str) -> typer.BadParameter:
     """The fault of a command that would write, and is not told where."""
     return typer.BadParameter(f"{what} needs a folder", param_hint="--out")
-
-
-def print_recipe(recipe: Any) -> None:
-    """Print a pydantic recipe as YAML, with every default filled in."""
-    import yaml
-
-    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")

@@ -3,20 +3,13 @@
 import pytest
 
 from tests.fixtures.commands import command
-from tests.fixtures.environment import (
-    accelerate_state,
-    closed_readers,
-    data_dir,
-    datasets_offline,
-    no_hub,
-)
+from tests.fixtures.environment import closed_readers, data_dir, datasets_offline, no_hub
 from tests.fixtures.folders import photographs, source_and_run
 from tests.fixtures.runs import make_run, run
 from tests.fixtures.servers import store
 from tests.fixtures.sources import make_source, source
 
 __all__ = [
-    "accelerate_state",
     "closed_readers",
     "command",
     "data_dir",

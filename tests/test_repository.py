@@ -244,20 +244,18 @@ def test_modules_are_short() -> None:
 
 
 TOO_LONG = {
-    "augment/diffusion/pipeline.py:__call__": 91,
-    "augment/finetuning/finetune.py:finetune": 97,
+    "augment/diffusion/pipeline.py:__call__": 78,
+    "augment/finetuning/finetune.py:finetune": 92,
     "augment/finetuning/loop.py:train": 108,
     "downstream/metrics/classification.py:figures": 64,
     "downstream/quality/assess.py:assess": 88,
     "manifests/importers/admission.py:admit": 66,
     "manifests/importers/folder.py:import_folder": 88,
-    "manifests/runs/mix.py:prepare_mix": 74,
 }
 """Functions that are still over 60 lines, with their lengths: this list may only shrink."""
 
 TOO_WIDE = {
     "augment/finetuning/autoencoder_stage.py:train_autoencoder": 7,
-    "augment/finetuning/dataset.py:__init__": 10,
     "augment/finetuning/dataset.py:draws": 7,
     "augment/finetuning/loop.py:train": 8,
     "downstream/stats/comparison.py:compare": 9,

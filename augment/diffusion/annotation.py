@@ -1,46 +1,106 @@
-"""Annotation: lesion masks from attention maps (Eq. 7)."""
+"""Annotation: lesion masks from attention maps (Eq. 7), and how clearly the maps part."""
+
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from didgen.augment.diffusion.losses import normalise
+from didgen.manifests.recipes.sampling import Annotation
 
 
-def propagate(cross: Tensor, self_map: Tensor, tau: int) -> Tensor:
-    """Eq. 7: A_CS = (A_S)^tau A_C of the lesion token, min-max normalised.
+@dataclass(frozen=True)
+class Annotated:
+    """Masks as they were cut from maps, and two figures of each map.
+
+    masks: (B, size, size) boolean; contrast: (B,), the relative span of `contrast`; separability:
+    (B,), Otsu's, 0 where the map has no two levels and the mask is empty. Both lie in [0, 1].
+    """
+
+    masks: NDArray[np.bool_]
+    contrast: NDArray[np.float64]
+    separability: NDArray[np.float64]
+
+
+def flow(cross: Tensor, self_map: Tensor, tau: int) -> Tensor:
+    """Eq. 7: A_CS = (A_S)^tau A_C of the lesion token, as it is.
 
     cross: (B, H, W), the lesion token's map; self_map: (B, N, N) with rows that sum to 1.
-    Returns (B, S, S) in [0, 1] with S S = N. The power is done as matrix-vector products.
+    Returns (B, S, S) with S S = N. The power is done as matrix-vector products.
     """
     side = int(self_map.shape[-1] ** 0.5)
     vector = F.interpolate(cross[:, None], (side, side), mode="bilinear").flatten(1)[..., None]
     for _ in range(tau):
         vector = self_map @ vector
-    return normalise(vector.reshape(-1, side, side))
+    return vector.reshape(-1, side, side)
 
 
-def binarise(attention: Tensor, size: int, closing: float) -> np.ndarray:
+def propagate(cross: Tensor, self_map: Tensor, tau: int) -> Tensor:
+    """`flow`, min-max normalised to [0, 1]."""
+    return normalise(flow(cross, self_map, tau))
+
+
+def contrast(maps: Tensor) -> Tensor:
+    """The relative span (max - min) / max of each map (..., H, W) of no negative values, in [0, 1].
+
+    It is 0 for a map that is constant, and for one with a NaN. Unlike the span of a map that was
+    min-max normalised, it says whether the map has any structure.
+    """
+    top = maps.amax((-2, -1))
+    span = (top - maps.amin((-2, -1))) / top.clamp_min(torch.finfo(maps.dtype).tiny)
+    return span.nan_to_num(0, 0, 0).clamp(0, 1)
+
+
+def separability(levels: NDArray[np.floating], upper: NDArray[np.bool_]) -> float:
+    """Otsu's measure of two classes: the variance between them as a share of all variance.
+
+    levels: any shape; upper: the pixels of the upper class. Returns a value in [0, 1], 0 where
+    one class is empty.
+    """
+    share, total = float(upper.mean()), float(np.var(levels, dtype=np.float64))
+    if not 0 < share < 1 or not total > 0:
+        return 0.0
+    apart = levels[upper].mean(dtype=np.float64) - levels[~upper].mean(dtype=np.float64)
+    return min(share * (1 - share) * float(apart) ** 2 / total, 1.0)
+
+
+def annotate(maps: Tensor, size: int, annotation: Annotation) -> Annotated:
     """Eq. 7: Otsu's threshold, then a closing, on maps (B, S, S) enlarged to the image.
 
-    closing: radius of its disc as a share of the image's side. Returns booleans (B, size, size);
-    True is lesion. A map without contrast, or with a NaN, gives an empty mask.
+    maps: as `flow` gives them, or normalised; a mask does not hang on the scale of its map. A map
+    whose contrast is below `annotation.flat`, and one with a NaN, gives an empty mask.
     """
-    enlarged = F.interpolate(attention[:, None].float(), (size, size), mode="bicubic")[:, 0]
-    radius = int(closing * size)
+    spans = contrast(maps).double().cpu().numpy()
+    # Normalised first: of small values, float32 and a histogram keep too little.
+    stretched = normalise(maps.float())[:, None]
+    levels = F.interpolate(stretched, (size, size), mode="bicubic")[:, 0].cpu().numpy()
+    masks = np.zeros(levels.shape, bool)
+    apart = np.zeros(len(levels))
+    for place in np.flatnonzero((spans > 0) & (spans >= annotation.flat)):
+        lesion = levels[place] > threshold_otsu(levels[place])
+        apart[place] = separability(levels[place], lesion)
+        masks[place] = _closed(lesion, int(annotation.closing * size))
+    return Annotated(masks, spans, apart)
+
+
+def binarise(attention: Tensor, size: int, closing: float) -> NDArray[np.bool_]:
+    """The masks alone of maps (B, S, S), (B, size, size): True is lesion.
+
+    closing: radius of its disc as a share of the image's side.
+    """
+    return annotate(attention, size, Annotation(closing=closing)).masks
+
+
+def _closed(lesion: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """A mask (H, W) after a closing by a disc."""
     grid = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1])
-    masks = []
-    for level in enlarged.cpu().numpy():
-        # Enlarging a constant map leaves rounding errors, which Otsu's method would part; the
-        # spread of a map with a NaN is no number and passes no comparison.
-        if not np.ptp(level) >= 1e-6:
-            masks.append(np.zeros(level.shape, bool))
-            continue
-        lesion = level > threshold_otsu(level)
-        # Padding keeps the erosion from eating lesions that touch the border.
-        padded = np.pad(lesion, radius, mode="edge")
-        closed = ndimage.binary_closing(padded, grid <= radius)
-        masks.append(closed[radius : radius + size, radius : radius + size])
-    return np.stack(masks)
+    # Padding keeps the erosion from eating lesions that touch the border.
+    padded = np.pad(lesion, radius, mode="edge")
+    closed = ndimage.binary_closing(padded, grid <= radius)
+    height, width = lesion.shape
+    return closed[radius : radius + height, radius : radius + width]

@@ -23,10 +23,23 @@ LATENT_STD = 0.5
 
 def encode(vae: AutoencoderKL | AutoencoderTiny, pixels: Tensor) -> Tensor:
     """Scaled latents (B, 4, H/8, W/8) of images (B, 3, H, W) in [-1, 1]; a posterior's mode."""
+    return encode_posterior(vae, pixels)[0]
+
+
+def encode_posterior(
+    vae: AutoencoderKL | AutoencoderTiny, pixels: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Mode and deviation of the latents of images, scaled like those of `encode`.
+
+    The deviation is None for an autoencoder without a posterior, such as AutoencoderTiny.
+    """
     encoded = vae.encode(_channels_last(pixels))
-    raw = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    return ((raw - shift) * vae.config.scaling_factor).contiguous()
+    shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
+    if hasattr(encoded, "latents"):
+        return ((encoded.latents - shift) * scale).contiguous(), None
+    posterior = encoded.latent_dist
+    mode = ((posterior.mode() - shift) * scale).contiguous()
+    return mode, (posterior.std * scale).contiguous()
 
 
 def decode(vae: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
@@ -43,7 +56,7 @@ def levels(pixels: Tensor) -> Tensor:
 
 def _channels_last(images: Tensor) -> Tensor:
     """The same tensor, stored pixel by pixel: a CPU then goes through AutoencoderTiny in about half
-    the time (see ARCHITECTURE.md), and each layer hands the order on."""
+    the time (docs/experiments: 2026-11-28, channels last), and each layer hands the order on."""
     return images.contiguous(memory_format=torch.channels_last)
 
 

@@ -1,11 +1,14 @@
 """The method's losses: pure functions on attention maps and region masks."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
+
+from didgen.manifests.recipes.sampling import Normaliser
 
 
 def region_masks(lesion: Tensor, side: int) -> Tensor:
@@ -24,16 +27,25 @@ def normalise(maps: Tensor) -> Tensor:
     return (maps - low) / span.clamp_min(1e-8)
 
 
-def attention_loss(maps: Tensor, masks: Tensor, *, normalised: bool = True) -> Tensor:
-    """Eq. 3: L_attn = 1/2 sum over {l, s} of the mean of (A_C - M)^2, one value a sample.
+def attention_loss(
+    maps: Tensor,
+    masks: Tensor,
+    *,
+    normalised: bool = True,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    """Eq. 3: L_attn = 1/2 sum over {l, s} of |A_C - M|^2, one value a sample.
 
-    maps, masks: (B, 2, H, W) in [0, 1], lesion first. Returns (B,).
+    maps, masks: (B, 2, H, W) in [0, 1], lesion first. Returns (B,). The paper prints a squared
+    norm, the sum over a map's pixels; the mean over them does not depend on the maps' side.
     """
     if maps.shape != masks.shape:
         raise ValueError(f"maps {tuple(maps.shape)} and masks {tuple(masks.shape)} differ in shape")
     if normalised:
         maps = normalise(maps)
-    return 0.5 * (maps - masks).square().mean((-2, -1)).sum(-1)
+    squares = (maps - masks).square()
+    reduced = squares.mean((-2, -1)) if reduction == "mean" else squares.sum((-2, -1))
+    return 0.5 * reduced.sum(-1)
 
 
 def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool = True) -> Tensor:
@@ -48,13 +60,18 @@ def layout_loss(maps: Tensor, masks: Tensor, sigma: float, *, normalised: bool =
     return attention_loss(maps, masks, normalised=normalised)
 
 
-def leak_loss(attended: Tensor, masks: Tensor) -> Tensor:
-    """Eq. 5: L_SA, the share of each region's self-attention that leaves the region.
+def leak_loss(attended: Tensor, masks: Tensor, normaliser: Normaliser = "region") -> Tensor:
+    """Eq. 5: L_SA, the self-attention of each region that leaves it, one value a sample.
 
     attended: A_S applied to the region masks, (B, N, 2) in [0, 1]; masks: (B, 2, H, W) with
-    H W = N, lesion first. Returns (B,): the mean of both regions' leaks, each the mean over the
-    region's pixels of the attention mass that falls outside it. An empty region leaks nothing.
+    H W = N, lesion first. Returns (B,): half the sum over both regions of the attention mass that
+    a region's pixels send outside it, divided by the number of these pixels (`region`: a mean, in
+    [0, 1]), or of those outside, as the paper prints it. A region that is empty, or is the whole
+    image, leaks nothing.
     """
     regions = masks.flatten(2).transpose(1, 2)
-    leak = (regions * (1 - attended)).sum(1) / regions.sum(1).clamp_min(1e-8)
-    return leak.mean(-1)
+    leaving, size = (regions * (1 - attended)).sum(1), regions.sum(1)
+    if normaliser == "paper":
+        outside = regions.shape[1] - size
+        return torch.where(outside > 0, leaving / outside.clamp_min(1e-8), 0).mean(-1)
+    return (leaving / size.clamp_min(1e-8)).mean(-1)

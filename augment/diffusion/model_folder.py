@@ -1,4 +1,4 @@
-"""The model room: loading any Stable Diffusion model, and saving it again."""
+"""Model folders: loading any Stable Diffusion model, and saving it again."""
 
 import os
 import shutil

@@ -47,7 +47,7 @@ def p_token_positions(tokenizer: CLIPTokenizer, input_ids: Tensor) -> Tensor:
         if not bool((found.sum(1) == 1).all()):
             raise DidgenError(
                 f"Every prompt must hold {token} exactly once within "
-                f"{tokenizer.model_max_length} tokens, as `augment.prompt.compose` puts "
+                f"{tokenizer.model_max_length} tokens, as `compose` puts "
                 "it before a caption; shorten or correct the caption."
             )
         columns.append(found.int().argmax(1))

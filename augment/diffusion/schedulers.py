@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from diffusers import (
@@ -12,7 +13,7 @@ from diffusers import (
 )
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.sampling import Guidance
+from didgen.manifests.recipes.sampling import Annotation, Guidance
 
 SCHEDULERS = {
     "dpm++": DPMSolverMultistepScheduler,
@@ -38,6 +39,16 @@ def step_sizes(guidance: Guidance, timesteps: Sequence[int]) -> list[float]:
     for place in range(first, last):
         etas[taken[place]] = float(guidance.eta * math.sqrt(line[place]))
     return etas
+
+
+def check_timestep(scheduler: Any, annotation: Annotation) -> None:
+    """Raise DidgenError for maps that are to be read at a timestep that was not trained with."""
+    timestep, trained = annotation.timestep, scheduler.config.num_train_timesteps
+    if timestep is not None and timestep >= trained:
+        raise DidgenError(
+            f"`sampling.annotation.timestep` is {timestep}, but the model's timesteps end at "
+            f"{trained - 1}; lower it, or leave it out for the last step."
+        )
 
 
 def scheduler_of(

@@ -4,7 +4,7 @@ Notable choices:
 - Only what trains is kept: a frozen model is loaded again from where it came from, and a
   checkpoint of adapters is as small as they are.
 - Nothing is pickled: AdamW's state is tensors and goes into safetensors like the weights.
-- There is no sampler or random state to save, because training draws none (`augment.dataset`).
+- There is no sampler or random state to save, because training draws none (`dataset.draws`).
 - A folder appears under its final name only when it is whole; the two newest are kept.
 - Weights alone are enough to go on from, in half precision too: what is sent along is then an
   eighth as large. At the end of a cycle, where the rate is 0, little is lost with the rest.

@@ -20,8 +20,11 @@ from torch.utils.data import Dataset
 
 from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.finetuning.latent_cache import Cache
+from didgen.augment.finetuning.latents import posterior_noise
+from didgen.augment.finetuning.training_images import words_of
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.prompts.sentence import thin, turn
+from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 ORIENTATIONS = {
@@ -71,32 +74,33 @@ class RegionDataset(Dataset[dict[str, Any]]):
     """Whole images with masks and prompts, and the noise and timestep of one training step.
 
     An item: pixels (3, S, S) in [-1, 1]; mask (1, S/8, S/8) in [0, 1], the lesion's share of each
-    latent's area; prompt; timestep; noise (4, S/8, S/8). The caption is kept with
-    `caption_probability`, the prefix always; the whole prompt becomes empty with `prompt_dropout`,
-    for classifier-free guidance, and `prompted` says whether it was kept. A caption that is kept is
-    thinned with `caption_thinning`. With a cache, `latents` (4, S/8, S/8) stand for the pixels, and
-    `context` (T, C) stands by the prompt where the cache holds texts. Samples before number
-    `half_samples` have half the side, S/2.
+    latent's area; prompt; timestep; noise (4, S/8, S/8). The prefix always stands in the prompt.
+    The recipe's words, a caption or the name of a class, follow it with `caption_probability`; a
+    caption that is kept is thinned with `caption_thinning`. The whole prompt becomes empty with
+    `prompt_dropout`, for classifier-free guidance, and `prompted` says whether it was kept. With a
+    cache, `latents` (4, S/8, S/8) stand for the pixels, and `context` (T, C) stands by the prompt
+    where the cache holds texts. Where latents are drawn from a posterior, there is also its
+    `posterior_noise`, and its `deviation` beside cached latents, both (4, S/8, S/8). Samples before
+    number `half_samples` have half the side, S/2.
     """
 
     def __init__(
         self,
         manifest: SourceManifest,
         records: list[SourceRecord],
-        size: int,
-        orientations: str,
-        caption_probability: float,
-        prompt_dropout: float,
+        recipe: FinetuneRecipe,
         timesteps: int,
-        seed: int,
-        caption_thinning: float = 0.0,
         half_samples: int = 0,
     ) -> None:
-        self.manifest, self.records, self.size, self.seed = manifest, records, size, seed
-        self.orientations = ORIENTATIONS[orientations]
-        self.caption_probability, self.prompt_dropout = caption_probability, prompt_dropout
-        self.caption_thinning = caption_thinning
+        self.manifest, self.records = manifest, records
+        self.size, self.seed = recipe.image_size, recipe.seed
+        self.orientations = ORIENTATIONS[recipe.orientations]
+        self.captions = [words_of(recipe, record) for record in records]
+        self.caption_probability = recipe.caption_probability
+        self.caption_thinning = recipe.caption_thinning
+        self.prompt_dropout = recipe.prompt_dropout
         self.timesteps, self.half_samples = timesteps, half_samples
+        self.posterior = recipe.posterior
         self.cache: Cache | None = None
 
     def __len__(self) -> int:
@@ -116,7 +120,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
             "timestep": int(rng.integers(self.timesteps)),
             "noise": torch.from_numpy(rng.standard_normal((4, side, side), dtype=np.float32)),
         }
-        caption = self.records[index].caption if captioned else None
+        if self.posterior == "sample":
+            item["posterior_noise"] = posterior_noise(self.seed, number, side)
+        caption = self.captions[index] if captioned else None
         if caption and self.caption_thinning and rng.random() < self.caption_thinning:
             caption = thin(caption, rng)
         prompt = item["prompt"] = _prompt(caption, orientation) if prompted else ""
@@ -151,8 +157,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
             if probability > 0
         ]
         drawn = {
-            _prompt(record.caption if kept else None, orientation): None
-            for record in self.records
+            _prompt(caption if kept else None, orientation): None
+            for caption in self.captions
             for orientation in self.orientations
             for kept in captioned
         }

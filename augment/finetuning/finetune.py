@@ -13,33 +13,31 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from didgen.augment.console import decisions, progress_bar
-from didgen.augment.contact_sheets import pair_sheet
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
-from didgen.augment.diffusion.autoencoder import AutoencoderLoss, encode
-from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.autoencoder import AutoencoderLoss
 from didgen.augment.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
 from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
-from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.diffusion.small_model import build_pipeline, shape_of
 from didgen.augment.finetuning.autoencoder_stage import stage_of, train_autoencoder
 from didgen.augment.finetuning.dataset import RegionDataset, class_weights
 from didgen.augment.finetuning.latent_cache import Cache, Table
+from didgen.augment.finetuning.latents import KEPT, check_posterior, encode_exactly
 from didgen.augment.finetuning.loop import Schedule, train
 from didgen.augment.finetuning.objective import RegionLoss
+from didgen.augment.finetuning.sample_sheets import SampleSheets
+from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import leftovers, sha256_of, write_bytes, write_json
-from didgen.manifests.images import encoded
+from didgen.manifests.files import leftovers, sha256_of, write_json
 from didgen.manifests.locks import claimed
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
@@ -50,14 +48,10 @@ from didgen.manifests.provenance.models import (
     unlisted,
 )
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.finetune import FinetuneRecipe, asked
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.recipes.sampling import Sampling
 from didgen.manifests.runs.claim import start_run
-from didgen.manifests.sources.records import SourceManifest, SourceRecord, read_training
-
-FREE = {"checkpoint_every", "save_as", "gradient_checkpointing"}
-"""Fields of a recipe that do not decide what a run computes, and may change while it goes on."""
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
 def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
@@ -68,7 +62,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     or captions or one that holds out what the model was trained on, a model that cannot be loaded,
     a folder of another recipe, and one that another process trains in.
     """
-    manifest, records = read_training(recipe.source)
+    manifest, records = read_training_images(recipe)
     stage = stage_of(recipe)
     device = choose_device(recipe.mixed_precision, training=True)
     accelerator = Accelerator(
@@ -88,8 +82,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     decided |= unlisted(recipe.model, before)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
-    for kind in ("attn2", "attn1"):
-        layers_at(pipeline.unet, kind, recipe.maps, recipe.image_size // 8)
+    for maps in (recipe.maps, recipe.sampling.maps):
+        for kind in ("attn2", "attn1"):
+            layers_at(pipeline.unet, kind, maps, recipe.image_size // 8)
     if recipe.lora is not None:
         add_adapters(pipeline.unet, recipe.lora, device.dtype, recipe.seed)
     # A recipe that does not fit its model is told before it has a folder.
@@ -109,13 +104,8 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         dataset = RegionDataset(
             manifest,
             records,
-            recipe.image_size,
-            recipe.orientations,
-            recipe.caption_probability,
-            recipe.prompt_dropout,
+            recipe,
             pipeline.scheduler.config.num_train_timesteps,
-            recipe.seed,
-            recipe.caption_thinning,
             recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
         )
         objective = RegionLoss(pipeline, recipe, perceptual)
@@ -125,19 +115,12 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
                 decisions({"cache": str(dataset.cache)})
                 write_json(out / "decisions.json", decided | {"cache": str(dataset.cache)})
 
+        sheets = SampleSheets(pipeline, objective, recipe, manifest, out / "sheets")
+
         def sample(step: int) -> None:
-            path = out / "sheets" / f"step-{step:07d}.png"
-            with objective.resting(), accelerator.autocast():
+            with accelerator.autocast():
                 pipeline.to(accelerator.device)
-                side, maps = recipe.image_size // 8, recipe.maps
-                # Of the size that the steps so far were trained at.
-                early = step <= recipe.half_size_until
-                pipeline.unet.register_to_config(sample_size=side // 2 if early else side)
-                sampling = Sampling(
-                    maps=maps.halved() if early else maps, batch_size=recipe.batch_size
-                )
-                _sample_sheet(pipeline, sampling, manifest, path)
-                pipeline.unet.register_to_config(sample_size=side)
+                sheets.draw(step)
                 _leave_to_cache(pipeline, recipe)
 
         _leave_to_cache(pipeline, recipe)
@@ -149,7 +132,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
                 # The adapters are merged into the model's own weights, not into what training kept.
                 pipeline = _start(recipe, records)
                 merge_adapters(pipeline, out / "lora")
-            captions = ((record.label, record.caption) for record in records)
+            captions = ((record.label, words_of(recipe, record)) for record in records)
             done = recipe.model_copy(update={"mixed_precision": device.precision})
             card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
             dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
@@ -174,12 +157,16 @@ def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusi
     """The recipe's model before training, P-Tokens included."""
     built = None
     if recipe.build is not None:
+        # A model that was shown no caption can still be told one: the vocabulary is that of both.
         texts = [compose(record.caption) for record in records]
+        if recipe.prompt != "caption":
+            texts += [compose(words_of(recipe, record)) for record in records]
         built = build_pipeline(recipe.build, texts, recipe.image_size, recipe.seed)
         if recipe.model is None:
             return built
     assert recipe.model is not None
     pipeline = load_pipeline(recipe.model, recipe.revision)
+    check_posterior(recipe, pipeline.vae)
     if built is not None:
         _match(recipe.model, shape_of(pipeline), shape_of(built))
     add_p_tokens(pipeline.tokenizer, pipeline.text_encoder)
@@ -208,31 +195,32 @@ def fill_cache(
     recipe: FinetuneRecipe,
     out: Path,
 ) -> Cache:
-    """Fill `out/cache` with all that the frozen models would compute of the dataset, as `dtype`.
+    """Fill `out/cache` with all that the frozen models would compute of the dataset.
 
-    The processes share the shards that are missing. Autocast gives what it would give in training.
+    The processes share the shards that are missing. Text embeddings are what autocast would give in
+    training, as `dtype`; latents are encoded in float32 and kept as fp16.
     """
-    fixed_text = recipe.build is None
+    fixed_text, sampled = recipe.build is None, recipe.posterior == "sample"
     prompts = dataset.prompts() if fixed_text else []
-    images = Table(out / "cache", "images", len(dataset))
+    images = Table(out / "cache", "images-fp16", len(dataset))
     # Where another version words its prompts in another way, the old rows are those of no prompt.
     texts = Table(out / "cache", f"texts-{fingerprint(prompts)[:12]}", len(prompts))
 
     def image_row(index: int) -> dict[str, Tensor]:
-        latents = encode(pipeline.vae, dataset.views(index).to(accelerator.device))
-        return {"latents": latents.to(dtype), "mask": dataset.mask(index)}
+        encoded = encode_exactly(pipeline.vae, dataset.views(index).to(accelerator.device))
+        kept = encoded if sampled else {"latents": encoded["latents"]}
+        return {n: value.to(KEPT) for n, value in kept.items()} | {"mask": dataset.mask(index)}
 
     def text_row(index: int) -> dict[str, Tensor]:
-        input_ids = tokenize(pipeline.tokenizer, [prompts[index]])
-        return {"context": pipeline.text_encoder(input_ids.to(accelerator.device))[0][0].to(dtype)}
+        input_ids = tokenize(pipeline.tokenizer, [prompts[index]]).to(accelerator.device)
+        with accelerator.autocast():
+            context = pipeline.text_encoder(input_ids)[0][0]
+        return {"context": context.to(dtype)}
 
     work = [(images, pipeline.vae, image_row)]
     work += [(texts, pipeline.text_encoder, text_row)] if fixed_text else []
     rank, world = accelerator.process_index, accelerator.num_processes
-    with (
-        progress_bar(disable=not accelerator.is_main_process) as progress,
-        accelerator.autocast(),
-    ):
+    with progress_bar(disable=not accelerator.is_main_process) as progress:
         for table, model, compute in work:
             model.to(accelerator.device)
             total = sum(map(len, table.shards()[rank::world]))
@@ -243,7 +231,7 @@ def fill_cache(
                 progress.advance(task, done)
     accelerator.wait_for_everyone()
     places = {prompt: place for place, prompt in enumerate(prompts)}
-    return Cache(images, texts if fixed_text else None, places)
+    return Cache(images, texts if fixed_text else None, places, sampled)
 
 
 def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
@@ -266,19 +254,19 @@ def _claim(
 
     The number of processes belongs to it: it decides which samples a step sees.
     """
-    free = FREE | {"steps"} if _schedule(recipe).extendable else FREE
-    asked = recipe.model_dump(mode="json", exclude=free) | {"processes": processes}
+    free = {"steps"} if _schedule(recipe).extendable else set()
+    fields = asked(recipe, free) | {"processes": processes}
     stage = stage_of(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
     decided_by = {
-        "recipe": asked,
+        "recipe": fields,
         "records": [
             (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
         ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
         "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
     }
-    start_run(out, fingerprint=fingerprint(decided_by), recipe=asked)
+    start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
 
 
 def _schedule(recipe: FinetuneRecipe) -> Schedule:
@@ -296,34 +284,3 @@ def _schedule(recipe: FinetuneRecipe) -> Schedule:
         recipe.seed,
         recipe.restart_every,
     )
-
-
-SHEET = 8
-"""Images on a sample sheet."""
-
-
-def _sample_sheet(
-    pipeline: StableDiffusionPipeline, sampling: Sampling, manifest: SourceManifest, path: Path
-) -> None:
-    """Pairs drawn with the current weights, by prompts and layouts of the validation split.
-
-    In batches of the training's size: where that fits, so do these.
-    """
-    records = manifest.select(split="val", masked=True)
-    records = records[:: max(1, len(records) // SHEET)][:SHEET]
-    if not records:
-        return
-    sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
-    layouts = torch.stack([load_mask(manifest, r, sampler.image_size) for r in records])
-    prompts = [compose(record.caption) for record in records]
-    drawn = []
-    for first in range(0, len(records), sampling.batch_size):
-        part = slice(first, first + sampling.batch_size)
-        seeds = range(len(records))[part]
-        drawn.append(draw(sampler, prompts[part], seeds, sampling, layouts[part]))
-    images, masks = (
-        np.concatenate([getattr(batch, name) for batch in drawn]) for name in ("images", "masks")
-    )
-    titles = [record.label or "" for record in records]
-    sheet = pair_sheet(images, masks, layouts[:, 0].numpy() > 0.5, titles)
-    write_bytes(path, encoded(sheet, "PNG"))

@@ -69,13 +69,15 @@ class Table:
 class Cache:
     """Latents and mask of every record, and the text embeddings of every prompt.
 
-    images: rows of `latents` (O, 4, S/8, S/8), by orientation, and `mask` (1, S/8, S/8); texts:
-    rows of `context` (T, C) in the order of `prompts`, or None where the text encoder trains.
+    images: rows of `latents` (O, 4, S/8, S/8), by orientation, and `mask` (1, S/8, S/8); where
+    latents are drawn from a posterior, also of its `deviation` (O, 4, S/8, S/8). texts: rows of
+    `context` (T, C) in the order of `prompts`, or None where the text encoder trains.
     """
 
     images: Table
     texts: Table | None
     prompts: dict[str, int]
+    posterior: bool = False
 
     def __str__(self) -> str:
         texts = 0 if self.texts is None else self.texts.size()
@@ -90,6 +92,8 @@ class Cache:
             "latents": self.images.read(record, "latents", orientation),
             "mask": self.images.read(record, "mask"),
         }
+        if self.posterior:
+            item["deviation"] = self.images.read(record, "deviation", orientation)
         if self.texts is not None:
             item["context"] = self.texts.read(self.prompts[prompt], "context")
         return item

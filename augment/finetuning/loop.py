@@ -123,7 +123,7 @@ def train(
     """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
 
     A batch is what the dataset gives, and the number of its step, from 0, as `step`.
-    weights: how often each item of the dataset is drawn, as `augment.dataset.draws` takes them.
+    weights: how often each item of the dataset is drawn, as `dataset.draws` takes them.
     Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
     schedule has is a DidgenError, and so are an image that cannot be read and a step after which
     the weights are no numbers. Logs every scalar that the module returns to TensorBoard.

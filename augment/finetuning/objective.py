@@ -19,12 +19,14 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 
 from didgen.augment.diffusion.attention import Maps, install
-from didgen.augment.diffusion.autoencoder import decode, encode
+from didgen.augment.diffusion.autoencoder import decode
 from didgen.augment.diffusion.losses import attention_loss, leak_loss, region_masks
 from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
+from didgen.augment.finetuning.latents import encode_exactly, seen_latents
 from didgen.augment.prompts.prompt import P_TOKENS
 from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.sampling import AttentionMaps
 
 
 class RegionLoss(nn.Module):
@@ -81,54 +83,75 @@ class RegionLoss(nn.Module):
         _fix_p_tokens(pipeline)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        recipe, maps = self.recipe, self.maps
+        recipe = self.recipe
         latents, context = self._latents(batch), self._context(batch)
-        noise, timesteps, prompted = batch["noise"], batch["timestep"], batch["prompted"]
+        noise, timesteps = batch["noise"], batch["timestep"]
         # A batch is all of one size, which its latents tell.
         whole = 8 * latents.shape[-1] == recipe.image_size
         asked = recipe.maps if whole else recipe.maps.halved()
-        # What the last backward pass wrote, too, where it ran layers again.
-        maps.clear()
-        if recipe.attention_weight > 0:
-            input_ids = tokenize(self.tokenizer, batch["prompt"]).to(latents.device)
-            maps.positions = torch.zeros(len(input_ids), 2, dtype=torch.long, device=latents.device)
-            maps.positions[prompted] = p_token_positions(self.tokenizer, input_ids[prompted])
-            # An empty prompt has no words to be sharpened over: it gets one, and counts as 0.
-            maps.ends = end_positions(self.tokenizer, input_ids).clamp_min(2)
-        if recipe.leak_weight > 0:
-            within = region_masks(batch["mask"], asked.self_side)
-            maps.regions = within.flatten(2).transpose(1, 2)
-
+        self._ask(batch, asked)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         output = self.unet(noisy, timesteps, context).sample.float()
         aim = target(self.scheduler, latents, noise, timesteps)
-        errors = F.mse_loss(output, aim, reduction="none")
-        per_sample = errors.mean((1, 2, 3))
-        if recipe.min_snr_gamma is not None:
-            per_sample = per_sample * min_snr_weights(
-                self.scheduler, timesteps, recipe.min_snr_gamma
-            )
-        loss = per_sample.mean()
-        scalars = {"reconstruction": loss.detach()}
+        terms = {"reconstruction": (1.0, self._reconstruction(output, aim, timesteps))}
         if recipe.attention_weight > 0:
-            regions = region_masks(batch["mask"], asked.cross_side)
-            terms = attention_loss(maps.cross_maps(), regions, normalised=recipe.maps.normalised)
-            attention = (terms * prompted).mean()
-            loss = loss + recipe.attention_weight * attention
-            scalars["attention"] = attention.detach()
+            terms["attention"] = recipe.attention_weight, self._attention(batch, asked)
         if recipe.leak_weight > 0:
-            leak = leak_loss(maps.attended_regions(), within).mean()
-            loss = loss + recipe.leak_weight * leak
-            scalars["leak"] = leak.detach()
+            terms["leak"] = recipe.leak_weight, self._leak(batch, asked)
         if self.perceptual is not None and batch["step"] >= recipe.perceptual_from:
             clean = predicted_latents(self.scheduler, output, noisy, timesteps)
-            with torch.no_grad():
-                images = decode(self.vae, latents)
-            distances = self.perceptual(decode(self.vae, clean), images)
-            perceptual = (signal_share(self.scheduler, timesteps) * distances).mean()
-            loss = loss + self.perceptual.weight * perceptual
-            scalars["perceptual"] = perceptual.detach()
-        return {"loss": loss, **scalars}
+            terms["perceptual"] = self.perceptual.weight, self._distance(clean, latents, timesteps)
+        nothing = torch.zeros((), device=noise.device)
+        loss = sum((weight * term for weight, term in terms.values()), start=nothing)
+        return {"loss": loss} | {name: term.detach() for name, (_, term) in terms.items()}
+
+    def _ask(self, batch: dict[str, Any], asked: AttentionMaps) -> None:
+        """Tell the capture processors what to read of this batch."""
+        maps, device = self.maps, batch["noise"].device
+        # What the last backward pass wrote, too, where it ran layers again.
+        maps.clear()
+        if self.recipe.attention_weight > 0:
+            prompted = batch["prompted"]
+            input_ids = tokenize(self.tokenizer, batch["prompt"]).to(device)
+            maps.positions = torch.zeros(len(input_ids), 2, dtype=torch.long, device=device)
+            maps.positions[prompted] = p_token_positions(self.tokenizer, input_ids[prompted])
+            # An empty prompt has no words to be sharpened over: it gets one, and counts as 0.
+            maps.ends = end_positions(self.tokenizer, input_ids).clamp_min(2)
+        if self.recipe.leak_weight > 0:
+            within = region_masks(batch["mask"], asked.self_side)
+            maps.regions = within.flatten(2).transpose(1, 2)
+
+    def _reconstruction(self, output: Tensor, aim: Tensor, timesteps: Tensor) -> Tensor:
+        """L_rec of Eq. 1, the mean over samples and latents."""
+        per_sample = F.mse_loss(output, aim, reduction="none").mean((1, 2, 3))
+        if self.recipe.min_snr_gamma is not None:
+            gamma = self.recipe.min_snr_gamma
+            per_sample = per_sample * min_snr_weights(self.scheduler, timesteps, gamma)
+        return per_sample.mean()
+
+    def _attention(self, batch: dict[str, Any], asked: AttentionMaps) -> Tensor:
+        """L_attn of Eq. 3, weighted by the timestep, the mean over samples."""
+        per_sample = attention_loss(
+            self.maps.cross_maps(),
+            region_masks(batch["mask"], asked.cross_side),
+            normalised=asked.normalised,
+            reduction=self.recipe.attention_reduction,
+        )
+        weights = attention_weights(self.scheduler, batch["timestep"], self.recipe)
+        return (per_sample * batch["prompted"] * weights).mean()
+
+    def _leak(self, batch: dict[str, Any], asked: AttentionMaps) -> Tensor:
+        """L_SA of Eq. 5, the mean over samples."""
+        within = region_masks(batch["mask"], asked.self_side)
+        return leak_loss(self.maps.attended_regions(), within).mean()
+
+    def _distance(self, clean: Tensor, latents: Tensor, timesteps: Tensor) -> Tensor:
+        """The perceptual distance of two latents' images, by the signal's share."""
+        assert self.perceptual is not None
+        with torch.no_grad():
+            images = decode(self.vae, latents)
+        distances = self.perceptual(decode(self.vae, clean), images)
+        return (signal_share(self.scheduler, timesteps) * distances).mean()
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -145,11 +168,11 @@ class RegionLoss(nn.Module):
                 self.unet.enable_gradient_checkpointing()
             self.train(training)
 
-    @torch.no_grad()
     def _latents(self, batch: dict[str, Any]) -> Tensor:
         """Latents of a batch, from the cache or its pixels."""
         cached = self.recipe.cache
-        return (batch["latents"] if cached else encode(self.vae, batch["pixels"])).float()
+        encoded = {} if cached else encode_exactly(self.vae, batch["pixels"])
+        return seen_latents(batch | encoded)
 
     def _context(self, batch: dict[str, Any]) -> Tensor:
         """Text embeddings (B, T, C) of a batch, from the cache or its prompts."""
@@ -200,6 +223,23 @@ def min_snr_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) 
     if kind == "epsilon":
         return (gamma / snr).clamp_max(1)
     return snr.clamp_max(gamma) / (snr + 1 if kind == "v_prediction" else 1)
+
+
+def attention_weights(
+    scheduler: SchedulerMixin, timesteps: Tensor, recipe: FinetuneRecipe
+) -> Tensor:
+    """Weights (B,) of L_attn at timesteps (B,), as `attention_timesteps` of the recipe says.
+
+    The signal's share is divided by its mean over all timesteps, so that `attention_weight` means
+    the same with it: a map that is read from noise alone can show no lesion of its image.
+    """
+    if recipe.attention_timesteps == "signal":
+        mean = scheduler.alphas_cumprod.to(timesteps.device).mean()
+        return signal_share(scheduler, timesteps) / mean
+    if recipe.attention_timesteps == "min-snr":
+        assert recipe.min_snr_gamma is not None
+        return min_snr_weights(scheduler, timesteps, recipe.min_snr_gamma)
+    return torch.ones(len(timesteps), device=timesteps.device)
 
 
 def _fix_p_tokens(pipeline: StableDiffusionPipeline) -> None:

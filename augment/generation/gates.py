@@ -4,12 +4,16 @@ A recipe's bounds are compared with the figures as they are recorded, so that a 
 itself why its sample was kept or not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from didgen.manifests.recipes.augment import Gates
+
+FLAT = "flat attention"
+"""What the reason begins with where Otsu's threshold found no two levels."""
 
 
 def measure(
@@ -36,6 +40,8 @@ def fault(scores: Mapping[str, float], gates: Gates) -> str | None:
         return f"near-blank image: grey levels deviate by {scores['contrast']:.2f}"
     if "mask_area" not in scores:
         return None
+    if reason := _unclear(scores, gates):
+        return reason
     area, (least, most) = scores["mask_area"], gates.mask_area
     if not (0 < area < 1 and least <= area <= most):
         return f"the annotated mask covers {area:.2%} of the image"
@@ -44,3 +50,30 @@ def fault(scores: Mapping[str, float], gates: Gates) -> str | None:
     if scores["layout_iou"] < gates.layout_iou:
         return f"the annotated mask has an IoU of {scores['layout_iou']:.2f} with its layout"
     return None
+
+
+def _unclear(scores: Mapping[str, float], gates: Gates) -> str | None:
+    """Why the attention that a mask was cut from is no ground for one, if a method tells of it."""
+    if "separability" not in scores:
+        return None
+    span, apart = scores["attention_contrast"], scores["separability"]
+    if apart == 0:
+        return f"{FLAT}: its relative span is {span:.2g}, in which Otsu finds no two levels"
+    if span < gates.attention_contrast:
+        return f"the attention to the lesion has a relative span of {span:.3f}"
+    if apart < gates.separability:
+        return f"the annotated mask has a separability of {apart:.3f}"
+    return None
+
+
+def otsu_failures(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Of how many tries Otsu found no two levels, as a decision of a run; {} where none is a pair.
+
+    rows: those of the sidecars, of samples that were kept and of those that were given up.
+    """
+    tries = flat = 0
+    for row in rows:
+        if row.get("layout"):
+            tries += row.get("redraws", 0) + 1
+            flat += sum(reason.startswith(FLAT) for reason in row.get("rejected", ()))
+    return {"otsu": f"no two levels stopped {flat} of {tries} tries of pairs"} if tries else {}

@@ -4,7 +4,7 @@ Plan, gates, shards, provenance and the cluster know nothing of the method behin
 is `GuidedDiffusion`; another method is another class with these two functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from didgen.augment.device import Device
+from didgen.augment.diffusion.noise import TrySeed
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs, draw
 from didgen.augment.generation.plan import Planned
 from didgen.manifests.recipes.sampling import Sampling
@@ -23,12 +24,15 @@ from didgen.manifests.views.attention_maps import AttentionHistory, moments, str
 class Drawing:
     """A batch as it was drawn.
 
-    images: (B, H, W, 3) uint8; masks: (B, H, W) boolean, None for images without; attention: that
-    of the first samples, as many as were asked for, empty where a method has none.
+    images: (B, H, W, 3) uint8; masks: (B, H, W) boolean, None for images without; scores: what the
+    method itself measured of each sample, for its record and the gates, empty where that is
+    nothing; attention: that of the first samples, as many as were asked for, empty where a method
+    has none.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_] | None = None
+    scores: tuple[Mapping[str, float], ...] = ()
     attention: tuple[AttentionHistory, ...] = ()
 
 
@@ -41,13 +45,14 @@ class Generator(Protocol):
     def draw(
         self,
         planned: Sequence[Planned],
-        seeds: Sequence[int],
+        seeds: Sequence[TrySeed],
         layouts: NDArray[np.bool_] | None,
         device: Device,
         watched: int = 0,
     ) -> Drawing:
         """Draw the planned samples of one batch, each from its own seed.
 
+        seeds: (planned seed, number of the try) of each sample; a seed alone is its first try, 0.
         layouts: (B, H, H) for pairs, None for images. watched: of how many samples, the first of
         the batch, the attention is kept. The same samples and seeds give the same bits on a CPU.
         """
@@ -67,7 +72,7 @@ class GuidedDiffusion:
     def draw(
         self,
         planned: Sequence[Planned],
-        seeds: Sequence[int],
+        seeds: Sequence[TrySeed],
         layouts: NDArray[np.bool_] | None,
         device: Device,
         watched: int = 0,
@@ -85,7 +90,7 @@ class GuidedDiffusion:
             )
         masks = None if pairs.masks is None else np.asarray(pairs.masks)
         history = tuple(self._history(pairs, place) for place in range(watched))
-        return Drawing(np.asarray(pairs.images), masks, history)
+        return Drawing(np.asarray(pairs.images), masks, _scores(pairs), history)
 
     def _history(self, pairs: LesionPairs, place: int) -> AttentionHistory:
         """How the map of a watched pair grew."""
@@ -97,3 +102,13 @@ class GuidedDiffusion:
             stretched(pairs.history[place]),
             stretched(pairs.attention[place]),
         )
+
+
+def _scores(pairs: LesionPairs) -> tuple[dict[str, float], ...]:
+    """How clearly the map of each pair's mask parts, as it is recorded; nothing for images."""
+    if pairs.contrast is None or pairs.separability is None:
+        return ()
+    return tuple(
+        {"attention_contrast": round(float(span), 6), "separability": round(float(apart), 4)}
+        for span, apart in zip(pairs.contrast, pairs.separability, strict=True)
+    )

@@ -8,7 +8,7 @@ from typing import Any
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
-from didgen.augment.diffusion.schedulers import scheduler_of
+from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
 from didgen.augment.generation.generator import Generator, GuidedDiffusion
 from didgen.augment.generation.layouts import Layouts, RunMasks
 from didgen.augment.generation.plan import (
@@ -215,7 +215,9 @@ def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:
 def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
     """Raise DidgenError for a sampling that the model cannot do, before there is a folder of it."""
     sampling = recipe.sampling
-    trained = scheduler_of(pipeline, sampling.scheduler).config.num_train_timesteps
+    scheduler = scheduler_of(pipeline, sampling.scheduler)
+    check_timestep(scheduler, sampling.annotation)
+    trained = scheduler.config.num_train_timesteps
     if sampling.steps > trained:
         raise DidgenError(
             f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "

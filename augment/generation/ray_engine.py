@@ -1,4 +1,4 @@
-"""The cluster: the shards of a run as tasks on an existing Ray cluster.
+"""The Ray engine: the shards of a run as tasks on an existing Ray cluster.
 
 Notable choices:
 - A worker is an actor that loads the model once; a task is a shard. Only the recipe and the shards'

@@ -12,6 +12,7 @@ from didgen.augment.generation.prepare import GenerationJob, check_begun
 from didgen.augment.generation.samples import draw_batch, pack
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
+from didgen.manifests.privacy.paths import restored_recipe
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.shards.index import read_run
 from didgen.manifests.shards.shard import Sample, read_sidecars
@@ -21,9 +22,17 @@ PLANNED = [field.name for field in fields(Planned)]
 
 
 def recipe_of(out: Path) -> AugmentRecipe:
-    """The recipe that a run directory was begun with; its batch size is the default one."""
+    """The recipe that a run directory was begun with; its batch size is the default one.
+
+    A run that does not record where its inputs lie is a `DidgenError`.
+    """
+    recipe = restored_recipe(read_run(out).recipe, out)
+    if recipe is None:
+        raise DidgenError(
+            f"{out} does not record where its inputs lie; name the recipe it was made with."
+        )
     try:
-        return AugmentRecipe.model_validate(read_run(out).recipe)
+        return AugmentRecipe.model_validate(recipe)
     except ValidationError:
         raise DidgenError(
             f"{out} holds no recipe of `didgen augment`; name the recipe it was made with."

@@ -6,11 +6,11 @@ Notable choices:
 - A sample that cannot be used is a row with its reason, never a gap.
 """
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 from didgen.augment.console import decisions, progress_bar
+from didgen.augment.generation.gates import otsu_failures
 from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, check_begun, check_source
 from didgen.augment.generation.ray_engine import make_on_cluster
@@ -31,9 +31,7 @@ from didgen.manifests.runs.finish import (
 )
 from didgen.manifests.runs.tidy import strays, tidy
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sidecar, read_sidecars
-
-"""Who makes the shards: this process, or the workers of a Ray cluster."""
+from didgen.manifests.shards.shard import read_sidecars
 
 
 def augment(
@@ -110,12 +108,13 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
             return mend_run(out, made_from, job.trained_on)
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
-        sidecars = [sidecar for config in job.plan for sidecar in read_sidecars(out, config)]
-        stack = {name: _each(sidecars, name) for name in versions()}
+        stack = _stacks(job, out)
+        rows = (row for c in job.plan for side in read_sidecars(out, c) for row in side.rows)
+        device = stack.pop("device")
         return finish_run(
             out,
             job.shards,
-            decisions=_decisions(job, _each(sidecars, "device")),
+            decisions=_decisions(job, device) | otsu_failures(rows),
             versions=stack,
             classes=list(job.classes),
             made_from=made_from,
@@ -123,9 +122,14 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
         )
 
 
-def _each(sidecars: Iterable[Sidecar], name: str) -> str:
-    """What the sidecars record under a name, each value once."""
-    return "; ".join(sorted({sidecar.versions.get(name, "unknown") for sidecar in sidecars}))
+def _stacks(job: GenerationJob, out: Path) -> dict[str, str]:
+    """The versions and devices that the shards record, by name, each value once."""
+    found: dict[str, set[str]] = {name: set() for name in (*versions(), "device")}
+    for config in job.plan:
+        for sidecar in read_sidecars(out, config):
+            for name, values in found.items():
+                values.add(sidecar.versions.get(name, "unknown"))
+    return {name: "; ".join(sorted(values)) for name, values in found.items()}
 
 
 def _decisions(job: GenerationJob, device: str) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """Samples: the planned of a shard drawn in batches, judged, drawn again or given up, and packed.
 
 Notable choices:
-- Try n of a sample draws its noise from a seed that is a hash of its planned seed and n; its prompt
-  and its layout stay. Try 0 is the planned seed itself.
+- Try n of a sample draws its noise from [planned seed, n]; its prompt and its layout stay.
 - What the gates stop is drawn again together, over a whole shard: few and full batches. Each row
   keeps who was drawn with it, so that the same batch, and so the same bits, can be drawn again.
 """
@@ -18,7 +17,6 @@ from didgen.augment.device import Device
 from didgen.augment.generation.gates import fault, measure
 from didgen.augment.generation.plan import Planned, batches_of
 from didgen.augment.generation.prepare import GenerationJob
-from didgen.augment.seeds import derived_seed
 from didgen.manifests.images import encoded
 from didgen.manifests.shards.shard import Failure, Sample
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
@@ -76,7 +74,7 @@ def draw_batch(
     # A batch has the order of the plan, so that those that are watched come first in it.
     drawing = job.generator.draw(
         batch,
-        [seed_of_try(planned.seed, redraws) for planned in batch],
+        [(planned.seed, redraws) for planned in batch],
         layouts,
         device,
         job.watched(batch),
@@ -87,14 +85,11 @@ def draw_batch(
         image = drawing.images[place]
         mask = None if drawing.masks is None else drawing.masks[place]
         scores = measure(image, mask, None if layouts is None else layouts[place])
+        if drawing.scores:
+            scores |= drawing.scores[place]
         history = drawing.attention[place] if place < len(drawing.attention) else None
         drawn.append(Drawn(planned, redraws, keys, image, mask, scores, history))
     return drawn
-
-
-def seed_of_try(seed: int, redraws: int) -> int:
-    """The seed of a sample's noise after so many redraws."""
-    return derived_seed("redraw", seed, redraws) if redraws else seed
 
 
 def pack(drawn: Drawn, rejected: Sequence[str], job: GenerationJob) -> Sample:

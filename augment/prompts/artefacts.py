@@ -1,4 +1,4 @@
-"""Markings: what lies on the skin besides the lesion, measured: hair, ruler marks, ink, corners."""
+"""Artefacts: what lies on the skin besides the lesion: hair, ruler marks, ink, dark corners."""
 
 import numpy as np
 from PIL import Image

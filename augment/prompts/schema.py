@@ -1,4 +1,4 @@
-"""Prompts: the schema of a caption, its one sentence, and the prompt that the model reads."""
+"""The schema of a caption: what is said of a lesion and of the skin around it."""
 
 from enum import StrEnum
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The harness: every training of a benchmark, the choice on validation images, and the test.
+"""Carrying out: every training of a benchmark, the choice on validation images, and the test.
 
 Notable choices:
 - Synthetic samples stand in training sets only; validation and test are real.

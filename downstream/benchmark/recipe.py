@@ -2,7 +2,7 @@
 
 Notable choices:
 - All arms of a network differ in their training set or loss, and in nothing else.
-- Paths are relative to the working folder, as in the recipes of `manifests.recipe`.
+- Paths are relative to the working folder, as in all recipes.
 """
 
 from collections.abc import Mapping

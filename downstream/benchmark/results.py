@@ -1,4 +1,11 @@
-"""The record of one training of a benchmark, and of its test.
+"""Results: what each training of a benchmark leaves on disk, and the way back.
+
+    OUT/runs/NETWORK/ARM/seed-N/  curves/, validation.jsonl, weights.safetensors, result.json,
+                                  predictions.jsonl, outside.jsonl, tested.json
+
+Where a training has a part of the real images only, `real-100`, say, stands before the seed.
+`result.json` is written last: a folder without one, or whose files are no longer those it names,
+holds no result, and the training is made again.
 
 A training leaves its predictions on validation images, by which uses are chosen. Test images are
 predicted later, and by those networks alone that the choice lets through.
@@ -7,14 +14,15 @@ predicted later, and by those networks alone that the choice lets through.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import nn
 
+from didgen.downstream.benchmark.training_result import RESULT_NAME, TESTED_NAME, Result, Tested
 from didgen.downstream.metrics.segmentation import Masks, Overlaps, mask_of, run_lengths
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import (
@@ -27,49 +35,11 @@ from didgen.manifests.files import (
 )
 from didgen.manifests.runs.claim import differences
 
-RESULT_NAME = "result.json"
-
-
-class Result(BaseModel):
-    """`result.json` of one training: what was asked, what came out, and the hashes of its files.
-
-    Format 1 had the figures of test images, and no predictions on validation images.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1, 2] = 2
-    asked: dict[str, Any]
-    training: dict[str, Any]
-    figures: dict[str, Any]
-    files: dict[str, str]
-    versions: dict[str, str]
-    device: str
-
-
-class Tested(BaseModel):
-    """`tested.json` of one training: its figures on test images, by the part that holds them.
-
-    of: the hash of the training's predictions on validation images. data: by part, what its images
-    are. files: by name, the hashes of predictions.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    of: str
-    data: dict[str, str]
-    figures: dict[str, dict[str, Any]]
-    files: dict[str, str]
-
-
 CURVES_NAME = "curves"
 
 VALIDATION_NAME = "validation.jsonl"
 
 PREDICTIONS_NAME = "predictions.jsonl"
-
-TESTED_NAME = "tested.json"
 
 FILES_OF = {"val": VALIDATION_NAME, "test": PREDICTIONS_NAME, "outside": "outside.jsonl"}
 """The file of predictions on each part of the images."""

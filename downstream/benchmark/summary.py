@@ -1,4 +1,4 @@
-"""Outcome: what the trainings of a benchmark say together, as `benchmark.json` holds it.
+"""Summaries: what the trainings of a benchmark say together, as `benchmark.json` holds it.
 
 - Each arm has its figures on validation images, and on test images if it was tested.
 - The chosen use of the first run is compared with each control; Holm's correction runs over all of

@@ -1,4 +1,4 @@
-"""Quality: how near synthetic images are to real ones, and how unlike each other, from features.
+"""Generative metrics, from features: how near to real images, and how unlike each other.
 
 Notable choices:
 - Samples are matched before they are compared: as many of each class on both sides, drawn by seed.

@@ -8,7 +8,7 @@ from didgen.manifests.recipes.fields import Positive, Section
 
 
 class Network(Section):
-    """A network of timm or, for masks, of `downstream.segmenters`; the weights it starts from."""
+    """A network of timm or, for masks, of `segmenters`; the weights it starts from."""
 
     name: str
     called: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}$")] = ""

@@ -1,4 +1,4 @@
-"""Pixels as networks take them."""
+"""Normalising: pixels as networks take them."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ Notable choices:
 - A query is looked up in the eight ways that a square can lie, since models trained on mirrored or
   turned images copy them so. That is eight passes of the extractor for each query, and one for
   each training image; the threshold comes from held-out images that were looked up likewise.
-- The hash is judged by the distance that `downstream.leaks` takes for near-duplicates.
+- The hash is judged by the distance that `perceptual_hash` takes for near-duplicates.
 """
 
 import io

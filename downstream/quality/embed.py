@@ -1,4 +1,4 @@
-"""Collections: images of a source or a run that pass by in batches, and what is kept of them."""
+"""Embedding: images of a source or a run that pass by in batches, and what is kept of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Features: networks that turn images into vectors, by name, with the hash of their weights.
+"""Extractors: networks that turn images into vectors, by name, with the hash of their weights.
 
 Names: `inception` is the network of the FID (Heusel et al. 2017) as torch-fidelity ports it, 2048
 features; `inception/768` an earlier layer of it. `timm:NAME` is any network of timm, its features
@@ -66,7 +66,7 @@ class Extractor:
 def find_extractor(name: str, weights: str) -> Extractor:
     """The extractor of a name, on the GPU where there is one.
 
-    weights: for timm as in `downstream.classifiers`: `pretrained`, `reachable`, `none` or a
+    weights: for timm as in `classifiers.find_weights`: `pretrained`, `reachable`, `none` or a
     safetensors file; for Inception such a file. Random weights are those of one seed. Raises
     DidgenError for a name, a layer or weights that are not there or do not fit.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from didgen.downstream.benchmark.results import RESULT_NAME, Result
+from didgen.downstream.benchmark.training_result import RESULT_NAME, Result
 from didgen.downstream.pages.document import Heading, Paragraph
 from didgen.downstream.report.blocks import Content, Notice
 from didgen.downstream.report.plots import Curve, curves

@@ -13,8 +13,9 @@ from didgen.downstream.report.gallery import attention, images_by_class, pairs
 from didgen.downstream.report.plots import balance
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.privacy.paths import restored
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.shards.shard import split_of
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.contents import RunContents, run_contents
 
@@ -25,7 +26,7 @@ LISTED = 40
 def run_part(folder: Path) -> Part:
     """What a run directory says, finished or not."""
     contents = run_contents(folder)
-    source, missing = _source(contents.recipe)
+    source, missing = _source(contents)
     title = "Mix" if contents.recipe.get("kind") == "mix" else "Run"
     return Part(
         f"{title}: {folder.resolve().name}",
@@ -59,12 +60,15 @@ def _said(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _source(recipe: Mapping[str, Any]) -> tuple[SourceManifest | None, str]:
-    """The source that a recipe names, or why there is none."""
-    if not recipe.get("source"):
+def _source(contents: RunContents) -> tuple[SourceManifest | None, str]:
+    """The source that the recipe of a run names, or why there is none."""
+    if not contents.recipe.get("source"):
         return None, "The recipe names no source of real images."
+    folder = restored(str(contents.recipe["source"]), contents.directory)
+    if folder is None:
+        return None, "The run does not record where its source of real images lies."
     try:
-        return SourceManifest.read(Path(str(recipe["source"]))), ""
+        return SourceManifest.read(folder), ""
     except (DidgenError, OSError, ValueError) as error:
         return None, f"The source of real images cannot be read here: {error}"
 
@@ -88,14 +92,13 @@ def _asked(contents: RunContents) -> Iterator[Content]:
 
 def _made(contents: RunContents) -> Iterator[Content]:
     yield Heading("What was made")
-    manifest, counts = contents.manifest, contents.counts
-    shards = [sidecar for every in contents.sidecars.values() for sidecar in every]
+    manifest, counts, tally = contents.manifest, contents.counts, contents.tally
     facts = [
         ("samples", str(sum(counts.values()))),
-        ("shards", f"{len(shards)}, {sum(s.bytes for s in shards) / 1e6:.1f} MB"),
-        ("not made", str(len(contents.failures))),
-        ("redraws", str(sum(row.get("redraws", 0) for s in shards for row in s.rows))),
-        ("seconds of making", f"{sum(s.timings.get('make', 0) for s in shards):.0f}"),
+        ("shards", f"{tally.shards.total()}, {tally.bytes / 1e6:.1f} MB"),
+        ("not made", str(tally.failures)),
+        ("redraws", str(tally.redraws)),
+        ("seconds of making", f"{tally.seconds:.0f}"),
     ]
     if manifest is not None:
         facts += [(name, _said(value)) for name, value in sorted(manifest.decisions.items())]
@@ -176,11 +179,9 @@ def _training_counts(
     """Synthetic training samples by label, and real ones, None where these are not known."""
     if contents.recipe.get("kind") == "mix":
         sides: dict[str, Counter[str]] = {"real": Counter(), "synthetic": Counter()}
-        for sidecar in contents.sidecars[config]:
-            if split_of(sidecar.shard) != "train":
-                continue
-            for row in sidecar.kept.values():
-                sides[row.get("origin", "synthetic")][str(row.get("label") or "")] += 1
+        for (kind, split, origin, label), count in contents.tally.samples.items():
+            if (kind, split) == (config, "train"):
+                sides["real" if origin == "real" else "synthetic"][label] += count
         return sides["synthetic"], sides["real"]
     generated: Counter[str] = Counter()
     for (kind, _, label), count in contents.counts.items():
@@ -194,27 +195,26 @@ def _training_counts(
 
 def _failures(contents: RunContents) -> Iterator[Content]:
     yield Heading("Failures, and what was drawn again")
-    failures, rejections = contents.failures, contents.rejections
-    if failures:
+    tally = contents.tally
+    if tally.failures:
         yield Table(
             ["sample", "config", "shard", "reason"],
-            [[one.key, one.config, one.shard, one.reason] for one in failures[:LISTED]],
+            [[one.key, one.config, one.shard, one.reason] for one in tally.failed[:LISTED]],
             "Planned samples that were not made",
         )
-        if len(failures) > LISTED:
-            yield Paragraph(f"{len(failures) - LISTED} more are in the manifest.")
+        if tally.failures > LISTED:
+            yield Paragraph(f"{tally.failures - LISTED} more are in the sidecars.")
     else:
         yield Paragraph("Every planned sample of these shards was made.")
-    if rejections:
+    if tally.rejections:
         yield Paragraph("Tries that the gates threw away, those of samples made later too:")
-        reported = rejections.most_common()
+        reported = tally.rejections.most_common()
         yield Table(["reason", "tries"], [[r, str(n)] for r, n in reported], "Rejected tries")
-        yield Listing(_examples(contents))
+        yield Listing(_examples(tally))
 
 
-def _examples(contents: RunContents) -> list[str]:
+def _examples(tally: Tally) -> list[str]:
     """The first rejected tries by name."""
-    rows = [row for every in contents.sidecars.values() for s in every for row in s.rows]
-    rejected = [row for row in rows if row.get("rejected")]
-    reported = [f"{row['key']}: {'; '.join(map(str, row['rejected']))}" for row in rejected[:8]]
-    return reported + ([f"and {len(rejected) - 8} more"] if len(rejected) > 8 else [])
+    reported = [f"{key}: {'; '.join(reasons)}" for key, reasons in tally.examples]
+    more = tally.tried - len(reported)
+    return reported + ([f"and {more} more"] if more else [])

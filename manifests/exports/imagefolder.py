@@ -15,10 +15,10 @@ def write_imagefolder(job: Export, root: Path) -> Iterator[None]:
     """`images/SPLIT/CLASS/KEY.jpg`; `pairs/SPLIT/KEY.jpg`, `masks/KEY.png` and `metadata.jsonl`."""
     with ExitStack() as files:
         tables: dict[Path, IO[str]] = {}
-        for config, shards in job.sidecars.items():
-            for sidecar in shards:
-                folder = root / config / split_of(sidecar.shard)
-                for key, members, label in job.samples(config, sidecar):
+        for config, shards in job.shards.items():
+            for shard in shards:
+                folder = root / config / split_of(shard)
+                for key, members, label in job.samples(config, shard):
                     if config == "images":
                         write_file(folder / label / f"{key}.jpg", members["jpg"])
                         continue

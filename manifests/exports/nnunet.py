@@ -1,6 +1,8 @@
 """nnU-Net: a run's pairs as raw data with `dataset.json` and splits."""
 
-from collections.abc import Iterator
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from didgen.manifests.exports.sound_run import Export, write_file
 from didgen.manifests.files import write_json
 from didgen.manifests.images import decode, encoded
 from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.runs.spill import Spill
 from didgen.manifests.shards.shard import split_of
 
 
@@ -19,20 +22,23 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
     Training and validation cases are all in `imagesTr`, as nnU-Net has it; a `splits_final.json`
     keeps them apart.
     """
-    cases: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
-    for sidecar in job.sidecars["pairs"]:
-        split = split_of(sidecar.shard)
+    cases: Counter[Split] = Counter()
+    keys: dict[Split, Spill] = {"train": Spill(), "val": Spill()}
+    for shard in job.shards["pairs"]:
+        split = split_of(shard)
         part = "Ts" if split == "test" else "Tr"
-        for key, members, _ in job.samples("pairs", sidecar):
-            name = Path(sidecar.shard) / key
+        for key, members, _ in job.samples("pairs", shard):
+            name = Path(shard) / key
             image = decode(members["jpg"], name.with_suffix(".jpg")).convert("RGB")
             mask = np.asarray(decode(members["mask.png"], name.with_suffix(".mask.png"))) > 0
             write_file(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
             write_file(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
-            cases[split].append(key)
+            cases[split] += 1
+            if split in keys:
+                keys[split].append(key)
         yield
     if cases["val"]:
-        write_json(root / "splits_final.json", [{"train": cases["train"], "val": cases["val"]}])
+        _write_fold(root / "splits_final.json", keys)
     write_json(
         root / "dataset.json",
         {
@@ -41,8 +47,20 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
             "licence": strictest(job.manifest.made_from).name,
             "channel_names": {"0": "R", "1": "G", "2": "B"},
             "labels": {"background": 0, "lesion": 1},
-            "numTraining": len(cases["train"]) + len(cases["val"]),
+            "numTraining": cases["train"] + cases["val"],
             "file_ending": ".png",
             "overwrite_image_reader_writer": "NaturalImage2DIO",
         },
     )
+
+
+def _write_fold(path: Path, keys: Mapping[Split, Spill]) -> None:
+    """Write the one fold of training and validation cases, key by key: they may be many."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[\n  {")
+        for place, (split, cases) in enumerate(keys.items()):
+            file.write(f'{"," * place}\n    "{split}": [')
+            for number, key in enumerate(cases.read()):
+                file.write(f"{',' * (number > 0)}\n      {json.dumps(key)}")
+            file.write("\n    ]")
+        file.write("\n  }\n]\n")

@@ -14,8 +14,8 @@ from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.facts import VALUES, sample_facts
 from didgen.manifests.exports.sound_run import Export
-from didgen.manifests.provenance.dataset_card import splits_of
-from didgen.manifests.shards.shard import Sidecar, split_of
+from didgen.manifests.shards.shard import split_of
+from didgen.manifests.sources.records import SPLITS
 
 ROW_GROUP = 100
 """Rows of a Parquet file that are held in memory, and read, at once."""
@@ -23,21 +23,21 @@ ROW_GROUP = 100
 
 def write_parquet(job: Export, root: Path) -> Iterator[None]:
     """`CONFIG/SPLIT-00000-of-0000N.parquet`, one file a shard, images embedded."""
-    for config, shards in job.sidecars.items():
+    for config, shards in job.shards.items():
         (root / config).mkdir()
-        rows = (row for sidecar in shards for row in _rows(job, config, sidecar))
+        rows = (row for shard in shards for row in _rows(job, config, shard))
         schema = _features(next(rows, {}), job.manifest.classes).arrow_schema
-        for split in splits_of(shards):
-            group = [sidecar for sidecar in shards if split_of(sidecar.shard) == split]
-            for number, sidecar in enumerate(group):
+        for split in SPLITS:
+            group = [shard for shard in shards if split_of(shard) == split]
+            for number, shard in enumerate(group):
                 path = root / config / f"{split}-{number:05d}-of-{len(group):05d}.parquet"
-                _write_parquet(path, _rows(job, config, sidecar), schema)
+                _write_parquet(path, _rows(job, config, shard), schema)
                 yield
 
 
-def _rows(job: Export, config: Config, sidecar: Sidecar) -> Iterator[dict[str, Any]]:
+def _rows(job: Export, config: Config, shard: str) -> Iterator[dict[str, Any]]:
     """The samples of a shard as rows of a table."""
-    for key, members, label in job.samples(config, sidecar):
+    for key, members, label in job.samples(config, shard):
         row: dict[str, Any] = {"key": key, "image": {"bytes": members["jpg"], "path": f"{key}.jpg"}}
         if "mask.png" in members:
             row["mask"] = {"bytes": members["mask.png"], "path": f"{key}.png"}

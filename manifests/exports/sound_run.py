@@ -1,9 +1,10 @@
-"""A sound run: a run found whole, whose members an export may write."""
+"""A sound run: a run found whole, whose members an export may write, and as it may write them."""
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,44 +13,77 @@ from pydantic import TypeAdapter, ValidationError
 from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import refuse_existing
+from didgen.manifests.privacy.index import nameless_manifest, shareable_manifest
+from didgen.manifests.privacy.paths import restored, without_model, without_path
+from didgen.manifests.privacy.pseudonyms import Pseudonyms, own_records
+from didgen.manifests.privacy.published import (
+    Treatment,
+    published_mask,
+    said_of,
+    without_metadata,
+)
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.runs.finish import read_trained_on, read_whole_run
+from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
+from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sidecar, read_shard, split_of
-from didgen.manifests.sources.records import Label
+from didgen.manifests.shards.shard import Sidecars, read_shard, read_sidecar, split_of
+from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
 TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
 
 Members = dict[str, bytes]
+
+_REAL_NAMES = {"layout", "lesion_id", "source_key"}
+"""Fields of a record that name a real image or its lesion."""
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class Export:
-    """A run that was found whole, and the layout and the folder that it is to be written in."""
+    """A run that was found whole, and the layout and the folder that it is to be written in.
+
+    manifest: without absolute paths and, with `pseudonyms`, without names of folders; shards: the
+    tars to export, by config.
+    """
 
     directory: Path
     to: ExportForm
     out: Path
     manifest: Manifest
-    sidecars: dict[Config, list[Sidecar]]
+    shards: dict[Config, list[str]]
     trained_on: TrainedOn
+    pseudonyms: Pseudonyms | None = None
+    treated: Counter[Treatment] = field(default_factory=Counter)
+    """What became of the images of the shards that were read, where the run itself does not say."""
+
+    @property
+    def changed(self) -> str:
+        """What became of the images whose bytes are not those of the run, in words."""
+        return said_of(self.treated - Counter({"kept": self.treated["kept"]}))
 
     def counts(self) -> dict[tuple[Config, Split], int]:
         """How many samples of each config and split there are to export."""
         counts: dict[tuple[Config, Split], int] = {}
-        for config, shards in self.sidecars.items():
-            for sidecar in shards:
-                place = config, split_of(sidecar.shard)
-                counts[place] = counts.get(place, 0) + sidecar.samples
+        for config in self.shards:
+            for entry in self.manifest.configs[config]:
+                place = config, split_of(entry.file)
+                counts[place] = counts.get(place, 0) + entry.samples
         return counts
 
-    def samples(self, config: Config, sidecar: Sidecar) -> Iterator[tuple[str, Members, str]]:
+    def sidecars(self) -> dict[Config, Sidecars]:
+        """The sidecars of the shards."""
+        listed = listed_sidecars(self.directory, self.manifest)
+        return {config: listed[config] for config in self.shards}
+
+    def samples(self, config: Config, shard: str) -> Iterator[tuple[str, Members, str]]:
         """Key, members and class name of each sample of a shard; "" for a pair without a class."""
         classes = {str(index): name for index, name in enumerate(self.manifest.classes)}
-        for key, members in read_shard(self.directory / config / sidecar.shard):
+        tar, treated = self.directory / config / shard, Counter[Treatment]()
+        rows = read_sidecar(tar.with_suffix(".json")).kept
+        for key, members in read_shard(tar):
             index = (
                 members["cls"].decode(errors="replace")
                 if "cls" in members
@@ -57,34 +91,113 @@ class Export:
             )
             if config == "images" and index not in classes and (classes or index != "-1"):
                 raise DidgenError(
-                    f"{sidecar.shard} of {self.directory} has {key} without a class of its run; "
+                    f"{shard} of {self.directory} has {key} without a class of its run; "
                     "run `didgen verify` to see what is wrong."
                 )
-            yield key, members, classes.get(str(index), "")
+            published = self._published(Path(shard) / key, members)
+            if "jpg" in members and TREATED not in rows.get(key, {}):
+                published["jpg"], treatment = without_metadata(
+                    members["jpg"], (Path(shard) / key).with_suffix(".jpg")
+                )
+                treated[treatment] += 1
+            yield self._named(key, published), published, classes.get(str(index), "")
+        # Whoever reads but the beginning of a shard reads it once more.
+        self.treated.update(treated)
+
+    def _published(self, place: Path, members: Members) -> Members:
+        """The members of a sample, the mask without metadata, the record by published names."""
+        members = dict(members)
+        if "mask.png" in members:
+            mask = members["mask.png"]
+            members["mask.png"] = published_mask(mask, place.with_suffix(".mask.png"))
+        record = record_of(members)
+        if licence := record.get("licence"):
+            record["licence"] = without_path(str(licence))
+        if self.pseudonyms is not None:
+            if licence:
+                record["licence"] = without_model(str(licence))
+            for name in _REAL_NAMES & record.keys():
+                record[name] = self.pseudonyms.name(str(record[name]))
+        return members | {"json": json.dumps(record).encode()}
+
+    def _named(self, key: str, members: Members) -> str:
+        """The key of a sample as it is published."""
+        record = record_of(members) if self.pseudonyms else {}
+        real = record.get("origin") == "real" and record.get("source_key")
+        return f"real-{record['source_key']}" if real else key
 
 
 def prepare_export(
-    directory: Path, to: ExportForm, out: Path, progress: Progress | None = None
+    directory: Path,
+    to: ExportForm,
+    out: Path,
+    progress: Progress | None = None,
+    *,
+    pseudonymise: bool = False,
+    source: Path | None = None,
 ) -> Export:
     """Check that `directory` can be exported to `out`; every shard is hashed, nothing is written.
 
     An `out` that exists, a shard that is not as the run wrote it, no pairs for nnU-Net and a
-    class that cannot name a folder are each a `DidgenError`.
+    class that cannot name a folder are each a `DidgenError`; so is, to pseudonymise, a run whose
+    source is neither at hand nor given.
     """
     refuse_existing(out)
     if to == "nnunet" and not _NNUNET_NAME.fullmatch(out.name):
         raise DidgenError(
             f"{out} is no name of an nnU-Net data set; give it one like Dataset501_DiDGen."
         )
-    manifest, sidecars = read_whole_run(directory, progress)
+    manifest, _ = read_whole_run(directory, progress)
+    shards = {
+        config: [entry.file for entry in entries] for config, entries in manifest.configs.items()
+    }
     if to == "nnunet":
-        sidecars = {config: shards for config, shards in sidecars.items() if config == "pairs"}
-        if not sidecars:
+        shards = {config: names for config, names in shards.items() if config == "pairs"}
+        if not shards:
             raise DidgenError(f"{directory} has no pairs, and nnU-Net needs masks; make some.")
     if to == "imagefolder":
         for name in manifest.classes:
             _check_folder_name(name, directory)
-    return Export(directory, to, out, manifest, sidecars, read_trained_on(directory, manifest))
+    trained_on = read_trained_on(directory, manifest)
+    manifest = shareable_manifest(manifest, directory)
+    job = Export(directory, to, out, manifest, shards, trained_on)
+    # A mix that was made by pseudonyms has no other names any more.
+    if not pseudonymise or manifest.recipe.get("pseudonymise"):
+        return job
+    return _pseudonymised(job, source)
+
+
+def _pseudonymised(job: Export, given: Path | None) -> Export:
+    """An export by the pseudonyms of the source that the run names, or that is given."""
+    names = {
+        str(row.get(name) or "")
+        for sidecars in job.sidecars().values()
+        for sidecar in sidecars
+        for row in sidecar.kept.values()
+        for name in _REAL_NAMES & row.keys()
+    } - {"", DRAWN}
+    recorded = job.manifest.recipe.get("source")
+    if given is None and not recorded and not names:
+        return replace(job, manifest=nameless_manifest(job.manifest, ()))
+    folder = given or (restored(str(recorded), job.directory) if recorded else None)
+    if folder is None or not (folder / HEADER_FILE).is_file():
+        raise DidgenError(
+            f"The source of {job.directory} is not at hand, and its key makes the pseudonyms; "
+            "name its folder by `--source`."
+        )
+    manifest = SourceManifest.read(folder)
+    if missing := names - {record.key for record in manifest.records}:
+        raise DidgenError(
+            f"{folder} has no image {min(missing)}, which {job.directory} names; name the source "
+            "that it was made with by `--source`."
+        )
+    own = own_records(manifest)
+    return replace(
+        job,
+        manifest=nameless_manifest(job.manifest, own),
+        trained_on=job.trained_on.without_numbers({record.sha256 for record in own}),
+        pseudonyms=Pseudonyms.of(folder),
+    )
 
 
 def record_of(members: Members) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Candidates: what an importer found, looked at file by file and made records or rejections."""
+"""Admission: what an importer found, looked at file by file and made records or rejections."""
 
 import hashlib
 import os
@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.images import as_mask, decode, open_checked, read_file, upright
+from didgen.manifests.images import as_mask, decode, open_checked, read_file
+from didgen.manifests.privacy.published import PixelDigests, pixel_digests, published
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.sources.records import (
@@ -29,8 +30,6 @@ from didgen.manifests.sources.records import (
     write_rejections,
 )
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
-
-"""Called with the number of images looked at so far and their total."""
 
 ForModel = tuple[str, TrainedOn]
 """A model that the source is for, and what it was trained on."""
@@ -83,12 +82,13 @@ class Import:
 
 @dataclass(frozen=True)
 class _Sound:
-    """A candidate whose files are whole: its size in pixels, upright, and their SHA-256."""
+    """A candidate whose files are whole: its size in pixels, upright, and what it is known by."""
 
     candidate: Candidate
     width: int
     height: int
     sha256: str
+    digests: PixelDigests
     mask_sha256: str | None
 
 
@@ -164,17 +164,19 @@ def _examine(candidate: Candidate) -> _Sound | Rejection:
     path = candidate.image
     try:
         data = read_file(path)
-        image = upright(decode(data, path))
+        image = decode(data, path)
+        if image.mode[0] in "IF":
+            raise DidgenError(
+                f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
+            )
+        seen = published(data, image, path)
     except DidgenError as error:
         return Rejection.of(path, "unreadable-image", str(error))
-    if image.mode[0] in "IF":
-        sentence = f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
-        return Rejection.of(path, "unreadable-image", sentence)
-    mask = candidate.mask
-    if mask and (fault := _mask_fault(mask, path, image.size)):
+    size, mask = seen.pixels.size, candidate.mask
+    if mask and (fault := _mask_fault(mask, path, size)):
         return fault
-    sha256 = hashlib.sha256(data).hexdigest()
-    return _Sound(candidate, *image.size, sha256, sha256_of(mask) if mask else None)
+    sha256, digests = hashlib.sha256(data).hexdigest(), pixel_digests(seen, path)
+    return _Sound(candidate, *size, sha256, digests, sha256_of(mask) if mask else None)
 
 
 def _mask_fault(path: Path, image: Path, size: tuple[int, int]) -> Rejection | None:
@@ -244,7 +246,9 @@ def _lesions_known(sound: Iterable[_Sound], trained_on: TrainedOn) -> set[str]:
     return {
         found.candidate.lesion_id
         for found in sound
-        if trained_on.knows(found.candidate, found.sha256)
+        if trained_on.knows(
+            found.candidate, found.sha256, found.digests.pixels, found.digests.published
+        )
     }
 
 
@@ -305,6 +309,8 @@ def _records(
                 source=candidate.source,
                 licence=candidate.licence,
                 mask_sha256=found.mask_sha256,
+                pixels=found.digests.pixels,
+                published=found.digests.published,
             )
         except ValidationError as error:
             sentence = f"{candidate.image}: {first_fault(error)}; rename or correct it."

@@ -6,16 +6,15 @@ Notable choices:
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from didgen.manifests.choices import Config
 from didgen.manifests.provenance.dataset_card import TITLES
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.shards.shard import Sidecar
 
 if TYPE_CHECKING:
-    from didgen.manifests.shards.index import Manifest
+    from didgen.manifests.shards.index import Manifest, ShardEntry
 
 CROISSANT_NAME = "croissant.json"
 VERSION = "http://mlcommons.org/croissant/1.0"
@@ -72,7 +71,7 @@ _CHAINS: dict[Config, tuple[str, ...]] = {
 }
 
 
-def croissant(manifest: "Manifest", sidecars: Mapping[Config, Sequence[Sidecar]]) -> str:
+def croissant(manifest: "Manifest") -> str:
     """The Croissant 1.0 description of a finished run's shards, as JSON text.
 
     Its record sets `images` and `pairs` give key, image, label or mask, and the record of each
@@ -82,8 +81,8 @@ def croissant(manifest: "Manifest", sidecars: Mapping[Config, Sequence[Sidecar]]
     mixed = manifest.recipe.get("kind") == "mix"
     distribution: list[dict[str, Any]] = []
     record_sets = [_classes(manifest.classes)] if manifest.classes else []
-    for config, shards in sidecars.items():
-        distribution += [_tar(config, sidecar) for sidecar in shards]
+    for config, shards in manifest.configs.items():
+        distribution += [_tar(config, entry) for entry in shards]
         distribution += [_members(config, member, shards) for member in _CHAINS[config]]
         record_sets += _records(config)
     value = {
@@ -102,24 +101,24 @@ def croissant(manifest: "Manifest", sidecars: Mapping[Config, Sequence[Sidecar]]
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _tar(config: Config, sidecar: Sidecar) -> dict[str, Any]:
+def _tar(config: Config, entry: "ShardEntry") -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
-        "@id": sidecar.shard,
-        "name": sidecar.shard,
-        "contentUrl": f"{config}/{sidecar.shard}",
-        "contentSize": f"{sidecar.bytes} B",
+        "@id": entry.file,
+        "name": entry.file,
+        "contentUrl": f"{config}/{entry.file}",
+        "contentSize": f"{entry.bytes} B",
         "encodingFormat": "application/x-tar",
-        "sha256": sidecar.sha256,
+        "sha256": entry.sha256,
     }
 
 
-def _members(config: Config, member: str, shards: Sequence[Sidecar]) -> dict[str, Any]:
+def _members(config: Config, member: str, shards: "Sequence[ShardEntry]") -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
         "@id": f"{config}-{member}",
         "name": f"{config}-{member}",
-        "containedIn": [{"@id": sidecar.shard} for sidecar in shards],
+        "containedIn": [{"@id": entry.file} for entry in shards],
         "encodingFormat": _MEMBERS[member][0],
         "includes": f"*.{member}",
     }

@@ -3,9 +3,8 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +13,9 @@ from huggingface_hub import DatasetCardData
 from jinja2 import Environment, FileSystemLoader
 
 from didgen.manifests.choices import Config, ExportForm, Split
+from didgen.manifests.privacy.paths import shareable
 from didgen.manifests.provenance.licence import Licence, strictest
-from didgen.manifests.recipes.fields import DRAWN
-from didgen.manifests.shards.shard import Sidecar, split_of
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SPLITS
 
 if TYPE_CHECKING:
@@ -51,11 +50,11 @@ class Block(str):
 
 def card(
     manifest: "Manifest",
-    sidecars: Mapping[Config, Sequence[Sidecar]],
+    tally: Tally,
     form: Form = "shards",
     seen: int = 0,
 ) -> str:
-    """The card of a finished run, or of its export in another form.
+    """The card of a finished run, or of its export in another form, of which the tally is.
 
     `seen` is the number of real images in the list beside it that the model was trained on, if any.
 
@@ -63,41 +62,42 @@ def card(
     escaped, so that none of them can be markup.
     """
     mixed = manifest.recipe.get("kind") == "mix"
-    tally = _tally(sidecars)
-    columns = list(dict.fromkeys(column for _, column in tally))
-    labels = [*manifest.classes, *sorted({label for label, _ in tally} - {*manifest.classes})]
+    cells = _cells(tally)
+    columns = list(dict.fromkeys(column for _, column in cells))
+    labels = [*manifest.classes, *sorted({label for label, _ in cells} - {*manifest.classes})]
     table = {
-        label: {column: tally[label, column] for column in columns}
+        label: {column: cells[label, column] for column in columns}
         for label in labels
-        if any(tally[label, column] for column in columns)
+        if any(cells[label, column] for column in columns)
     }
-    reasons = Counter(failure.reason.split(":")[0] for failure in manifest.failures)
-    rows = [r for shards in sidecars.values() for s in shards for r in s.kept.values()]
     licence = strictest(manifest.made_from)
     template = environment().get_template("card.md")
     return template.render(
-        header=Block(f"---\n{_header(manifest, sidecars, licence, form)}\n---"),
+        header=Block(f"---\n{_header(manifest, tally, licence, form)}\n---"),
         title=TITLES[mixed],
         mixed=mixed,
         manifest=manifest,
-        configs=list(sidecars),
+        configs=tally.configs,
         columns=columns,
         table=table,
         totals={column: sum(row[column] for row in table.values()) for column in columns},
         licence=licence,
-        prompts=list(islice(dict.fromkeys(r["prompt"] for r in rows if r.get("prompt")), 3)),
-        masks=_masks(sidecars),
+        prompts=tally.prompts,
+        masks=_masks(tally),
         settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
         recipe=recipe_block(manifest.recipe),
-        failures=reasons.most_common(20),
+        failures=tally.reasons.most_common(20),
         form=form,
         seen=seen,
     )
 
 
 def recipe_block(recipe: Mapping[str, Any]) -> Block:
-    """A recipe as indented YAML, its fields sorted: one that was read back has another order."""
-    lines = yaml.safe_dump(dict(recipe)).splitlines()
+    """A recipe as indented YAML, its fields sorted: one that was read back has another order.
+
+    Absolute paths are left out: they name a home or a machine.
+    """
+    lines = yaml.safe_dump(shareable(recipe, None)).splitlines()
     return Block("".join(f"    {line}\n" for line in lines))
 
 
@@ -109,20 +109,8 @@ def licence_fields(licence: Licence) -> dict[str, Any]:
     return {"license": "other", "license_name": name or "unknown"}
 
 
-def splits_of(shards: Sequence[Sidecar]) -> list[Split]:
-    """The splits that have a shard, in their usual order."""
-    there = {split_of(sidecar.shard) for sidecar in shards}
-    return [split for split in SPLITS if split in there]
-
-
-def _header(
-    manifest: "Manifest",
-    sidecars: Mapping[Config, Sequence[Sidecar]],
-    licence: Licence,
-    form: Form,
-) -> str:
-    samples = sum(sidecar.samples for shards in sidecars.values() for sidecar in shards)
-    size = min(max(len(str(samples)) - 3, 0), len(_SIZES) - 1)
+def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) -> str:
+    size = min(max(len(str(tally.samples.total())) - 3, 0), len(_SIZES) - 1)
     mixed = manifest.recipe.get("kind") == "mix"
     fields = licence_fields(licence)
     if form in _FILES:
@@ -131,17 +119,18 @@ def _header(
                 "config_name": config,
                 "data_files": [
                     {"split": split, "path": _pattern(form, config, split, mixed)}
-                    for split in splits_of(shards)
+                    for split in SPLITS
+                    if tally.shards[config, split]
                 ],
                 # Of itself `datasets` takes the folder of a single class for no label.
                 **({"drop_labels": False} if (form, config) == ("imagefolder", "images") else {}),
             }
-            for config, shards in sidecars.items()
+            for config in tally.configs
         ]
     return DatasetCardData(
         pretty_name=TITLES[mixed],
         size_categories=[_SIZES[size]],
-        task_categories=[_TASKS[config] for config in sidecars],
+        task_categories=[_TASKS[config] for config in tally.configs],
         tags=["dermoscopy", "medical", "synthetic", "not-for-diagnosis", "didgen"],
         **fields,
     ).to_yaml()
@@ -151,26 +140,21 @@ def _pattern(form: Form, config: Config, split: Split, mixed: bool) -> str:
     return _FILES[form].format(config=config, split=split, part=f"{split}-" if mixed else "")
 
 
-def _tally(sidecars: Mapping[Config, Sequence[Sidecar]]) -> Counter[tuple[str, str]]:
+def _cells(tally: Tally) -> Counter[tuple[str, str]]:
     """Samples by (class, column); a column is a config, in a mix with split and origin."""
-    tally: Counter[tuple[str, str]] = Counter()
-    for config, shards in sidecars.items():
-        for sidecar in shards:
-            for row in sidecar.kept.values():
-                origin = f" {split_of(sidecar.shard)} {row['origin']}" if "origin" in row else ""
-                tally[str(row.get("label", "")), f"{config}{origin}"] += 1
-    return tally
+    cells: Counter[tuple[str, str]] = Counter()
+    for (config, split, origin, label), count in tally.samples.items():
+        cells[label, f"{config} {split} {origin}" if origin else config] += count
+    return cells
 
 
-def _masks(sidecars: Mapping[Config, Sequence[Sidecar]]) -> list[str]:
+def _masks(tally: Tally) -> list[str]:
     """Where the masks of pairs come from, in sentences; none where there are no pairs."""
-    rows = [row for sidecar in sidecars.get("pairs", ()) for row in sidecar.kept.values()]
-    real = sum(row.get("origin") == "real" for row in rows)
-    drawn = sum(row.get("layout") == DRAWN for row in rows)
-    generated = len(rows) - real
+    real, drawn, source = (tally.layouts[origin] for origin in ("real", "drawn", "source"))
+    generated = drawn + source
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
     if generated:
-        guides = f"{drawn} drawn shapes", f"{generated - drawn} training masks of the source"
+        guides = f"{drawn} drawn shapes", f"{source} training masks of the source"
         guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
         sentences.append(
             f"The masks of {generated} pairs are read off the model's own attention as it drew "

@@ -8,6 +8,7 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from didgen.manifests.files import sha256_of
+from didgen.manifests.privacy.paths import without_folders
 from didgen.manifests.provenance.licence import card_licence, data_ingredients
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.augment import AugmentRecipe
@@ -70,7 +71,8 @@ def ingredients(
     data = data_ingredients(records)
     if recipe.model is None:
         return data
-    name = f"{recipe.model} at {recipe.revision}" if recipe.revision else recipe.model
+    name = without_folders(recipe.model)
+    name = f"{name} at {recipe.revision}" if recipe.revision else name
     local = model_folder(recipe.model).is_dir()
     model = Ingredient(
         kind="model",
@@ -92,7 +94,8 @@ def unlisted(model: str | None, seen: TrainedOn) -> dict[str, str]:
     if model is None or seen:
         return {}
     return {
-        "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for {model}: see to it "
+        "contamination": f"unknown, because no {TRAINED_ON_NAME} was found for "
+        f"{without_folders(model)}: see to it "
         "yourself that it was not trained on what you test on"
     }
 

@@ -65,6 +65,12 @@ class Gates(Section):
     """Most connected components (of 8 neighbours) of a pair's mask; null for any number."""
     layout_iou: Share = 0.3
     """Least IoU of a pair's mask with the layout that guided it."""
+    attention_contrast: Share = 0.0
+    """Least relative span (max - min) / max of the attention that a pair's mask is cut from; 0 for
+    any. `sampling.annotation.flat` says below which span there is no mask at all."""
+    separability: Share = 0.0
+    """Least separability of a pair's mask: the variance between Otsu's two classes as a share of
+    all variance of the attention; 0 for any."""
     redraws: Annotated[int, Field(ge=0, le=100)] = 3
     """How often a sample is drawn again before it is given up."""
 
@@ -114,7 +120,7 @@ class AugmentRecipe(Section):
         if self.source is None:
             layouts = None if self.pairs is None else self.pairs.layouts
             if layouts == "source" or isinstance(layouts, SourceLayouts):
-                raise ValueError("`pairs.layouts` of a source need `source`, a source manifest")
+                raise ValueError("`pairs.layouts` of a source needs `source`, a source manifest")
             if self.images is not None and self.images.per_class == "fill":
                 raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
         return self

@@ -1,9 +1,11 @@
 """The recipe of `didgen finetune`."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import (
     Count,
     LocalPath,
@@ -14,7 +16,7 @@ from didgen.manifests.recipes.fields import (
     Seed,
     Share,
 )
-from didgen.manifests.recipes.sampling import AttentionMaps
+from didgen.manifests.recipes.sampling import AttentionMaps, Sampling
 from didgen.manifests.recipes.small_model import Build, Perceptual
 
 
@@ -42,6 +44,15 @@ class FinetuneRecipe(Section):
 
     kind: Literal["finetune"] = "finetune"
     source: LocalPath
+    collections: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Collections of the source whose images are trained on, such as `isic2018-task1`: the field
+    `source` of their records. null is all of them."""
+    exclude: tuple[str, ...] = ()
+    """Classes whose images are left out; one without a label is of no class, and stays. The paper
+    trains on Task 1 alone for its pairs, and on Task 3 without NV for its images."""
+    prompt: PromptForm = "caption"
+    """What an image is shown with: the prefix and its caption, as DiDGen is; the prefix and the
+    name of its class alone; or the bare prefix, as the paper's rivals are."""
     model: str | None = None
     revision: str | None = None
     build: Build | None = None
@@ -67,6 +78,13 @@ class FinetuneRecipe(Section):
     max_grad_norm: Rate = 1.0
     attention_weight: Annotated[float, Field(ge=0)] = 0.1
     """Weight of L_attn in Eq. 4; 0 is the paper's ablation without it."""
+    attention_reduction: Literal["mean", "sum"] = "mean"
+    """How Eq. 3 brings a map to one number. The paper prints a squared norm, the sum, for L_rec and
+    L_attn alike. Here both are means: beside a mean L_rec, the sum over 16x16 counts 256 times as
+    much."""
+    attention_timesteps: Literal["constant", "signal", "min-snr"] = "constant"
+    """How L_attn is weighted by the timestep: not at all, as in the paper; by the signal's share of
+    the noisy latents, 1 on average, which is ours; or by the Min-SNR weights of L_rec."""
     leak_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of L_SA as a training loss: none in the paper; for models built from nothing."""
     perceptual: Perceptual | None = None
@@ -78,7 +96,8 @@ class FinetuneRecipe(Section):
     min_snr_gamma: Rate | None = None
     """Min-SNR weights of L_rec (Hang et al., ICCV 2023), with 5 in that paper; none here."""
     caption_probability: Share = 0.8
-    """How often a caption follows the prefix, as in the authors' code."""
+    """How often the caption, or the name of the class, follows the prefix, as in the authors'
+    code; at other times the prefix stands alone."""
     caption_thinning: Share = 0.0
     """How often a caption keeps its first clause alone, which is the class where there is one, and
     a random part of the others: a class is then learned by its name, not only by what a caption
@@ -100,9 +119,26 @@ class FinetuneRecipe(Section):
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     cache: bool = True
     """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
+    posterior: Literal["mode", "sample"] = "mode"
+    """Which latents of the autoencoder's posterior are trained on: its mode, or new ones drawn for
+    each training sample. An AutoencoderTiny, as `build` makes it, has no posterior but a mode."""
+    sampling: Annotated[Sampling, Field(validate_default=True)] = Sampling()
+    """How the sample sheets are drawn, one a checkpoint. Maps and batch size are those of the
+    training unless they are given here."""
     checkpoint_every: Positive = 500
     save_as: Literal["float32", "float16"] = "float32"
     seed: Seed = 42
+
+    @field_validator("sampling")
+    @classmethod
+    def sheets_like_the_training(cls, sampling: Sampling, info: ValidationInfo) -> Sampling:
+        if sampling.mixed_precision is not None:
+            raise ValueError("sheets are drawn in the training's `mixed_precision`; leave it out")
+        known: dict[str, Any] = {
+            name: info.data[name] for name in ("maps", "batch_size") if name in info.data
+        }
+        said = sampling.model_fields_set
+        return sampling.model_copy(update={n: known[n] for n in known if n not in said})
 
     @model_validator(mode="after")
     def a_model(self) -> Self:
@@ -116,6 +152,18 @@ class FinetuneRecipe(Section):
     def an_autoencoder(self) -> Self:
         if self.build is not None and self.build.autoencoder.steps == 0 and self.model is None:
             raise ValueError("`autoencoder.steps` is 0, which needs a `model` to take it from")
+        return self
+
+    @model_validator(mode="after")
+    def a_posterior(self) -> Self:
+        if self.build is not None and self.posterior == "sample":
+            raise ValueError("`build` makes an AutoencoderTiny, which needs `posterior: mode`")
+        return self
+
+    @model_validator(mode="after")
+    def weights_that_have_a_gamma(self) -> Self:
+        if self.attention_timesteps == "min-snr" and self.min_snr_gamma is None:
+            raise ValueError("`attention_timesteps: min-snr` needs `min_snr_gamma`")
         return self
 
     @model_validator(mode="after")
@@ -134,6 +182,8 @@ class FinetuneRecipe(Section):
 
     @model_validator(mode="after")
     def texts_that_a_cache_can_hold(self) -> Self:
+        if self.caption_thinning and self.prompt != "caption":
+            raise ValueError("`caption_thinning` thins captions, and needs `prompt: caption`")
         if self.caption_thinning and self.cache and self.build is None:
             raise ValueError(
                 "`caption_thinning` makes ever new prompts, whose embeddings no cache holds; set "
@@ -148,7 +198,10 @@ class FinetuneRecipe(Section):
                 raise ValueError("`half_size_until` leaves no step at the whole size; ask for more")
             if self.cache:
                 raise ValueError("`half_size_until` needs `cache: false`: it holds whole sizes")
-            if self.image_size % 128 or self.maps.cross_side % 2 or self.maps.self_side % 2:
+            sides = [
+                s for m in (self.maps, self.sampling.maps) for s in (m.cross_side, m.self_side)
+            ]
+            if self.image_size % 128 or any(side % 2 for side in sides):
                 raise ValueError(
                     "`half_size_until` needs an `image_size` that is a multiple of 128, and `maps` "
                     "of even sides"
@@ -166,3 +219,25 @@ class FinetuneRecipe(Section):
         if self.restart_every is not None and self.schedule != "cosine":
             raise ValueError("`restart_every` needs `schedule: cosine`")
         return self
+
+
+FREE = {"checkpoint_every", "save_as", "gradient_checkpointing", "sampling"}
+"""Fields that do not decide what a run computes, and may change while it goes on."""
+
+ADDED: dict[str, Any] = {
+    "attention_reduction": "mean",
+    "attention_timesteps": "constant",
+    "collections": None,
+    "exclude": [],
+    "posterior": "mode",
+    "prompt": "caption",
+}
+"""Fields that recipes did not always have, with the value of what was done before: a run that was
+begun without such a field goes on where a recipe says this value or nothing."""
+
+
+def asked(recipe: FinetuneRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """The fields of a recipe that decide the result, as JSON values; `free` leaves out more."""
+    fields = recipe.model_dump(mode="json", exclude=FREE | free)
+    absent = object()
+    return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}

@@ -2,10 +2,36 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def fingerprint(value: Any) -> str:
-    """Hex SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Hex SHA-256 of a JSON value in canonical form.
+
+    An iterator as a value of a mapping stands for the list of what it gives, however long.
+    """
+    digest = hashlib.sha256()
+    streamed = isinstance(value, Mapping) and any(isinstance(v, Iterator) for v in value.values())
+    for piece in _pieces(value) if streamed else [_text(value)]:
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
+def _pieces(mapping: Mapping[str, Any]) -> Iterator[str]:
+    """The text of a mapping, piece by piece."""
+    for number, name in enumerate(sorted(mapping)):
+        yield f"{',' if number else '{'}{_text(name)}:"
+        value = mapping[name]
+        if not isinstance(value, Iterator):
+            yield _text(value)
+            continue
+        yield "["
+        for place, one in enumerate(value):
+            yield f"{',' if place else ''}{_text(one)}"
+        yield "]"
+    yield "}"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -17,5 +17,7 @@ class MixRecipe(Section):
     ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     config: Config | None = None
     drop_copies: bool = False
+    pseudonymise: bool = False
+    """Whether real images and lesions go by pseudonyms, of a secret in the source's folder."""
     shard_size: Positive = 256
     seed: Seed = 42

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from didgen.manifests.recipes.fields import Count, Positive, Precision, Section, Share
 
+Normaliser = Literal["region", "paper"]
+"""What a region's leak in Eq. 5 is divided by: its own pixels, or those outside it."""
+
 
 class AttentionMaps(Section):
     """Which attention maps are read, and how: A_C of Eq. 3, L_CA and Eq. 7, A_S of Eq. 5 and 7."""
@@ -51,6 +54,10 @@ class Guidance(Section):
     """Guide by L_CA; false is the paper's ablation without it."""
     self_attention: bool = True
     """Guide by L_SA; false is the paper's ablation without it."""
+    normaliser: Normaliser = "region"
+    """What L_SA divides a region's leak by. `paper` is Eq. 5 as printed: the pixels outside the
+    region. Of a lesion of 2 % of the image it weighs the lesion's leak 0.02 times, and the skin's
+    49 times, as `region` does, which takes the mean over the region's own pixels."""
 
     @model_validator(mode="after")
     def range_in_order(self) -> Self:
@@ -60,10 +67,19 @@ class Guidance(Section):
 
 
 class Annotation(Section):
-    """How a mask is cut from the attention maps of the last step, Eq. 7."""
+    """How a mask is cut from the attention maps, Eq. 7."""
 
     tau: Count = 4
     """The power of A_S; 0 cuts the mask from A_C alone."""
+    timestep: Count | None = None
+    """The noise level at which the maps are read, as one of the timesteps that the model was
+    trained with. null reads them in the last step of the sampling, as the paper does: at what
+    timestep that is hangs on scheduler and steps. A number reads them in a further pass, of the
+    finished latents with as much as that timestep has of the noise that the sample began with."""
+    flat: Share = 0.01
+    """Relative span (max - min) / max of A_CS below which a map says nothing: its mask is empty,
+    where Otsu's threshold would part what rounding left. Those of the bundled model have 0.8 to 1,
+    those of random weights 1e-6."""
     closing: Annotated[float, Field(ge=0)] = 1 / 48
     """Radius of the closing's disc, a share of the side: closes what the 32x32 grid tears open."""
 
@@ -72,7 +88,7 @@ class Sampling(Section):
     """How one image is drawn."""
 
     scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
-    """DPM-Solver++ looks finished after 20 steps; the paper draws 50 steps of PNDM."""
+    """DPM-Solver++ looks finished after 20 steps; the authors' code draws 50 of PNDM."""
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5
     """Scale of classifier-free guidance."""

@@ -1,15 +1,17 @@
-"""Ownership: whose a run directory is, and how a recipe takes one."""
+"""The claim: whose a run directory is, and how a recipe takes one."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_temporary, sha256_of, write_json, write_json_lines
+from didgen.manifests.privacy.paths import shareable
 from didgen.manifests.shards.index import PLAN_NAME, RUN_NAME, Run, read_manifest, read_run
-from didgen.manifests.shards.shard import INFO_NAME, Config, is_shard_name, read_sidecar
+from didgen.manifests.shards.shard import INFO_NAME, is_shard_name, read_sidecar
 
 
 def start_run(
@@ -17,7 +19,7 @@ def start_run(
     *,
     fingerprint: str,
     recipe: Mapping[str, Any],
-    plan: Sequence[Mapping[str, Any]] = (),
+    plan: Iterable[Mapping[str, Any]] = (),
     planned: Mapping[Config, int] | None = None,
     documents: Sequence[str] = (),
 ) -> Run:
@@ -26,18 +28,20 @@ def start_run(
     The plan, if there is one, is written first. What is broken of either record is written anew. A
     directory of another recipe is a `DidgenError` that names the fields that differ; one of the
     same recipe with another fingerprint was begun with other inputs, and is an error too, and so is
-    one that is no run's yet and has other files where the shards, or `documents`, would lie.
+    one that is no run's yet and has other files where the shards, or `documents`, would lie. The
+    recipe is recorded without absolute paths.
     """
     wanted = Run(
         fingerprint=fingerprint,
-        recipe=dict(recipe),
+        recipe=shareable(dict(recipe), directory),
         didgen=version("didgen"),
         planned=dict(planned or {}),
     )
     there = claim_of(directory)
     if there is not None and there.fingerprint != fingerprint:
         # Compared as JSON, so that a tuple or a path in the recipe is no difference.
-        fields = differences(there.recipe, wanted.model_dump(mode="json")["recipe"])
+        recorded = shareable(there.recipe, directory)
+        fields = differences(recorded, wanted.model_dump(mode="json")["recipe"])
         what = "another recipe" if fields else "the same recipe over other inputs (model or data)"
         detail = f": it differs in {', '.join(fields)}" if fields else ""
         raise DidgenError(

@@ -1,4 +1,4 @@
-"""Scores: what the copy check says of a sample, in the row of its shard's sidecar.
+"""Copy scores: what the copy check says of a sample, in the row of its shard's sidecar.
 
 A tar does not change when its samples are judged, so the score stands beside it, where neither
 `verify` nor `augment` takes it for another shard.
@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_json
 from didgen.manifests.locks import claimed
-from didgen.manifests.shards.shard import Config, Sidecar, read_sidecar
+from didgen.manifests.shards.shard import Sidecar, read_sidecar
 
 COPY = "copy"
 """The field of a row that holds the score of the copy check."""
@@ -37,7 +38,8 @@ def write_scores(
             {**row, COPY: dict(scores[row["key"]])} if row["key"] in scores else row
             for row in sidecar.rows
         ]
-        write_json(path, sidecar.model_copy(update={"rows": rows}).model_dump(mode="json"))
+        scored = sidecar.model_copy(update={"rows": rows})
+        write_json(path, scored.model_dump(mode="json"), rows="rows")
 
 
 def is_copy(directory: Path, sidecar: Sidecar, row: Mapping[str, Any]) -> bool:

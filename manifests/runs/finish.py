@@ -1,20 +1,26 @@
-"""Runs: the record a run directory opens with, and the index that closes it."""
+"""Finishing: the index that closes a run, written when all its shards are whole."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_bytes, write_json
+from didgen.manifests.privacy.index import (
+    shareable_ingredients,
+    shareable_manifest,
+    shareable_run,
+)
 from didgen.manifests.provenance.croissant import CROISSANT_NAME, croissant
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.shards.index import (
     MANIFEST_NAME,
     RUN_NAME,
-    FailureEntry,
     Ingredient,
     Manifest,
     Run,
@@ -24,16 +30,15 @@ from didgen.manifests.shards.index import (
     read_manifest,
     read_run,
 )
+from didgen.manifests.shards.info import info_of, write_info
 from didgen.manifests.shards.shard import (
     INFO_NAME,
-    Config,
     Sidecar,
-    info_of,
+    Sidecars,
     read_sidecar,
     shard_path,
-    write_info,
 )
-from didgen.manifests.sources.records import Split
+from didgen.manifests.shards.tally import Tally
 
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
 """What a finished run has for its readers."""
@@ -54,26 +59,13 @@ def finish_run(
     `planned` is the number of shards of each config, or of each of its splits. A shard that is
     missing, cut off or of another run is a `DidgenError`, and no manifest is written.
     """
-    run = read_run(directory)
-    sidecars = {
-        config: [_whole_shard(tar, run) for tar in _planned_tars(directory, config, counts)]
-        for config, counts in planned.items()
-    }
-    entries = {
-        config: [
-            ShardEntry(file=s.shard, sha256=s.sha256, bytes=s.bytes, samples=s.samples)
-            for s in shards
-        ]
-        for config, shards in sidecars.items()
-    }
-    failures = [
-        FailureEntry(config=s.config, shard=s.shard, key=row["key"], reason=row.get("reason", ""))
-        for shards in sidecars.values()
-        for s in shards
-        for row in s.rows
-        if row["status"] == "failed"
-    ]
-    everything = [entry for shards in entries.values() for entry in shards]
+    run, tally = read_run(directory), Tally()
+    entries: dict[Config, list[ShardEntry]] = {config: [] for config in planned}
+    for config, counts in planned.items():
+        for tar in planned_tars(directory, config, counts):
+            sidecar = _whole_shard(tar, run)
+            entries[config].append(_entry(sidecar))
+            tally.add(sidecar)
     manifest = Manifest(
         fingerprint=run.fingerprint,
         recipe=run.recipe,
@@ -83,23 +75,27 @@ def finish_run(
         classes=classes,
         configs=entries,
         totals=Totals(
-            shards=len(everything),
-            samples=sum(entry.samples for entry in everything),
-            failures=len(failures),
-            bytes=sum(entry.bytes for entry in everything),
-            redraws=sum(
-                row.get("redraws", 0) for s in sidecars.values() for side in s for row in side.rows
-            ),
+            shards=tally.shards.total(),
+            samples=tally.samples.total(),
+            failures=tally.failures,
+            bytes=tally.bytes,
+            redraws=tally.redraws,
         ),
-        failures=failures,
+        failures=tally.failed,
         made_from=list(made_from),
     )
-    for config in planned:
-        write_info(directory, config)
-    return _document(directory, manifest, sidecars, trained_on)
+    for config, shards in entries.items():
+        write_info(directory, config, ((entry.file, entry.samples) for entry in shards))
+    return _document(directory, manifest, tally, trained_on)
 
 
-def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
+def _entry(sidecar: Sidecar) -> ShardEntry:
+    return ShardEntry(
+        file=sidecar.shard, sha256=sidecar.sha256, bytes=sidecar.bytes, samples=sidecar.samples
+    )
+
+
+def planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, int]) -> list[Path]:
     """Where the planned shards of a config lie, be they those of a whole or of its splits."""
     return [
         shard_path(directory, config, index, split)
@@ -110,15 +106,13 @@ def _planned_tars(directory: Path, config: Config, counts: int | Mapping[Split, 
 
 def read_whole_run(
     directory: Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[Manifest, dict[Config, list[Sidecar]]]:
+) -> tuple[Manifest, dict[Config, Sidecars]]:
     """The manifest and the sidecars of a finished run whose shards are as it wrote them.
 
     Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so is a
     sidecar that does not fit. `progress` is called with (shards hashed, all shards).
     """
-    manifest = read_manifest(directory)
-    sidecars: dict[Config, list[Sidecar]] = {config: [] for config in manifest.configs}
-    done = 0
+    manifest, done = read_manifest(directory), 0
     for config, entries in manifest.configs.items():
         for entry in entries:
             tar = directory / config / entry.file
@@ -129,28 +123,36 @@ def read_whole_run(
                     f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
                     "again to mend it."
                 )
-            sidecars[config].append(sidecar)
             done += 1
             if progress:
                 progress(done, manifest.totals.shards)
-    return manifest, sidecars
+    return manifest, listed_sidecars(directory, manifest)
+
+
+def listed_sidecars(directory: Path, manifest: Manifest) -> dict[Config, Sidecars]:
+    """The sidecars of the shards that the manifest of a run lists."""
+    return {
+        config: Sidecars(
+            ((directory / config / entry.file).with_suffix(".json") for entry in entries),
+            (entry.sha256 for entry in entries),
+        )
+        for config, entries in manifest.configs.items()
+    }
 
 
 def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: TrainedOn) -> Manifest:
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
     They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
-    run has: in runs of older versions, and after the card of a model was given a licence.
+    run has: in runs of older versions, and after the card of a model was given a licence. Absolute
+    paths that older versions recorded go.
     """
     manifest = read_manifest(directory)
     if is_documented(directory, manifest, made_from, trained_on):
         return manifest
     manifest = manifest.model_copy(update={"made_from": list(made_from)})
-    sidecars = {
-        config: [read_sidecar((directory / config / e.file).with_suffix(".json")) for e in entries]
-        for config, entries in manifest.configs.items()
-    }
-    return _document(directory, manifest, sidecars, trained_on)
+    tally = Tally.of(chain.from_iterable(listed_sidecars(directory, manifest).values()))
+    return _document(directory, manifest, tally, trained_on)
 
 
 def is_documented(
@@ -161,7 +163,9 @@ def is_documented(
     as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
     there = manifest.documents.get(TRAINED_ON_NAME)
     listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else there
-    return bool(paths) and as_written and (manifest.made_from, there) == (list(made_from), listed)
+    made_alike = manifest.made_from == shareable_ingredients(made_from) and there == listed
+    shared = shareable_manifest(manifest, directory) == manifest
+    return bool(paths) and as_written and made_alike and shared
 
 
 def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
@@ -183,14 +187,18 @@ def read_trained_on(directory: Path, manifest: Manifest) -> TrainedOn:
 def _document(
     directory: Path,
     manifest: Manifest,
-    sidecars: Mapping[Config, Sequence[Sidecar]],
+    tally: Tally,
     trained_on: TrainedOn,
 ) -> Manifest:
     """Write the documents, and then the manifest with the hash of each.
 
     Where the model's list is not at hand, perhaps because the hub is out of reach, the run keeps
-    the one that it has; one that is not as it was written then is a `DidgenError`.
+    the one that it has; one that is not as it was written then is a `DidgenError`. No record has
+    an absolute path afterwards, be it one that an older version wrote.
     """
+    manifest, run = shareable_manifest(manifest, directory), read_run(directory)
+    if (shared := shareable_run(run, directory)) != run:
+        write_json(directory / RUN_NAME, shared.model_dump(mode="json"))
     path, listed = directory / TRAINED_ON_NAME, manifest.documents.get(TRAINED_ON_NAME)
     if not trained_on and (listed or path.is_file()):
         if listed and (not path.is_file() or sha256_of(path) != listed):
@@ -200,8 +208,8 @@ def _document(
             )
         trained_on = TrainedOn.read(path)
     texts = {
-        CARD_NAME: card(manifest, sidecars, seen=len(trained_on)).encode(),
-        CROISSANT_NAME: croissant(manifest, sidecars).encode(),
+        CARD_NAME: card(manifest, tally, seen=len(trained_on)).encode(),
+        CROISSANT_NAME: croissant(manifest).encode(),
     }
     if trained_on:
         texts[TRAINED_ON_NAME] = trained_on.text()
@@ -217,7 +225,7 @@ def missing_shards(directory: Path, planned: Mapping[Config, int]) -> int:
     """How many of the planned shards are not there whole, by their sidecars and sizes."""
     run, missing = read_run(directory), 0
     for config, count in planned.items():
-        for tar in _planned_tars(directory, config, count):
+        for tar in planned_tars(directory, config, count):
             try:
                 _whole_shard(tar, run)
             except DidgenError:
@@ -241,11 +249,8 @@ def finished(
         if list(manifest.classes) != list(classes):
             return None
         for config, entries in manifest.configs.items():
-            tars = _planned_tars(directory, config, planned[config])
-            sidecars = [_whole_shard(tar, run) for tar in tars]
-            if [(e.file, e.sha256, e.samples) for e in entries] != [
-                (s.shard, s.sha256, s.samples) for s in sidecars
-            ]:
+            tars = planned_tars(directory, config, planned[config])
+            if entries != [_entry(_whole_shard(tar, run)) for tar in tars]:
                 return None
             info = info_of((entry.file, entry.samples) for entry in entries)
             if read_json(directory / config / INFO_NAME) != info:

@@ -5,9 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
+from didgen.manifests.choices import Config
 from didgen.manifests.files import is_local, is_temporary, leftovers
 from didgen.manifests.locks import LOCK_ENDS, LOCKS, claimed
-from didgen.manifests.shards.shard import INFO_NAME, Config, shard_path
+from didgen.manifests.shards.shard import INFO_NAME, shard_path
 
 SET_ASIDE = "set-aside"
 """Folder of a run directory for files that are not the run's; nothing reads them there."""

@@ -1,15 +1,16 @@
-"""Synthetic: which samples of a run may stand in the training set of a source."""
+"""Training samples: which samples of a run may stand in the training set of a source."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.runs.copy_scores import is_copy
 from didgen.manifests.runs.finish import read_trained_on
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Config, Sidecar
+from didgen.manifests.shards.shard import Sidecar
 from didgen.manifests.sources.records import SourceManifest
 
 

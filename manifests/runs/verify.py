@@ -2,17 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from PIL import Image
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_temporary, leftovers, read_json, sha256_of
 from didgen.manifests.images import decode
 from didgen.manifests.runs.claim import plan_is_whole
+from didgen.manifests.runs.seen_keys import SeenKeys
 from didgen.manifests.shards.index import (
     MANIFEST_NAME,
     PLAN_NAME,
@@ -24,14 +27,13 @@ from didgen.manifests.shards.index import (
     read_manifest,
     read_run,
 )
+from didgen.manifests.shards.info import info_of
 from didgen.manifests.shards.rows import difference
 from didgen.manifests.shards.shard import (
     INFO_NAME,
     LAYOUTS,
-    Config,
     Sidecar,
     TornError,
-    info_of,
     is_shard_name,
     read_shard,
     read_sidecar,
@@ -92,24 +94,32 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
     source = manifest or run
     fingerprint = source.fingerprint if source else None
     listed = list(manifest.configs) if manifest else []
-    checks = [
-        _ConfigCheck(directory, config, manifest, fingerprint)
-        for config in get_args(Config)
-        if config in folders or config in listed
-    ]
-    total, done = sum(len(check.shards) for check in checks), 0
-    for check in checks:
-        for name in check.shards:
-            verdicts += check.shard(name)
-            done += 1
-            if progress:
-                progress(done, total)
-        verdicts += check.others()
+    with closing(SeenKeys()) as seen:
+        checks = [
+            _ConfigCheck(directory, config, manifest, fingerprint, seen)
+            for config in get_args(Config)
+            if config in folders or config in listed
+        ]
+        verdicts += _judged(checks, progress)
     command = maker(source.recipe) if source else "didgen augment"
     return [
         replace(verdict, sentence=verdict.sentence.replace("`didgen augment`", f"`{command}`"))
         for verdict in verdicts
     ]
+
+
+def _judged(
+    checks: Sequence["_ConfigCheck"], progress: Callable[[int, int], None] | None
+) -> Iterator[Verdict]:
+    """The verdicts on the folders of all configs."""
+    total, done = sum(len(check.shards) for check in checks), 0
+    for check in checks:
+        for name in check.shards:
+            yield from check.shard(name)
+            done += 1
+            if progress:
+                progress(done, total)
+        yield from check.others()
 
 
 @dataclass
@@ -120,7 +130,7 @@ class _ConfigCheck:
     config: Config
     manifest: Manifest | None
     fingerprint: str | None
-    seen: set[str] = field(default_factory=set)
+    seen: SeenKeys
     layout: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
@@ -234,9 +244,8 @@ class _ConfigCheck:
                     f"{path}/{key}.json and the sample's row in the sidecar differ in {field}; "
                     f"{_REMAKE}."
                 )
-            if key in self.seen:
+            if not self.seen.add(f"{self.config}/{key}"):
                 raise DidgenError(f"{path}/{key} has the key of an earlier sample; {_REMAKE}.")
-            self.seen.add(key)
             keys.add(key)
         if odd := keys ^ rows.keys():
             raise DidgenError(

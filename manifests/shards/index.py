@@ -90,7 +90,8 @@ class Manifest(BaseModel):
     """`manifest.json`: the index of a whole run; a directory without one is not finished.
 
     `classes` are the names that the class indices of `.cls` members stand for; `decisions` are
-    the run's own choices (device, dtype, batch) with their reasons. `made_from` lists the model
+    the run's own choices (device, dtype, batch) with their reasons. `failures` are the first ones;
+    `totals` counts them all, and the sidecars have each. `made_from` lists the model
     and the data, from which the licence follows; `documents` has the sha256 of the card, of the
     Croissant metadata, and of the list of the model's training images where there is one. Runs of
     older versions have neither.

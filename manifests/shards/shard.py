@@ -4,13 +4,13 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -18,8 +18,6 @@ from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import atomic_file, clear, kept_whole, read_json, write_json
 from didgen.manifests.sources.records import SPLITS
-
-"""What a run makes: class-balanced images, or images with lesion masks; a sub-folder each."""
 
 LAYOUTS: dict[Config, tuple[frozenset[str], ...]] = {
     "images": (frozenset({"cls", "jpg", "json"}),),
@@ -194,7 +192,7 @@ def write_shard(
             timings={"make": ended - started - writing, "write": writing},
             rows=[{**row, "key": key} for key, row in rows.items()],
         )
-        write_json(sidecar_path, sidecar.model_dump(mode="json"))
+        write_json(sidecar_path, sidecar.model_dump(mode="json"), rows="rows")
     return sidecar
 
 
@@ -216,13 +214,48 @@ def read_sidecar(path: Path) -> Sidecar:
     return read_record(Sidecar, path)
 
 
-def read_sidecars(directory: Path, config: Config) -> list[Sidecar]:
+class Sidecars(Sequence[Sidecar]):
+    """Sidecars in the order of their paths, each read from its file whenever it is asked for.
+
+    So a pass over the rows of a run holds those of one shard. `of`: the SHA-256 of each tar; the
+    sidecar of another one is a `DidgenError` then, and so is what `read_sidecar` cannot read.
+    """
+
+    def __init__(self, paths: Iterable[Path], of: Iterable[str] = ()) -> None:
+        self.paths, self.of = tuple(paths), tuple(of)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, place: int) -> Sidecar: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Sidecars": ...
+    def __getitem__(self, place: int | slice) -> "Sidecar | Sidecars":
+        if isinstance(place, slice):
+            return Sidecars(self.paths[place], self.of[place])
+        path = self.paths[place]
+        sidecar = read_sidecar(path)
+        if self.of and sidecar.sha256 != self.of[place]:
+            raise DidgenError(f"{path} is that of another shard by now; run the command again.")
+        return sidecar
+
+    def __iter__(self) -> Iterator[Sidecar]:
+        return (self[place] for place in range(len(self)))
+
+
+def sidecar_paths(directory: Path, config: Config) -> list[Path]:
+    """Where the sidecars of a config lie, split by split, in order."""
+    paths = sorted((directory / config).glob(f"{config}-*.json"))
+    return sorted(paths, key=lambda path: SPLITS.index(split_of(path.name)))
+
+
+def read_sidecars(directory: Path, config: Config) -> Sidecars:
     """All sidecars of a config, split by split, in order; none at all is a `DidgenError`."""
-    names = sorted((directory / config).glob(f"{config}-*.json"))
-    if not names:
+    paths = sidecar_paths(directory, config)
+    if not paths:
         raise DidgenError(f"{directory / config} holds no shards; run `didgen augment` first.")
-    names.sort(key=lambda path: SPLITS.index(split_of(path.name)))
-    return [read_sidecar(name) for name in names]
+    return Sidecars(paths)
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -266,30 +299,6 @@ def iterate(directory: Path, config: Config) -> Iterator[Sample]:
             f"{path} does not hold the samples its sidecar lists; "
             "run `didgen verify` to see what is wrong."
         )
-
-
-def info_of(shards: Iterable[tuple[str, int]]) -> dict[str, Any]:
-    """The `_info.json` that timm reads, of the (file name, number of samples) of each shard."""
-    by_split: dict[Split, dict[str, int]] = {}
-    for name, length in shards:
-        by_split.setdefault(split_of(name), {})[name] = length
-    return {
-        "splits": {
-            split: {
-                "name": split,
-                "filenames": list(lengths),
-                "shard_lengths": list(lengths.values()),
-                "num_samples": sum(lengths.values()),
-            }
-            for split, lengths in by_split.items()
-        }
-    }
-
-
-def write_info(directory: Path, config: Config) -> None:
-    """Write the config's `_info.json` from its sidecars."""
-    shards = [(sidecar.shard, sidecar.samples) for sidecar in read_sidecars(directory, config)]
-    write_json(directory / config / INFO_NAME, info_of(shards))
 
 
 class _HashedFile:

@@ -90,7 +90,8 @@ class SourceRecord(BaseModel):
     `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
     image file's bytes, `mask_sha256` that of the mask's, which older manifests lack; `licence` is
     an SPDX id or free text. `caption_by` says who was asked for the caption, `caption_fallback` why
-    it was measured where a language model was asked.
+    it was measured where a language model was asked. `pixels` and `published` are its
+    `PixelDigests`, which older manifests lack too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -110,6 +111,8 @@ class SourceRecord(BaseModel):
     caption_by: OneLine | None = None
     caption_fallback: OneLine | None = None
     mask_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    pixels: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    published: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
 class SourceHeader(BaseModel):
@@ -264,20 +267,6 @@ def sound_records(folder: Path) -> list[SourceRecord]:
             with suppress(ValidationError):
                 found.append(SourceRecord.model_validate_json(line))
     return found
-
-
-def read_training(folder: Path) -> tuple[SourceManifest, list[SourceRecord]]:
-    """Read a manifest for finetuning: itself, and its training images with a mask.
-
-    Without any, or without captions on them, it is a `DidgenError`.
-    """
-    manifest = SourceManifest.read(folder)
-    records = manifest.select(split="train", masked=True)
-    if not records:
-        raise DidgenError(f"{folder} has no training image with a mask; import masks too.")
-    if not any(record.caption for record in records):
-        raise DidgenError(f"{folder} has no captions; run `didgen caption` on it first.")
-    return manifest, records
 
 
 def _validated(model: type[Model], value: Any, place: str) -> Model:

@@ -1,11 +1,11 @@
-"""Inspection: what lies in a run or in a source manifest, finished or not, and one sample of it."""
+"""Contents: what lies in a run or in a source manifest, finished or not, and one sample of it."""
 
-import difflib
+import heapq
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -19,16 +19,22 @@ from didgen.manifests.images import as_mask, decode, encoded, read_image, read_m
 from didgen.manifests.shards.index import (
     MANIFEST_NAME,
     RUN_NAME,
-    FailureEntry,
     Manifest,
     read_manifest,
     read_run,
 )
-from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.shard import (
+    Sidecar,
+    Sidecars,
+    read_shard,
+    read_sidecar,
+    sidecar_paths,
+    split_of,
+)
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import (
     HEADER_FILE,
     REJECTED_FILE,
-    SPLITS,
     SourceManifest,
     SourceRecord,
 )
@@ -36,9 +42,6 @@ from didgen.manifests.views.outlines import pair_panel
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a picture is written as, by the ending of its file."""
-
-FIGURE = re.compile(r"-?\d+(\.\d+)?")
-"""What a reason says of one sample."""
 
 RUN_KINDS = ("augment", "mix")
 """Recipes whose directories hold shards."""
@@ -49,24 +52,23 @@ class RunContents:
     """A run directory as it lies there.
 
     manifest: None where the run is not finished; sidecars: those that can be read, split by split;
-    faults: a sentence for each record that cannot.
+    tally: what these say together; faults: a sentence for each record that cannot be read.
     """
 
     directory: Path
     recipe: Mapping[str, Any]
     manifest: Manifest | None
     sidecars: Mapping[Config, Sequence[Sidecar]]
+    tally: Tally
     faults: Sequence[str] = ()
 
     @cached_property
     def counts(self) -> Counter[tuple[Config, Split, str]]:
         """Samples that were made, by config, split and label; "" is no label."""
-        return Counter(
-            (config, split_of(sidecar.shard), str(row.get("label") or ""))
-            for config, shards in self.sidecars.items()
-            for sidecar in shards
-            for row in sidecar.kept.values()
-        )
+        counts: Counter[tuple[Config, Split, str]] = Counter()
+        for (config, split, _, label), count in self.tally.samples.items():
+            counts[config, split, label] += count
+        return counts
 
     @cached_property
     def classes(self) -> list[str]:
@@ -74,33 +76,6 @@ class RunContents:
         known = list(self.manifest.classes) if self.manifest else []
         found = {label for _, _, label in self.counts}
         return [name for name in known if name in found] + sorted(found - {*known})
-
-    @cached_property
-    def failures(self) -> list[FailureEntry]:
-        """Planned samples that are in no shard, with the reason."""
-        return [
-            FailureEntry(
-                config=config, shard=s.shard, key=row["key"], reason=row.get("reason", "unknown")
-            )
-            for config, shards in self.sidecars.items()
-            for s in shards
-            for row in s.rows
-            if row["status"] == "failed"
-        ]
-
-    @cached_property
-    def rejections(self) -> Counter[str]:
-        """Why tries were thrown away, by the kind of reason; samples made in the end too.
-
-        Reasons of one kind differ in their figures, for which "..." stands.
-        """
-        return Counter(
-            FIGURE.sub("...", str(reason).split(":")[0])
-            for shards in self.sidecars.values()
-            for sidecar in shards
-            for row in sidecar.rows
-            for reason in row.get("rejected", [])
-        )
 
 
 @dataclass(frozen=True)
@@ -220,16 +195,18 @@ def run_contents(directory: Path) -> RunContents:
             recipe = manifest.recipe
         except DidgenError as error:
             faults.append(str(error))
-    sidecars: dict[Config, list[Sidecar]] = {}
+    readable: dict[Config, list[Path]] = {}
+    tally = Tally()
     for config in get_args(Config):
-        names = sorted((directory / config).glob(f"{config}-*.json"))
-        names.sort(key=lambda path: SPLITS.index(split_of(path.name)))
-        for name in names:
+        for path in sidecar_paths(directory, config):
             try:
-                sidecars.setdefault(config, []).append(read_sidecar(name))
+                tally.add(read_sidecar(path))
             except DidgenError as error:
                 faults.append(str(error))
-    return RunContents(directory, recipe, manifest, sidecars, faults)
+            else:
+                readable.setdefault(config, []).append(path)
+    sidecars = {config: Sidecars(paths) for config, paths in readable.items()}
+    return RunContents(directory, recipe, manifest, sidecars, tally, faults)
 
 
 def find(contents: RunContents | SourceContents, key: str) -> FoundSample | FoundImage:
@@ -279,6 +256,21 @@ def _beside(image: np.ndarray, mask: np.ndarray | None, key: str) -> np.ndarray:
 
 
 def _unknown(key: str, directory: Path, known: Iterable[str]) -> DidgenError:
-    near = difflib.get_close_matches(key, list(known), n=3, cutoff=0)
+    near = nearest(key, known)
     reported = f"; the nearest keys are {', '.join(near)}" if near else ", which holds none"
     return DidgenError(f"{key} is in no record of {directory}{reported}.")
+
+
+def nearest(key: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The keys that are most like one, the nearest first; of all there are, only these are held."""
+    matcher = SequenceMatcher()
+    matcher.set_seq2(key)
+    best: list[tuple[float, str]] = []
+    for other in known:
+        matcher.set_seq1(other)
+        if len(best) < count:
+            heapq.heappush(best, (matcher.ratio(), other))
+        # The exact figure takes longest, and is no larger than these two.
+        elif min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= best[0][0]:
+            heapq.heappushpop(best, (matcher.ratio(), other))
+    return [other for _, other in sorted(best, reverse=True)]

@@ -1,4 +1,4 @@
-"""Pictures for the eye: outlines of masks on images, and panels side by side."""
+"""Outlines: for the eye, outlines of masks on images, and panels side by side."""
 
 import numpy as np
 from matplotlib import colormaps

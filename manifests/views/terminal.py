@@ -1,4 +1,4 @@
-"""Listings: what an inspection found, as rich prints it on a terminal."""
+"""The terminal: what an inspection found, as rich prints it on a terminal."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from didgen.manifests.errors import printable
 from didgen.manifests.runs.verify import Verdict
 from didgen.manifests.sources.records import SPLITS, SummaryRow, summary
 from didgen.manifests.views.attention_maps import FIELD
@@ -52,13 +53,13 @@ def _run(contents: RunContents) -> Iterator[RenderableType]:
         for label in contents.classes
     }
     yield _counts("Samples", [f"{config}, {split}" for config, split in columns], rows)
-    failures = contents.failures
-    yield _text(f"{len(failures)} planned samples were not made.")
-    for failure in failures[:SHOWN]:
+    tally = contents.tally
+    yield _text(f"{tally.failures} planned samples were not made.")
+    for failure in tally.failed[:SHOWN]:
         yield _text(f"  {failure.key}: {failure.reason}")
-    if len(failures) > SHOWN:
-        yield _text(f"  and {len(failures) - SHOWN} more")
-    for reason, count in contents.rejections.most_common():
+    if tally.failures > SHOWN:
+        yield _text(f"  and {tally.failures - SHOWN} more")
+    for reason, count in tally.rejections.most_common():
         yield _text(f"Drawn again, {count}: {reason}.")
 
 
@@ -123,7 +124,7 @@ def _counts(title: str, columns: list[str], rows: Mapping[str, list[int]]) -> Ta
 
 def _text(text: str) -> Text:
     """Text that is no markup and moves no cursor: control characters are shown as escapes."""
-    return Text("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+    return Text(printable(text))
 
 
 def _fields(title: str, reported: Mapping[str, Any]) -> Table:

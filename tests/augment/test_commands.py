@@ -171,7 +171,7 @@ def test_augment_in_parts_and_one_sample_again(tmp_path: Path, command: Command)
     given_up = [*making[:2], "--out", str(tmp_path / "none")]
     code, printed, error = command(*given_up)
     assert code == 1
-    assert "2 planned samples were not made; the manifest gives each reason." in printed
+    assert "2 planned samples were not made; the sidecars give each reason." in printed
     assert "Traceback" not in error
 
 

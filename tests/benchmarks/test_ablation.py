@@ -5,7 +5,19 @@ import pytest
 import torch
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure
 
-from benchmarks.ablation import diversity
+from benchmarks.ablation import RANGES, Subject, diversity, draw_variant, draw_varied, shown
+from benchmarks.heldout import held_out
+from benchmarks.image_distance import ImageDistance
+from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.manifests.recipes.sampling import Annotation, Guidance, Sampling
+from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.lesions import manifest
+from tests.fixtures.recipes import QUICK
+from tests.fixtures.tiny_model import sampler, shape
+
+__all__ = ["manifest", "sampler", "shape"]
+
+SAMPLING = Sampling.model_validate(QUICK)
 
 
 def images(count: int, noise: float) -> np.ndarray:
@@ -27,3 +39,43 @@ def test_it_is_the_mean_over_the_pairs() -> None:
     pairs = [(0, 1), (0, 2), (1, 2)]
     each = [1 - float(measured(tensors[a : a + 1], tensors[b : b + 1])) for a, b in pairs]
     assert diversity(drawn) == pytest.approx(np.mean(each), abs=1e-5)
+
+
+def levels(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
+    """The mean difference of levels, in [0, 1]."""
+    return ((one.double() - other.double()).abs().mean((1, 2, 3)) / 255).numpy()
+
+
+@pytest.fixture(scope="module")
+def subject(sampler: LesionPairPipeline, manifest: SourceManifest) -> Subject:
+    """Three layouts of the tiny source, judged by the difference of levels."""
+    records = held_out(manifest, 3)
+    return Subject(sampler, manifest, records, ImageDistance("levels", levels))
+
+
+def test_masks_are_compared_between_layouts_at_the_same_seed(subject: Subject) -> None:
+    figures = draw_variant(subject, 2, SAMPLING)
+    assert figures.keys() >= {"layout_iou", "gates", "no levels", "separability", "masks apart"}
+    masks = [subject.draw(r, range(2), SAMPLING).pairs.masks for r in subject.records]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    each = [(masks[a][n] != masks[b][n]).mean() for n in range(2) for a, b in pairs]
+    assert figures["masks apart"] == pytest.approx(np.mean(each))
+    flat = SAMPLING.model_copy(update={"annotation": Annotation(flat=1)})
+    found = draw_variant(subject, 2, flat)
+    assert found["no levels"] == found["gates"] == 1
+    assert found["masks apart"] == found["separability"] == 0
+
+
+def test_one_mask_gives_an_image_by_every_eta_and_range(subject: Subject) -> None:
+    sampling = SAMPLING.model_copy(update={"guidance": Guidance(eta=1)})
+    rows = draw_varied(subject, sampling, [0.0, 50.0])
+    assert len(rows) == 2 * len(RANGES) + 1
+    unguided = [row for name, row in rows.items() if name.startswith("eta 0,")]
+    assert all(row == unguided[0] for row in unguided)
+    assert rows["all of them"]["images apart"] > 0
+    assert rows["all of them"]["layout_iou"] == pytest.approx(
+        np.mean([row["layout_iou"] for name, row in rows.items() if name.startswith("eta")])
+    )
+    table = shown("title", "guidance by", rows)
+    assert len(table.columns) == 1 + len(rows["all of them"])
+    assert table.row_count == len(rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ablation, heldout, restoration, zero_shot
+from benchmarks import ablation, heldout, normaliser, restoration, zero_shot
 from benchmarks.heldout import ious
 from didgen.manifests.errors import DidgenError
 from tests.fixtures.sources import manifest_of, record
@@ -27,10 +27,11 @@ def test_ious_count_pixels() -> None:
     [
         partial(ablation.main, model="mini"),
         partial(heldout.main, "mini"),
+        partial(normaliser.main, out=Path("nowhere")),
         partial(restoration.main, "mini", weights="none"),
         partial(zero_shot.main, "mini"),
     ],
-    ids=["ablation", "heldout", "restoration", "zero_shot"],
+    ids=["ablation", "heldout", "normaliser", "restoration", "zero_shot"],
 )
 def test_no_model_is_measured_on_what_it_was_trained_on(
     script: Callable[..., None], tmp_path: Path

@@ -1,3 +1,5 @@
+"""Tests of the packaged weights: a network that has them knows a rocket."""
+
 import skimage.data
 import timm
 import torch

@@ -1,4 +1,4 @@
-"""Published weights as safetensors: what they were, in the networks that take them."""
+"""Tests of published weights: as safetensors they are what they were in their networks."""
 
 from pathlib import Path
 

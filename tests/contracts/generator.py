@@ -72,8 +72,8 @@ class GeneratorContract:
         layouts: NDArray[np.bool_] | None = None,
         watched: int = 0,
     ) -> Drawing:
-        """Draw samples, each from its planned seed."""
-        seeds = [one.seed for one in planned]
+        """Draw samples, each at its first try."""
+        seeds = [(one.seed, 0) for one in planned]
         return generator.draw(planned, seeds, layouts, device, watched)
 
     def test_images_are_pictures_without_masks(self, generator: Generator, device: Device) -> None:
@@ -107,6 +107,23 @@ class GeneratorContract:
         first, second = (self.draw(generator, device, [x]).images[0] for x in (one, other))
         assert (first != second).mean() > 0.1
 
+    def test_another_try_gives_another_image(self, generator: Generator, device: Device) -> None:
+        planned = self.planned("images", 1)
+        first, second = (
+            generator.draw(planned, [(planned[0].seed, n)], None, device).images for n in (0, 1)
+        )
+        assert (first != second).mean() > 0.1
+
+    @pytest.mark.parametrize("config", ["images", "pairs"])
+    def test_its_own_scores_are_numbers_of_each_sample_or_there_are_none(
+        self, generator: Generator, device: Device, config: Config
+    ) -> None:
+        layouts = self.layouts() if config == "pairs" else None
+        drawing = self.draw(generator, device, self.planned(config), layouts)
+        assert len(drawing.scores) in (0, 3)
+        for scores in drawing.scores:
+            assert all(np.isfinite(value) for value in scores.values())
+
     def test_a_sample_is_its_own_in_any_batch(self, generator: Generator, device: Device) -> None:
         together = self.draw(generator, device, self.planned("images")).images.astype(int)
         for place, one in enumerate(self.planned("images")):
@@ -129,8 +146,8 @@ class GeneratorContract:
         mine = replace(job, generator=generator)
         augment(mine, tmp_path / "run")
         assert {verdict.status for verdict in verify(tmp_path / "run")} == {"ok"}
-        for config, shards in mine.plan.items():
-            keys = [one.key for shard in shards for one in shard]
+        for config, plan in mine.plan.items():
+            keys = [one.key for one in plan]
             samples = list(iterate(tmp_path / "run", config))
             assert [sample.key for sample in samples] == keys
             for sample in samples:

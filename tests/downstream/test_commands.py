@@ -41,7 +41,7 @@ def test_quality_takes_a_recipe_and_an_option_counts_instead_of_its_field(
     assert outcome.code == 2 and "--synthetic" in outcome.sentence
     recipe.write_text(f"{fields}synthetic: {run}\nplanted: 0\n")
     outcome = command("quality", recipe, "--dry-run")
-    assert outcome.code == 1 and "`planted` is wrong" in outcome.err
+    assert outcome.code == 1 and "`planted` is 0, but it must be 1 or more" in outcome.err
     recipe.write_text("kind: classify\n")
     outcome = command("quality", recipe, "--dry-run")
     assert outcome.code == 1 and "Traceback" not in outcome.err

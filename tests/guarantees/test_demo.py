@@ -1,4 +1,4 @@
-"""The demo as a user runs it: the bundled model to verified shards that every reader reads."""
+"""Tests of the demo as a user runs it: shards of the bundled model that every reader reads."""
 
 import gc
 import io
@@ -135,7 +135,6 @@ def test_the_same_command_gives_the_same_bytes_and_another_batch_the_same_images
     (tmp_path / "fives.yaml").write_text(yaml.safe_dump(recipe))
     fives = tmp_path / "fives"
     didgen("augment", str(tmp_path / "fives.yaml"), "--out", str(fives))
-    assert (fives / "plan.jsonl").read_bytes() == (demo / "plan.jsonl").read_bytes()
 
     image_changes = changes(demo, fives, "images")
     worst = max(int(change.max()) for change in image_changes)

@@ -1,4 +1,4 @@
-"""The bundled model: it loads everywhere, and does on held-out data what its card says."""
+"""Tests of the bundled model: it loads everywhere, and does what its card says."""
 
 from pathlib import Path
 

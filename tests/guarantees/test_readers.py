@@ -1,4 +1,4 @@
-"""Tests that other people's readers get every sample of a run, with no didgen import."""
+"""Tests of other people's readers: they get every sample of a run, with no didgen import."""
 
 import json
 import subprocess

@@ -58,6 +58,26 @@ def test_a_source_is_imported_for_a_model_and_its_runs(photographs: Path, comman
     assert {r.key for r in held_out} <= {r.key for r in imported.select(split="train")}
 
 
+def test_names_that_look_personal_are_said_on_import(photographs: Path, command: Command) -> None:
+    importing = ["import", "folder", photographs / "images", "--licence", "CC0-1.0"]
+    importing += ["--out", photographs / "source"]
+    assert "--pseudonymise" not in command(*importing).out
+    first = sorted((photographs / "images").rglob("*.*"))[0]
+    first.rename(first.with_stem("Anna_Mueller"))
+    code, printed, _ = command(*importing)
+    assert code == 0
+    assert (
+        "1 images have a file name, lesion id, class or folder that looks like a person's name (1);"
+        " the first is Anna_Mueller. Give `--pseudonymise`"
+    ) in printed
+
+
+def test_a_source_is_for_pseudonyms(tmp_path: Path, command: Command) -> None:
+    exporting = ["export", tmp_path, "--to", "parquet", "--out", tmp_path / "out"]
+    ended = command(*exporting, "--source", tmp_path)
+    assert ended.code == 2 and "a source is for --pseudonymise" in ended.sentence
+
+
 def test_export_and_its_refusals(
     source_and_run: tuple[Path, Path],
     command: Command,
@@ -121,7 +141,7 @@ def test_a_run_is_inspected_and_its_sample_shown(
 ) -> None:
     code, printed, _ = command("inspect", str(run))
     assert code == 0
-    assert "a run of `augment`, finished." in printed
+    assert "a run of `augment`, finished." in " ".join(printed.split())
     assert "2 planned samples were not made." in printed
     assert "images-failed: near-blank image: 1.50" in printed
     assert re.search(r"MEL\W+5\W+3\W+8\b", printed)

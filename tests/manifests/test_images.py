@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from didgen.manifests import images
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import (
     MAX_PIXELS,
@@ -21,6 +22,7 @@ from didgen.manifests.images import (
     read_mask,
     upright,
 )
+from tests.fixtures.metadata import marked_jpeg
 from tests.fixtures.pictures import ORIENTATION, encoded, noise, on_its_side
 
 
@@ -167,3 +169,11 @@ def test_the_middle_is_the_largest_square_with_equal_margins(height: int, width:
         before, after = cut[..., axis].min(), length - 1 - cut[..., axis].max()
         assert 0 <= after - before <= 1
     np.testing.assert_array_equal(middle(image[..., 0]), cut[..., 0])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_what_is_encoded_has_nothing_of_the_file_it_was_read_from(form: str) -> None:
+    image = decode(marked_jpeg(noise(1), "MARKER"), Path("photo"))
+    assert image.info["comment"] == b"MARKER"
+    assert b"MARKER" not in images.encoded(image, form)
+    assert image.info["comment"] == b"MARKER", "the picture itself is left alone"

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 import typer
-import yaml
 
-from didgen.manifests.options import folder, needs_out, place, print_recipe
-from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.options import folder, needs_out, place
 
 
 def test_a_place_may_lie_in_a_store_and_a_folder_may_not(tmp_path: Path) -> None:
@@ -20,11 +18,3 @@ def test_a_place_may_lie_in_a_store_and_a_folder_may_not(tmp_path: Path) -> None
 def test_a_command_that_lacks_its_folder_names_the_option() -> None:
     fault = needs_out("a mix")
     assert (fault.message, fault.param_hint) == ("a mix needs a folder", "--out")
-
-
-def test_a_recipe_is_printed_with_every_default(capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = MixRecipe(source=Path("a"), run=Path("b"), ratio=0.5)
-    print_recipe(recipe)
-    printed = capsys.readouterr().out
-    assert MixRecipe.model_validate(yaml.safe_load(printed)) == recipe
-    assert "shard_size: 256" in printed and printed.startswith("kind: mix")

@@ -1,4 +1,4 @@
-"""Agreement: how well segmenters that never saw a pair's lesion predict its mask; what it keeps.
+"""The pair filter: it keeps pairs whose mask is predicted by segmenters that never saw its lesion.
 
 A judge is a segmentation net trained on real pairs only. One that was trained on the image whose
 mask guided a pair would know that mask, and could find it again on a synthetic image that does not

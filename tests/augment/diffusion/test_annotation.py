@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from didgen.augment.diffusion.annotation import binarise, propagate
+from didgen.augment.diffusion.annotation import (
+    annotate,
+    binarise,
+    contrast,
+    flow,
+    propagate,
+    separability,
+)
 from didgen.manifests.recipes.sampling import Annotation
 
 CLOSING = Annotation().closing
@@ -34,6 +44,7 @@ def test_propagate_is_the_matrix_power(tau: int) -> None:
         vector = torch.linalg.matrix_power(self_map[sample], tau) @ large[sample]
         expected = (vector - vector.min()) / (vector.max() - vector.min())
         torch.testing.assert_close(found[sample].flatten(), expected)
+        torch.testing.assert_close(flow(cross, self_map, tau)[sample].flatten(), vector)
 
 
 def test_propagation_has_the_gradients_of_finite_differences() -> None:
@@ -146,3 +157,93 @@ def test_a_lesion_at_the_border_is_not_eaten() -> None:
     mask = binarise(torch.from_numpy(half[None]), 256, CLOSING)[0]
     assert mask[:, :126].all()
     assert not mask[:, 130:].any()
+
+
+MAPS = hnp.arrays(np.float64, (2, 5, 5), elements=st.floats(0, 1, width=32))
+
+
+@given(MAPS, st.floats(1e-3, 1e3))
+def test_contrast_is_the_relative_span_whatever_the_scale(maps: np.ndarray, scale: float) -> None:
+    found = contrast(torch.from_numpy(maps)).numpy()
+    for one, span in zip(maps, found, strict=True):
+        wanted = (max(one.flat) - min(one.flat)) / max(one.flat) if one.any() else 0
+        assert span == pytest.approx(wanted)
+        assert 0 <= span <= 1
+    scaled = contrast(torch.from_numpy(scale * maps)).numpy()
+    np.testing.assert_allclose(scaled, found, rtol=1e-6, atol=1e-12)
+
+
+def test_a_map_with_a_nan_has_no_contrast_and_no_mask() -> None:
+    maps = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+    maps[0, 3, 3] = torch.nan
+    found = annotate(maps, 32, Annotation())
+    assert found.contrast[0] == found.separability[0] == 0
+    assert found.contrast[1] > 0 and found.separability[1] > 0
+    assert not found.masks[0].any() and found.masks[1].any()
+
+
+def separability_by_loops(levels: np.ndarray, upper: np.ndarray) -> float:
+    """Between the classes' means, weighed by their pixels, over the variance of all."""
+    pixels, flags = levels.ravel().tolist(), upper.ravel().tolist()
+    mean = sum(pixels) / len(pixels)
+    total = sum((pixel - mean) ** 2 for pixel in pixels)
+    between = 0.0
+    for flag in (True, False):
+        own = [pixel for pixel, other in zip(pixels, flags, strict=True) if other == flag]
+        between += len(own) * (sum(own) / len(own) - mean) ** 2
+    return between / total
+
+
+@given(hnp.arrays(np.float64, 12, elements=st.integers(0, 9)), st.integers(0, 8))
+def test_separability_is_a_share_of_the_variance(levels: np.ndarray, threshold: int) -> None:
+    upper = levels > threshold
+    found = separability(levels, upper)
+    assert 0 <= found <= 1
+    if upper.any() and not upper.all():
+        assert found == pytest.approx(separability_by_loops(levels, upper))
+    else:
+        assert found == 0
+
+
+def test_two_levels_are_parted_wholly_and_gaussian_ones_by_two_over_pi() -> None:
+    two = np.repeat([0.2, 0.9], [30, 10])
+    assert separability(two, two > 0.5) == pytest.approx(1)
+    gaussian = np.random.default_rng(0).normal(size=200_000)
+    assert separability(gaussian, gaussian > 0) == pytest.approx(2 / np.pi, abs=0.005)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 20))
+def test_otsus_threshold_parts_better_than_any_other(seed: int) -> None:
+    coarse = torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(seed))
+    maps = F.interpolate(coarse, (32, 32), mode="bicubic")[:, 0].clamp_min(0)
+    found = annotate(maps, 32, Annotation(closing=0))
+    levels = maps[0].numpy()
+    others = [separability(levels, levels > level) for level in np.linspace(0, 1, 100)]
+    # Its threshold is one of 256 bins.
+    assert found.separability[0] >= max(others) - 1e-3
+    assert found.separability[0] == pytest.approx(separability(levels, found.masks[0]), abs=1e-6)
+
+
+def test_flat_attention_is_no_mask_though_normalised_noise_would_be_one() -> None:
+    generator = torch.Generator().manual_seed(2)
+    noise = 0.01 * (1 + 1e-4 * torch.rand(2, 16, 16, generator=generator))
+    lesion = noise + 0.01 * torch.from_numpy(disc(16, 0.5, 0.5, 0.3)).float()
+    maps = torch.stack([noise[0], lesion[0]])
+    found = annotate(maps, 64, Annotation())
+    assert not found.masks[0].any()
+    assert found.separability[0] == 0
+    assert found.contrast[0] == pytest.approx(1e-4, rel=0.1)
+    assert overlap(found.masks[1], disc(64, 0.5, 0.5, 0.3)) > 0.9
+    assert binarise((maps - maps.amin((1, 2), True)) / 1e-6, 64, 0)[0].any(), "what it was"
+    asked = Annotation(flat=0)
+    assert annotate(maps, 64, asked).masks[0].any()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(1e-4, 1e4), st.integers(0, 5))
+def test_a_mask_does_not_hang_on_the_scale_of_its_map(scale: float, seed: int) -> None:
+    maps = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(seed)) + 0.1
+    one, other = annotate(maps, 48, Annotation()), annotate(scale * maps, 48, Annotation())
+    assert (one.masks == other.masks).mean() > 0.999
+    np.testing.assert_allclose(one.separability, other.separability, atol=1e-4)

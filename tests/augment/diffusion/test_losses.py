@@ -23,8 +23,8 @@ def drawn(seed: int, batch: int = 3, side: int = 6) -> tuple[Tensor, Tensor]:
     return maps, torch.cat([lesion, 1 - lesion], 1)
 
 
-def equation_3(maps: Tensor, masks: Tensor) -> list[float]:
-    """Eq. 3 by loops over samples, tokens and pixels."""
+def equation_3(maps: Tensor, masks: Tensor, *, mean: bool = True) -> list[float]:
+    """Eq. 3 by loops over samples, tokens and pixels, whose squares are averaged or summed."""
     losses = []
     for sample_maps, sample_masks in zip(maps.tolist(), masks.tolist(), strict=True):
         total = 0.0
@@ -34,7 +34,7 @@ def equation_3(maps: Tensor, masks: Tensor) -> list[float]:
                 for row, mask_row in zip(level, mask, strict=True)
                 for a, m in zip(row, mask_row, strict=True)
             ]
-            total += sum(squares) / len(squares)
+            total += sum(squares) / (len(squares) if mean else 1)
         losses.append(total / 2)
     return losses
 
@@ -55,6 +55,25 @@ def test_attention_loss_is_equation_3(normalised: bool) -> None:
     expected = equation_3(stretched(maps) if normalised else maps, masks)
     found = attention_loss(maps, masks, normalised=normalised)
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_sum_is_equation_3_as_the_paper_prints_it(normalised: bool) -> None:
+    maps, masks = drawn(0)
+    expected = equation_3(stretched(maps) if normalised else maps, masks, mean=False)
+    found = attention_loss(maps, masks, normalised=normalised, reduction="sum")
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("side", [4, 16])
+def test_a_sum_is_the_mean_times_the_pixels_of_a_map(side: int) -> None:
+    maps, masks = drawn(2, side=side)
+    mean, total = (attention_loss(maps, masks, reduction=r) for r in ("mean", "sum"))  # type: ignore[arg-type]
+    torch.testing.assert_close(total, side**2 * mean)
+    # Each pixel laid out four times over: the mean stays, the sum does not.
+    larger = [each.repeat_interleave(2, -1).repeat_interleave(2, -2) for each in (maps, masks)]
+    torch.testing.assert_close(attention_loss(*larger), mean)
+    torch.testing.assert_close(attention_loss(*larger, reduction="sum"), 4 * total)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
@@ -152,7 +171,7 @@ def attention_matrix(seed: int, batch: int, pixels: int) -> Tensor:
     return (3 * scores).softmax(-1)
 
 
-def test_leak_loss_is_equation_6() -> None:
+def test_leak_loss_is_the_mean_over_a_regions_pixels() -> None:
     _, masks = drawn(8, side=4)
     attention = attention_matrix(8, 3, 16)
     expected = []
@@ -166,6 +185,54 @@ def test_leak_loss_is_equation_6() -> None:
         expected.append(sum(leaks) / 2)
     found = leak_loss(attention @ masks.flatten(2).transpose(1, 2), masks)
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_with_the_papers_normaliser_leak_loss_is_equation_5_as_printed() -> None:
+    _, masks = drawn(8, side=4)
+    attention = attention_matrix(8, 3, 16)
+    expected = []
+    for sample in range(3):
+        total = 0.0
+        for region in masks[sample].flatten(1).tolist():
+            outside = sum(1 - share for share in region)
+            for p in range(16):
+                mass = sum(attention[sample, p, q].item() * (1 - region[q]) for q in range(16))
+                total += region[p] * mass / outside
+        expected.append(total / 2)
+    attended = attention @ masks.flatten(2).transpose(1, 2)
+    found = leak_loss(attended, masks, "paper")
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("lesion", [1, 5, 8, 15])
+def test_the_two_normalisers_differ_by_the_regions_odds(lesion: int) -> None:
+    """Where one region leaks, the other not, their ratio is the area inside over that outside."""
+    flat = torch.zeros(16, dtype=torch.float64)
+    flat[:lesion] = 1
+    masks = torch.stack([flat, 1 - flat]).view(1, 2, 4, 4)
+    for place, inside in ((0, lesion), (1, 16 - lesion)):
+        attended = masks.flatten(2).transpose(1, 2).clone()
+        attended[0, masks[0, place].flatten() == 1, place] = 0.75
+        ours, printed = leak_loss(attended, masks), leak_loss(attended, masks, "paper")
+        torch.testing.assert_close(ours, torch.tensor([0.125], dtype=torch.float64))
+        torch.testing.assert_close(printed / ours, torch.full_like(ours, inside / (16 - inside)))
+
+
+def test_at_half_the_image_both_normalisers_are_one() -> None:
+    masks = torch.zeros(1, 2, 4, 4, dtype=torch.float64)
+    masks[:, 0, :2] = masks[:, 1, 2:] = 1
+    attended = attention_matrix(4, 1, 16) @ masks.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(leak_loss(attended, masks), leak_loss(attended, masks, "paper"))
+
+
+def test_a_region_that_is_the_whole_image_leaks_nothing_whatever_rounding_leaves() -> None:
+    masks = torch.zeros(1, 2, 4, 4)
+    masks[:, 1] = 1
+    attended = torch.full((1, 16, 2), 0.999, requires_grad=True)
+    loss = leak_loss(attended, masks, "paper")
+    (gradient,) = torch.autograd.grad(loss.sum(), attended)
+    assert loss.item() == 0
+    assert not gradient.any()
 
 
 def test_attention_that_stays_in_its_region_does_not_leak() -> None:
@@ -212,6 +279,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda m: layout_loss(m, masks, 0.5), maps)
     attended = attention_matrix(11, 2, 16) @ masks.flatten(2).transpose(1, 2)
     assert torch.autograd.gradcheck(lambda a: leak_loss(a, masks), attended.requires_grad_())
+    assert torch.autograd.gradcheck(lambda a: leak_loss(a, masks, "paper"), attended)
 
 
 def test_region_masks_are_reduced_by_area() -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    EulerAncestralDiscreteScheduler,
-)
+from diffusers import EulerAncestralDiscreteScheduler
 from PIL import Image
 from torch import Tensor
 
 from didgen.augment.diffusion.attention import captured
 from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
+from didgen.augment.diffusion.noise import initial_noise
 from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.pipeline import (
     Condition,
     LesionPairPipeline,
+    LesionPairs,
     as_layouts,
     classifier_free,
     draw,
@@ -26,11 +26,11 @@ from didgen.augment.diffusion.pipeline import (
 from didgen.augment.diffusion.schedulers import SCHEDULERS, scheduler_of
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.sampling import AttentionMaps, Guidance, Sampling
+from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
 from didgen.manifests.recipes.small_model import Build
-from tests.fixtures.tiny_model import PROMPTS, SEEDS, start
+from tests.fixtures.tiny_model import PROMPTS, SEEDS, sharpen, start
 
-QUICK = Sampling(steps=2)
+QUICK = Sampling(steps=2, annotation=Annotation(flat=0))
 MAPS = AttentionMaps()
 
 
@@ -237,7 +237,7 @@ def test_a_prompt_without_p_tokens_is_refused_where_it_is_to_be_guided(
     sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:
     prompts = [PROMPTS[0], "a melanoma"]
-    with pytest.raises(DidgenError, match=r"exactly once .* as `augment.prompt.compose`"):
+    with pytest.raises(DidgenError, match=r"exactly once .* as `compose`"):
         draw(sampler, prompts, [1, 2], QUICK, layouts[:2])
     assert len(draw(sampler, prompts, [1, 2], QUICK).images) == 2
 
@@ -260,7 +260,8 @@ def test_called_as_a_diffusers_pipeline_it_draws_the_same_pair(
             PROMPTS,
             masks,
             num_inference_steps=2,
-            generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+            latents=initial_noise(SEEDS, (4, 32, 32)),
+            annotation=QUICK.annotation,
         )
         assert [image.mode for image in drawn.images] == ["RGB"] * 3
         assert drawn.masks is not None
@@ -387,7 +388,9 @@ def test_the_recipes_choices_of_maps_reach_guidance_and_annotation(
         {"maps": {"cross_side": 32}},
         {"guidance": {"decay": "sqrt", "until": 1.0}},
         {"guidance": {"smoothing_sigma": 2.0}},
+        {"guidance": {"normaliser": "paper"}},
         {"annotation": {"tau": 0}},
+        {"annotation": {"timestep": 700}},
     ]
     found = [attention(**choice) for choice in choices]
     for number, one in enumerate(found):
@@ -448,12 +451,7 @@ def test_the_first_map_is_that_of_the_guided_noise(
     sampling = Sampling(steps=8, guidance=Guidance(eta=0))
     drawn = draw(sampler, PROMPTS[:2], SEEDS[:2], sampling, layouts[:2], watched=1)
     assert drawn.history is not None
-    noise = torch.cat(
-        [
-            torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(seed))
-            for seed in SEEDS[:2]
-        ]
-    )
+    noise = initial_noise(SEEDS[:2], (4, 32, 32))
     condition = condition_of(sampler, layouts[:2])
     scheduler = scheduler_of(sampler, sampling.scheduler)
     scheduler.set_timesteps(8)
@@ -468,3 +466,67 @@ def test_the_first_map_is_that_of_the_guided_noise(
 def test_images_without_layouts_are_not_watched(sampler: LesionPairPipeline) -> None:
     drawn = draw(sampler, PROMPTS[:1], SEEDS[:1], QUICK, watched=1)
     assert drawn.history is None
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++", "ddim", "pndm"])
+def test_maps_are_read_at_the_timestep_that_is_asked_for(
+    shape: Build, layouts: Tensor, scheduler: str
+) -> None:
+    epsilon = shape.model_copy(update={"prediction_type": "epsilon"})
+    plain = sharpen(build_pipeline(epsilon, PROMPTS, 256, 0))
+    model = LesionPairPipeline(**plain.components, requires_safety_checker=False)
+
+    def drawn(timestep: int | None, batch: slice = slice(2)) -> LesionPairs:
+        asked = {"scheduler": scheduler, "steps": 2, "annotation": {"timestep": timestep}}
+        sampling = Sampling.model_validate(asked)
+        return draw(model, PROMPTS[batch], SEEDS[batch], sampling, layouts[batch], watched=1)
+
+    last, early, late = (drawn(timestep) for timestep in (None, 900, 20))
+    # Only the masks are others: the last pass forms its softmax in another way.
+    assert np.abs(last.images.astype(int) - late.images).max() <= 1
+    np.testing.assert_array_equal(early.images, late.images)
+    maps = [one.attention for one in (last, early, late)]
+    assert (maps[0] != maps[1]).any() and (maps[1] != maps[2]).any()
+    assert last.history is not None and early.history is not None
+    np.testing.assert_array_equal(last.history[:, :-1], early.history[:, :-1])
+    assert (last.history[:, -1] != early.history[:, -1]).any()
+    # The noise is the sample's own first noise, so its batch does not matter.
+    alone = drawn(900, slice(1, 2))
+    assert alone.attention is not None and early.attention is not None
+    np.testing.assert_allclose(early.attention[1:], alone.attention, atol=1e-2)
+
+
+def test_a_timestep_that_was_not_trained_with_is_refused(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    sampling = Sampling(steps=2, annotation=Annotation(timestep=1000))
+    with pytest.raises(DidgenError, match=r"timestep` is 1000, but the model's .* end at 999"):
+        draw(sampler, PROMPTS[:1], SEEDS[:1], sampling, layouts[:1])
+
+
+def test_a_pair_says_how_clearly_its_attention_parts(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    pairs = draw(sampler, PROMPTS[:2], SEEDS[:2], QUICK, layouts[:2])
+    assert pairs.contrast is not None and pairs.separability is not None
+    assert (pairs.contrast > 0).all() and (pairs.separability > 0.3).all()
+    assert pairs.contrast.shape == pairs.separability.shape == (2,)
+    unsure = Sampling(steps=2, annotation=Annotation(flat=1))
+    flat = draw(sampler, PROMPTS[:2], SEEDS[:2], unsure, layouts[:2])
+    assert flat.masks is not None and flat.separability is not None
+    assert not flat.masks.any() and not flat.separability.any()
+    np.testing.assert_array_equal(flat.contrast, pairs.contrast)
+    np.testing.assert_array_equal(flat.attention, pairs.attention)
+
+
+def test_tries_of_a_seed_are_other_samples(sampler: LesionPairPipeline) -> None:
+    first, same, second = (
+        draw(sampler, PROMPTS[:1], [seed], QUICK).images for seed in (5, (5, 0), (5, 1))
+    )
+    np.testing.assert_array_equal(first, same)
+    assert (first != second).any()
+
+
+def test_seeds_that_differ_above_32_bits_are_other_samples(sampler: LesionPairPipeline) -> None:
+    one, other = (draw(sampler, PROMPTS[:1], [seed], QUICK).images for seed in (5, 5 + 2**32))
+    assert (one != other).any()

@@ -3,16 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    EulerDiscreteScheduler,
-    PNDMScheduler,
-)
+from diffusers import EulerDiscreteScheduler, PNDMScheduler
 from torch import Tensor
 
-from didgen.augment.diffusion.pipeline import (
-    LesionPairPipeline,
-    draw,
-)
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.diffusion.schedulers import scheduler_of, step_sizes
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.manifests.errors import DidgenError

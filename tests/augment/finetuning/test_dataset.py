@@ -1,5 +1,7 @@
 """Tests of the training data: everything random follows from the draw, masks follow images."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,21 +22,17 @@ from didgen.augment.finetuning.dataset import (
 )
 from didgen.augment.prompts.prompt import PREFIX, compose
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.recipes import finetune_recipe
 
 
-def regions(manifest: SourceManifest, seed: int = 0, **changes: float) -> RegionDataset:
+def regions(manifest: SourceManifest, seed: int = 0, **changes: Any) -> RegionDataset:
     """The tiny source as region data at 64 pixels."""
-    return RegionDataset(
-        manifest,
-        manifest.select(split="train", masked=True),
-        64,
-        "dihedral",
-        changes.get("caption_probability", 0.5),
-        changes.get("prompt_dropout", 0.5),
-        1000,
-        seed,
-        changes.get("caption_thinning", 0.0),
-    )
+    fields = {"orientations": "dihedral", "caption_probability": 0.5, "prompt_dropout": 0.5}
+    recipe = finetune_recipe(model="none", cache=False, seed=seed, **(fields | changes))
+    dataset = RegionDataset(manifest, manifest.select(split="train", masked=True), recipe, 1000)
+    # Smaller than any recipe may ask for.
+    dataset.size = 64
+    return dataset
 
 
 def test_the_same_draw_is_the_same_item(manifest: SourceManifest) -> None:

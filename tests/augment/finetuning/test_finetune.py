@@ -343,7 +343,7 @@ def test_a_lora_run_ends_in_adapters_and_a_merged_model(finetuned: Path, adapted
     # empty prompt.
     decided = json.loads((adapted / "decisions.json").read_text())
     assert "because latents of 9 images and embeddings of 11 prompts stay" in decided["cache"]
-    assert Table(adapted / "cache", "images", 9).read(8, "latents").shape == (4, 4, 32, 32)
+    assert Table(adapted / "cache", "images-fp16", 9).read(8, "latents").shape == (4, 4, 32, 32)
     (texts,) = (adapted / "cache").glob("texts-*.safetensors")
     assert load_file(texts)["context"].dtype == torch.bfloat16
     assert len(load_file(texts)["context"]) == 11
@@ -484,7 +484,7 @@ def test_cached_and_uncached_runs_have_one_loss_curve(
     plain, cached_curves = curves(tmp_path / "False"), curves(tmp_path / "True")
     assert len(plain["unet/loss"]) == 8
     for name, values in plain.items():
-        np.testing.assert_allclose(cached_curves[name], values, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(cached_curves[name], values, rtol=2e-3, err_msg=name)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.diffusion.small_model import build_pipeline
+from didgen.augment.finetuning import finetune as training
 from didgen.augment.finetuning import latent_cache as cache
 from didgen.augment.finetuning.dataset import RegionDataset
 from didgen.augment.finetuning.finetune import fill_cache
@@ -81,6 +82,7 @@ def recipe_of(shape: Build | None, precision: str) -> FinetuneRecipe:
         leak_weight=0.1,
         prompt_dropout=0.3,
         orientations="dihedral",
+        seed=0,
         mixed_precision=precision,
         **model,
     )
@@ -95,16 +97,7 @@ def losses(
     """A batch and the losses of some, with a cache in `out` or without."""
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision, cpu=True)
     dtype = {"no": torch.float32, "bf16": torch.bfloat16}[recipe.mixed_precision]
-    dataset = RegionDataset(
-        manifest,
-        manifest.select(split="train"),
-        recipe.image_size,
-        recipe.orientations,
-        recipe.caption_probability,
-        recipe.prompt_dropout,
-        1000,
-        seed=0,
-    )
+    dataset = RegionDataset(manifest, manifest.select(split="train"), recipe, 1000)
     module = RegionLoss(pipeline, recipe.model_copy(update={"cache": out is not None}))
     if out is not None:
         dataset.cache = fill_cache(accelerator, pipeline, dataset, dtype, recipe, out)
@@ -118,17 +111,31 @@ def losses(
 
 @pytest.mark.parametrize(("precision", "loaded"), [("no", True), ("bf16", True), ("no", False)])
 def test_cached_training_sees_the_losses_of_uncached_training(
-    shape: Build, manifest: SourceManifest, tmp_path: Path, precision: str, loaded: bool
+    shape: Build,
+    manifest: SourceManifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    loaded: bool,
 ) -> None:
-    """Equal up to the batch that the autoencoder sees; bf16 is what autocast hands out anyway."""
+    """Equal up to the batch that the autoencoder sees, where latents are kept as they are encoded.
+
+    Text embeddings in bf16 are what autocast hands out anyway. By default latents are kept as the
+    nearest fp16, whatever the precision.
+    """
     recipe = recipe_of(None if loaded else shape, precision)
     pipeline = build_pipeline(shape, [r.caption or "" for r in manifest.records], 256, seed=0)
     plain, expected = losses(pipeline, manifest, recipe, None)
+    rounded, _ = losses(pipeline, manifest, recipe, tmp_path / "default")
+    monkeypatch.setattr(training, "KEPT", torch.float32)
     cached, found = losses(pipeline, manifest, recipe, tmp_path)
     assert "pixels" in plain
     assert cached.keys() - plain.keys() == {"latents", *(["context"] if loaded else [])}
     assert "pixels" not in cached
     torch.testing.assert_close(cached["mask"], plain["mask"])
+    assert cached["latents"].dtype == torch.float32
+    assert rounded["latents"].dtype == torch.float16
+    assert torch.equal(rounded["latents"], cached["latents"].half())
     tolerance = {"no": 1e-5, "bf16": 1e-3}[precision]
     for one, other in zip(expected, found, strict=True):
         for name, value in one.items():

@@ -26,6 +26,7 @@ from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.augment.finetuning.dataset import RegionDataset
 from didgen.augment.finetuning.objective import (
     RegionLoss,
+    attention_weights,
     min_snr_weights,
     predicted_latents,
     target,
@@ -123,7 +124,9 @@ def equation_4(
 def batch(manifest: SourceManifest) -> dict[str, Any]:
     """Three samples, the second without its prompt."""
     records = manifest.select(split="train")
-    dataset = RegionDataset(manifest, records, 256, "dihedral", 1.0, 0.0, 1000, seed=0)
+    drawn = {"orientations": "dihedral", "caption_probability": 1.0, "prompt_dropout": 0.0}
+    recipe = recipe_of(model="none", seed=0, **drawn)
+    dataset = RegionDataset(manifest, records, recipe, 1000)
     items = [dataset[number, number] for number in range(3)]
     items[1] |= {"prompted": False, "prompt": ""}
     return default_collate(items)
@@ -158,6 +161,57 @@ def test_the_loss_is_equation_4(
     torch.testing.assert_close(scalars["reconstruction"], reconstruction, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scalars["attention"], attention, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(scalars["loss"], reconstruction + 0.3 * attention)
+
+
+@pytest.mark.parametrize("timesteps", ["constant", "signal", "min-snr"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_attention_counts_as_the_recipe_reduces_and_weighs_it(
+    shape: Build, batch: dict[str, Any], reduction: str, timesteps: str
+) -> None:
+    """Sample by sample: the mean without weights, times pixels of the map, times the weight."""
+    pipeline = build_pipeline(shape, [PREFIX], 256, 0)
+    asked = {"attention_reduction": reduction, "attention_timesteps": timesteps}
+    recipe = recipe_of(build=shape, min_snr_gamma=5.0, **asked)
+    plain = RegionLoss(pipeline, recipe_of(build=shape))
+    alphas = pipeline.scheduler.alphas_cumprod.double()
+    with torch.no_grad():
+        single = [
+            plain({name: value[n : n + 1] for name, value in batch.items()})["attention"]
+            for n in range(3)
+        ]
+        found = RegionLoss(pipeline, recipe)(batch)
+    expected = 0.0
+    for loss, at in zip(single, batch["timestep"].tolist(), strict=True):
+        share = alphas[at].item()
+        snr = share / max(1 - share, 1e-12)
+        weight = {
+            "constant": 1.0,
+            "signal": share / (sum(alphas.tolist()) / len(alphas)),
+            "min-snr": min(snr, 5.0) / (snr + 1),
+        }[timesteps]
+        expected += loss.item() * weight * (256 if reduction == "sum" else 1) / 3
+    assert found["attention"].item() == pytest.approx(expected, rel=1e-4)
+    loss = found["reconstruction"] + 0.1 * found["attention"]
+    torch.testing.assert_close(found["loss"], loss)
+
+
+@pytest.mark.parametrize("zero_snr", [True, False])
+def test_weights_by_the_signal_are_1_on_average_and_fall(zero_snr: bool) -> None:
+    scheduler = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=zero_snr,
+    )
+    weights = attention_weights(
+        scheduler, torch.arange(1000), recipe_of(model="m", attention_timesteps="signal")
+    )
+    assert weights.mean().item() == pytest.approx(1, rel=1e-5)
+    assert (weights.diff() < 0).all()
+    assert (weights >= 0).all()
+    constant = attention_weights(scheduler, torch.arange(1000), recipe_of(model="m"))
+    assert torch.equal(constant, torch.ones(1000))
 
 
 def test_the_leak_is_added_by_its_weight_and_lies_in_the_open_interval(

@@ -1,11 +1,11 @@
-"""The gates: figures against naive counts, and a reason for what is stopped."""
+"""Tests of gates: figures against naive counts, and a reason for what is stopped."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
-from didgen.augment.generation.gates import fault, measure
+from didgen.augment.generation.gates import fault, measure, otsu_failures
 from didgen.manifests.recipes.augment import Gates
 
 masks = hnp.arrays(bool, (9, 9))
@@ -43,6 +43,8 @@ def test_scores_are_those_counted_pixel_by_pixel(mask: np.ndarray, layout: np.nd
 
 
 PAIR = {"contrast": 20.0, "mask_area": 0.2, "components": 1, "layout_iou": 0.8}
+CLEAR = {"attention_contrast": 0.8, "separability": 0.9}
+FLAT = {"attention_contrast": 0.004, "separability": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,13 @@ PAIR = {"contrast": 20.0, "mask_area": 0.2, "components": 1, "layout_iou": 0.8}
         (PAIR | {"components": 2}, {"components": 1}, "the annotated mask has 2 components"),
         (PAIR | {"components": 99}, {"components": None}, None),
         (PAIR | {"layout_iou": 0.29}, {}, "an IoU of 0.29 with its layout"),
+        (PAIR | CLEAR, {}, None),
+        (PAIR | CLEAR, {"attention_contrast": 0.8, "separability": 0.9}, None),
+        (PAIR | CLEAR, {"attention_contrast": 0.801}, "a relative span of 0.800"),
+        (PAIR | CLEAR, {"separability": 0.91}, "a separability of 0.900"),
+        (PAIR | FLAT | {"mask_area": 0.0}, {}, "flat attention: its relative span is 0.004, in"),
+        # A method that says nothing of its attention is not asked for it.
+        (PAIR, {"attention_contrast": 1, "separability": 1}, None),
     ],
 )
 def test_each_gate_stops_what_it_names(
@@ -66,3 +75,15 @@ def test_each_gate_stops_what_it_names(
 ) -> None:
     found = fault(scores, Gates.model_validate(gates))
     assert found is None if reason is None else found is not None and reason in found
+
+
+def test_failures_of_otsu_are_counted_over_all_tries() -> None:
+    reason = fault(PAIR | FLAT, Gates())
+    rows = [
+        {"layout": "drawn", "redraws": 2, "rejected": [reason, "near-blank image: 1.0"]},
+        {"layout": "drawn", "redraws": 0, "rejected": []},
+        {"layout": "ISIC_1", "redraws": 1, "rejected": [reason, reason], "status": "failed"},
+        {"layout": "", "redraws": 3, "rejected": ["near-blank image: 1.0"] * 3},
+    ]
+    assert otsu_failures(rows) == {"otsu": "no two levels stopped 3 of 6 tries of pairs"}
+    assert otsu_failures(rows[3:]) == {}

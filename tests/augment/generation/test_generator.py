@@ -1,15 +1,21 @@
 """Tests of the generator of the method: guided diffusion."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from didgen.augment.device import Device
+from didgen.augment.device import Device, choose_device
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.generation.generator import Generator, GuidedDiffusion
-from didgen.manifests.recipes.sampling import Sampling
+from didgen.augment.generation.prepare import GenerationJob, prepare_generation
+from didgen.augment.generation.samples import draw_batch, make
+from didgen.manifests.recipes.sampling import Annotation, Sampling
+from didgen.manifests.shards.shard import Failure
 from tests.contracts.generator import GeneratorContract
+from tests.fixtures.recipes import QUICK, UNGATED, tiny_recipe
 
-SAMPLING = Sampling(steps=2)
+SAMPLING = Sampling(steps=2, annotation=Annotation(flat=0))
 
 
 class TestGuidedDiffusion(GeneratorContract):
@@ -35,3 +41,45 @@ class TestGuidedDiffusion(GeneratorContract):
         (history,) = self.draw(generator, device, planned, self.layouts(), 1).attention
         assert (history.steps, history.of) == ((1, 2), 2)
         assert history.maps.shape == (2, 16, 16) and history.propagated.shape == (32, 32)
+
+
+def test_pairs_are_scored_by_their_attention_and_images_are_not(job: GenerationJob) -> None:
+    device = choose_device()
+    (pairs,) = (shard for n in range(2) if len(shard := job.plan["pairs"].shard(n)) == 2)
+    layouts = np.stack([job.layouts.mask(one.layout, one.seed) for one in pairs])
+    seeds = [one.seed for one in pairs]
+    drawing = job.generator.draw(pairs, seeds, layouts, device, 1)
+    assert len(drawing.scores) == 2 and len(drawing.attention) == 1
+    for scores in drawing.scores:
+        assert scores.keys() == {"attention_contrast", "separability"}
+        assert all(0 <= value <= 1 for value in scores.values())
+    assert not job.generator.draw(job.plan["images"].shard(0), seeds, None, device).scores
+    recorded = [one.scores for one in draw_batch(job, pairs, 0, device)]
+    for scores, own in zip(recorded, drawing.scores, strict=True):
+        assert scores | own == scores
+
+
+def test_a_try_draws_other_noise_and_the_first_is_the_seed_alone(job: GenerationJob) -> None:
+    planned = job.plan["images"].shard(0)
+    first, alone, second = (
+        job.generator.draw(planned, seeds, None, choose_device()).images
+        for seeds in (
+            [(one.seed, 0) for one in planned],
+            [one.seed for one in planned],
+            [(one.seed, 1) for one in planned],
+        )
+    )
+    np.testing.assert_array_equal(first, alone)
+    assert (first != second).any((1, 2, 3)).all()
+
+
+def test_flat_attention_stops_a_pair_and_says_so(model: Path) -> None:
+    unsure = QUICK | {"annotation": Annotation(flat=1), "steps": 1}
+    recipe = tiny_recipe(model, images=None, sampling=unsure, gates=UNGATED | {"redraws": 1})
+    job = prepare_generation(recipe)
+    plan = job.plan["pairs"]
+    for index in range(len(plan)):
+        for result in make(job, plan.shard(index), choose_device(), lambda _: None):
+            assert isinstance(result, Failure)
+            assert "at last flat attention: its relative span is" in result.reason
+            assert len(result.row["rejected"]) == 2

@@ -1,4 +1,4 @@
-"""Layouts: drawn shapes are lesion-like, source layouts come from training masks alone."""
+"""Tests of layouts: drawn ones are lesion-like, those of a source are training masks alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The part: every shard is of exactly one part."""
+"""Tests of parts: every shard is of exactly one part."""
 
 import pytest
 from hypothesis import given

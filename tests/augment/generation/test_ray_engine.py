@@ -1,4 +1,4 @@
-"""The cluster: a run on a real local Ray cluster, of which a node goes while it works."""
+"""Tests of the Ray engine: a run on a local cluster, of which a node goes while it works."""
 
 import os
 import signal
@@ -23,14 +23,14 @@ from didgen.augment.generation.run import augment
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.verify import verify
-from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.recipes import QUICK, tiny_recipe
 from tests.fixtures.runs import contents
 
 ASKED = {
     # NV is named: a worker that leaves it out by default would be found.
     "images": {"per_class": {"MEL": 12, "NV": 12}},
     "pairs": {"count": 4, "layouts": "drawn"},
-    "sampling": {"steps": 4, "batch_size": 2},
+    "sampling": QUICK | {"steps": 4},
     "cluster": {"cpus": 1, "retries": 2},
 }
 

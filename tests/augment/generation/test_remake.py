@@ -1,4 +1,4 @@
-"""The remake: any sample of a run comes back to the bit, whatever batch and try it was of."""
+"""Tests of remaking: any sample comes back to the bit, whatever batch and try it was of."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.shards.shard import iterate, read_sidecars
-from tests.fixtures.recipes import tiny_recipe
+from tests.fixtures.recipes import QUICK, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +25,13 @@ def job(model: Path) -> GenerationJob:
         "model": str(model),
         "images": {"per_class": {"MEL": 4, "BCC": 3}},
         "pairs": {"count": 5, "layouts": "drawn"},
-        "sampling": {"steps": 2, "batch_size": 3},
+        "sampling": QUICK | {"batch_size": 3},
         "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
     }
     first = prepare_generation(AugmentRecipe.model_validate(asked))
-    drawn = draw_batch(first, first.plan["images"][0], 0, choose_device())
-    bound = float(np.quantile([one.scores["contrast"] for one in drawn], 0.7))
+    drawn = [draw_batch(first, plan.shard(0), 0, choose_device()) for plan in first.plan.values()]
+    # Half of the images, or of the pairs, are drawn again, whichever have the less contrast.
+    bound = min(np.median([one.scores["contrast"] for one in batch]).item() for batch in drawn)
     return prepare_generation(
         AugmentRecipe.model_validate(asked | {"gates": asked["gates"] | {"contrast": bound}})
     )
@@ -61,7 +62,7 @@ def test_a_recipe_may_ask_for_bf16_and_its_samples_come_back_to_the_bit(
     model: Path, tmp_path: Path
 ) -> None:
     plain = prepare_generation(tiny_recipe(model))
-    asked = tiny_recipe(model, sampling={"steps": 2, "batch_size": 2, "mixed_precision": "bf16"})
+    asked = tiny_recipe(model, sampling=QUICK | {"mixed_precision": "bf16"})
     job = prepare_generation(asked)
     assert job.fingerprint != plain.fingerprint
     augment(job, tmp_path / "half")
@@ -115,3 +116,6 @@ def test_what_cannot_be_remade_is_one_sentence(
     start_run(tmp_path, fingerprint="f00d", recipe={"kind": "mix"})
     with pytest.raises(DidgenError, match="holds no recipe of `didgen augment`"):
         recipe_of(tmp_path)
+    start_run(tmp_path / "far", fingerprint="f00d", recipe={"model": "/elsewhere/model"})
+    with pytest.raises(DidgenError, match="does not record where its inputs lie; name the recipe"):
+        recipe_of(tmp_path / "far")

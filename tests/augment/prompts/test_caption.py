@@ -23,11 +23,7 @@ from didgen.augment.prompts.caption import (
     token_counter,
 )
 from didgen.augment.prompts.measure import measure_files
-from didgen.augment.prompts.prompt import (
-    LESION,
-    SKIN,
-    fit,
-)
+from didgen.augment.prompts.prompt import LESION, SKIN, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest

@@ -8,11 +8,7 @@ from skimage.color import lab2rgb
 
 from didgen.augment.prompts.colours import PROTOTYPES, REFERENCE_SKIN
 from didgen.augment.prompts.measure import measure
-from didgen.augment.prompts.schema import (
-    Color,
-    Tint,
-    Tone,
-)
+from didgen.augment.prompts.schema import Color, Tint, Tone
 from tests.fixtures.ovals import DISC, SIDE, oval, paint, rgb_of, scaled
 
 

@@ -14,14 +14,7 @@ from didgen.augment.prompts.geometry import (
     room,
 )
 from didgen.augment.prompts.measure import measure
-from didgen.augment.prompts.schema import (
-    Asymmetry,
-    Border,
-    Color,
-    Position,
-    Shape,
-    Size,
-)
+from didgen.augment.prompts.schema import Asymmetry, Border, Color, Position, Shape, Size
 from tests.fixtures.ovals import DISC, SIDE, oval, paint, scaled
 
 

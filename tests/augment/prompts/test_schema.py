@@ -3,11 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from didgen.augment.prompts.schema import (
-    Attributes,
-    Lesion,
-    Surround,
-)
+from didgen.augment.prompts.schema import Attributes, Lesion, Surround
 from tests.fixtures.attributes import FULL, PLAIN
 
 

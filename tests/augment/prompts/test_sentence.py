@@ -9,13 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from didgen.augment.prompts.prompt import clean
-from didgen.augment.prompts.schema import (
-    Asymmetry,
-    Attributes,
-    Hair,
-    Size,
-    Surround,
-)
+from didgen.augment.prompts.schema import Asymmetry, Attributes, Hair, Size, Surround
 from didgen.augment.prompts.sentence import parse, recombine, render, thin
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines

@@ -1,4 +1,4 @@
-"""Losses against the formulas they stand for."""
+"""Tests of losses: they are the formulas that they stand for."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""Recipes of the benchmarks: the bundled ones are sound, and each fault is one sentence."""
+"""Tests of the recipes of benchmarks: bundled ones are sound, each fault is one sentence."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Results on disk: what is whole is found, what is not is made again, what differs is named."""
+"""Tests of results on disk: whole ones are found, torn ones made again, others named."""
 
 import json
 from pathlib import Path

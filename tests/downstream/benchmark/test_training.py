@@ -1,4 +1,4 @@
-"""The training loop: what it learns, when it ends, which weights it leaves."""
+"""Tests of the training loop: what it learns, when it ends, which weights it leaves."""
 
 import copy
 import math

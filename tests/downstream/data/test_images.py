@@ -1,4 +1,4 @@
-"""Images of the benchmarks: what is read is what is there, and draws hold what they promise."""
+"""Tests of the images of benchmarks: what is read is what is there."""
 
 import hashlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Leaks: copies are found, strangers are not, and splits that share a lesion are refused."""
+"""Tests of leaks: copies are found, strangers are not, lesions in two splits are refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pairs: masks at another size, parts of a training set, and augmentation of both as one."""
+"""Tests of pairs: masks at another size, parts of a set, and augmentation of both as one."""
 
 from functools import cache
 from pathlib import Path

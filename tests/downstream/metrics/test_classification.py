@@ -1,4 +1,4 @@
-"""Figures of classifiers against loops, rank statistics and the challenge's own scorer."""
+"""Tests of figures of classifiers: loops, rank statistics and the challenge's own scorer."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Figures of quality: known distances, the libraries' own answers, naive loops."""
+"""Tests of figures of quality: known distances, the libraries' own answers, naive loops."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""LPIPS: what it must say of any weights, and the faults of a file."""
+"""Tests of LPIPS: what it must say of any weights, and the faults of a file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Figures of masks against loops and the challenge's own scorer."""
+"""Tests of figures of masks: loops and the challenge's own scorer."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Classifiers: the weights a recipe names are the weights a network has, and faults are told."""
+"""Tests of classifiers: the contract, the weights a recipe names, and their faults."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""DCSAU-Net: its size, its blocks against loops, and that it learns."""
+"""Tests of DCSAU-Net: the contract, its size, its blocks against loops, and that it learns."""
 
 import pytest
 import torch

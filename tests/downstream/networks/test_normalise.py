@@ -5,9 +5,7 @@ import torch
 
 from didgen.downstream.networks.classifiers import build_classifier
 from didgen.downstream.networks.normalise import trial
-from didgen.downstream.networks.segmenters import (
-    build_segmenter,
-)
+from didgen.downstream.networks.segmenters import build_segmenter
 from didgen.manifests.errors import DidgenError
 from tests.fixtures.networks import LITE, TINY, classifier, pixels, segmenter
 

@@ -6,9 +6,7 @@ import torch
 
 from didgen.downstream.benchmark.training import start_accelerator
 from didgen.downstream.networks.segmenter_outputs import Outputs
-from didgen.downstream.networks.segmenters import (
-    build_segmenter,
-)
+from didgen.downstream.networks.segmenters import build_segmenter
 from tests.fixtures.networks import XBOUND, pixels, segmenter
 
 

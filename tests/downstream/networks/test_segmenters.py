@@ -1,4 +1,4 @@
-"""Segmentation nets: every kind of name builds and runs, from the weights that are named."""
+"""Tests of segmentation nets: the contract, the weights a recipe names, and their faults."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""XBound-Former: its size, its learners against what they stand for, and that it learns."""
+"""Tests of XBound-Former: the contract, its size, its learners, and that it learns."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Documents as Markdown: blocks apart, cells that cannot break their table."""
+"""Tests of documents as Markdown: blocks apart, cells that cannot break their table."""
 
 from didgen.downstream.pages.document import Heading, Listing, Paragraph, Picture, Table, markdown
 

@@ -1,4 +1,4 @@
-"""`didgen quality` on soft blobs: figures, copies and scores of a whole run, and its refusals."""
+"""Tests of `didgen quality`: figures, copies and scores of a whole run, and its refusals."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The copy check: naive loops, a known quantile, and changed images that must be found."""
+"""Tests of the copy check: naive loops, a known quantile, and changed images to be found."""
 
 import io
 from pathlib import Path

@@ -7,12 +7,7 @@ import pytest
 import torch
 
 from didgen.downstream.data.perceptual_hash import perceptual_hash
-from didgen.downstream.quality.embed import (
-    embed,
-    real_collection,
-    synthetic_collection,
-    views_of,
-)
+from didgen.downstream.quality.embed import embed, real_collection, synthetic_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.finish import read_whole_run

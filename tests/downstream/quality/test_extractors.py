@@ -1,4 +1,4 @@
-"""Extractors: names, weights and their faults; the eight ways that a square can lie."""
+"""Tests of extractors: names, weights, faults, and the eight ways that a square can lie."""
 
 from pathlib import Path
 

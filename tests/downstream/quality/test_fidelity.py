@@ -1,4 +1,4 @@
-"""Judges of real trainings are asked about the run of noise: figures, oracles and refusals."""
+"""Tests of fidelity: judges of real trainings are asked about the run of noise."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from didgen.downstream.benchmark.results import (
-    read_predictions,
-    read_segmentations,
-)
+from didgen.downstream.benchmark.results import read_predictions, read_segmentations
 from didgen.downstream.data.pairs import load_synthetic_pairs
 from didgen.downstream.quality.assess import assess, prepare_quality
 from didgen.downstream.quality.fidelity import class_fidelity, layout_fidelity

@@ -11,21 +11,12 @@ from safetensors.torch import save_file
 
 from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
-from didgen.downstream.benchmark.results import (
-    read_predictions,
-)
+from didgen.downstream.benchmark.results import read_predictions
 from didgen.downstream.quality.judge import read_judge, read_judges
-from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.sources.records import SourceManifest
-from tests.fixtures.assessments import fast_recipe
 from tests.fixtures.benchmarks import NET
-
-
-@pytest.fixture(scope="module")
-def asked(source: Path, guided_run: Path, judges: tuple[Path, Path]) -> QualityRecipe:
-    return fast_recipe(source, guided_run, judges=judges)
 
 
 def test_judges_of_one_name_get_two(

@@ -1,4 +1,4 @@
-"""The scorecard: its figures of pairs against naive loops over the images themselves."""
+"""Tests of the scorecard: figures of pairs against naive loops over the images."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

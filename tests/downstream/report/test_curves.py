@@ -1,4 +1,4 @@
-"""Curves: what a log holds, however often a step was written, and what a result says."""
+"""Tests of curves: what a log holds, however often a step was written, and a result."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders: which are reported on, in what order, and how many."""
+"""Tests of folders: which are reported on, in what order, and how many."""
 
 from collections.abc import Callable
 from pathlib import Path

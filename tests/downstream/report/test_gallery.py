@@ -1,4 +1,4 @@
-"""Galleries: few of many, layouts where they can be had, attention where it was kept."""
+"""Tests of galleries: few of many, layouts where they can be had, attention where kept."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The page: one file that needs nothing, whatever its records hold, and reads well in Chromium."""
+"""Tests of the page: one file that needs nothing and reads well in Chromium."""
 
 import json
 import os

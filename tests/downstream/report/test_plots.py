@@ -1,4 +1,4 @@
-"""Plots: names of any kind, the same bytes each time, and an alternative text that has the data."""
+"""Tests of plots: names of any kind, the same bytes, and a text that has the data."""
 
 import base64
 import xml.etree.ElementTree as ElementTree

@@ -1,4 +1,4 @@
-"""A model in a report: finished or not, with its log and its last sheet."""
+"""Tests of the part of a model: finished or not, with its log and its last sheet."""
 
 from pathlib import Path
 

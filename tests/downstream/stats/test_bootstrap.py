@@ -1,4 +1,4 @@
-"""Bootstrap intervals: coverage, lesions kept whole, classes kept full."""
+"""Tests of bootstrap intervals: coverage, lesions kept whole, classes kept full."""
 
 import numpy as np
 import pytest

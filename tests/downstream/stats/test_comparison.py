@@ -1,4 +1,4 @@
-"""Comparisons: verdicts, one seed, Holm, and what a family of nulls is called."""
+"""Tests of comparisons: verdicts, one seed, Holm, and what a family of nulls is called."""
 
 import json
 

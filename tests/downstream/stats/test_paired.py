@@ -1,4 +1,4 @@
-"""Paired tests against scipy, by hand, and on simulated data with and without an effect."""
+"""Tests of paired tests: scipy, by hand, and simulated data with and without an effect."""
 
 import math
 

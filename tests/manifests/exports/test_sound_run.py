@@ -1,15 +1,22 @@
 """Tests of runs that are to be exported: what they hold, and what is no part of them."""
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.export import export
-from didgen.manifests.exports.sound_run import prepare_export
+from didgen.manifests.exports.sound_run import Export, prepare_export
+from didgen.manifests.files import read_json
+from didgen.manifests.privacy.pseudonyms import KEY_NAME
+from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.shard import Sample, iterate, shard_path, write_shard
+from didgen.manifests.sources.records import SourceManifest
 
 pytestmark = pytest.mark.usefixtures("datasets_offline")
 
@@ -33,3 +40,45 @@ def test_an_image_without_a_class_of_its_run_is_named(run, tmp_path, to, index):
     with pytest.raises(DidgenError, match="without a class of its run"):
         export(prepare_export(mine, to, tmp_path / "out"))
     assert not list(tmp_path.glob("out*"))
+
+
+def test_pseudonyms_need_the_source_of_the_run(make_source, make_run, tmp_path, monkeypatch):
+    source = make_source(tmp_path / "one")
+    recipe = {"kind": "augment", "model": "mini", "source": "gone"}
+    run = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001"), recipe=recipe)
+
+    def hidden(out: str, given: Path | None = None) -> Export:
+        return prepare_export(run, "parquet", tmp_path / out, pseudonymise=True, source=given)
+
+    with pytest.raises(DidgenError, match=r"is not at hand, and its key .* by `--source`"):
+        hidden("out")
+    (tmp_path / "other").mkdir()
+    replace(SourceManifest.read(source), records=()).write(tmp_path / "other")
+    with pytest.raises(DidgenError, match=r"has no image ISIC_0000001, which .*run names; name"):
+        hidden("out", tmp_path / "other")
+    job = hidden("out", source)
+    assert job.pseudonyms is not None and not (source / KEY_NAME).exists()
+    export(job)
+    assert (source / KEY_NAME).is_file()
+    # As it was given to the run: relative to the working folder.
+    source.rename(tmp_path / "gone")
+    monkeypatch.chdir(tmp_path)
+    assert hidden("again").pseudonyms
+
+
+def test_a_run_that_names_no_real_image_needs_no_key(run, tmp_path):
+    job = prepare_export(run, "parquet", tmp_path / "out", pseudonymise=True)
+    assert job.pseudonyms is None
+    export(job)
+    assert [one.name for one in job.manifest.made_from] == ["mini"]
+
+
+def test_a_fold_names_its_cases_by_their_pseudonyms(make_source, make_run, tmp_path):
+    source, run = make_source(tmp_path / "source"), make_run(tmp_path / "run")
+    mix(prepare_mix(MixRecipe(source=source, run=run, ratio=0.5)), tmp_path / "mix")
+    out = tmp_path / "Dataset501_Test"
+    export(prepare_export(tmp_path / "mix", "nnunet", out, pseudonymise=True))
+    (fold,) = read_json(out / "splits_final.json")
+    cases = {path.name.removesuffix("_0000.png") for path in (out / "imagesTr").iterdir()}
+    assert {*fold["train"], *fold["val"]} == cases
+    assert not any("ISIC" in case for case in cases)

@@ -122,14 +122,6 @@ def test_both_tasks_import_whole(tree: Path) -> None:
         assert {r.label for r in manifest.select(split=split)} == {"MEL", "NV", None}
 
 
-def test_the_same_tree_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
-    for name, workers in (("one", 1), ("two", 4)):
-        import_isic2018(tree, workers=workers).write(tmp_path / name)
-    for name in ("source.json", "records.jsonl", "rejected.jsonl"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert len(SourceManifest.read(tmp_path / "one").records) == 24
-
-
 def test_folders_may_lie_one_deeper(tree: Path) -> None:
     for name in (TASK1, HAM_MASKS):
         (tree / name).rename(tree / "moved")

@@ -14,7 +14,7 @@ from PIL import Image
 from didgen.manifests.files import sha256_of
 from didgen.manifests.provenance.croissant import croissant
 from didgen.manifests.shards.index import read_manifest
-from didgen.manifests.shards.shard import iterate, read_sidecars
+from didgen.manifests.shards.shard import iterate
 
 # In a process of its own: it keeps what it unpacks in a folder that it chooses on import.
 READ = """
@@ -97,5 +97,4 @@ def test_every_tar_is_named_with_its_hash(run):
 
 def test_the_same_run_gives_the_same_text(run):
     manifest = read_manifest(run)
-    sidecars = {config: read_sidecars(run, config) for config in manifest.configs}
-    assert croissant(manifest, sidecars) == (run / "croissant.json").read_text()
+    assert croissant(manifest) == (run / "croissant.json").read_text()

@@ -1,6 +1,7 @@
 """Tests of card: a header the Hub takes, true counts, and text that stays text."""
 
 import re
+from collections import Counter
 
 import pytest
 import yaml
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.shards.index import Ingredient, read_manifest
 from didgen.manifests.shards.shard import read_sidecars
+from didgen.manifests.shards.tally import Tally
 
 
 def parts(run):
     manifest = read_manifest(run)
-    return manifest, {config: read_sidecars(run, config) for config in manifest.configs}
+    return manifest, Tally.of(s for config in manifest.configs for s in read_sidecars(run, config))
 
 
 def test_header_is_what_the_hub_reads(run):
@@ -53,8 +55,8 @@ def test_it_says_what_the_set_is_and_comes_from(run):
 
 
 def test_the_same_run_gives_the_same_text(run):
-    manifest, sidecars = parts(run)
-    assert card(manifest, sidecars) == card(manifest, sidecars) == (run / "README.md").read_text()
+    manifest, tally = parts(run)
+    assert card(manifest, tally) == card(manifest, tally) == (run / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -70,10 +72,10 @@ def test_exports_have_a_card_of_their_own_layout(run, tmp_path, form, path):
 
 
 def test_a_licence_without_an_id_on_the_hub_is_other(run, tmp_path):
-    manifest, sidecars = parts(run)
+    manifest, tally = parts(run)
     foreign = Ingredient(kind="data", name="photos", licence="Ask: Bob & Co")
     manifest = manifest.model_copy(update={"made_from": [foreign]})
-    (tmp_path / "README.md").write_text(card(manifest, sidecars))
+    (tmp_path / "README.md").write_text(card(manifest, tally))
     header = metadata_load(tmp_path / "README.md")
     assert (header["license"], header["license_name"]) == ("other", "ask-bob-co")
     assert "counts as the strictest" in (tmp_path / "README.md").read_text()
@@ -86,21 +88,18 @@ HOSTILE = (
 
 
 def test_hostile_text_stays_text(run, tmp_path):
-    manifest, sidecars = parts(run)
-    failures = [
-        f.model_copy(update={"reason": HOSTILE.replace(":", "")}) for f in manifest.failures
-    ]
+    manifest, tally = parts(run)
+    tally.reasons = Counter([HOSTILE])
     manifest = manifest.model_copy(
         update={
             "classes": [HOSTILE, "NV", "BCC"],
-            "failures": failures,
             "decisions": {HOSTILE: HOSTILE},
             "recipe": {"kind": "augment", "model": HOSTILE, "sampling": {HOSTILE: HOSTILE}},
             "made_from": [Ingredient(kind="data", name=HOSTILE, licence=HOSTILE)],
         }
     )
     path = tmp_path / "README.md"
-    path.write_text(card(manifest, sidecars))
+    path.write_text(card(manifest, tally))
     text = path.read_text()
     assert metadata_load(path)["license"] == "other"
     body = text.split("\n---\n", 1)[1]
@@ -119,8 +118,8 @@ def test_hostile_text_stays_text(run, tmp_path):
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_class_name_gives_a_header_and_one_cell(run, name):
-    manifest, sidecars = parts(run)
-    text = card(manifest.model_copy(update={"classes": [name, "NV", "BCC"]}), sidecars)
+    manifest, tally = parts(run)
+    text = card(manifest.model_copy(update={"classes": [name, "NV", "BCC"]}), tally)
     header, body = text.removeprefix("---\n").split("\n---\n", 1)
     assert yaml.safe_load(header)["license"] == "cc-by-4.0"
     assert len([line for line in body.splitlines() if line.startswith("- **images**")]) == 1
@@ -128,8 +127,8 @@ def test_any_class_name_gives_a_header_and_one_cell(run, name):
 
 
 def test_a_run_that_names_no_ingredient_is_of_unknown_licence(run):
-    manifest, sidecars = parts(run)
+    manifest, tally = parts(run)
     manifest = manifest.model_copy(update={"made_from": [], "recipe": {}, "decisions": {}})
-    text = card(manifest, sidecars)
+    text = card(manifest, tally)
     assert "| not recorded | - | - |" in text
     assert "license: other\n" in text

@@ -21,17 +21,33 @@ LESIONS = st.integers(0, 6).map("HAM_{:07d}".format)
 HASHES = st.integers(0, 9).map(lambda number: f"{number:064x}")
 
 
-def record(key: str, lesion: str = "", sha256: str = "", split: Split = "train") -> SourceRecord:
+def record(
+    key: str,
+    lesion: str = "",
+    sha256: str = "",
+    split: Split = "train",
+    pixels: str | None = None,
+    published: str | None = None,
+) -> SourceRecord:
     return sources.record(
         key,
         sha256=sha256 or hashlib.sha256(key.encode()).hexdigest(),
         lesion_id=lesion or key,
         split=split,
+        pixels=pixels,
+        published=published,
     )
 
 
 RECORDS = st.lists(
-    st.builds(record, st.one_of(NAMES, NUMBERS), st.one_of(NAMES, LESIONS), HASHES),
+    st.builds(
+        record,
+        st.one_of(NAMES, NUMBERS),
+        st.one_of(NAMES, LESIONS),
+        HASHES,
+        pixels=st.none() | HASHES,
+        published=st.none() | HASHES,
+    ),
     min_size=1,
     max_size=9,
 )
@@ -42,7 +58,9 @@ def manifest(*records: SourceRecord) -> SourceManifest:
 
 
 def knows(trained_on: TrainedOn, one: SourceRecord) -> bool:
-    return trained_on.knows(one, one.sha256)
+    known = trained_on.knows(one, one.sha256, one.pixels, one.published)
+    assert trained_on.knows_record(one) == known
+    return known
 
 
 @settings(deadline=None, max_examples=100)
@@ -66,7 +84,8 @@ def test_it_knows_what_the_naive_search_finds(
 
     def same(one: SourceRecord, seen: SourceRecord) -> bool:
         numbered = one.key == seen.key and one.key.startswith("ISIC_0")
-        return numbered or one.sha256 == seen.sha256
+        digests = {one.pixels, one.published} & {seen.pixels, seen.published} - {None}
+        return numbered or one.sha256 == seen.sha256 or bool(digests)
 
     for one in others:
         expected = any(
@@ -155,3 +174,37 @@ def test_an_empty_list_is_no_list_that_was_written(tmp_path: Path) -> None:
     (tmp_path / TRAINED_ON_NAME).write_bytes(b"")
     with pytest.raises(DidgenError, match=f"{TRAINED_ON_NAME} is empty; restore the file"):
         TrainedOn.read(tmp_path / TRAINED_ON_NAME)
+
+
+def test_a_copy_without_metadata_is_refused_by_its_pixels() -> None:
+    """Of an upright JPEG, and of one that was encoded anew before it was published."""
+    trained_on = TrainedOn.of(
+        [record("a", pixels="1" * 64), record("b", pixels="2" * 64, published="3" * 64)]
+    )
+    for pixels in ("1", "2", "3"):
+        copy = record("renamed", split="test", pixels=pixels * 64)
+        assert knows(trained_on, copy)
+        with pytest.raises(DidgenError, match="was trained on renamed or on its lesion"):
+            trained_on.check("The model m", Path("src"), manifest(copy))
+    assert not knows(trained_on, record("other", pixels="4" * 64))
+    assert not trained_on.beyond([record("x", pixels="1" * 64), record("y", pixels="3" * 64)])
+
+
+def test_lists_and_sources_of_older_versions_have_hashes_alone(tmp_path: Path) -> None:
+    line = f'{{"image": null, "lesion": null, "sha256": "{"a" * 64}"}}\n'
+    (tmp_path / TRAINED_ON_NAME).write_text(line)
+    older = TrainedOn.read(tmp_path / TRAINED_ON_NAME)
+    assert older.text() == line.encode(), "it is written as it was"
+    assert knows(older, record("x", sha256="a" * 64, pixels="1" * 64))
+    assert not knows(older, record("x", pixels="1" * 64))
+    newer = TrainedOn.of([record("x", sha256="a" * 64, pixels="1" * 64)])
+    assert knows(newer, record("y", sha256="a" * 64)) and not knows(newer, record("y"))
+    assert len(newer | older) == 1
+
+
+def test_numbers_go_where_they_may_be_somebodys_own() -> None:
+    trained_on = TrainedOn.of([record("IL_0000001", "HAM_0000001"), record("ISIC_0000002")])
+    mine = record("IL_0000001").sha256
+    text = trained_on.without_numbers({mine}).text().decode()
+    assert "IL_0000001" not in text and "HAM_0000001" not in text and mine in text
+    assert "ISIC_0000002" in text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from didgen.manifests.recipes.augment import AugmentRecipe, ImagesPlan, PairsPlan, asked
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.reading import read_recipe
-from didgen.manifests.recipes.sampling import Guidance, Sampling
+from didgen.manifests.recipes.sampling import Annotation, Guidance, Sampling
 from tests.fixtures.recipes import AUGMENT, fault, written
 
 
@@ -35,6 +35,7 @@ guidances = st.builds(
     smoothing_sigma=st.floats(0, 5),
     cross_attention=st.booleans(),
     self_attention=st.booleans(),
+    normaliser=st.sampled_from(["region", "paper"]),
 )
 
 samplings = st.builds(
@@ -45,6 +46,7 @@ samplings = st.builds(
     cfg_rescale=shares,
     batch_size=st.integers(1, 64),
     guidance=guidances,
+    annotation=st.builds(Annotation, timestep=st.none() | st.integers(0, 999), flat=shares),
 )
 
 # Names that YAML reads as something else where it may: no, null, 1e3, ~.
@@ -109,6 +111,11 @@ def test_the_fingerprint_does_not_see_what_decides_only_speed(
         {"sampling": {"steps": 21}},
         {"sampling": {"cfg_rescale": 0.7}},
         {"sampling": {"guidance": {"eta": 19}}},
+        {"sampling": {"guidance": {"normaliser": "paper"}}},
+        {"sampling": {"annotation": {"timestep": 0}}},
+        {"sampling": {"annotation": {"flat": 0}}},
+        {"gates": {"separability": 0.5}},
+        {"gates": {"attention_contrast": 0.5}},
     ],
 )
 def test_the_fingerprint_sees_what_decides_the_result(changes: dict[str, Any]) -> None:

@@ -11,26 +11,27 @@ from tests.fixtures.recipes import FINETUNE, fault
 
 
 @pytest.mark.parametrize(
-    ("content", "where"),
+    ("content", "sentence"),
     [
-        (FINETUNE | {"steps": 0}, "`steps`"),
-        (FINETUNE | {"image_size": 250}, "`image_size`"),
-        (FINETUNE | {"prompt_dropout": 1.5}, "`prompt_dropout`"),
-        (FINETUNE | {"seed": -1}, "`seed`"),
-        (FINETUNE | {"learning_rate": "fast"}, "`learning_rate`"),
-        (FINETUNE | {"mixed_precision": "fp8"}, "`mixed_precision`"),
-        (FINETUNE | {"kind": "augment"}, "`kind`"),
-        ({"model": "mini"}, "`source`"),
-        ({"source": "a", "build": {"vocabulary": 10}}, "`build.vocabulary`"),
-        (FINETUNE | {"source": 2018}, "`source`"),
-        (FINETUNE | {"source": ["a"]}, "`source`"),
-        (FINETUNE | {"source": "s3://bucket/a"}, "`source`"),
+        (FINETUNE | {"steps": 0}, "`steps` is 0, but it must be 1 or more."),
+        (FINETUNE | {"image_size": 250}, "`image_size` is 250, but it must be a multiple of 64."),
+        (FINETUNE | {"prompt_dropout": 1.5}, "`prompt_dropout` is 1.5, but it must be 1 or less."),
+        (FINETUNE | {"seed": -1}, "`seed` is -1, but it must be 0 or more."),
+        (FINETUNE | {"learning_rate": "fast"}, "`learning_rate` is 'fast', but it must be a num"),
+        (FINETUNE | {"mixed_precision": "fp8"}, "'fp8', but it must be no or bf16 or fp16 or null"),
+        (FINETUNE | {"kind": "augment"}, "is a recipe for `didgen augment`; those for `didgen fi"),
+        ({"model": "mini"}, "`source` is missing; add it."),
+        ({"source": "a", "build": {"vocabulary": 10}}, "`build.vocabulary` is 10, but it must be"),
+        (FINETUNE | {"source": 2018}, "`source` is 2018, but it must be a path."),
+        (FINETUNE | {"source": ["a"]}, "`source` is ['a'], but it must be a path."),
+        (FINETUNE | {"source": "s3://bucket/a"}, "`source` is wrong: s3://bucket/a is a URL"),
+        (FINETUNE | {"source": ""}, "`source` is wrong: the path is empty; name a folder or file."),
     ],
 )
-def test_a_value_out_of_range_names_its_field(
-    tmp_path: Path, content: dict[str, Any], where: str
+def test_a_value_out_of_range_says_what_to_write(
+    tmp_path: Path, content: dict[str, Any], sentence: str
 ) -> None:
-    assert f"{where} is wrong: " in fault(tmp_path, content)
+    assert sentence in fault(tmp_path, content)
 
 
 def test_a_recipe_cannot_be_changed() -> None:

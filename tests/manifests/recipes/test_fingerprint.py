@@ -1,8 +1,11 @@
 """Tests of the fingerprint."""
 
+import hashlib
 import json
 import subprocess
 import sys
+
+import pytest
 
 from didgen.manifests.recipes.fingerprint import fingerprint
 
@@ -17,3 +20,18 @@ def test_the_fingerprint_does_not_depend_on_order_or_process() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == fingerprint(value)
+
+
+@pytest.mark.parametrize("rows", [[], [1], [{"b": 1, "a": "ü"}, [None, 2.5], "x"]])
+def test_an_iterator_stands_for_its_list(rows: list[object]) -> None:
+    whole = {"recipe": {"seed": 1, "a": [1, 2]}, "plan": rows, "z": "end", "masks": {}}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    assert fingerprint(whole) == hashlib.sha256(text.encode()).hexdigest()
+    assert fingerprint(whole | {"plan": iter(rows)}) == fingerprint(whole)
+    assert fingerprint({"plan": iter(rows)}) == fingerprint({"plan": rows})
+
+
+def test_other_values_are_hashed_as_they_are() -> None:
+    for value in ([], {}, ["a", "b"], {"a": (1, 2)}, "text"):
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        assert fingerprint(value) == hashlib.sha256(text.encode()).hexdigest()

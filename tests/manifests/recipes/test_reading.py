@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe, ImagesPlan, PairsPlan
 from didgen.manifests.recipes.finetune import FinetuneRecipe, Lora
-from didgen.manifests.recipes.reading import RECIPES, read_recipe
+from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.recipes.reading import RECIPES, read_recipe, recipe_text
 from didgen.manifests.recipes.sampling import AttentionMaps
 from didgen.manifests.recipes.small_model import AutoencoderStage, Build
 from tests.fixtures.recipes import AUGMENT, FINETUNE, fault, written
@@ -154,3 +155,10 @@ def test_every_bundled_recipe_is_sound(path: Path) -> None:
 def test_recipes_are_read_without_torch() -> None:
     code = "import sys, didgen.manifests.recipes.reading; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_recipe_is_printed_with_every_default() -> None:
+    recipe = MixRecipe(source=Path("a"), run=Path("b"), ratio=0.5)
+    printed = recipe_text(recipe)
+    assert MixRecipe.model_validate(yaml.safe_load(printed)) == recipe
+    assert "shard_size: 256" in printed and printed.startswith("kind: mix")

@@ -8,11 +8,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines, sha256_of
 from didgen.manifests.runs.claim import differences, is_started, start_run
 from didgen.manifests.shards.index import read_run
-from tests.fixtures.bare_runs import (
-    DOCUMENTS,
-    RECIPE,
-    write,
-)
+from tests.fixtures.bare_runs import DOCUMENTS, RECIPE, write
 from tests.fixtures.samples import bare_image
 
 

@@ -1,4 +1,4 @@
-"""Scores in sidecars: there after a judgement, and no other shard to anybody who looks."""
+"""Tests of scores in sidecars: there after a judgement, and no other shard for that."""
 
 from collections.abc import Callable
 from pathlib import Path

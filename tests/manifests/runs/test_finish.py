@@ -1,13 +1,16 @@
 """Tests of runs: a directory is one recipe's, and its index comes last."""
 
+from pathlib import Path
+
 import pytest
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_json
+from didgen.manifests.privacy.paths import LEFT_OUT
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run, mend_run, read_trained_on, read_whole_run
-from didgen.manifests.shards.index import read_manifest
+from didgen.manifests.shards.index import read_manifest, read_run
 from didgen.manifests.shards.shard import Failure, shard_path, write_shard
 from tests.fixtures.bare_runs import (
     CHOICES,
@@ -130,6 +133,47 @@ def test_documents_are_mended(tmp_path, fault):
     else:
         assert (tmp_path / "README.md").read_bytes() == before
         assert mended == manifest
+
+
+def as_older(directory: Path) -> None:
+    """Put absolute paths into the records of a run, as older versions did."""
+    (directory / "README.md").write_text("source: /homes/anna/src")
+    for name in ("run.json", "manifest.json"):
+        record = read_json(directory / name)
+        record["recipe"]["source"] = "/homes/anna/src"
+        if name == "manifest.json":
+            record["made_from"][0]["name"] = "/homes/anna/model"
+            record["documents"]["README.md"] = sha256_of(directory / "README.md")
+        write_json(directory / name, record)
+
+
+def test_paths_that_an_older_version_recorded_go(tmp_path: Path) -> None:
+    finished_run(tmp_path)
+    as_older(tmp_path)
+    made_from = [MADE_FROM[0].model_copy(update={"name": "/homes/anna/model"})]
+    mended = mend_run(tmp_path, made_from, SEEN)
+    assert [one.name for one in mended.made_from] == ["model"]
+    assert mended.recipe["source"] == read_run(tmp_path).recipe["source"] == LEFT_OUT
+    assert not [path for path in tmp_path.rglob("*.*") if b"anna" in path.read_bytes()]
+    files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json", "run.json")]
+    before = [file.stat().st_mtime_ns for file in files]
+    assert mend_run(tmp_path, made_from, SEEN) == mended
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_a_run_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "source": "/homes/anna/src"}
+    start_run(tmp_path, fingerprint="f00d", recipe=recipe)
+    record = read_json(tmp_path / "run.json")
+    assert record["recipe"]["source"] == LEFT_OUT
+    write_json(tmp_path / "run.json", record | {"recipe": recipe})
+    assert start_run(tmp_path, fingerprint="f00d", recipe=recipe).recipe == recipe
+    with pytest.raises(DidgenError) as caught:
+        start_run(tmp_path, fingerprint="beef", recipe={**recipe, "seed": 7})
+    assert "it differs in seed" in str(caught.value) and "source" not in str(caught.value)
+    write(tmp_path, 0, bare_image("a"))
+    manifest = finish_run(tmp_path, {"images": 1}, **CHOICES)
+    assert manifest.recipe["source"] == read_run(tmp_path).recipe["source"] == LEFT_OUT
 
 
 def test_documents_that_are_as_written_are_left_alone(tmp_path):

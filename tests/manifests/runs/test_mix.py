@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from didgen.manifests.choices import Config
@@ -19,12 +17,13 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
 from didgen.manifests.images import read_image, read_mask
 from didgen.manifests.locks import claimed
+from didgen.manifests.privacy.pseudonyms import KEY_NAME
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
-from didgen.manifests.runs.mix import Mix, choose, interleave, mix, prepare_mix, wanted_counts
+from didgen.manifests.runs.mix import Mix, mix, prepare_mix
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import iterate, read_shard, shard_path, split_of, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest
@@ -289,6 +288,35 @@ def test_a_sidecar_that_lists_what_is_not_there_is_named(make_run, source, tmp_p
         prepared(source, mine)
 
 
+def test_a_mix_hangs_on_its_parts_and_not_on_where_they_lie(source, run, tmp_path):
+    moved = shutil.copytree(run, tmp_path / "moved"), shutil.copytree(source, tmp_path / "source")
+    first = prepared(source, run)
+    assert prepared(moved[1], moved[0]).fingerprint == first.fingerprint
+    mix(first, tmp_path / "mix")
+    mix(prepared(moved[1], moved[0]), tmp_path / "mix")
+    assert bad(tmp_path / "mix") == {}
+    hidden = prepared(moved[1], moved[0], pseudonymise=True)
+    assert hidden.fingerprint != first.fingerprint
+    assert not (moved[1] / KEY_NAME).exists(), "to prepare writes nothing"
+
+
+def test_a_mix_of_an_older_version_is_another_run(source, run, tmp_path):
+    job = prepared(source, run)
+    recipe = job.recipe.model_dump(mode="json", exclude={"pseudonymise"})
+    start_run(tmp_path / "mix", fingerprint="0" * 64, recipe=recipe)
+    with pytest.raises(DidgenError, match=r"another recipe: it differs in pseudonymise \(absent"):
+        mix(job, tmp_path / "mix")
+
+
+def test_a_source_of_an_older_version_mixes_as_one_that_knows_its_pixels(source, run, tmp_path):
+    manifest = SourceManifest.read(source)
+    records = [r.model_copy(update={"pixels": "1" * 64}) for r in manifest.records]
+    shutil.copytree(source, tmp_path / "source")
+    replace(manifest, records=tuple(records)).rewrite(tmp_path / "source")
+    again = prepared(tmp_path / "source", run)
+    assert again.fingerprint == prepared(source, run).fingerprint
+
+
 def test_an_image_that_changed_since_its_import_is_refused(make_source, run, tmp_path):
     mine = make_source(tmp_path / "mine")
     image = tmp_path / "mine" / "photos" / "ISIC_0000000.img"
@@ -387,43 +415,3 @@ def test_readers_read_each_split(mixed, tmp_path, monkeypatch, config):
         assert len(read) == len(rows)
         # timm leaves out what has no class.
         assert [label for _, label in read] == [r["label"] for r in rows if r["label"] >= 0]
-
-
-groups = st.dictionaries(st.sampled_from("abc"), st.integers(0, 8), max_size=3)
-keys = st.lists(st.integers(0, 99), unique=True, max_size=12)
-
-
-@settings(deadline=None)
-@given(groups, st.dictionaries(st.sampled_from("abc"), keys, max_size=3), st.integers(0, 9))
-def test_choice_is_as_many_as_wanted_or_all_there_are(wanted, made, seed):
-    named = {group: [f"{group}-{number}" for number in part] for group, part in made.items()}
-    chosen = choose(wanted, named, seed)
-    for group, part in named.items():
-        assert len(chosen & {*part}) == min(wanted.get(group, 0), len(part))
-    assert chosen <= {key for part in named.values() for key in part}
-    turned = {group: part[::-1] for group, part in named.items()}
-    assert choose(wanted, turned, seed) == chosen
-    more = {group: count + 1 for group, count in wanted.items()}
-    assert chosen <= choose(more, named, seed)
-
-
-def test_every_key_is_as_likely():
-    made = {"a": [f"a-{number}" for number in range(10)]}
-    drawn = Counter(key for seed in range(2000) for key in choose({"a": 3}, made, seed))
-    assert min(drawn.values()) > 500 and max(drawn.values()) < 700
-
-
-@given(st.dictionaries(st.sampled_from("abc"), st.integers(0, 1000)), st.floats(0, 100))
-def test_wanted_counts_are_the_ratio_to_the_nearest_whole(real, ratio):
-    for group, count in wanted_counts(real, ratio).items():
-        assert abs(count - ratio * real[group]) <= 0.5
-
-
-@given(st.integers(0, 40), st.integers(0, 40))
-def test_interleaving_keeps_both_orders_and_spreads_them(many, few):
-    found = interleave([("a", n) for n in range(many)], [("b", n) for n in range(few)])
-    for name, count in (("a", many), ("b", few)):
-        assert [n for part, n in found if part == name] == list(range(count))
-    for end in range(len(found) + 1):
-        ahead = sum(part == "a" for part, _ in found[:end])
-        assert abs(ahead - end * many / max(1, many + few)) <= 1

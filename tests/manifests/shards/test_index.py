@@ -6,12 +6,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.shards.index import read_manifest, read_run
-from tests.fixtures.bare_runs import (
-    CHOICES,
-    RECIPE,
-    finished_run,
-    write,
-)
+from tests.fixtures.bare_runs import CHOICES, RECIPE, finished_run, write
 from tests.fixtures.samples import bare_image
 
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
+from didgen.manifests.shards.info import write_info
 from didgen.manifests.shards.shard import (
     Failure,
     Sample,
     Sidecar,
+    Sidecars,
     TornError,
     is_shard_name,
     iterate,
@@ -26,7 +28,6 @@ from didgen.manifests.shards.shard import (
     read_sidecars,
     shard_path,
     split_of,
-    write_info,
     write_shard,
 )
 from tests.fixtures.samples import bare_image, bare_pair
@@ -321,7 +322,8 @@ def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
 def test_info_lists_the_shards_in_order(tmp_path):
     write(tmp_path, [bare_image("c")], index=1)
     write(tmp_path, [bare_image("a"), bare_image("b"), Failure("x", "no")], index=0)
-    write_info(tmp_path, "images")
+    shards = read_sidecars(tmp_path, "images")
+    write_info(tmp_path, "images", ((one.shard, one.samples) for one in shards))
     train = json.loads((tmp_path / "images" / "_info.json").read_text())["splits"]["train"]
     assert train == {
         "name": "train",
@@ -363,3 +365,43 @@ def test_sidecars_come_split_by_split(tmp_path):
         )
     found = [list(sidecar.kept) for sidecar in read_sidecars(tmp_path, "images")]
     assert found == [["train"], ["val"], ["test"]]
+
+
+def test_sidecars_are_read_whenever_they_are_asked_for(tmp_path):
+    for index, key in enumerate("abc"):
+        write(tmp_path, [bare_image(key)], index=index)
+    sidecars = read_sidecars(tmp_path, "images")
+    assert len(sidecars) == 3 and [*sidecars[1].kept] == ["b"] and [*sidecars[-1].kept] == ["c"]
+    assert [[*one.kept] for one in sidecars[1:]] == [["b"], ["c"]]
+    assert [[*one.kept] for _ in range(2) for one in sidecars] == [["a"], ["b"], ["c"]] * 2
+    with pytest.raises(IndexError):
+        sidecars[3]
+    write(tmp_path, [bare_image("d")], index=1)
+    assert [*sidecars[1].kept] == ["d"]
+    sidecars.paths[2].write_text("{")
+    assert [*next(iter(sidecars)).kept] == ["a"]
+    with pytest.raises(DidgenError, match=r"images-000002\.json"):
+        list(sidecars)
+    known = Sidecars(sidecars.paths[:2], (one.sha256 for one in sidecars[:2]))
+    assert len(list(known)) == 2
+    write(tmp_path, [bare_image("e")], index=1)
+    assert [*known[0].kept] == ["a"]
+    for looked_at in (known, known[1:]):
+        with pytest.raises(DidgenError, match=r"images-000001\.json is that of another shard"):
+            list(looked_at)
+
+
+def test_a_sidecar_has_a_line_for_each_row(tmp_path):
+    rows = [{"prompt": 'a\n  "rows": []', "scores": {"b": 1.5, "a": [1]}}, {"prompt": "ü"}]
+    samples = [replace(bare_image(f"k{n}"), row=row) for n, row in enumerate(rows)]
+    sidecar = write(tmp_path, samples, index=0)
+    path = shard_path(tmp_path, "images", 0).with_suffix(".json")
+    assert read_sidecar(path) == sidecar
+    lines = path.read_text().splitlines()
+    assert [json.loads(line.rstrip(","))["key"] for line in lines if '"prompt"' in line] == [
+        "k0",
+        "k1",
+    ]
+    assert json.loads(path.read_text()) == json.loads(sidecar.model_dump_json())
+    empty = write(tmp_path, [], index=1)
+    assert read_sidecar(path.with_name("images-000001.json")) == empty

@@ -1,4 +1,4 @@
-"""Attention histories: the way into a row and back, and rows that hold something else."""
+"""Tests of attention histories: the way into a row and back, and rows of something else."""
 
 import json
 

@@ -1,17 +1,20 @@
-"""Inspection: what runs and sources hold, whole or not, and one sample of either."""
+"""Tests of inspection: what runs and sources hold, whole or not, and one sample of either."""
 
+import difflib
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import located
 from didgen.manifests.shards.shard import iterate
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.contents import (
     FoundImage,
@@ -20,6 +23,7 @@ from didgen.manifests.views.contents import (
     SourceContents,
     find,
     inspect,
+    nearest,
     write_picture,
 )
 from didgen.manifests.views.outlines import MASK_COLOUR
@@ -43,20 +47,20 @@ def test_a_run_is_counted_by_config_split_and_class(run: Path) -> None:
         }
     )
     assert contents.classes == ["MEL", "BCC"]
-    assert contents.failures == contents.manifest.failures
+    assert contents.tally.failed == contents.manifest.failures
 
 
 def test_rejected_tries_are_counted_by_the_kind_of_reason(run: Path) -> None:
     contents = inspect(run)
     assert isinstance(contents, RunContents)
-    assert not contents.rejections
+    assert not contents.tally.rejections
     shards = contents.sidecars["pairs"]
     reasons = [f"the annotated mask has an IoU of 0.{n} with its layout" for n in (11, 7)]
     reasons.append("near-blank image: grey levels deviate by 1.50")
     rows = [dict(row) for row in shards[0].rows]
     rows[0]["rejected"], rows[1]["rejected"] = reasons[:1], reasons[1:]
-    tried = replace(contents, sidecars={"pairs": [shards[0].model_copy(update={"rows": rows})]})
-    assert tried.rejections == {
+    tally = Tally.of([shards[0].model_copy(update={"rows": rows})])
+    assert tally.rejections == {
         "the annotated mask has an IoU of ... with its layout": 2,
         "near-blank image": 1,
     }
@@ -154,3 +158,8 @@ def test_a_run_in_a_store_is_inspected_there(run: Path) -> None:
     assert contents.counts == inspect(run).counts  # type: ignore[union-attr]
     found = find(contents, "pairs-000001")
     assert found.picture().shape == (16, 48, 3)
+
+
+@given(st.text("ab-0", max_size=6), st.lists(st.text("ab-0", max_size=8), unique=True, max_size=30))
+def test_the_nearest_keys_are_those_of_difflib(key: str, known: list[str]) -> None:
+    assert nearest(key, iter(known)) == difflib.get_close_matches(key, known, n=3, cutoff=0)

@@ -1,4 +1,4 @@
-"""Layouts for the eye: those of a source are its masks, cut as images are."""
+"""Tests of layouts for the eye: those of a source are its masks, cut as images are."""
 
 from pathlib import Path
 

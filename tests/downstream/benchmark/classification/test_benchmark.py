@@ -1,4 +1,4 @@
-"""The classification benchmark on noise: whole, resumed, refused; its record against its files."""
+"""Tests of the classification benchmark: whole, resumed, refused; its record and its files."""
 
 import json
 from collections.abc import Callable
@@ -12,9 +12,7 @@ from didgen.downstream.benchmark.classification.benchmark import classify
 from didgen.downstream.benchmark.classification.job import prepare_classification
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
-from didgen.downstream.metrics.classification import (
-    figures,
-)
+from didgen.downstream.metrics.classification import figures
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
 from didgen.manifests.recipes.reading import read_recipe

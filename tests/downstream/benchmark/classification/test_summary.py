@@ -8,11 +8,7 @@ import pytest
 
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
-from didgen.downstream.metrics.classification import (
-    balanced_accuracy,
-    correctness,
-    log_losses,
-)
+from didgen.downstream.metrics.classification import balanced_accuracy, correctness, log_losses
 from didgen.downstream.stats.comparison import UNJUDGED, UNTESTED, balanced, compare, holm
 
 CLASSES = ("MEL", "BCC")

@@ -1,4 +1,4 @@
-"""The segmentation benchmark on noise: whole, resumed, refused; its record against its files."""
+"""Tests of the segmentation benchmark: whole, resumed, refused; its record and its files."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The plots show the changes that there are, and the images that went worst."""
+"""Tests of plots of masks: the changes that there are, and the images that went worst."""
 
 import numpy as np
 import torch

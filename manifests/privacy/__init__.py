@@ -1,0 +1,1 @@
+"""Privacy: what of a photograph, its names and its paths leaves with what is published."""
