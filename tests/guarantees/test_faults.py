@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from didgen.manifests.files import located
 from didgen.manifests.runs.verify import verify
 from tests.fixtures.places import REPOSITORY
 from tests.fixtures.recipes import QUICK, UNGATED
-from tests.fixtures.runs import contents
+from tests.fixtures.runs import contents, told
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -118,9 +118,11 @@ def whole(worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def assert_whole(out: Path, whole: Path) -> None:
+def assert_whole(
+    out: Path, whole: Path, read: Callable[[Path], dict[str, object]] = contents
+) -> None:
     """Every file is there, nothing else is, and all are those of the run without a break."""
-    ours, wanted = contents(out), contents(whole)
+    ours, wanted = read(out), read(whole)
     assert ours.keys() == wanted.keys()
     assert [name for name in ours if ours[name] != wanted[name]] == []
     assert {verdict.status for verdict in verify(out)} == {"ok"}
@@ -284,7 +286,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(
     assert_nothing_half(out)
     assert not mounted or mount(folder, "-o", "remount,size=64m")
     assert worker.run(out) == 0, worker.said()
-    assert_whole(out, whole)
+    assert_whole(out, whole, told)
 
 
 def test_a_read_only_target_is_one_sentence_and_a_finished_run_there_is_fine(
@@ -317,7 +319,7 @@ def test_a_read_only_target_is_one_sentence_and_a_finished_run_there_is_fine(
     writable(False)
     worker.start(command)
     assert worker.statuses() == [0], worker.said()
-    assert_whole(out, whole)
+    assert_whole(out, whole, told)
     writable(True)
 
 
@@ -342,11 +344,11 @@ def test_killed_runs_into_a_store_end_like_one_without_a_break(
         names = [path.name for path in located(out).rglob("*")]
         assert not [name for name in names if name.endswith(".tmp")]
     assert kills >= 1
-    assert_whole(located(out), whole)
+    assert_whole(located(out), whole, told)
 
 
 def test_two_processes_into_one_place_of_a_store(worker: Worker, store: str, whole: Path) -> None:
     out = f"{store}/doubled"
     worker.start({"out": out, "part": "1/1"}, {"out": out, "part": "1/1"})
     assert worker.statuses() == [0, 0], worker.said()
-    assert_whole(located(out), whole)
+    assert_whole(located(out), whole, told)

@@ -1,7 +1,6 @@
 """Tests of object stores: their runs are those of a folder, found and mended alike."""
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import atomic_file, located
 from didgen.manifests.runs.verify import verify
 from tests.fixtures.commands import Command
-from tests.fixtures.runs import contents, flip, lay, truncate
+from tests.fixtures.runs import flip, lay, told, truncate
 
 
 @pytest.fixture(scope="module", params=["s3", "memory"])
@@ -25,18 +24,6 @@ def remote(request: pytest.FixtureRequest, job: GenerationJob) -> Path:
     out = located(f"{base}/{request.node.name.replace('[', '-').strip(']')}/run")
     augment(job, out)
     return out
-
-
-def told(out: Path) -> dict[str, object]:
-    """Every file of a run, without where its model lies: a store shares no home with it."""
-    found = contents(out)
-    card = found.pop("README.md")
-    assert isinstance(card, bytes) and b"Synthetic dermoscopic images" in card
-    for name in ("run.json", "manifest.json"):
-        record = json.loads((out / name).read_bytes())
-        del record["recipe"]["model"]
-        found[name] = {field: value for field, value in record.items() if field != "documents"}
-    return found
 
 
 def test_a_run_in_a_store_is_that_of_a_folder(remote: Path, finished: Path) -> None:
