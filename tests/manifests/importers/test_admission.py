@@ -7,6 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.admission import (
@@ -173,9 +174,11 @@ def test_namesakes_of_two_splits_are_both_imported(tmp_path: Path) -> None:
     assert result.rejections == ()
 
 
-def test_the_same_bytes_under_two_labels_are_both_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["copy.png", "copy.bmp"])
+def test_the_same_pixels_under_two_labels_are_both_left_out(tmp_path: Path, name: str) -> None:
     pair_of_classes(tmp_path)
-    shutil.copy(tmp_path / "benign" / "0.png", tmp_path / "malignant" / "copy.png")
+    with Image.open(tmp_path / "benign" / "0.png") as image:
+        image.save(tmp_path / "malignant" / name)
     result = import_folder(tmp_path, licence="own")
     assert len(result.manifest.records) == 5
     assert [r.reason for r in result.rejections] == ["contradiction"] * 2
