@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -93,6 +94,8 @@ class BenchmarkJob(ABC, Generic[P]):
     runs: Mapping[Path, RunSamples[P]]
     outside: P | None
     starts: Mapping[str, Start]
+    unit: str
+    """What tests and intervals count: `patient`, `lesion`, or both where some have no patient."""
     data: Mapping[str, Any]
     """What the images are, as the results record it."""
     dropped: tuple[dict[str, Any], ...]
@@ -166,7 +169,7 @@ class BenchmarkJob(ABC, Generic[P]):
             steps = math.ceil(steps * batches(self.recipe, count) / epoch)
         return steps
 
-    @property
+    @cached_property
     def trainings(self) -> tuple[Training, ...]:
         """Every training, seed by seed, so that a stopped benchmark has all of the first seeds."""
         return tuple(
@@ -177,9 +180,13 @@ class BenchmarkJob(ABC, Generic[P]):
             for arm in self.recipe.arms
         )
 
-    @property
+    @cached_property
     def judges(self) -> tuple[Training, ...]:
-        """The trainings of the quality filter, if it has any."""
+        """Every training of the quality filter, if it has any."""
+        return self.judges_of(self.trainings)
+
+    def judges_of(self, trainings: Iterable[Training]) -> tuple[Training, ...]:
+        """The networks of the quality filter that these trainings need."""
         return ()
 
     def evaluate_every(self, training: Training) -> int:
@@ -324,6 +331,14 @@ def with_outside(images: Mapping[Split, P], outside: P | None, place: Path | Non
     if not len(left):
         raise DidgenError(f"{place} has no image left that is not nearly one of the source.")
     return left
+
+
+def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:
+    """The unit of a benchmark's tests, by the records of its sources."""
+    outside = () if recipe.outside is None else SourceManifest.read(recipe.outside).records
+    known = {record.patient_id is not None for record in (*source.records, *outside)}
+    words = {"patient": True, "lesion": False}
+    return " or ".join(word for word, patient in words.items() if patient in known)
 
 
 def check_outside(source: SourceManifest, place: Path, origins: Mapping[Path, Origin]) -> None:

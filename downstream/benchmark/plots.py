@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from didgen.downstream.stats.comparison import plural
 from didgen.manifests.files import write_bytes
 
 FOLDER = "plots"
@@ -46,7 +47,7 @@ def _curves(benchmark: Mapping[str, Any], out: Path) -> Iterator[dict[str, str]]
                 f"scarcity-{slug}.png",
                 f"{network}: {score} over real images, {images}",
                 "Mean over seeds by the number of real training images; bars are 95 % intervals "
-                "over lesions, the seeds averaged.",
+                f"over {plural(benchmark['unit'])}, the seeds averaged.",
             )
 
 

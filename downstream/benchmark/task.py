@@ -1,7 +1,7 @@
 """The task: what one kind of benchmark does with a network, where the harness does all the rest."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -25,12 +25,12 @@ which there is memory."""
 
 
 class Predicted(Protocol):
-    """Predictions on some images, with the keys and lesions of these."""
+    """Predictions on some images, with the keys and units of these."""
 
     @property
     def keys(self) -> tuple[str, ...]: ...
     @property
-    def lesions(self) -> tuple[str, ...]: ...
+    def units(self) -> tuple[str, ...]: ...
 
 
 E = TypeVar("E", bound=Predicted)
@@ -123,8 +123,8 @@ class Task(ABC, Generic[P, E]):
         """Train a network of the filter; a task without a filter has none."""
         raise NotImplementedError
 
-    def learn(self, out: Path) -> None:
-        """Take in the judgements of the filter's networks."""
+    def learn(self, out: Path, judges: Iterable[Training]) -> None:
+        """Take in the judgements of these networks of the filter."""
 
     def tell(self, out: Path) -> None:
         """Write what was learned, when it is known that the folder is of this recipe."""

@@ -13,6 +13,7 @@ from didgen.downstream.data.perceptual_hash import HASH_SIDE, NEAR, nearest
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SPLITS, SourceRecord
+from didgen.manifests.sources.splits import group_of, in_words
 
 P = TypeVar("P", bound=Pictures)
 
@@ -50,16 +51,20 @@ def check_records(
 
 
 def check_lesions(records: Mapping[Split, Sequence[SourceRecord]], folder: object) -> None:
-    """Raise a `DidgenError` for a lesion in two splits."""
+    """Raise a `DidgenError` for a lesion, or a known patient, in two splits."""
     for one, other in combinations(SPLITS, 2):
-        lesions = {record.lesion_id: record.key for record in records[one]}
+        there = {group: record.key for record in records[one] for group in _groups(record)}
         for record in records[other]:
-            if record.lesion_id in lesions:
-                raise DidgenError(
-                    f"{folder} has the lesion {record.lesion_id} in {one} "
-                    f"({lesions[record.lesion_id]}) and in {other} ({record.key}); import it "
-                    "again, which splits by lesion."
-                )
+            for group in _groups(record):
+                if group in there:
+                    raise DidgenError(
+                        f"{folder} has {in_words(group)} in {one} ({there[group]}) and in {other} "
+                        f"({record.key}); import it again, which splits by lesion and patient."
+                    )
+
+
+def _groups(record: SourceRecord) -> set[str]:
+    return {group_of(record.lesion_id, None), group_of(record.lesion_id, record.patient_id)}
 
 
 def check_classes(

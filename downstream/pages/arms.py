@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from didgen.downstream.pages.document import Block, Heading, Listing, Paragraph, Picture, Table
-from didgen.downstream.pages.tables import interval, number, spread
+from didgen.downstream.pages.tables import interval, number, spread, units_of
 
 Row = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ SEEN = (
 SCOPES = (
     "Scope: `closed` where all that an arm rests on lies within its own real images; `open` where "
     "more of the source's training images stand behind the run; `unknown` where nobody lists what "
-    "its model was trained on. No arm has seen a tested lesion."
+    "its model was trained on. No arm has seen a tested lesion or patient."
 )
 
 
@@ -62,9 +62,9 @@ def chosen_uses(benchmark: Mapping[str, Any]) -> list[Block]:
         Heading("Which use of a run?"),
         Paragraph(
             f"Mean {benchmark['score']} on the validation images over networks, scales and seeds, "
-            "with the 95 % interval over lesions. Uses stand in the order of their simplicity: the "
-            "first that lies within one standard error of the best is chosen, and it alone is "
-            "tested."
+            f"with the 95 % interval over {units_of(benchmark)}. Uses stand in the "
+            "order of their simplicity: the first that lies within one standard error of the best "
+            "is chosen, and it alone is tested."
         ),
         Table(
             ["run", "arm", "mean", "interval", "behind the best", "standard error", "choice"],
@@ -89,9 +89,10 @@ def outside_figures(benchmark: Mapping[str, Any]) -> list[Block]:
 def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[Block]:
     if not arms:
         return []
+    units = units_of(benchmark)
     return [
         Heading(title),
-        Paragraph("Mean over lesions and seeds, with the 95 % interval over lesions."),
+        Paragraph(f"Mean over {units} and seeds, with the 95 % interval over {units}."),
         Table(
             ["network", "real", "arm", "scope", benchmark["score"], "interval"],
             [
@@ -109,7 +110,7 @@ def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[
 
 def labels(arm: Row) -> list[str]:
     """The cells that name an arm: network, real images, arm and scope."""
-    return [arm["network"], count(arm.get("real")), arm["arm"], arm.get("scope", "-")]
+    return [arm["network"], count(arm.get("real")), arm["arm"], arm["scope"]]
 
 
 def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
@@ -134,7 +135,7 @@ def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
         title = f"{benchmark['score']} on {images} images by the number of real images"
         if rows:
             blocks += [
-                Paragraph(f"{title}, with 95 % intervals over lesions."),
+                Paragraph(f"{title}, with 95 % intervals over {units_of(benchmark)}."),
                 Table(header, rows, title),
             ]
     return blocks

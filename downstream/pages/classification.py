@@ -26,6 +26,7 @@ from didgen.downstream.pages.tables import (
     networks,
     number,
     spread,
+    units_of,
     verdicts,
 )
 
@@ -51,8 +52,8 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
             "Images by class",
         ),
         Paragraph(
-            f"The test images show {benchmark['lesions']['test']} lesions. Synthetic images are "
-            "in training only."
+            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
+            "images are in training only."
         ),
         *dropped(benchmark["near_duplicates"]),
         Paragraph(networks(benchmark)),
@@ -73,9 +74,9 @@ def _test_figures(benchmark: Mapping[str, Any]) -> list[Block]:
         Heading("Figures on the test images"),
         Paragraph(
             "Mean over seeds ± standard deviation. The interval is of the balanced accuracy, 95 %, "
-            "by bootstrap over lesions with the seeds averaged. Each image has one class, so that "
-            "micro precision, recall and F1 are one number, the accuracy; a table in which they "
-            "differ does not hold micro averages."
+            f"by bootstrap over {units_of(benchmark)} with the seeds averaged. Each image has one "
+            "class, so that micro precision, recall and F1 are one number, the accuracy; a table "
+            "in which they differ does not hold micro averages."
         ),
         Table(
             [
@@ -127,7 +128,7 @@ def _class_figures(arm: Mapping[str, Any]) -> list[str]:
         *labels(arm),
         str(arm["steps"]),
         spread(figures["balanced_accuracy"]),
-        interval(arm["balanced_accuracy_over_lesions"]),
+        interval(arm["balanced_accuracy_over_units"]),
         *figure_cells(figures, ("accuracy", *averages, "mean_auc", "ece", "sensitivity")),
     ]
 

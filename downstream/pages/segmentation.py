@@ -27,6 +27,7 @@ from didgen.downstream.pages.tables import (
     networks,
     number,
     spread,
+    units_of,
     verdicts,
 )
 
@@ -44,8 +45,8 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
             "Pairs of each part",
         ),
         Paragraph(
-            f"The test images show {benchmark['lesions']['test']} lesions. Synthetic pairs are in "
-            "training only."
+            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
+            "pairs are in training only."
         ),
         *dropped(benchmark["near_duplicates"]),
         Paragraph(networks(benchmark)),
@@ -55,10 +56,10 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
         Heading("Figures on the test images"),
         Paragraph(
             "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
-            f"{recipe['image_size']}. The interval is of the Dice, 95 %, by bootstrap over lesions "
-            "with the seeds averaged. The threshold Jaccard counts an IoU below 0.65 as 0. Images "
-            "and masks are cut to their central square. Here each image counts the same, and in "
-            "the comparisons each lesion."
+            f"{recipe['image_size']}. The interval is of the Dice, 95 %, by bootstrap over "
+            f"{units_of(benchmark)} with the seeds averaged. The threshold Jaccard counts an "
+            "IoU below 0.65 as 0. Images and masks are cut to their central square. Here each "
+            f"image counts the same, and in the comparisons each of the {units_of(benchmark)}."
         ),
         Table(
             [
@@ -83,14 +84,14 @@ def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
         str(arm["steps"]),
         ", ".join(map(str, arm["best_steps"])),
         spread(figures["dice"]),
-        interval(arm["dice_over_lesions"]),
+        interval(arm["dice_over_units"]),
         *figure_cells(figures, ("iou", "threshold_jaccard", "hd95", "sensitivity", "specificity")),
     ]
 
 
 def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Block]:
     """What the quality filter kept of each run at each scale."""
-    reported = [(scale, found) for scale in scales for found in _found(scale)]
+    reported = [(scale, found) for scale in scales for found in scale["filters"]]
     if not reported:
         return []
     names = ("least_agreement_kept", "mean_agreement_kept", "mean_agreement_dropped")
@@ -122,9 +123,3 @@ def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> 
             "What the filter kept",
         ),
     ]
-
-
-def _found(scale: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What filters kept at a scale; records of an older didgen have one."""
-    older = [scale["filter"]] if scale.get("filter") else []
-    return scale.get("filters", older)

@@ -158,7 +158,7 @@ def assess(
             progress(done, job.looked_at)
 
     train = embed(job.real["train"], job.extractor, job.size, advance=advance)
-    index = TrainingIndex(train.features, train.hashes, train.collection.lesions)
+    index = TrainingIndex(train.features, train.hashes, train.collection.units)
     held_out = embed(job.real["held-out"], job.extractor, job.size, index, advance)
     synthetic = {
         config: embed(collection, job.extractor, job.size, index, advance)
@@ -166,8 +166,8 @@ def assess(
     }
     assert held_out.nearest is not None
     # An importer takes an image of an unknown lesion for a lesion of the image's own name.
-    named = zip(held_out.collection.lesions, held_out.collection.keys, strict=True)
-    calibration = calibrate(held_out.nearest, [lesion != key for lesion, key in named])
+    named = zip(held_out.collection.units, held_out.collection.keys, strict=True)
+    calibration = calibrate(held_out.nearest, [unit != key for unit, key in named])
     training = job.real["train"].keys
     rows = [
         row

@@ -18,6 +18,7 @@ from didgen.downstream.benchmark.job import (
     shared_records,
     start_of,
     taken_from,
+    unit_of,
     with_outside,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
@@ -98,6 +99,7 @@ def prepare_classification(
         },
         outside=_outside(recipe, classes, images, taken, progress),
         starts=starts,
+        unit=unit_of(recipe, source),
         data={
             "real": fingerprint(
                 {split: [[r.sha256, r.label] for r in records[split]] for split in SPLITS}

@@ -27,13 +27,13 @@ SUMMARISED: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
 def class_details(
     reported: Sequence[Mapping[str, Any]], predicted: Sequence[Any], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Balanced accuracy over lesions, figures of each class and the confusion of an arm's test."""
+    """The interval of balanced accuracy, the figures of each class, and the confusion."""
     first = predicted[0]
     right = np.stack([correctness(one.probabilities, first.labels) for one in predicted])
     return {
-        "balanced_accuracy_over_lesions": bootstrap_figure(
+        "balanced_accuracy_over_units": bootstrap_figure(
             lambda drawn: balanced_accuracy(right[:, drawn].mean(0), first.labels[drawn]),
-            first.lesions,
+            first.units,
             strata=first.labels,
         ),
         "per_class": {

@@ -1,6 +1,6 @@
 """The segmentation job: a recipe of `segment` made ready, with its data checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from didgen.downstream.benchmark.job import (
     shared_records,
     start_of,
     taken_from,
+    unit_of,
     with_outside,
 )
 from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
@@ -54,27 +55,19 @@ class SegmentationJob(BenchmarkJob[Pairs]):
     def scale_name(self, real: Scale) -> str:
         return f"{real} real pairs" if real else f"all {len(self.images['train'])} real pairs"
 
-    @property
-    def judges(self) -> tuple[Training, ...]:
-        """The trainings of the quality filter: of each run, scale and seed, a fold left out each.
+    def judges_of(self, trainings: Iterable[Training]) -> tuple[Training, ...]:
+        """The networks of the quality filter: of each run, scale and seed, a fold left out each.
 
-        With all real pairs the seeds share them, since they share the pairs.
+        Each seed has networks of its own, so that their luck is among what seeds differ in.
         """
         recipe, network = self.recipe, self.recipe.networks[0]
-        runs = dict.fromkeys(arm.run for arm in recipe.arms if arm.filter and arm.run)
+        arms = ((recipe.arm(training.arm), training) for training in trainings)
+        groups = dict.fromkeys((arm.run, t.real, t.seed) for arm, t in arms if arm.filter)
         return tuple(
             Training(network, f"{JUDGE}{run}-{fold}", seed, self.steps(network, real, seed), real)
-            for run in runs
-            for real in recipe.real
-            for seed in dict.fromkeys(self.judge_seed(run, real, seed) for seed in recipe.seeds)
+            for run, real, seed in groups
             for fold in range(recipe.filter.folds)
         )
-
-    def judge_seed(self, run: str, real: Scale, seed: int) -> int:
-        """The seed of the filter's networks for the trainings of a run, a scale and a seed."""
-        # With all real pairs and one run the networks would differ by chance alone.
-        shared = real is None and "{seed}" not in str(self.recipe.runs[run])
-        return self.recipe.seeds[0] if shared else seed
 
     def judged_run(self, judge: Training) -> RunSamples[Pairs]:
         """The run whose pairs a network of the filter judges."""
@@ -134,6 +127,7 @@ def prepare_segmentation(
         },
         outside=_outside(recipe, images, taken, progress),
         starts=starts,
+        unit=unit_of(recipe, source),
         data=data,
         dropped=tuple(vars(one) for one in duplicates),
     )

@@ -20,22 +20,22 @@ SUMMARISED: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
 
 
 def mask_details(predicted: Sequence[Segmentations]) -> dict[str, Any]:
-    """The interval of the Dice of an arm's test over lesions."""
+    """The interval of the Dice of an arm's test over units."""
     dice = np.mean([one.overlaps.dice for one in predicted], 0)
-    interval = bootstrap_figure(lambda drawn: float(dice[drawn].mean()), predicted[0].lesions)
-    return {"dice_over_lesions": interval}
+    interval = bootstrap_figure(lambda drawn: float(dice[drawn].mean()), predicted[0].units)
+    return {"dice_over_units": interval}
 
 
 def scales(
     job: SegmentationJob, agreements: Mapping[tuple[str, int | None, int], Agreements]
 ) -> list[dict[str, Any]]:
-    """What the filter kept of each run at each scale, by seed where each has its own pairs."""
+    """What the filter kept of each run at each scale, by seed."""
     return [
         {
             "real": real,
             "pairs": len(job.places(real, job.recipe.seeds[0])),
             "filters": [
-                {"run": run, "seed": None if real is None else seed, **found.summary()}
+                {"run": run, "seed": seed, **found.summary()}
                 for (run, count, seed), found in agreements.items()
                 if count == real
             ],

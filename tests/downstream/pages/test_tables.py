@@ -76,7 +76,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
         "sentence": "It helps.",
     }
     return (
-        given | dict.fromkeys(("over_lesions", "wilcoxon", "over_seeds", "crossed"), test) | changes
+        given | dict.fromkeys(("over_units", "wilcoxon", "over_seeds", "crossed"), test) | changes
     )
 
 

@@ -186,7 +186,7 @@ def test_changed_photographs_are_found_and_strangers_are_not(
         for split, count in (("train", 600), ("test", 200), ("val", 200))
     ]
     train = embed(parts[0], extractor, 128)
-    index = TrainingIndex(train.features, train.hashes, parts[0].lesions)
+    index = TrainingIndex(train.features, train.hashes, parts[0].units)
     test, val = (embed(part, extractor, 128, index).nearest for part in parts[1:])
     threshold = calibrate(test).threshold
     assert rate(are_copies(val, threshold))["count"] <= 2

@@ -41,7 +41,7 @@ def test_gain_loss_and_null_are_called_by_name() -> None:
 def test_one_seed_goes_by_lesions_and_says_so() -> None:
     one = compared(0.03, seeds=1)
     assert one.crossed.p is None and one.over_seeds.p is None
-    assert one.p == one.over_lesions.p
+    assert one.p == one.over_units.p
     assert "one seed, so it holds for these two networks only" in one.sentence
 
 
@@ -66,7 +66,7 @@ def test_right_and_wrong_answers_get_mcnemar_on_lesions() -> None:
 
 def test_all_of_it_is_json() -> None:
     read = json.loads(json.dumps(compared(0.03).to_dict(), allow_nan=False))
-    assert read["verdict"] == GAIN and read["over_lesions"]["p"] < 0.05
+    assert read["verdict"] == GAIN and read["over_units"]["p"] < 0.05
 
 
 def test_scores_that_do_not_fit_are_refused() -> None:

@@ -24,7 +24,7 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
     for real, seed in ((8, 0), (8, 1), (None, 0)):
         pairs = segmentation_job.real(real, seed)
         dealt = dict(
-            zip(pairs.lesions, folds(pairs.lesions, 2, segmentation_job.recipe.seed), strict=True)
+            zip(pairs.units, folds(pairs.units, 2, segmentation_job.recipe.seed), strict=True)
         )
         judged: dict[str, list[float]] = {key: [] for key in synthetic.keys}
         for fold in (0, 1):
