@@ -17,8 +17,13 @@ from didgen.downstream.benchmark.arms.use import Given
 from didgen.downstream.benchmark.recipe import BenchmarkRecipe, Scale
 from didgen.downstream.benchmark.scope import Origin, Scope, origin_of, widest
 from didgen.downstream.data.images import Pictures
-from didgen.downstream.data.leaks import NearDuplicate, near_duplicates, refuse, without
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.data.leaks import (
+    NearDuplicate,
+    near_duplicates,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.weights import Weights
 from didgen.manifests.choices import Config, Split
@@ -344,7 +349,7 @@ def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:
 def check_outside(source: SourceManifest, place: Path, origins: Mapping[Path, Origin]) -> None:
     """Raise a `DidgenError` where a run's model was trained on images of the outside source."""
     for folder, origin in origins.items():
-        if known := [r for r in source.records if origin.trained_on.knows(r, r.sha256)]:
+        if known := [r for r in source.records if origin.trained_on.knows_record(r)]:
             raise DidgenError(
                 f"The model of {folder} was trained on {known[0].key}, which `outside` ({place}) "
                 f"holds, one of {len(known)} such; test on another source."

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didgen.downstream.data.images import Pictures
-from didgen.downstream.data.perceptual_hash import HASH_SIDE, NEAR, nearest
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.perceptual_hash import HASH_SIDE, NEAR, nearest, perceptual_hash
+from didgen.manifests.progress import Progress
 from didgen.manifests.sources.records import SPLITS, SourceRecord
 from didgen.manifests.sources.splits import group_of, in_words
 
@@ -77,6 +78,16 @@ def check_classes(
                 f"{folder} has no image of {missing[0]} in {split}; import it again with other "
                 f"shares or another seed, or add {missing[0]} to `exclude`."
             )
+
+
+def perceptual_hashes(images: Pictures, progress: Progress | None = None) -> NDArray[np.bool_]:
+    """The perceptual hash of each image, (N, 256)."""
+    hashes = np.empty((len(images), HASH_SIDE**2), bool)
+    for place, pixels in enumerate(images.pixels.numpy()):
+        hashes[place] = perceptual_hash(pixels)
+        if progress:
+            progress(place + 1, len(images))
+    return hashes
 
 
 def near_duplicates(

@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 from statsmodels.stats.proportion import proportion_confint
 from torchvision.transforms.v2 import functional as transforms
 
-from didgen.downstream.data.perceptual_hash import BLOCK, NEAR, distances
 from didgen.downstream.stats.paired import LEVEL
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import encoded
+from didgen.manifests.perceptual_hash import BLOCK, NEAR, distances
 
 Pixels = NDArray[np.uint8]
 

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from didgen.downstream.data.images import real_files, squares, synthetic_images
-from didgen.downstream.data.perceptual_hash import perceptual_hash
 from didgen.downstream.quality.copies import Nearest, TrainingIndex
 from didgen.downstream.quality.extractors import Extractor, batches, orientations
 from didgen.manifests.choices import Config
+from didgen.manifests.perceptual_hash import perceptual_hash
 from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 

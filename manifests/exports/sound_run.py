@@ -24,7 +24,7 @@ from didgen.manifests.privacy.published import (
 )
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.shards.index import Manifest
@@ -175,7 +175,7 @@ def _pseudonymised(job: Export, given: Path | None) -> Export:
         for sidecar in sidecars
         for row in sidecar.kept.values()
         for name in _REAL_NAMES & row.keys()
-    } - {"", DRAWN}
+    } - NAMELESS
     recorded = job.manifest.recipe.get("source")
     if given is None and not recorded and not names:
         return replace(job, manifest=nameless_manifest(job.manifest, ()))

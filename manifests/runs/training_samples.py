@@ -6,7 +6,7 @@ from pathlib import Path
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import DRAWN, FOREIGN
 from didgen.manifests.runs.copy_scores import is_copy
 from didgen.manifests.runs.finish import read_trained_on
 from didgen.manifests.shards.index import Manifest
@@ -18,7 +18,8 @@ from didgen.manifests.sources.records import SourceManifest
 class SyntheticSample:
     """A synthetic sample in the tar `shard` of its run.
 
-    `guide` is the training record whose mask guided it; empty for images and for drawn layouts.
+    `guide` is the training record whose mask guided it; empty for images, for drawn
+    layouts, and for pairs of other generators.
     """
 
     key: str
@@ -79,7 +80,7 @@ def training_samples(
                     f"{sidecar.shard} of {path} has the sample {key} of the class "
                     f"{label or 'none'}, which its run does not list; make the run again."
                 )
-            guided = config == "pairs" and layout != DRAWN
+            guided = config == "pairs" and layout not in (DRAWN, FOREIGN)
             if guided and layout not in training:
                 raise DidgenError(
                     f"{path} has the pair {key}, guided by the mask of "

@@ -23,8 +23,7 @@ from didgen.downstream.benchmark.job import (
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
 from didgen.downstream.data.images import Images, load_real, load_synthetic
-from didgen.downstream.data.leaks import check_classes, check_records
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.data.leaks import check_classes, check_records, perceptual_hashes
 from didgen.downstream.networks.classifiers import build_classifier, find_weights
 from didgen.downstream.networks.normalise import trial
 from didgen.manifests.choices import Split

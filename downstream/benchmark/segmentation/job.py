@@ -24,14 +24,19 @@ from didgen.downstream.benchmark.job import (
     with_outside,
 )
 from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
-from didgen.downstream.data.leaks import NearDuplicate, check_lesions, refuse, without
+from didgen.downstream.data.leaks import (
+    NearDuplicate,
+    check_lesions,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from didgen.downstream.data.pairs import (
     Pairs,
     load_real_pairs,
     load_synthetic_pairs,
     subset_places,
 )
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.normalise import trial
 from didgen.downstream.networks.segmenters import build_segmenter, find_segmenter_weights
 from didgen.manifests.choices import Split

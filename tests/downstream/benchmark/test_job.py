@@ -16,7 +16,7 @@ from didgen.downstream.benchmark.job import (
     taken_from,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.data.leaks import perceptual_hashes
 from didgen.downstream.networks.weights import RANDOM, Weights
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of

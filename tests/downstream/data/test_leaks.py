@@ -8,10 +8,16 @@ import torch
 from PIL import Image
 
 from didgen.downstream.data.images import load_real
-from didgen.downstream.data.leaks import check_records, near_duplicates, refuse, without
-from didgen.downstream.data.perceptual_hash import NEAR, perceptual_hashes
+from didgen.downstream.data.leaks import (
+    check_records,
+    near_duplicates,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
+from didgen.manifests.perceptual_hash import NEAR
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.pictures import decoded, encoded
 

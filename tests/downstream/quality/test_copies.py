@@ -13,7 +13,6 @@ from PIL import Image
 from safetensors.torch import save
 
 from benchmarks import lite0
-from didgen.downstream.data.perceptual_hash import NEAR
 from didgen.downstream.quality.copies import (
     PLANTED,
     Nearest,
@@ -29,6 +28,7 @@ from didgen.downstream.quality.embed import embed, real_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
+from didgen.manifests.perceptual_hash import NEAR
 from tests.fixtures.pictures import smooth
 
 RNG = np.random.default_rng(0)

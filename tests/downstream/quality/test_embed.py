@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from didgen.downstream.data.perceptual_hash import perceptual_hash
 from didgen.downstream.quality.embed import embed, real_collection, synthetic_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.perceptual_hash import perceptual_hash
 from didgen.manifests.runs.finish import read_whole_run
 from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.sources.records import SourceManifest
