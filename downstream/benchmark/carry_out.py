@@ -240,8 +240,10 @@ def choices_of(
             ]
             for arm in arms
         }
-        units = job.images["val"].units
-        choices[run] = choose(scores, units, task.primary.higher_is_better)
+        every = next(iter(validation.values()))
+        choices[run] = choose(
+            scores, every.units, task.primary.higher_is_better, task.strata(every)
+        )
     return choices
 
 

@@ -29,6 +29,7 @@ from didgen.downstream.networks.weights import Weights
 from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
+from didgen.manifests.perceptual_hash import NEAR, nearest
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.runs.finish import read_trained_on, read_whole_run
@@ -325,17 +326,16 @@ def shared_records(
     return found
 
 
-def with_outside(images: Mapping[Split, P], outside: P | None, place: Path | None) -> P | None:
+def with_outside(learned: Iterable[Pictures], outside: P, place: Path | None) -> P:
     """The images of another source without those that are nearly some that were learned from."""
-    if outside is None:
-        return None
-    every: dict[Split, Pictures] = {**images, "test": outside}
-    hashed = {split: perceptual_hashes(part) for split, part in every.items()}
-    known = {one.later_key for one in near_duplicates(every, hashed) if one.later_split == "test"}
-    left = outside.take([n for n, key in enumerate(outside.keys) if key not in known])
-    if not len(left):
-        raise DidgenError(f"{place} has no image left that is not nearly one of the source.")
-    return left
+    mine = perceptual_hashes(outside)
+    near = np.zeros(len(outside), bool)
+    for part in learned:
+        if len(part):
+            near |= nearest(mine, perceptual_hashes(part))[1] <= NEAR
+    if near.all():
+        raise DidgenError(f"{place} has no image left that is not nearly one that is learned from.")
+    return outside.take(np.flatnonzero(~near).tolist())
 
 
 def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:

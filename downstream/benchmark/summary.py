@@ -17,7 +17,6 @@ from didgen.downstream.benchmark.carry_out import Findings, groups_of
 from didgen.downstream.benchmark.job import Training, scope_of
 from didgen.downstream.benchmark.task import E, Task, primary_scores
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, markdown
-from didgen.downstream.stats.bootstrap import bootstrap_mean
 from didgen.downstream.stats.comparison import Comparison, compare, holm, summarise
 from didgen.downstream.stats.families import against_all
 from didgen.downstream.stats.paired import unit_means
@@ -103,7 +102,7 @@ def _arm(task: Task[Any, E], findings: Findings[E], mine: Sequence[Training]) ->
     }
     if first in findings.tested:
         row |= _part(task, findings, mine, "test")
-        row |= task.details(mine, [findings.predictions["test"][t] for t in mine])
+        row |= task.details([findings.tested[t].figures["test"] for t in mine])
         if "outside" in findings.predictions:
             row["outside"] = _part(task, findings, mine, "outside")
     return row
@@ -124,7 +123,7 @@ def _part(
     for name, figure in task.told.items():
         values = [value for value in map(figure, reported) if value is not None]
         figures[name] = vars(summarise(values)) if values else None
-    interval = bootstrap_mean(by_unit)
+    interval = task.interval(scores, predicted[0])
     return {"figures": figures, "score": float(by_unit.mean()), "interval": interval}
 
 

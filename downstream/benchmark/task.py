@@ -16,6 +16,8 @@ from didgen.downstream.benchmark.job import BenchmarkJob, Training
 from didgen.downstream.benchmark.results import Result
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.networks.network import Network
+from didgen.downstream.stats.bootstrap import bootstrap_mean
+from didgen.downstream.stats.paired import Interval, unit_means, unit_strata
 
 P = TypeVar("P", bound=Pictures)
 
@@ -99,8 +101,18 @@ class Task(ABC, Generic[P, E]):
     def by_image(self, predicted: E) -> Mapping[str, NDArray[Any]]:
         """Each score of each image, (N,)."""
 
-    def details(self, mine: Sequence[Training], predicted: Sequence[E]) -> dict[str, Any]:
-        """Whatever else an arm's row says of its test, by seed."""
+    def strata(self, predicted: E) -> NDArray[np.int64] | None:
+        """The classes (N,) that an interval draws units within; None where all are alike."""
+        return None
+
+    def interval(self, scores: NDArray[np.float64], predicted: E) -> Interval | None:
+        """The interval over units of the mean of a deciding score (N,)."""
+        labels, units = self.strata(predicted), predicted.units
+        strata = None if labels is None else unit_strata(labels, units)
+        return bootstrap_mean(unit_means(scores, units), strata=strata)
+
+    def details(self, reported: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Whatever else an arm's row says of its test, from the figures of each seed."""
         return {}
 
     def images_of(self, part: str) -> P:

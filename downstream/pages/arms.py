@@ -80,12 +80,6 @@ def validation_figures(benchmark: Mapping[str, Any]) -> list[Block]:
     return _scored("Figures on the validation images", arms, "validation", benchmark)
 
 
-def outside_figures(benchmark: Mapping[str, Any]) -> list[Block]:
-    """The deciding score of every tested arm on the other source."""
-    arms = [arm for arm in benchmark["arms"] if arm.get("outside")]
-    return _scored(f"Figures on {benchmark['recipe'].get('outside')}", arms, "outside", benchmark)
-
-
 def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[Block]:
     if not arms:
         return []
@@ -108,6 +102,16 @@ def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[
     ]
 
 
+def tested_on(benchmark: Mapping[str, Any]) -> list[tuple[str, list[Row]]]:
+    """Each part of the images that arms were tested on: a title, and a row of figures an arm."""
+    arms = tested(benchmark["arms"])
+    found: list[tuple[str, list[Row]]] = [("Figures on the test images", arms)]
+    if any(arm.get("outside") for arm in arms):
+        title = f"Figures on {benchmark['recipe']['outside']}"
+        found.append((title, [{**arm, **arm["outside"]} for arm in arms]))
+    return found
+
+
 def labels(arm: Row) -> list[str]:
     """The cells that name an arm: network, real images, arm and scope."""
     return [arm["network"], count(arm.get("real")), arm["arm"], arm["scope"]]
@@ -119,12 +123,12 @@ def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
     if benchmark.get("format") != 2 or len(scales) < 2:
         return []
     blocks: list[Block] = [Heading("By the number of real images")]
-    for part, images in (("validation", "validation"), ("test", "test")):
+    for part, images in (("validation", "validation"), ("test", "test"), ("outside", "outside")):
         rows = []
         for network, name in dict.fromkeys((a["network"], a["arm"]) for a in benchmark["arms"]):
             mine = [a for a in benchmark["arms"] if (a["network"], a["arm"]) == (network, name)]
-            by_scale = {a["real"]: a["validation"] if part == "validation" else a for a in mine}
-            if part == "test" and not tested(mine):
+            by_scale = {a["real"]: a if part == "test" else a.get(part) for a in mine}
+            if (part == "test" and not tested(mine)) or not all(by_scale.values()):
                 continue
             cells = [
                 f"{number(by_scale[real]['score'])} ({known_interval(by_scale[real]['interval'])})"

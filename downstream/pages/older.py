@@ -10,8 +10,8 @@ from typing import Any
 RENAMED = {
     "lesions": "units",
     "over_lesions": "over_units",
-    "balanced_accuracy_over_lesions": "balanced_accuracy_over_units",
-    "dice_over_lesions": "dice_over_units",
+    "balanced_accuracy_over_lesions": "interval",
+    "dice_over_lesions": "interval",
 }
 
 

@@ -9,11 +9,11 @@ from didgen.downstream.pages.arms import (
     count,
     figure_cells,
     history,
+    known_interval,
     labels,
-    outside_figures,
     plots,
     scarcity,
-    tested,
+    tested_on,
     validation_figures,
 )
 from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
@@ -22,7 +22,6 @@ from didgen.downstream.pages.tables import (
     PARTS,
     dropped,
     in_order,
-    interval,
     machine,
     networks,
     number,
@@ -53,28 +52,37 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
         *verdicts(benchmark, f"{CROSSED} At a scale each seed has real training pairs of its own."),
         *chosen_uses(benchmark),
         *scarcity(benchmark),
-        Heading("Figures on the test images"),
-        Paragraph(
-            "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
-            f"{recipe['image_size']}. The interval is of the Dice, 95 %, by bootstrap over "
-            f"{units_of(benchmark)} with the seeds averaged. The threshold Jaccard counts an "
-            "IoU below 0.65 as 0. Images and masks are cut to their central square. Here each "
-            f"image counts the same, and in the comparisons each of the {units_of(benchmark)}."
-        ),
-        Table(
-            [
-                *("network", "real", "arm", "scope", "steps", "best at", "Dice", "interval"),
-                *("IoU", "threshold Jaccard", "HD95", "sensitivity", "specificity"),
-            ],
-            [_mask_figures(arm) for arm in tested(benchmark["arms"])],
-            "Figures on the test images",
-        ),
-        *outside_figures(benchmark),
+        *_test_figures(benchmark),
         *validation_figures(benchmark),
         *costs(benchmark),
         *_filters(benchmark["scales"], recipe),
         *plots(benchmark),
     ]
+
+
+def _test_figures(benchmark: Mapping[str, Any]) -> list[Block]:
+    """The figures of the tested arms, on the test images and on another source."""
+    blocks: list[Block] = []
+    units, size = units_of(benchmark), benchmark["recipe"]["image_size"]
+    for title, arms in tested_on(benchmark):
+        blocks += [
+            Heading(title),
+            Paragraph(
+                "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
+                f"{size}. The interval is of the Dice in which {units} count alike, 95 %, by "
+                f"bootstrap over {units} with the seeds averaged. The threshold Jaccard counts an "
+                "IoU below 0.65 as 0. Images and masks are cut to their central square."
+            ),
+            Table(
+                [
+                    *("network", "real", "arm", "scope", "steps", "best at", "Dice", "interval"),
+                    *("IoU", "threshold Jaccard", "HD95", "sensitivity", "specificity"),
+                ],
+                [_mask_figures(arm) for arm in arms],
+                title,
+            ),
+        ]
+    return blocks
 
 
 def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
@@ -84,7 +92,7 @@ def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
         str(arm["steps"]),
         ", ".join(map(str, arm["best_steps"])),
         spread(figures["dice"]),
-        interval(arm["dice_over_units"]),
+        known_interval(arm["interval"]),
         *figure_cells(figures, ("iou", "threshold_jaccard", "hd95", "sensitivity", "specificity")),
     ]
 

@@ -6,25 +6,39 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
-from didgen.downstream.stats.paired import LEVEL, Interval, settled
+from didgen.downstream.stats.paired import LEVEL, Interval, settled, unit_strata
 
 RESAMPLES = 2000
 """Resamples of an interval: its ends then stand within a few percent of its width."""
 
 
 def bootstrap_mean(
-    values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike,
+    *,
+    strata: ArrayLike | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval | None:
     """BCa interval (Efron 1987) of the mean of unit means (U,); None where U < 2.
 
     BCa corrects for skew, which differences of log-loss have. Values that are all the same give
-    an interval without width.
+    an interval without width. strata: (U,); units are then drawn within theirs, and the interval is
+    that of percentiles. A mean over classes needs that: drawn from all, a class that is rare would
+    have its share of the mean vary with how often it is drawn.
     """
     values = np.asarray(values, np.float64)
     if len(values) < 2:
         return None
     if settled(values):
         return float(values.mean()), float(values.mean())
+    if strata is not None:
+        return bootstrap_figure(
+            lambda drawn: float(values[drawn].mean()),
+            np.arange(len(values)),
+            strata=strata,
+            resamples=resamples,
+            seed=seed,
+        )
     result = scipy.stats.bootstrap(
         (values,),
         np.mean,
@@ -57,11 +71,7 @@ def bootstrap_figure(
     starts = np.cumsum(counts) - counts
     groups = np.zeros(len(names), np.int64)
     if strata is not None:
-        _, classes = np.unique(np.asarray(strata), return_inverse=True)
-        shown = np.zeros((len(names), int(classes.max()) + 1), bool)
-        shown[places, classes] = True
-        # A patient may have lesions of several classes; such units are drawn among their like.
-        groups = np.unique(shown, axis=0, return_inverse=True)[1].reshape(-1)
+        groups = unit_strata(strata, units)
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
     rng = np.random.default_rng(seed)
     values = np.empty(resamples)

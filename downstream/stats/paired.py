@@ -78,6 +78,18 @@ def unit_means(values: ArrayLike, units: ArrayLike) -> Floats:
     return (np.stack(sums) / counts).reshape(*values.shape[:-1], len(counts))
 
 
+def unit_strata(labels: ArrayLike, units: ArrayLike) -> NDArray[np.int64]:
+    """The stratum of each unit (U,), in the order of `unit_means`: units of the same classes.
+
+    labels, units: (N,). A lesion has one class, and a patient may have lesions of several.
+    """
+    names, places = np.unique(np.asarray(units), return_inverse=True)
+    _, classes = np.unique(np.asarray(labels), return_inverse=True)
+    shown = np.zeros((len(names), int(classes.max()) + 1), bool)
+    shown[places, classes] = True
+    return np.unique(shown, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
 def settled(differences: Floats) -> PairedTest | None:
     """The result where there is nothing to estimate a spread from; None where there is.
 

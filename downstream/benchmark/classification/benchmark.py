@@ -115,9 +115,11 @@ class Classification(Task[Images, Predictions]):
             "log-loss": log_losses(predicted.probabilities, predicted.labels),
         }
 
-    def details(self, mine: Sequence[Training], predicted: Sequence[Predictions]) -> dict[str, Any]:
-        reported = [self.figures(one) for one in predicted]
-        return class_details(reported, predicted, self.job.classes)
+    def strata(self, predicted: Predictions) -> NDArray[np.int64]:
+        return predicted.labels
+
+    def details(self, reported: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return class_details(reported, self.job.classes)
 
     def asked(self, training: Training) -> dict[str, Any]:
         return {"classes": list(self.job.classes)}

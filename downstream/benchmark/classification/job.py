@@ -1,6 +1,6 @@
 """The classification job: a recipe of `classify` made ready, with its data checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,9 @@ def prepare_classification(
             folder: _samples(taken[folder], part, shared[folder], images["train"])
             for folder, part in loaded.items()
         },
-        outside=_outside(recipe, classes, images, taken, progress),
+        outside=_outside(
+            recipe, classes, [images["train"], images["val"], *loaded.values()], taken, progress
+        ),
         starts=starts,
         unit=unit_of(recipe, source),
         data={
@@ -147,7 +149,7 @@ def _samples(
 def _outside(
     recipe: ClassifyRecipe,
     classes: Sequence[str],
-    images: Mapping[Split, Images],
+    learned: Iterable[Images],
     taken: Mapping[Path, TakenRun],
     progress: Progress | None,
 ) -> Images | None:
@@ -163,7 +165,7 @@ def _outside(
             "test on another source."
         )
     loaded = load_real(source, records, classes, recipe.image_size, progress)
-    return with_outside(images, loaded, recipe.outside)
+    return with_outside(learned, loaded, recipe.outside)
 
 
 def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:

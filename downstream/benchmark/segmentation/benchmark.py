@@ -33,7 +33,7 @@ from didgen.downstream.benchmark.results import (
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob, judged
 from didgen.downstream.benchmark.segmentation.pair_filter import Agreements, agree, unseen
 from didgen.downstream.benchmark.segmentation.plots import draw_plots
-from didgen.downstream.benchmark.segmentation.summary import SUMMARISED, mask_details, scales
+from didgen.downstream.benchmark.segmentation.summary import SUMMARISED, scales
 from didgen.downstream.benchmark.summary import outcome, write_benchmark
 from didgen.downstream.benchmark.task import EVALUATION_BATCH, Score, Task
 from didgen.downstream.data.loader import TrainingSet
@@ -119,11 +119,6 @@ class Segmentation(Task[Pairs, Segmentations]):
         found = predicted.overlaps
         every = (found.dice, found.iou, found.threshold_jaccard, found.hd95)
         return {score.name: part for score, part in zip(self.scores, every, strict=True)}
-
-    def details(
-        self, mine: Sequence[Training], predicted: Sequence[Segmentations]
-    ) -> dict[str, Any]:
-        return mask_details(predicted)
 
     def asked(self, training: Training) -> dict[str, Any]:
         if training in self.job.judges:

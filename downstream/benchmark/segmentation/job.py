@@ -130,7 +130,12 @@ def prepare_segmentation(
         runs={
             folder: _samples(taken[folder], part, shared[folder]) for folder, part in loaded.items()
         },
-        outside=_outside(recipe, images, taken, progress),
+        outside=_outside(
+            recipe,
+            [images["train"], images["val"], *loaded.values(), *shared.values()],
+            taken,
+            progress,
+        ),
         starts=starts,
         unit=unit_of(recipe, source),
         data=data,
@@ -163,7 +168,7 @@ def _samples(run: TakenRun, pairs: Pairs, shared: Pairs) -> RunSamples[Pairs]:
 
 def _outside(
     recipe: SegmentRecipe,
-    images: Mapping[Split, Pairs],
+    learned: Iterable[Pairs],
     taken: Mapping[Path, TakenRun],
     progress: Progress | None,
 ) -> Pairs | None:
@@ -176,7 +181,7 @@ def _outside(
     if not records:
         raise DidgenError(f"{recipe.outside} has no image with a mask; test on another source.")
     loaded = load_real_pairs(source, records, recipe.image_size, progress)
-    return with_outside(images, loaded, recipe.outside)
+    return with_outside(learned, loaded, recipe.outside)
 
 
 def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[SourceRecord]]:

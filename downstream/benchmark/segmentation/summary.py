@@ -1,29 +1,18 @@
 """The summary of a segmentation benchmark: what it says besides that of any."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
-from didgen.downstream.benchmark.results import Segmentations
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob
 from didgen.downstream.benchmark.segmentation.pair_filter import Agreements
 from didgen.downstream.metrics.segmentation import Overlaps
-from didgen.downstream.stats.bootstrap import bootstrap_figure
 
 SUMMARISED: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     one.name: lambda figures, name=one.name: figures[name]  # type: ignore[misc]
     for one in fields(Overlaps)
 }
 """The figures of an arm that are told over its seeds."""
-
-
-def mask_details(predicted: Sequence[Segmentations]) -> dict[str, Any]:
-    """The interval of the Dice of an arm's test over units."""
-    dice = np.mean([one.overlaps.dice for one in predicted], 0)
-    interval = bootstrap_figure(lambda drawn: float(dice[drawn].mean()), predicted[0].units)
-    return {"dice_over_units": interval}
 
 
 def scales(

@@ -145,7 +145,7 @@ def test_folds_keep_lesions_whole(lesions: list[str], count: int, seed: int) -> 
 
 
 def test_too_few_lesions_for_the_folds_are_refused() -> None:
-    with pytest.raises(DidgenError, match="2 lesions cannot make 3 folds"):
+    with pytest.raises(DidgenError, match="2 lesions or patients cannot make 3 folds"):
         folds(["a", "b", "a"], 3, 0)
 
 

@@ -81,7 +81,7 @@ def comparison(**changes: Any) -> dict[str, Any]:
 
 
 def record(*comparisons: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {"comparisons": list(comparisons)} | fields
+    return {"comparisons": list(comparisons), "unit": "lesion"} | fields
 
 
 def test_what_has_no_verdict_is_in_the_table_alone() -> None:

@@ -14,6 +14,7 @@ from didgen.downstream.stats.paired import (
     mcnemar,
     t_test,
     unit_means,
+    unit_strata,
     wilcoxon,
 )
 
@@ -207,3 +208,10 @@ def test_effect_size_is_mean_over_deviation_and_its_interval_covers() -> None:
         low, high = effect_size(rng.normal(0.5, 1, 20)).interval or (0, 0)
         covered += low <= 0.5 <= high
     assert within_binomial(covered, trials, 0.95)
+
+
+def test_units_of_the_same_classes_are_one_stratum() -> None:
+    units = ["b", "a", "a", "c", "d", "d"]
+    labels = ["x", "x", "y", "x", "y", "x"]
+    a, b, c, d = unit_strata(labels, units)
+    assert a == d and b == c and a != b
