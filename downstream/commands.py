@@ -272,9 +272,11 @@ def _print_trainings(job: "BenchmarkJob[Any]") -> None:
     if job.dropped:
         print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
     print(f"Training sets: {', '.join(job.scale_name(real) for real in job.recipe.real)}")
-    trainings = [*job.trainings, *job.judges]
+    trainings = job.at_most()
     steps = sum(training.steps for training in trainings)
     machine = machine_here(job.recipe.mixed_precision)
+    for sentence in job.recipe.cautions:
+        print(sentence)
     print(f"{len(trainings)} trainings, {steps} steps at most, on {machine}")
 
 

@@ -81,7 +81,7 @@ class Rounds(Generic[E]):
         self.results: dict[Training, Result] = {}
         self.judged: dict[Training, Result] = {}
         self.steps = 0
-        self.total = sum(t.steps for t in (*task.job.judges, *task.job.trainings))
+        self.total = sum(training.steps for training in task.job.at_most())
 
     def go_on(self, trainings: Sequence[Training]) -> None:
         """Make these trainings; one whose result is there is not made again."""
@@ -121,7 +121,7 @@ def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -
     waiting = [t for t in job.trainings if not job.recipe.arm(t.arm).filter]
     # A folder of another recipe is refused before anything is trained.
     finished({t: _asked(task, t) for t in (*job.judges, *waiting)}, out)
-    rounds.go_on([t for t in job.trainings if _in_search(job, t)])
+    rounds.go_on([t for t in job.trainings if job.in_search(t)])
     validation = {t: task.read(folder_of(out, t), "val") for t in rounds.results}
     choices = choices_of(task, validation)
     chosen = {one.name for every in choices.values() for one in every if one.chosen}
@@ -133,13 +133,10 @@ def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -
     for part in _parts(job):
         predictions[part] = {t: task.read(folder_of(out, t), part) for t in tested}
     _leave(job, out)
+    if progress:
+        # The chosen use may have cost less than another one.
+        progress(rounds.total, rounds.total)
     return Findings(rounds.results, rounds.judged, predictions, tested, choices)
-
-
-def _in_search(job: BenchmarkJob[Any], training: Training) -> bool:
-    """Whether a training is made before the choice: a use of a run has some of the seeds alone."""
-    seeds = job.recipe.seeds[: job.recipe.search]
-    return training.seed in seeds or job.recipe.arm(training.arm).role != "use"
 
 
 def results_of(

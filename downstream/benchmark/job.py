@@ -195,6 +195,25 @@ class BenchmarkJob(ABC, Generic[P]):
         """The networks of the quality filter that these trainings need."""
         return ()
 
+    def in_search(self, training: Training) -> bool:
+        """Whether a training comes before the choice: a use of a run has some seeds alone."""
+        seeds = self.recipe.seeds[: self.recipe.search]
+        return training.seed in seeds or self.recipe.arm(training.arm).role != "use"
+
+    def at_most(self) -> tuple[Training, ...]:
+        """The trainings that the benchmark takes at most, those of the filter among them: of each
+        run the use that costs most, where that is chosen."""
+        first = [training for training in self.trainings if self.in_search(training)]
+        found = [*self.judges_of(first), *first]
+        for run in self.recipe.runs:
+            others: dict[str, list[Training]] = {}
+            for training in self.trainings:
+                if self.recipe.arm(training.arm).run == run and not self.in_search(training):
+                    others.setdefault(training.arm, []).append(training)
+            made = [[*self.judges_of(of), *of] for of in others.values()]
+            found += max(made, key=lambda of: sum(t.steps for t in of), default=[])
+        return tuple(found)
+
     def evaluate_every(self, training: Training) -> int:
         """Steps between evaluations. At a scale only the last step is evaluated: a full validation
         set that ends a training of few images would be hidden data."""

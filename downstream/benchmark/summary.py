@@ -58,6 +58,7 @@ def head(task: Task[Any, E], findings: Findings[E]) -> dict[str, Any]:
         "score": task.primary.name,
         "unit": job.unit,
         "recipe": job.recipe.model_dump(mode="json"),
+        "cautions": job.recipe.cautions,
         "data": dict(job.data) | {str(folder): run.sha256 for folder, run in job.runs.items()},
         "units": {name: len(set(part.units)) for name, part in job.parts.items()},
         "near_duplicates": list(job.dropped),

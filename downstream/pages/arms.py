@@ -21,8 +21,9 @@ SCOPES = (
 
 
 def history(benchmark: Mapping[str, Any]) -> list[Block]:
-    """A notice where the test images were seen by the choice among uses."""
-    return [] if benchmark.get("format") == 2 else [Paragraph(SEEN)]
+    """What to know first: whether the choice among uses saw the test images, and too few seeds."""
+    seen = [] if benchmark.get("format") == 2 else [SEEN]
+    return [Paragraph(sentence) for sentence in (*seen, *benchmark.get("cautions", ()))]
 
 
 def count(real: int | None) -> str:
