@@ -164,20 +164,25 @@ def _quality(
     from didgen.manifests.recipes.reading import read_recipe
 
     recipe = read_recipe(name, QualityRecipe, given) if name else QualityRecipe(**given)
-    from didgen.downstream.quality.assess import assess, prepare_quality
+    from didgen.downstream.quality.assess_runs import assess_runs, prepare_runs
 
     with terminal_progress("checking") as advance:
-        job = prepare_quality(recipe, progress=advance)
-    _print_assessed(job)
+        jobs = prepare_runs(recipe, progress=advance)
+    for job in jobs.values():
+        _print_assessed(job)
     if dry_run or out is None:
         return
     with terminal_progress("looking") as advance:
-        record = assess(job, out, scores=scores, progress=advance)
-    copies = record["copies"]
-    print(f"{copies['count']} of {copies['n']} samples are copies of training images.")
-    if scores:
-        print(f"The scores are in the sidecars of {recipe.synthetic}.")
-    print(f"The figures are in {out / 'quality.md'} and {out / 'quality.json'}.")
+        records = assess_runs(jobs, out, scores=scores, progress=advance)
+    for name, record in records.items():
+        copies, place = record["copies"], out / name
+        samples = f"samples of {name}" if name else "samples"
+        print(f"{copies['count']} of {copies['n']} {samples} are copies of training images.")
+        if scores:
+            print(f"The scores are in the sidecars of {record['synthetic']}.")
+        print(f"The figures are in {place / 'quality.md'} and {place / 'quality.json'}.")
+    if len(records) > 1:
+        print(f"They stand side by side in {out / 'runs.md'}.")
 
 
 def _print_assessed(job: "QualityJob") -> None:
