@@ -20,6 +20,13 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 """Curves, from the palette of Okabe and Ito, which the colour-blind tell apart; they come with line
 styles of their own."""
 
+PARTS = {
+    "validation": "validation images",
+    "test": "test images",
+    "outside": "images of another source",
+}
+"""What curves are drawn of, in words."""
+
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -31,7 +38,7 @@ def draw_scarcity(benchmark: Mapping[str, Any], out: Path) -> list[dict[str, str
 def _curves(benchmark: Mapping[str, Any], out: Path) -> Iterator[dict[str, str]]:
     score = benchmark["score"]
     for network in dict.fromkeys(arm["network"] for arm in benchmark["arms"]):
-        for part, images in (("validation", "validation images"), ("test", "test images")):
+        for part, images in PARTS.items():
             rows = [arm for arm in benchmark["arms"] if arm["network"] == network]
             values = {
                 name: [(arm["real"], of_part(arm, part)) for arm in rows if arm["arm"] == name]

@@ -110,11 +110,8 @@ def prepare_segmentation(
         run.samples[:] = [one for one in run.samples if one.guide not in gone]
         loaded[folder] = load_synthetic_pairs(folder, run.samples, source, size, progress)
         leaking += [one for one in found if one not in leaking]
-        seen = source.select(split="train", masked=True)
-        seen = shared_records(recipe, name, seen, run.origin)
-        pairs = load_real_pairs(source, seen, size, progress)
-        copies = nearly_later(pairs, images, hashes, progress) if seen else []
-        shared[folder] = without({"train": pairs}, copies)["train"]
+        seen = shared_records(recipe, name, source.select(split="train", masked=True), run.origin)
+        shared[folder] = _shared(load_real_pairs(source, seen, size, progress), images, hashes)
     images, loaded, duplicates = screened(recipe, images, hashes, loaded, progress)
     if empty := [split for split, part in images.items() if not len(part)]:
         raise DidgenError(
@@ -123,6 +120,7 @@ def prepare_segmentation(
         )
     known = {one.key for one in duplicates}
     duplicates += [one for one in leaking if one.key not in known]
+    learned = [images["train"], images["val"], *loaded.values(), *shared.values()]
     job = SegmentationJob(
         recipe=recipe,
         images=images,
@@ -130,12 +128,7 @@ def prepare_segmentation(
         runs={
             folder: _samples(taken[folder], part, shared[folder]) for folder, part in loaded.items()
         },
-        outside=_outside(
-            recipe,
-            [images["train"], images["val"], *loaded.values(), *shared.values()],
-            taken,
-            progress,
-        ),
+        outside=_outside(recipe, learned, taken, progress),
         starts=starts,
         unit=unit_of(recipe, source),
         data=data,
@@ -156,6 +149,12 @@ def _starts(recipe: SegmentRecipe) -> dict[str, Start]:
         trial(built, network.called, recipe.image_size)
         starts[network.called] = start_of(weights, built)
     return starts
+
+
+def _shared(pairs: Pairs, images: Mapping[Split, Pairs], hashes: Hashes) -> Pairs:
+    """What a generator saw, without those that are nearly validation or test images."""
+    copies = nearly_later(pairs, images, hashes, None) if len(pairs) else []
+    return without({"train": pairs}, copies)["train"]
 
 
 def _samples(run: TakenRun, pairs: Pairs, shared: Pairs) -> RunSamples[Pairs]:
