@@ -10,12 +10,14 @@ Notable choices:
 """
 
 import ast
+import html
 import posixpath
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -56,30 +58,71 @@ def commands() -> str:
     """Every command with its options, as Typer writes them down."""
     call = [sys.executable, "-m", "typer", "didgen.cli", "utils", "docs", "--name", "didgen"]
     written = subprocess.run(call, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return written.replace("# `didgen`", "# Commands", 1).replace("Example: ", "\nExample: ")
+    # Typer escapes apostrophes for HTML, and `[a][, b]` would be a link by reference.
+    written = html.unescape(written).replace("][", "]\\[")
+    written = re.sub(r"^Example: (.*(?:\n(?!\n).+)*)", example, written, flags=re.M)
+    return written.replace("# `didgen`", "# Commands", 1)
+
+
+def example(found: re.Match[str]) -> str:
+    """An example of a command's help as a block of code, in one line."""
+    return f"\n```sh\n{' '.join(found[1].split())}\n```"
 
 
 def recipes() -> str:
-    """Every section of a recipe with its fields, in the order of the rooms."""
-    found = re.compile(r"^class (\w+)\((?:Section|\w+Recipe)\):", re.M)
+    """Every section of a recipe with its fields: each room's, the recipe before its parts."""
     lines = [
         "# Recipes",
         "A recipe is a YAML 1.2 file. `kind` names its command, and a field that is left out has "
-        "the default below. `didgen COMMAND RECIPE --dry-run` prints a recipe with every default.",
+        "the default that is given here. `didgen COMMAND RECIPE --dry-run` prints a recipe with "
+        "every default. [Bundled recipes](bundled-recipes.md) may be copied.",
+        "Kinds of values:",
     ]
-    for file in (file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))):
-        module = ".".join(("didgen", *file.relative_to(ROOT).with_suffix("").parts))
-        for name in found.findall(file.read_text()):
-            lines.append(f"::: {module}.{name}\n    options:\n      filters: [public]\n")
+    fields = ROOT / "manifests" / "recipes" / "fields.py"
+    for node in ast.parse(fields.read_text()).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+            lines.append(f"- `{ast.unparse(node.targets[0])}`: `{ast.unparse(node.value)}`")
+    for room in ROOMS:
+        for file in sorted((ROOT / room).rglob("*.py")):
+            found = [node for node in ast.parse(file.read_text()).body if is_section(node)]
+            for node in sorted(found, key=lambda node: not node.name.endswith("Recipe")):
+                lines += section(node)
     return "\n\n".join(lines)
+
+
+def is_section(node: ast.stmt) -> TypeGuard[ast.ClassDef]:
+    """Whether a statement defines a section of a recipe."""
+    bases = [ast.unparse(base) for base in node.bases] if isinstance(node, ast.ClassDef) else []
+    return any(base == "Section" or base.endswith("Recipe") for base in bases)
+
+
+def section(node: ast.ClassDef) -> Iterator[str]:
+    """A section's heading, what it is, and each field with kind, default and reason."""
+    yield f"## {node.name}"
+    yield ast.get_docstring(node) or ""
+    (base,) = (ast.unparse(base) for base in node.bases)
+    if base != "Section":
+        yield f"It has the fields of [{base}](#{base.lower()}), and:"
+    for place, field in enumerate(node.body):
+        if isinstance(field, ast.AnnAssign) and ast.unparse(field.target) != "model_config":
+            behind = node.body[place + 1] if place + 1 < len(node.body) else None
+            reason = ""
+            if isinstance(behind, ast.Expr) and isinstance(behind.value, ast.Constant):
+                reason = " ".join(str(behind.value.value).split())
+            yield f"- `{ast.unparse(field)}`" + (f"<br>{reason}" if reason else "")
 
 
 def face() -> str:
     """The public names, by the module that holds them."""
-    lines = ["# Python", "What `from didgen import NAME` gives. Each name is loaded when asked for."]
+    lines = [
+        "# Python",
+        "What `from didgen import NAME` gives; a name is loaded when it is asked for. The fields of "
+        "recipes are on [a page of their own](recipes.md).",
+    ]
     for node in ast.parse((ROOT / "didgen" / "__init__.pyi").read_text()).body:
         if isinstance(node, ast.ImportFrom):
-            lines += [f"::: didgen.{node.module}.{alias.name}" for alias in node.names]
+            names = [alias.name for alias in node.names if not alias.name.endswith("Recipe")]
+            lines += [f"::: didgen.{node.module}.{name}" for name in names]
     return "\n\n".join(lines)
 
 
@@ -98,7 +141,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for place, write in GENERATED.items():
         files.append(File.generated(config, place, content=write()))
     pages = [file.src_uri for file in files.documentation_pages()]
-    config.nav = [{"didgen": "index.md"}]
+    config.nav = [{"Home": "index.md"}]
     config.nav += [{title: ordered(folder, pages)} for title, folder in SECTIONS.items()]
     config.nav.append({"Glossary": "glossary.md"})
     return files
