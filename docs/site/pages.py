@@ -50,8 +50,23 @@ SECTIONS = {
     "Project": "project",
 }
 
+RECIPES_HEAD = """# Recipes
+
+A recipe is a YAML 1.2 file. `kind` names its command, and a field that is left out has the default
+that is given here. `didgen COMMAND RECIPE --dry-run` prints a recipe with every default.
+[Bundled recipes](bundled-recipes.md) may be copied.
+
+Kinds of values:"""
+
+FACE_HEAD = """# Python
+
+What `from didgen import NAME` gives; a name is loaded when it is asked for. The fields of recipes
+are on [a page of their own](recipes.md)."""
+
 FENCED = re.compile(r"(^```.*?^```$)", re.M | re.S)
-LINK = re.compile(r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
+LINK = re.compile(
+    r"(?P<text>!?\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<target>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)"
+)
 
 
 def commands() -> str:
@@ -71,17 +86,13 @@ def example(found: re.Match[str]) -> str:
 
 def recipes() -> str:
     """Every section of a recipe with its fields: each room's, the recipe before its parts."""
-    lines = [
-        "# Recipes",
-        "A recipe is a YAML 1.2 file. `kind` names its command, and a field that is left out has "
-        "the default that is given here. `didgen COMMAND RECIPE --dry-run` prints a recipe with "
-        "every default. [Bundled recipes](bundled-recipes.md) may be copied.",
-        "Kinds of values:",
+    lines = [RECIPES_HEAD]
+    fields = ast.parse((ROOT / "manifests" / "recipes" / "fields.py").read_text()).body
+    lines += [
+        f"- `{ast.unparse(node.targets[0])}`: `{ast.unparse(node.value)}`"
+        for node in fields
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
     ]
-    fields = ROOT / "manifests" / "recipes" / "fields.py"
-    for node in ast.parse(fields.read_text()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
-            lines.append(f"- `{ast.unparse(node.targets[0])}`: `{ast.unparse(node.value)}`")
     for room in ROOMS:
         for file in sorted((ROOT / room).rglob("*.py")):
             found = [node for node in ast.parse(file.read_text()).body if is_section(node)]
@@ -114,11 +125,7 @@ def section(node: ast.ClassDef) -> Iterator[str]:
 
 def face() -> str:
     """The public names, by the module that holds them."""
-    lines = [
-        "# Python",
-        "What `from didgen import NAME` gives; a name is loaded when it is asked for. The fields of "
-        "recipes are on [a page of their own](recipes.md).",
-    ]
+    lines = [FACE_HEAD]
     for node in ast.parse((ROOT / "didgen" / "__init__.pyi").read_text()).body:
         if isinstance(node, ast.ImportFrom):
             names = [alias.name for alias in node.names if not alias.name.endswith("Recipe")]

@@ -25,7 +25,7 @@ TABLES = ("HAM10000_metadata.csv", "ISIC2018_Task3_Training_LesionGroupings.csv"
 
 
 def link_isic(folder: Path, data: Path) -> None:
-    """Lay down 24 images of each task of ISIC 2018, as its archives unpack, with masks and tables."""
+    """Lay down 24 images of each task of ISIC 2018, as its archives unpack, with their masks."""
     isic = data / "isic2018"
     for images, masks in MASKS.items():
         (folder / images).mkdir(parents=True)
