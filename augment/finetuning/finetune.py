@@ -48,8 +48,9 @@ from didgen.manifests.provenance.models import (
     unlisted,
 )
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.finetune import FinetuneRecipe, asked
+from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 

@@ -18,10 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from didgen.augment.device import Device, choose_device
-from didgen.augment.generation.generator import Drawing, Generator
-from didgen.augment.generation.plan import Planned
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.run import augment
+from didgen.augment.methods.generator import Drawing, Generator, Planned
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.choices import Config
 from didgen.manifests.recipes.fields import DRAWN
