@@ -34,6 +34,10 @@ METHODS: dict[Method, Places] = {
         "didgen.augment.methods.guided_diffusion:open_diffusion",
         "didgen.augment.finetuning.finetune:finetune",
     ),
+    "stylegan": Places(
+        "didgen.augment.rivals.stylegan:open_stylegan",
+        "didgen.augment.rivals.stylegan:train_stylegan",
+    ),
 }
 
 

@@ -33,8 +33,6 @@ class TrainingRecipe(Section):
     """What an image is shown with: the prefix and its caption, as DiDGen is; the prefix and the
     name of its class alone; or the bare prefix, as the paper's rivals are."""
     image_size: Positive
-    steps: Positive
-    batch_size: Positive
     learning_rate: Rate
     orientations: Literal["none", "flips", "dihedral"] = "flips"
     """How images may lie: a lesion has no upright. The paper names no augmentation."""
