@@ -23,7 +23,7 @@ def test_a_directory_that_names_none_is_didgens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [{"method": "gan"}, {"method": "stylegan", "layers": 3}, {}, [], {"method": ["pgan"]}],
+    [{"method": "gan"}, {"method": "stylegan", "layers": 3}, {}, [], {"method": [1]}],
 )
 def test_another_method_is_a_sentence(tmp_path: Path, content: Any) -> None:
     (tmp_path / METHOD_NAME).write_text(json.dumps(content))
