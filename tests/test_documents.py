@@ -84,6 +84,12 @@ def test_every_page_stands_in_the_table_of_its_folder() -> None:
         assert pages <= linked, f"{named(index)} leaves out {sorted(pages - linked)}"
 
 
+def test_every_bundled_recipe_is_listed() -> None:
+    listed = (DOCS / "reference" / "bundled-recipes.md").read_text()
+    for recipe in (REPOSITORY / "manifests" / "recipes" / "bundled").glob("*.yaml"):
+        assert f"`{recipe.stem}`" in listed
+
+
 def test_blocks_that_do_not_run_are_few_and_say_why() -> None:
     skipped = [
         one

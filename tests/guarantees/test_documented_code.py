@@ -52,7 +52,8 @@ def write_photographs(folder: Path) -> None:
         name = f"case-{number:02d}"
         write_picture(folder / "photos" / f"{name}.png", image)
         write_picture(folder / "masks" / f"{name}.png", mask.astype(np.uint8) * 255)
-        table.append((name, ("MEL", "BCC", "BKL")[number % 3], f"lesion-{number // 2}"))
+        lesion = f"lesion-{number // 6}-{number % 3}"  # of two photographs
+        table.append((name, ("MEL", "BCC", "BKL")[number % 3], lesion))
     with open(folder / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows(table)
 
