@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from didgen.manifests.choices import MaskOrientation, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.images import decode, orientation, read_file
+from didgen.manifests.images import decode, orientation, read_file, see_through
 from didgen.manifests.importers.finding.groups import (
     check_classes,
     check_ids,
@@ -26,7 +26,7 @@ from didgen.manifests.importers.finding.groups import (
 )
 from didgen.manifests.importers.finding.harvest import Candidate, Harvest
 from didgen.manifests.importers.finding.masks import Fit, fit_mask, looks_like_mask
-from didgen.manifests.importers.finding.trees import listed
+from didgen.manifests.importers.finding.trees import form_of, listed
 from didgen.manifests.privacy.published import PixelDigests, pixel_digests, published
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
@@ -38,7 +38,7 @@ from didgen.manifests.sources.records import (
     sound_records,
     with_captions,
 )
-from didgen.manifests.sources.rejections import Reason, Rejection, write_rejections
+from didgen.manifests.sources.rejections import Reason, Rejection, writable, write_rejections
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
 
 ForModel = tuple[str, TrainedOn]
@@ -196,7 +196,7 @@ def _examine(candidate: Candidate, options: ImportOptions) -> _Sound | Rejection
         turn = orientation(image)
         seen = published(data, image, path)
     except DidgenError as error:
-        return Rejection.of(path, "unreadable-image", str(error))
+        return _unreadable(path, str(error))
     size, sha256 = seen.pixels.size, hashlib.sha256(data).hexdigest()
     sound = _Sound(candidate, *size, sha256, pixel_digests(seen, path))
     mask = candidate.mask
@@ -208,10 +208,33 @@ def _examine(candidate: Candidate, options: ImportOptions) -> _Sound | Rejection
     return replace(sound, mask_sha256=sha256_of(mask), mask=fit)
 
 
+def _unreadable(path: Path, fault: str) -> Rejection:
+    """Reject what is no image; one of a format that is not read is told by that."""
+    try:
+        form = form_of(read_file(path)[:132])
+    except DidgenError:
+        form = None
+    if form in (None, "JPEG", "PNG"):
+        return Rejection.of(path, "unreadable-image", fault)
+    mend = "run `git lfs pull`" if "LFS" in str(form) else "save it as PNG"
+    return Rejection.of(path, "other-format", f"{path} is {form}, which is not read; {mend}.")
+
+
 def _image_fault(image: Image.Image, path: Path) -> tuple[Reason, str] | None:
     """Why a whole image is no photograph to learn from."""
     if image.mode[0] in "IF":
         sentence = f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
+        return "unreadable-image", sentence
+    # A photograph of a phone may hold a second one, which is no frame of it.
+    frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
+    if frames > 1:
+        sentence = f"{path} is an animation of {frames} pictures; save the one that is meant."
+        return "unreadable-image", sentence
+    if see_through(image):
+        sentence = (
+            f"{path} is see-through in places, and nobody knows what is to be behind it; save it "
+            "without transparency."
+        )
         return "unreadable-image", sentence
     if min(image.size) < SMALLEST:
         sentence = (
@@ -331,6 +354,10 @@ def _records(
 
 def _record(found: _Sound, root: Path, split: Split) -> SourceRecord:
     one, mask = found.candidate, found.mask
+    try:
+        str(one.image).encode()
+    except UnicodeEncodeError:
+        raise DidgenError("its path is not UTF-8") from None
     if len(one.key) > LONGEST_KEY:
         raise DidgenError(f"its name has more than {LONGEST_KEY} characters")
     return SourceRecord(
@@ -357,7 +384,9 @@ def _record(found: _Sound, root: Path, split: Split) -> SourceRecord:
 def _refuse_lost_classes(root: Path, kept: set[str], harvest: Harvest) -> None:
     """Raise a `DidgenError` for a class of which every image was left out."""
     told = {rejection.file: rejection.sentence for rejection in harvest.rejections}
-    found = {one.label: told.get(str(one.image), "") for one in harvest.candidates if one.label}
+    found = {
+        one.label: told.get(writable(str(one.image)), "") for one in harvest.candidates if one.label
+    }
     lost = {name: why for name, why in (found | harvest.labels).items() if name not in kept}
     if lost:
         names = sorted(lost)
