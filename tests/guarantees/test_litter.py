@@ -27,9 +27,7 @@ def strew(folder: Path) -> list[Path]:
     return laid
 
 
-def test_a_run_among_litter_is_read_as_it_is(
-    run: Path, source: Path, tmp_path: Path
-) -> None:
+def test_a_run_among_litter_is_read_as_it_is(run: Path, source: Path, tmp_path: Path) -> None:
     ours = tmp_path / "run"
     shutil.copytree(run, ours)
     laid = strew(ours)
