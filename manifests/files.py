@@ -228,7 +228,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             for written in _below(temporary):
                 _sync(written)
             _sync(temporary)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            # Another process may have been a moment faster.
+            refuse_existing(path)
+            raise
         _sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -31,12 +31,15 @@ from didgen.manifests.privacy.published import PixelDigests, pixel_digests, publ
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.sources.records import (
+    HEADER_FILE,
     SourceHeader,
     SourceManifest,
     SourceRecord,
     first_fault,
+    refuse_others,
     sound_records,
     with_captions,
+    writing,
 )
 from didgen.manifests.sources.rejections import Reason, Rejection, writable, write_rejections
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
@@ -95,10 +98,17 @@ class Import:
     label_map: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept."""
-        write_rejections(folder, self.rejections)
-        records = with_captions(self.manifest.records, sound_records(folder))
-        replace(self.manifest, records=records).write(folder)
+        """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept.
+
+        Files of these names that no import wrote are a `DidgenError`.
+        """
+        refuse_others(folder)
+        with writing(folder):
+            records = with_captions(self.manifest.records, sound_records(folder))
+            # Without the mark nobody takes what is half-written for a manifest.
+            (folder / HEADER_FILE).unlink(missing_ok=True)
+            write_rejections(folder, self.rejections)
+            replace(self.manifest, records=records).write(folder)
 
 
 @dataclass(frozen=True)
