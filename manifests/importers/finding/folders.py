@@ -246,7 +246,9 @@ def _refuse_lone_class(
 
     A folder around all others is more often their holder than their class.
     """
-    place = levels.index("class") if "class" in levels else len(levels)
+    if "class" not in levels:
+        return
+    place = levels.index("class")
     inner = [names for names in above if len(names) > place]
     deeper = {names[len(levels)] for names in inner if len(names) > len(levels)}
     deeper = {name for name in deeper if not is_container(name) and not is_mask_folder(name)}
