@@ -104,7 +104,11 @@ class ClassImages:
         images: list[NDArray[np.uint8] | None] = [None] * len(planned)
         for net, label, places in self._turns(numbers):
             labels = torch.tensor([label[place] for place in places])
-            drawn = _drawn(net, [seeds[place] for place in places], labels, device.name)
+            chosen = [seeds[place] for place in places]
+            with torch.autocast(
+                device.name, dtype=device.dtype, enabled=device.dtype != torch.float32
+            ):
+                drawn = _drawn(net, chosen, labels, device.name)
             for place, image in zip(places, drawn, strict=True):
                 images[place] = image
         return Drawing(np.stack([image for image in images if image is not None]))
