@@ -43,6 +43,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         augmenting.augment,
         describing.verify,
         describing.inspect,
+        judging.review,
         describing.mix,
         describing.export,
     ),

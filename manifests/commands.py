@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from didgen.manifests.choices import Config, ExportForm
-from didgen.manifests.options import DryRun, Run, Source, folder, place
+from didgen.manifests.options import DryRun, OnlyReviewed, Run, Source, folder, place
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
@@ -222,6 +222,7 @@ def mix(
             "--drop-copies", help="Leave out what `didgen quality --write-scores` calls a copy."
         ),
     ] = False,
+    reviewed: OnlyReviewed = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
@@ -249,6 +250,7 @@ def mix(
         config=config,
         drop_copies=drop_copies,
         pseudonymise=pseudonymise,
+        reviewed=reviewed,
         shard_size=shard_size,
         seed=seed,
     )
@@ -286,6 +288,7 @@ def export(
             parser=folder,
         ),
     ] = None,
+    reviewed: OnlyReviewed = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
@@ -296,12 +299,15 @@ def export(
     if source is not None and not pseudonymise:
         raise typer.BadParameter("a source is for --pseudonymise", param_hint="--source")
     from didgen.manifests.exports.export import export as write
-    from didgen.manifests.exports.sound_run import prepare_export
+    from didgen.manifests.exports.sound_run import only_accepted, prepare_export
 
     with terminal_progress("checking") as advance:
         job = prepare_export(
             directory, to, out, progress=advance, pseudonymise=pseudonymise, source=source
         )
+    if reviewed:
+        job = only_accepted(job)
+        print(f"reviews: {job.manifest.decisions['reviews']}")
     for (config, split), count in job.counts().items():
         print(f"{config}, {split}: {count} samples")
     if not dry_run:

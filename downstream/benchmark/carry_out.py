@@ -91,9 +91,9 @@ def asked_of(
     images: what it sees, synthetic ones too. apart: fields of the recipe that decide nothing here,
     besides those that are in every recipe.
     """
-    # What `run` and `drop_copies` come to stands in the fingerprint of the data.
-    common = {"source", "run", "drop_copies", "networks", "arms", "seeds", "epochs", *TRACKING_ONLY}
-    recipe = job.recipe.model_dump(mode="json", exclude=common | {*apart})
+    # What `run`, `drop_copies` and `reviewed` come to stands in the fingerprint of the data.
+    common = {"source", "run", "drop_copies", "reviewed", "networks", "arms", "seeds", "epochs"}
+    recipe = job.recipe.model_dump(mode="json", exclude=common | TRACKING_ONLY | {*apart})
     # Trainings are compared: all of a folder are in one number format.
     return {
         "recipe": recipe | {"mixed_precision": precision_here(job.recipe.mixed_precision)},

@@ -20,8 +20,14 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.reviews.consensus import reviewed
 from didgen.manifests.runs.finish import read_whole_run
-from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
+from didgen.manifests.runs.training_samples import (
+    SyntheticSample,
+    accepted_samples,
+    check_run,
+    training_samples,
+)
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.sources.records import SourceManifest
 
@@ -95,7 +101,15 @@ def synthetic_of(
             drop_copies=recipe.drop_copies,
         )
     )
-    kept = [one.key for one in taken] if recipe.drop_copies else []
+    kept: list[Any] = [one.key for one in taken] if recipe.drop_copies else []
+    if recipe.reviewed:
+        taken = [*accepted_samples(taken, config, reviewed(recipe.run, run))]
+        if not taken:
+            raise DidgenError(
+                f"{recipe.run} has none of its {config} accepted; go on with `didgen review "
+                f"{recipe.run}`."
+            )
+        kept = [[one.key, one.label, one.curves] for one in taken]
     return run, taken, fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept])
 
 

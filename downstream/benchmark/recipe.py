@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from didgen.downstream.networks.network import Network
+from didgen.manifests.choices import Reviewed
 from didgen.manifests.recipes.fields import LocalPath, Positive, Precision, Rate, Section, Seed
 
 Arm = Literal["original", "original-epochs", "oversampled", "class-weighted", "focal", "didgen"]
@@ -52,6 +53,8 @@ class BenchmarkRecipe(Section):
     """The run of `augment` whose samples the arm `didgen` adds."""
     drop_copies: bool = False
     """Leave out the samples that the copy check of `didgen quality` found to be copies."""
+    reviewed: Reviewed | None = None
+    """`accepted` takes only what the experts of `didgen review` accept, as they correct it."""
     networks: Annotated[tuple[Network, ...], Field(min_length=1)]
     arms: Annotated[tuple[str, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
