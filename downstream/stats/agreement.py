@@ -5,6 +5,7 @@ kappa = (p_o - p_e) / (1 - p_e): agreement p_o beyond that of chance, p_e (Cohen
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,12 @@ def cohen(one: Sequence[str], other: Sequence[str]) -> Kappa:
     if len(categories) == 1:
         return Kappa(len(one), observed, None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Where all is as chance has it, its statistic of a test divides by zero.
+        # Where a rater uses one category alone, its standard error divides by zero.
         found = cohens_kappa(table)
-    low, high = max(float(found.kappa_low), -1.0), min(float(found.kappa_upp), 1.0)
-    return Kappa(len(one), observed, float(found.kappa), low, high)
+    low, high = float(found.kappa_low), float(found.kappa_upp)
+    if not isfinite(high - low):
+        return Kappa(len(one), observed, float(found.kappa))
+    return Kappa(len(one), observed, float(found.kappa), max(low, -1.0), min(high, 1.0))
 
 
 def fleiss(ratings: Sequence[Sequence[str]]) -> Kappa:

@@ -10,12 +10,14 @@ from safetensors.torch import save_file
 
 from didgen.downstream.benchmark.job import Training, batches, screened, start_of, synthetic_of
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
+from didgen.downstream.data.images import load_synthetic
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.weights import RANDOM, Weights
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.networks import classifier
+from tests.fixtures.reviews import accept_all, write_reviews
 
 Make = Callable[..., ClassifyRecipe]
 
@@ -70,3 +72,33 @@ def test_what_is_nearly_a_later_image_is_left_out_or_refused(recipe: Make, image
         screened(recipe(near_duplicates="refuse"), parts, hashes, None, None)
     with pytest.raises(DidgenError, match="has no sample left without copies"):
         screened(asked, parts, hashes, images.take(np.array([9])), None)
+
+
+def test_reviews_decide_where_the_recipe_asks_for_them(
+    recipe: Make, make_run, source: Path, tmp_path: Path
+) -> None:
+    run, manifest = make_run(tmp_path / "run"), SourceManifest.read(source)
+    with pytest.raises(DidgenError, match="run `didgen review"):
+        synthetic_of(recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    accept_all(run, "pairs")
+    with pytest.raises(DidgenError, match="has none of its images accepted"):
+        synthetic_of(recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    before = synthetic_of(recipe(run=run), manifest, "images", None)
+    accept_all(run, "images", ["images-000000", "images-000002"])
+    write_reviews(run, ("images", "images-000001", {"label": "NV"}))
+    assert synthetic_of(recipe(run=run), manifest, "images", None)[1:] == before[1:]
+    found, taken, digest = synthetic_of(
+        recipe(run=run, reviewed="accepted"), manifest, "images", None
+    )
+    assert digest != before[2]
+    assert {one.key: (one.label, one.made_as) for one in taken} == {
+        "images-000000": ("MEL", ""),
+        "images-000001": ("NV", "BCC"),
+        "images-000002": ("MEL", ""),
+    }
+    images = load_synthetic(run, taken, manifest.header.classes, found.classes, 32)
+    assert [manifest.header.classes[label] for label in images.labels] == ["MEL", "NV", "MEL"]
+    # Another class is other data.
+    write_reviews(run, ("images", "images-000001", {"label": "MEL"}))
+    again = synthetic_of(recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    assert again[2] != digest
