@@ -57,7 +57,7 @@ class Desk:
 
     def sample(self, config: str, key: str) -> ReviewSample | None:
         """A sample of the run, None where it has no such one."""
-        return self.job.samples.get((config, key))  # type: ignore[call-overload]
+        return self.job.samples.get((config, key))  # type: ignore[arg-type]
 
     def shown(self, asked: Filter, reviewer: str, page: int) -> ShownPage:
         """A page of a queue; one beyond its end is its last page."""
@@ -104,8 +104,8 @@ class Desk:
                 config=sample.config,
                 key=sample.key,
                 sha256=sample.sha256,
-                verdict=verdict,  # type: ignore[arg-type]
-                reason=reason,  # type: ignore[arg-type]
+                verdict=verdict,
+                reason=reason,
                 note=" ".join(form.get("note", "").split()),
                 label=label if label != sample.label and label else None,
                 curves=curves,

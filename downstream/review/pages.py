@@ -163,13 +163,13 @@ def _facts(sample: ReviewSample) -> dict[str, str]:
 
 def _words(name: str) -> str:
     """The name of a score as it is read."""
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace(" iou", " IoU")
 
 
 def _saved(words: Words, reviewer: str, saved: str) -> Review | None:
     """The reviewer's last word on the sample that was decided just now."""
     config, _, key = saved.partition("/")
-    said: Mapping[str, Review] = words.get((config, key), {})  # type: ignore[call-overload]
+    said: Mapping[str, Review] = words.get((config, key), {})  # type: ignore[arg-type]
     return said.get(reviewer)
 
 

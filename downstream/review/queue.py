@@ -92,7 +92,8 @@ def beside(
     """The samples before and after one that stands in a queue."""
     places = {(one.config, one.key): place for place, one in enumerate(line)}
     place = places[shown]
-    return (line[place - 1] if place else None), (line[place + 1 : place + 2] or [None])[0]
+    before = line[place - 1] if place else None
+    return before, line[place + 1] if place + 1 < len(line) else None
 
 
 def progress(job: ReviewJob, words: Words, reviewer: str) -> dict[Config, dict[str, list[int]]]:
