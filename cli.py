@@ -46,6 +46,8 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         judging.review,
         describing.mix,
         describing.export,
+        describing.push,
+        describing.pull,
     ),
     "What they are worth": (
         judging.quality,

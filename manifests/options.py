@@ -35,6 +35,13 @@ Run = Annotated[
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
+Pseudonymise = Annotated[
+    bool,
+    typer.Option(
+        "--pseudonymise",
+        help="Name real images and lesions by a keyed hash, whose key stays with the source.",
+    ),
+]
 OnlyReviewed = Annotated[
     Reviewed | None,
     typer.Option(

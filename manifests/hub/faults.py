@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 
 from didgen.manifests.errors import DidgenError, in_short
 
-_NO_TOKEN = "the hub knows no token of yours; run `hf auth login`, or set HF_TOKEN"
+_UNKNOWN = "the hub knows no token of yours; run `hf auth login`, or set HF_TOKEN"
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, HFValidationError):
         return "it is no name of a repository; write OWNER/NAME"
     if isinstance(error, LocalTokenNotFoundError):
-        return _NO_TOKEN
+        return _UNKNOWN
     if isinstance(error, RevisionNotFoundError):
         return "it has no such revision; name another by `--revision`"
     if isinstance(error, GatedRepoError):
@@ -54,7 +54,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return "there is no such repository, or your token may not see it; check name and token"
     if status == 401:
-        return _NO_TOKEN
+        return _UNKNOWN
     if status == 403:
         return "your token has no right to do that; make one that may write there"
     return f"the hub answered with {status} ({in_short(error)}); try again later"

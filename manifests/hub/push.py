@@ -1,16 +1,16 @@
 """Push: a run as a data set, or a model folder, to the Hugging Face Hub.
 
 Notable choices:
-- A run is shared as Parquet, which the hub's viewer shows column by column. Its export is made in a
-  temporary folder, and the same run always gives the same files.
-- Everything goes up in one commit, so that nobody sees a half. Files that are on the hub already are
-  not sent again, be it by an earlier push or one that was cut off.
-- What is new is private, unless it is asked for otherwise; what is public already is not written to
+- A run is shared as Parquet, which the hub's viewer shows column by column. Its export is made in
+  a temporary folder, and the same run always gives the same files.
+- Everything goes up in one commit, so that nobody sees a half. Files that are on the hub already
+  are not sent again, be it by an earlier push or one that was cut off.
+- What is new is private, unless it is asked for otherwise. What is public already is not written to
   unless that is asked for.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -134,8 +134,6 @@ def push(asked: Push, repository: str, *, public: bool, progress: Progress | Non
     if asked.job is None:
         return _upload(api, asked, repository, asked.directory)
     with TemporaryDirectory(prefix="didgen-push-") as folder:
-        from dataclasses import replace
-
         out = Path(folder) / "export"
         export(replace(asked.job, out=out), progress)
         check_images(out)
@@ -156,6 +154,3 @@ def _upload(api: HfApi, asked: Push, repository: str, folder: Path) -> str:
             delete_patterns=["*.parquet", "*.safetensors", TRAINED_ON_NAME],
         )
     return str(commit.commit_url)
-
-
-Samples = Iterable[tuple[Config, str]]

@@ -1,5 +1,6 @@
 """The recipe of `didgen mix`."""
 
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -30,8 +31,11 @@ ADDED: dict[str, Any] = {"reviewed": None}
 begun without such a field goes on where a recipe says this value or nothing."""
 
 
-def recorded(recipe: MixRecipe) -> dict[str, Any]:
-    """The fields of a recipe as JSON values, without those that are as they were before."""
+def recorded(recipe: MixRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """The fields of a recipe but those in `free`, as JSON values.
+
+    Without those that are as they were before there was such a field.
+    """
     absent = object()
-    fields = recipe.model_dump(mode="json")
+    fields = recipe.model_dump(mode="json", exclude=free)
     return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}

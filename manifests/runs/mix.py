@@ -10,12 +10,13 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import leftovers, sha256_of
+from didgen.manifests.files import leftovers
 from didgen.manifests.locks import claimed
 from didgen.manifests.privacy.index import (
     nameless_ingredients,
@@ -60,8 +61,12 @@ from didgen.manifests.shards.rows import shard_is_whole
 from didgen.manifests.shards.shard import read_sidecar, write_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
-NO_CONTENT = {"mask_sha256", "pixels", "published"}
-"""Fields of a record that say of its files what their hashes say too; older records lack them."""
+NO_CONTENT = {
+    *("mask_sha256", "pixels", "published"),
+    *("mask_orientation", "mask_inverted", "patient_id"),
+}
+"""Fields of a record that say of its files what their hashes say too, or that reach no sample;
+older records lack them."""
 
 
 def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
@@ -94,9 +99,8 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             source,
             drop_copies=recipe.drop_copies,
         )
-        if reviews is not None:
-            taken = accepted_samples(taken, config, reviews)
-        generated = synthetic_items(config, taken, named)
+        chosen = taken if reviews is None else accepted_samples(taken, config, reviews)
+        generated = synthetic_items(config, chosen, named)
         there = add_config(plan, recipe, config, real, wanted, generated)
         for group, count in wanted.items():
             if count > there[group]:
@@ -104,10 +108,9 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     records = {named(record.key): record for record in source.records}
     used = _used(recipe, plan, everything, records)
     masked = {item.taken: records[item.taken] for item in everything if item.config == "pairs"}
-    asked = recorded(recipe)
     decided = fingerprint(
         {
-            "recipe": {name: asked[name] for name in asked.keys() - {"source", "run"}},
+            "recipe": recorded(recipe, {"source", "run"}),
             "classes": source.header.classes,
             "plan": plan.rows(),
             "records": [r.model_dump(mode="json", exclude=NO_CONTENT) for r in used],
@@ -116,30 +119,17 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             # Shards of older versions hold images with their metadata.
             "images": "without metadata",
         }
-        | _outlines(reviews)
+        | _outlines(reviews or {})
     )
     made_from, trained_on = _origins(recipe, source, run, used)
-    return Mix(
-        recipe,
-        source,
-        records,
-        run,
-        plan,
-        shortages,
-        made_from,
-        decided,
-        trained_on,
-        pseudonyms,
-        reviews,
-    )
+    mix = Mix(recipe, source, records, run, plan, shortages, made_from, decided, trained_on)
+    return replace(mix, pseudonyms=pseudonyms, reviews=reviews)
 
 
-def _outlines(reviews: Mapping[SampleId, Consensus] | None) -> dict[str, Any]:
+def _outlines(reviews: Mapping[SampleId, Consensus]) -> dict[str, Any]:
     """What of the reviews decides a mix and stands in no plan: the outlines that were redrawn."""
-    if reviews is None:
-        return {}
     drawn = {f"{config}/{key}": one.curves for (config, key), one in reviews.items() if one.curves}
-    return {"outlines": drawn}
+    return {"outlines": drawn} if drawn else {}
 
 
 def _wanted(
@@ -172,9 +162,9 @@ def _used(
 
 def _mask_hashes(source: SourceManifest, records: Mapping[str, SourceRecord]) -> dict[str, str]:
     """The hash of each record's mask; one that is not as it was imported is a `DidgenError`."""
-    masks = {name: sha256_of(source.mask_path(record)) for name, record in records.items()}
-    for name, sha256 in masks.items():
-        if records[name].mask_sha256 not in (None, sha256):
+    masks = {name: source.mask_digest(record) for name, record in records.items()}
+    for name, digest in masks.items():
+        if records[name].mask_sha256 not in (None, digest[:64]):
             path = source.mask_path(records[name])
             raise DidgenError(f"{path} has changed since it was imported; import it again.")
     return masks
