@@ -8,7 +8,7 @@ Notable choices:
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 
 from didgen.manifests.errors import DidgenError
@@ -39,12 +39,11 @@ def pull(repository: str, out: Path, kind: Kind, revision: str | None = None) ->
         for name in files:
             inside(out, name)
         left = [name for name in files if any(fnmatch(name.lower(), one) for one in UNSAFE)]
-        snapshot_download(
+        api.snapshot_download(
             repository,
             repo_type=kind,
             revision=commit,
             local_dir=out,
             ignore_patterns=[*UNSAFE, *left],
-            library_name="didgen",
         )
     return left

@@ -9,8 +9,8 @@ Notable choices:
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
