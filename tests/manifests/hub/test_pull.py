@@ -7,6 +7,9 @@ import pytest
 from tests.fixtures.commands import Command
 from tests.fixtures.hub import Hub, Repository
 
+# The hub's client hands bytes to its own in a way that is to go.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<:DeprecationWarning")
+
 NAME = "me/dermoscopy"
 
 
@@ -81,8 +84,8 @@ def test_a_file_that_would_leave_its_folder_is_refused(
 def test_what_is_not_there_is_a_sentence(filled: Hub, tmp_path: Path, command: Command) -> None:
     def fault(*asked: object) -> str:
         outcome = command("pull", *asked, "--out", tmp_path / "out")
-        assert outcome.code == 1 and outcome.err.count("\n") == 1, outcome.err
-        return outcome.err
+        assert outcome.code == 1 and "Traceback" not in outcome.err
+        return outcome.err.splitlines()[-1]
 
     assert "there is no such repository, or your token may not see it" in fault("me/nothing")
     assert "there is no such repository" in fault(NAME, "--model")
