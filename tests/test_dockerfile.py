@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,9 @@ with open("{log}", "a") as log:
     print("{name}", *asked, file=log)
 if "{name}" == "uv":
     assert asked[:3] == ["pip", "install", "--system"] and asked[-1].startswith(".")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--prefix"]
-    install += ["{prefix}", "--no-build-isolation", asked[-1]]
+    # Into a folder of its own: with a prefix pip would take the didgen that is tested away.
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    install += ["{packages}", "--no-build-isolation", asked[-1]]
     sys.exit(subprocess.run(install).returncode)
 """
 """Stands in for a tool: it writes down what it is asked, and installs didgen alone by pip."""
@@ -72,11 +74,11 @@ def run_steps(folder: Path, device: str) -> tuple[subprocess.CompletedProcess[st
 
     Dependencies are those of this environment: a machine without a network has no others.
     """
-    work, bin_, prefix, log = (folder / name for name in ("work", "bin", "prefix", "log"))
+    work, bin_, packages, log = (folder / name for name in ("work", "bin", "packages", "log"))
     bin_.mkdir()
     for name in ("pip", "uv", "useradd"):
-        python = sys.executable
-        (bin_ / name).write_text(SHIM.format(python=python, log=log, name=name, prefix=prefix))
+        shim = SHIM.format(python=sys.executable, log=log, name=name, packages=packages)
+        (bin_ / name).write_text(shim)
         (bin_ / name).chmod(0o755)
     for source in copied():
         if (REPOSITORY / source).is_dir():
@@ -85,9 +87,7 @@ def run_steps(folder: Path, device: str) -> tuple[subprocess.CompletedProcess[st
         else:
             work.mkdir(exist_ok=True)
             shutil.copy(REPOSITORY / source, work / source)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = prefix / "lib" / version / "site-packages"
-    path = f"{bin_}:{prefix / 'bin'}:{os.environ['PATH']}"
+    path = f"{bin_}:{packages / 'bin'}:{os.environ['PATH']}"
     env = os.environ | {"PATH": path, "DEVICE": device, "PYTHONPATH": str(packages)}
     for step in steps("RUN"):
         where = folder if step.startswith("didgen") else work
@@ -104,9 +104,11 @@ def test_its_steps_install_a_didgen_that_runs(tmp_path: Path) -> None:
     done, asked = run_steps(tmp_path, "cpu")
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"didgen \d+\.\d+\.\d+\n", done.stdout)
+    # The didgen that is tested is still there.
+    assert version("didgen")
     assert "--constraint requirements.lock --torch-backend=cpu .[review]" in asked
     assert "useradd --create-home" in asked
-    (package,) = tmp_path.glob("prefix/lib/*/site-packages/didgen")
+    package = tmp_path / "packages" / "didgen"
     for name in ("augment/mini/model_index.json", "downstream/review/static/review.js"):
         assert (package / name).is_file(), name
 

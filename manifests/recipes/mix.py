@@ -37,5 +37,5 @@ def recorded(recipe: MixRecipe, free: AbstractSet[str] = frozenset()) -> dict[st
     Without those that are as they were before there was such a field.
     """
     absent = object()
-    fields = recipe.model_dump(mode="json", exclude=free)
+    fields = recipe.model_dump(mode="json", exclude={*free})
     return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}
