@@ -29,7 +29,8 @@ from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME
 
 Kind = Literal["dataset", "model"]
 
-MODEL_INDEX = "model_index.json"
+MODEL_INDEXES = ("model_index.json", "didgen.json")
+"""What lies in a model's folder: the index of diffusers, or the name of a rival's method."""
 
 MODEL_FILES = (
     "*.json",
@@ -97,7 +98,7 @@ def _synthetic(job: Export) -> Iterator[tuple[Config, str]]:
 
 
 def cleared_model(directory: Path) -> Push:
-    """A model folder in diffusers format that may be shared; raises what `check_licence` raises."""
+    """A model folder that may be shared; raises what `check_licence` raises."""
     if not any(directory.rglob("*.safetensors")):
         raise DidgenError(f"{directory} holds no safetensors; save the model as such first.")
     licence = card_licence(directory / CARD_NAME)
@@ -111,8 +112,8 @@ def cleared_model(directory: Path) -> Push:
 
 
 def is_model(directory: Path) -> bool:
-    """Whether a folder is a model in diffusers format."""
-    return (directory / MODEL_INDEX).is_file()
+    """Whether a folder is a model."""
+    return any((directory / name).is_file() for name in MODEL_INDEXES)
 
 
 def push(asked: Push, repository: str, *, public: bool, progress: Progress | None = None) -> str:
