@@ -29,6 +29,9 @@ CaptionBackend: TypeAlias = Literal["measure", ChatBackend]
 PromptForm: TypeAlias = Literal["caption", "class", "prefix"]
 """What a prompt says behind the fixed prefix: a clinical sentence, the class's name, or nothing."""
 
+Reviewed: TypeAlias = Literal["accepted"]
+"""Which samples the experts' reviews leave: those that are accepted."""
+
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""
 
