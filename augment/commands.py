@@ -105,7 +105,9 @@ def _caption(
         print(f"{others} have a caption of another backend or model; --replace redoes those.")
     if dry_run:
         return
-    if missing:
+    if not missing:
+        manifest = caption_source(source, captioner, target=target, again=replace)
+    else:
         with terminal_progress("captions") as advance:
             manifest = caption_source(
                 source, captioner, target=target, again=replace, progress=advance

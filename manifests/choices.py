@@ -32,5 +32,5 @@ PromptForm: TypeAlias = Literal["caption", "class", "prefix"]
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""
 
-Method: TypeAlias = Literal["didgen", "stylegan"]
+Method: TypeAlias = Literal["didgen", "stylegan", "pgan", "pix2pixhd"]
 """How a model makes samples: DiDGen, or a rival of its paper's tables."""
