@@ -66,5 +66,5 @@ lock: $(UV) ## Write requirements.lock anew from pyproject.toml
 	    --extra test --extra docs pyproject.toml -o requirements.lock
 
 clean: ## Remove caches and build products; .venv and runs stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
