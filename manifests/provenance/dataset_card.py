@@ -86,7 +86,7 @@ def card(
         totals={column: sum(row[column] for row in table.values()) for column in columns},
         licence=licence,
         prompts=tally.prompts,
-        masks=_masks(tally),
+        masks=_masks(tally, corrected="reviews" in manifest.decisions),
         settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
         recipe=recipe_block(manifest.recipe),
         failures=tally.reasons.most_common(20),
@@ -157,8 +157,11 @@ def _cells(tally: Tally) -> Counter[tuple[str, str]]:
     return cells
 
 
-def _masks(tally: Tally) -> list[str]:
-    """Where the masks of pairs come from, in sentences; none where there are no pairs."""
+def _masks(tally: Tally, corrected: bool) -> list[str]:
+    """Where the masks of pairs come from, in sentences; none where there are no pairs.
+
+    corrected: whether reviewers may have drawn some of them anew.
+    """
     real, drawn, source = (tally.layouts[origin] for origin in ("real", "drawn", "source"))
     generated, foreign = drawn + source, tally.layouts[FOREIGN]
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
@@ -167,7 +170,8 @@ def _masks(tally: Tally) -> list[str]:
         guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
         sentences.append(
             f"The masks of {generated} pairs are read off the model's own attention as it drew "
-            f"them (Eq. 7 of the paper), guided by {guided}; nobody corrected them."
+            f"them (Eq. 7 of the paper), guided by {guided}; "
+            f"{'reviewers' if corrected else 'nobody'} corrected them."
         )
     if foreign:
         sentences.append(

@@ -7,7 +7,7 @@ from typing import TypeVar
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from didgen.manifests.files import sha256_of
+from didgen.manifests.files import is_litter, sha256_of
 from didgen.manifests.privacy.paths import without_folders
 from didgen.manifests.provenance.licence import card_licence, data_ingredients
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
@@ -35,7 +35,7 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
     """SHA-256 of every file of a local model that decides a sample; a hub model's id and revision.
 
     Its card and the list of its training images do not, nor do what git, a download or an editor
-    keeps beside it: hidden files and folders, and names that end in `~`.
+    keeps beside it: hidden files and folders, `LITTER`, and names that end in `~`.
     """
     folder = model_folder(model)
     if not folder.is_dir():
@@ -46,6 +46,7 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
         if path.is_file()
         and path.suffix != ".md"
         and path != folder / TRAINED_ON_NAME
+        and not is_litter(path.name)
         and not any(p[0] == "." or p[-1] == "~" for p in path.relative_to(folder).parts)
     )
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}

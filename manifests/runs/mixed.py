@@ -23,6 +23,8 @@ from didgen.manifests.privacy.published import (
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
+from didgen.manifests.reviews.redrawn import redrawn_mask
 from didgen.manifests.runs.mix_plan import Item, MixPlan
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.shard import Sample, Sidecar, read_shard
@@ -48,6 +50,8 @@ class Mix:
     fingerprint: str
     trained_on: TrainedOn
     pseudonyms: Pseudonyms | None = None
+    reviews: Mapping[SampleId, Consensus] | None = None
+    """Where only what reviewers accept is taken."""
 
     @property
     def naming(self) -> Naming:
@@ -69,6 +73,8 @@ class Mix:
         }
         for group, (wanted, there) in self.shortages.items():
             said[f"short of {group}"] = f"{wanted} synthetic samples wanted, {there} made"
+        if self.reviews is not None:
+            said["reviews"] = summary(self.reviews, {config for config, _ in self.plan.shards})
         return said
 
 
@@ -148,6 +154,10 @@ def _generated_members(
             f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
             "sidecar lists; run `didgen verify` to see what is wrong."
         ) from None
+    consensus = (job.reviews or {}).get((item.config, item.taken))
+    if item.config == "pairs" and consensus is not None and consensus.curves:
+        place = Path(item.shard) / f"{item.taken}.jpg"
+        members["mask.png"] = redrawn_mask(consensus.curves, members["jpg"], place)
     return members, {**known, "licence": job.licence}
 
 

@@ -42,8 +42,8 @@ def import_synthetic(
     Example: didgen import synthetic gan --labels gan.csv --source runs/isic2018 --licence CC-BY-4.0
     --out runs/gan
     """
+    from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
     from didgen.manifests.recipes.synthetic import SyntheticRecipe
-    from didgen.manifests.runs.foreign import import_foreign, prepare_foreign
 
     recipe = SyntheticRecipe(
         images=images,

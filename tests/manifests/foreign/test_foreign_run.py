@@ -9,10 +9,10 @@ from PIL import Image
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
+from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
 from didgen.manifests.images import open_checked
 from didgen.manifests.recipes.synthetic import SyntheticRecipe
 from didgen.manifests.runs.finish import read_trained_on
-from didgen.manifests.runs.foreign import import_foreign, prepare_foreign
 from didgen.manifests.runs.training_samples import check_run, training_samples
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.index import Manifest, read_manifest
