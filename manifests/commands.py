@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
 
 import_app = typer.Typer(
-    name="import", no_args_is_help=True, help="Take in real images as a source, and foreign samples."
+    name="import", no_args_is_help=True, help="Real images as a source; foreign samples as a run."
 )
 
 ManifestOut = Annotated[
