@@ -21,7 +21,13 @@ from didgen.augment.generation.plan import (
     real_counts,
 )
 from didgen.augment.prompts.prompt import P_TOKENS
-from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts, captions_of, read_captions
+from didgen.augment.prompts.prompt_source import (
+    FREE_FORMAT,
+    UNLABELLED,
+    Prompts,
+    captions_of,
+    read_captions,
+)
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
@@ -118,7 +124,7 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         layouts,
         images,
         pairs,
-        fingerprint(_decided_by(recipe, captions, real, layouts)),
+        fingerprint(_decided_by(recipe, prompts, real, layouts)),
         seen,
     )
 
@@ -179,7 +185,7 @@ def _plans(
 
 def _decided_by(
     recipe: AugmentRecipe,
-    captions: Mapping[str, Sequence[str]],
+    prompts: Prompts,
     real: Mapping[str, int],
     layouts: Layouts,
 ) -> dict[str, Any]:
@@ -191,10 +197,11 @@ def _decided_by(
     elif recipe.pairs is not None and recipe.pairs.layouts != "drawn" and layouts.manifest:
         paths = {key: layouts.manifest.mask_path(r) for key, r in layouts.records.items()}
         masks = {key: sha256_of(path) for key, path in paths.items()}
-    return {
+    free = {"free sentences": FREE_FORMAT} if prompts.decision() else {}
+    return free | {
         "plan": PLAN_FORMAT,
         "recipe": asked(recipe),
-        "captions": fingerprint(captions),
+        "captions": fingerprint(prompts.captions),
         "classes": dict(real),
         "model": model_hashes(recipe.model, recipe.revision),
         "masks": masks,

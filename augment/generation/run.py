@@ -135,7 +135,11 @@ def _stacks(job: GenerationJob, out: Path) -> dict[str, str]:
 def _decisions(job: GenerationJob, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
     sampling = job.recipe.sampling
-    return unlisted(job.recipe.model, job.trained_on) | {
+    planned = job.images if job.pairs is None else job.pairs
+    told = unlisted(job.recipe.model, job.trained_on)
+    if planned is not None:
+        told |= planned.prompts.decision()
+    return told | {
         "device": device,
         "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
         f"batches of {sampling.batch_size}, because the recipe says so",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from didgen.augment.prompts.invent import write_captions
+from didgen.augment.captions.invent import write_captions
 from didgen.augment.prompts.prompt_source import read_captions
 from didgen.augment.prompts.sentence import parse
 from didgen.manifests.errors import DidgenError

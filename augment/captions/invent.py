@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from didgen.augment.prompts.caption import Cache, Caption, cache_key
-from didgen.augment.prompts.describe import FORM, WORDS, Describer, Unfit
-from didgen.augment.prompts.llm import Question
+from didgen.augment.captions.caption import Cache, Caption, cache_key
+from didgen.augment.captions.describe import FORM, WORDS, Describer, Unfit
+from didgen.augment.captions.llm import Question
 from didgen.augment.prompts.prompt import PREFIX, diagnosis
 from didgen.augment.prompts.prompt_source import Captions, Prompts, captions_of
 from didgen.augment.seeds import derived_seed

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from didgen.augment.prompts.llm import MAX_NEW_TOKENS, Question, chat_name, shown
+from didgen.augment.captions.llm import MAX_NEW_TOKENS, Question, chat_name, shown
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.images import encoded
 

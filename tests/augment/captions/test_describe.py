@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from didgen.augment.prompts.caption import Described, caption_source, describer
-from didgen.augment.prompts.describe import Describer
-from didgen.augment.prompts.llm import ChatSettings, Question, chat_name
-from didgen.augment.prompts.measure import measure_files
+from didgen.augment.captions.caption import Described, caption_source, describer
+from didgen.augment.captions.describe import Describer
+from didgen.augment.captions.llm import ChatSettings, Question, chat_name
+from didgen.augment.captions.measure import measure_files
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, clean, compose, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.sources.records import SourceManifest, SourceRecord

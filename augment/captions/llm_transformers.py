@@ -15,8 +15,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from didgen.augment.captions.llm import MAX_NEW_TOKENS, Question, chat_name, shown
 from didgen.augment.device import choose_device
-from didgen.augment.prompts.llm import MAX_NEW_TOKENS, Question, chat_name, shown
 from didgen.manifests.errors import DidgenError, in_short
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from didgen.augment.prompts.caption import (
+from didgen.augment.captions.caption import (
     CACHE_FILE,
     Cache,
     Caption,
@@ -22,7 +22,7 @@ from didgen.augment.prompts.caption import (
     to_do,
     token_counter,
 )
-from didgen.augment.prompts.measure import measure_files
+from didgen.augment.captions.measure import measure_files
 from didgen.augment.prompts.prompt import LESION, SKIN, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError

@@ -21,15 +21,15 @@ from typing import Protocol
 
 from transformers import AutoTokenizer
 
-from didgen.augment.prompts.describe import (
+from didgen.augment.captions.describe import (
     DESCRIBE,
     DESCRIBE_BY_SCHEMA,
     Describer,
     Unfit,
     open_chat,
 )
-from didgen.augment.prompts.llm import ChatSettings, Question
-from didgen.augment.prompts.measure import VERSION, measure_files
+from didgen.augment.captions.llm import ChatSettings, Question
+from didgen.augment.captions.measure import VERSION, measure_files
 from didgen.augment.prompts.prompt import P_TOKENS, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render

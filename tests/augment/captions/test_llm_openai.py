@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from didgen.augment.prompts.caption import caption_source, to_do
+from didgen.augment.captions.caption import caption_source, to_do
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.captions import IMAGES, SENTENCE, asks, by_schema

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from didgen.augment.prompts.llm import Chat, ChatSettings, Question
+from didgen.augment.captions.llm import Chat, ChatSettings, Question
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, clean, compose
 from didgen.augment.prompts.schema import Attributes, Lesion, Surround
 from didgen.augment.prompts.sentence import render
@@ -24,10 +24,10 @@ def open_chat(settings: ChatSettings) -> Chat:
                 "The backend transformers runs a model here and asks no endpoint; leave "
                 "--base-url out, or give --backend openai."
             )
-        from didgen.augment.prompts.llm_transformers import TransformersChat
+        from didgen.augment.captions.llm_transformers import TransformersChat
 
         return TransformersChat(settings.model or PAPER_MODEL, settings.batch_size)
-    from didgen.augment.prompts.llm_openai import OpenAIChat
+    from didgen.augment.captions.llm_openai import OpenAIChat
 
     if settings.model is None:
         raise DidgenError("An OpenAI-compatible endpoint needs the name of a model; give --model.")
