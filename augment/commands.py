@@ -152,9 +152,11 @@ def prompts(
         print(f"{per_class} captions of each class would be asked of {asked.name}.")
         return
     with terminal_progress("captions") as advance:
-        fallbacks = write_captions(manifest, asked, out, per_class, seed, progress=advance)
-    print(f"New captions are in {out}; name it as `captions` in a recipe.")
-    for reason, count in fallbacks.items():
+        written = write_captions(manifest, asked, out, per_class, seed, progress=advance)
+    print(f"{written.captions} new captions are in {out}; name it as `captions` in a recipe.")
+    if written.doubles:
+        print(f"{written.doubles} were dropped, because they were known or said before.")
+    for reason, count in written.recombined.items():
         print(f"{count} were recombined in place of the model's words: {reason}.")
 
 

@@ -198,9 +198,9 @@ def free_captions(recipe: FinetuneRecipe, records: Sequence[SourceRecord]) -> di
     told = "; ".join(f"{count} have {reason}" for reason, count in sorted(counts.items()))
     return {
         "captions": f"{len(free)} of {len(captions)} are free sentences, because {told}",
-        "orientations": f"of {len(free)} free captions, {sum(c in placed for c in free)} name places"
-        f" that are turned with their images, and {sum(c in fixed for c in free)} name one that "
-        "cannot be turned, so that their images are not",
+        "orientations": f"of {len(free)} free captions, {sum(c in placed for c in free)} name "
+        f"places that are turned with their images, and {sum(c in fixed for c in free)} name one "
+        "that cannot be turned, so that their images are not",
     }
 
 

@@ -131,11 +131,14 @@ def _phrases(text: str, nouns: str) -> list[_Head]:
 
 
 def _is_class(text: str, head: _Head, comma: int) -> bool:
-    """Whether a head is the whole first clause, without article or geometric word."""
+    """Whether a head is the whole first clause, without article, number, colour or form."""
     words = text[: head.end]
+    first = words.split()[0]
     return (
         (head.phrase, head.end) == (0, comma if comma >= 0 else len(text))
-        and not ARTICLE.fullmatch(words.split()[0])
+        and not ARTICLE.fullmatch(first)
+        and not COUNT.fullmatch(first)
+        and re.search(rf"\b{COLOR}\b", words, re.IGNORECASE) is None
         and re.search(rf"(?<![\w-]){GEOMETRIC}(?![\w-])", words, re.IGNORECASE) is None
     )
 

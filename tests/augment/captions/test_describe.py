@@ -23,10 +23,14 @@ from tests.fixtures.servers import serve
         ("One thing. Another thing.", SENTENCE, None),
         (LONG, LONG, "too long"),
         ("One thing. Another thing.", "A. B.", "several sentences"),
-        ("***", SENTENCE, None),
+        ("***", SENTENCE, "no words"),
+        ("- brown\n- black", SENTENCE, None),
+        ("I'm sorry, I cannot help.", SENTENCE, "refused"),
+        ("A small brown lesion at the", SENTENCE, None),
+        ("```\nA brown lesion.\n```", SENTENCE, "code"),
         ("\x00\x1b", SENTENCE, "no words"),
-        ("", SENTENCE, "no words"),
-        (None, SENTENCE, "no words"),
+        ("", SENTENCE, "refused"),
+        (None, SENTENCE, "refused"),
     ],
 )
 def test_what_is_no_short_sentence_is_shortened_or_measured(
@@ -63,7 +67,7 @@ def test_another_model_shortens(bare: Path) -> None:
         settings = ChatSettings("openai", "long", server.url, retries=0)
         after = caption_source(bare, Described(describer(settings, "short", COUNT)))
     assert not after.header.caption_fallbacks
-    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 3"
+    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 4"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_an_hour_goes_where_its_point_goes(hour: int, turns: int, mirrored: bool
         # Clocks.
         ("from 10 to 2 o'clock", "from 10 to 2 o'clock", "from 7 to 11 o'clock"),
         ("at the 3-o'clock position", "at the 9-o'clock position", "at the 12-o'clock position"),
-        ("at Three o\u2019clock", "at nine o\u2019clock", "at twelve o\u2019clock"),
+        ("at Three o\u2019clock", "at Nine o\u2019clock", "at Twelve o\u2019clock"),
         ("at 1:30 o'clock", "at 10:30 o'clock", "at 10:30 o'clock"),
         ("at 2, 5 and 9 o'clock", "at 3, 7 and 10 o'clock", "at 11, 2 and 6 o'clock"),
         ("3 o'clock to 5 o'clock", "7 o'clock to 9 o'clock", "12 o'clock to 2 o'clock"),
