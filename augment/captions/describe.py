@@ -65,8 +65,8 @@ DESCRIBE_BY_SCHEMA = (
 
 SHORTEN = (
     f"Shorten this description of a dermoscopic image to one sentence of at most {WORDS} words. "
-    "Keep size, shape, colors and position of the lesion first. Answer with the sentence alone, and "
-    "end it with a full stop.\n\n"
+    "Keep size, shape, colors and position of the lesion first. Answer with the sentence alone, "
+    "and end it with a full stop.\n\n"
 )
 
 

@@ -75,11 +75,9 @@ def test_neighbours_of_geometric_words(said: str, becomes: str) -> None:
 
 
 def test_a_layout_without_room_leaves_no_skin_and_no_border() -> None:
-    said = (
-        "A brown mole with sharp borders and dots, on pale pink skin, the skin is dry, with hair."
-    )
+    said = "A brown mole with sharp borders and dots, on pink skin, dry skin, with hair."
     assert placed(said, LAYOUT, border=False) == (
-        "A large oval brown mole at the upper right and dots, on pale pink skin, dry skin, with hair."
+        "A large oval brown mole at the upper right and dots, on pink skin, dry skin, with hair."
     )
     assert placed(said, LAYOUT, skin=False) == (
         "A large oval brown mole at the upper right with sharp borders and dots, with hair."
