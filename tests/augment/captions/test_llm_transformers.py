@@ -123,6 +123,15 @@ def test_a_batch_answers_like_one_after_the_other(eyed: Path, tmp_path: Path) ->
     assert chat.ask([Question("No image here.")])[0] is not None
 
 
+def test_answers_with_seeds_are_sampled_and_repeat(blind: Path) -> None:
+    chat = TransformersChat(str(blind))
+    greedy, one, two, again = (
+        chat.ask([Question("What is this?", seed=seed)]) for seed in (None, 1, 2, 1)
+    )
+    assert one == again and one != two
+    assert greedy == chat.ask([Question("What is this?")])
+
+
 def test_what_it_sees_matters(eyed: Path, tmp_path: Path) -> None:
     chat = TransformersChat(str(eyed))
     dark, bright = np.zeros((40, 40, 3), np.uint8), np.full((40, 40, 3), 255, np.uint8)
