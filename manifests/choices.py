@@ -7,11 +7,18 @@ Config: TypeAlias = Literal["images", "pairs"]
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
+MaskOrientation: TypeAlias = Literal["upright", "stored"]
+"""What a mask was drawn on: the photograph as viewers show it, or its pixels as they are stored."""
+
+LabelBy: TypeAlias = Literal["diagnosis", "malignancy"]
+"""Which of two labels a public table gives: the diagnosis, or benign against malignant."""
+
 ExportForm: TypeAlias = Literal["imagefolder", "parquet", "nnunet"]
 """The layouts that `didgen export` writes."""
 
-Part: TypeAlias = Literal["held-out", "train"]
-"""The real images that `didgen quality` compares with: val and test together, or training ones."""
+Part: TypeAlias = Literal["held-out", "train", "val", "test"]
+"""The real images that `didgen quality` compares with: val and test together, training ones, or one
+of the held-out splits: figures that choose something come from val, and test confirms."""
 
 ChatBackend: TypeAlias = Literal["transformers", "openai"]
 """Where a language model runs: on this machine, or behind an OpenAI-compatible endpoint."""

@@ -1,7 +1,7 @@
 """Calibration: every constant of the measures, with its unit and where its value is from.
 
 Lengths in pixels are those of the working size, `working_side` a side, if nothing else is said.
-"By eye" means tuned on drawn sheets of ISIC 2018, see docs/explanation/captions.md.
+"By eye" means tuned on drawn sheets of ISIC 2018, see docs/results/captions.md.
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,6 @@ from didgen.augment.prompts.prompt_source import (
 )
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import sha256_of
 from didgen.manifests.provenance.models import (
     CAPTIONS_NAME,
     beside,
@@ -195,8 +194,7 @@ def _decided_by(
         entries = layouts.run.manifest.configs["pairs"]
         masks = {entry.file: entry.sha256 for entry in entries}
     elif recipe.pairs is not None and recipe.pairs.layouts != "drawn" and layouts.manifest:
-        paths = {key: layouts.manifest.mask_path(r) for key, r in layouts.records.items()}
-        masks = {key: sha256_of(path) for key, path in paths.items()}
+        masks = {key: layouts.manifest.mask_digest(r) for key, r in layouts.records.items()}
     free = {"free sentences": FREE_FORMAT} if prompts.decision() else {}
     return free | {
         "plan": PLAN_FORMAT,

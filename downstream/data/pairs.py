@@ -22,7 +22,7 @@ from torch import Tensor
 
 from didgen.downstream.data.images import Pictures, fitted, image_file, in_threads, synthetic_files
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.images import as_mask, decode, read_file, upright
+from didgen.manifests.images import AS_STORED, as_mask, decode, encoded, read_file, upright
 from didgen.manifests.progress import Progress
 from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -75,11 +75,19 @@ def load_real_pairs(
         for record in records:
             path = source.mask_path(record)
             image = image_file(source, record), source.image_path(record)
-            yield image, (read_file(path), path)
+            yield image, (mask_file(source, record), path)
 
     lesions = tuple(record.lesion_id for record in records)
     pixels, masks = _squares(files(), len(records), size, progress)
     return Pairs(tuple(record.key for record in records), lesions, pixels, masks, lesions)
+
+
+def mask_file(source: SourceManifest, record: SourceRecord) -> bytes:
+    """A record's mask over its upright image as a file: its own, or a new one where it is turned
+    along or inverted."""
+    if record.drawn == AS_STORED:
+        return read_file(source.mask_path(record))
+    return encoded(source.read_mask(record), "PNG")
 
 
 def load_synthetic_pairs(
@@ -137,20 +145,20 @@ def _squares(
     return pixels, masks
 
 
-def subset(pairs: Pairs, count: int | None, seed: int) -> Pairs:
-    """So many of the pairs, in their order; those of a smaller count are among them.
+def subset_places(pairs: Pairs, count: int | None, seed: int | Sequence[int]) -> Sequence[int]:
+    """The places of so many of the pairs, in their order; those of a smaller count are among them.
 
     None is all of them; more than there are is a `DidgenError`.
     """
     if count is None:
-        return pairs
+        return range(len(pairs))
     if count > len(pairs):
         raise DidgenError(
             f"`real` asks for {count} training pairs and the source has {len(pairs)}; ask for "
             "fewer, or for all by null."
         )
     kept = nested_subset(pairs.keys, count, seed)
-    return pairs.take([place for place, key in enumerate(pairs.keys) if key in kept])
+    return [place for place, key in enumerate(pairs.keys) if key in kept]
 
 
 def folds(lesions: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
