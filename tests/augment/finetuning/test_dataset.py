@@ -343,7 +343,7 @@ def test_free_captions_are_counted_with_their_reasons(manifest: SourceManifest) 
         record.model_copy(update={"caption": sentences[number % 4]})
         for number, record in enumerate(manifest.records[:8])
     ]
-    said = free_captions(finetune_recipe(orientations="flips"), records)
+    said = free_captions(finetune_recipe(model="none", orientations="flips"), records)
     assert said["captions"] == (
         "6 of 8 are free sentences, because 4 have no clause on a lesion in the form's words; "
         "2 have no full stop at the end"
@@ -351,5 +351,5 @@ def test_free_captions_are_counted_with_their_reasons(manifest: SourceManifest) 
     assert said["orientations"].startswith("of 6 free captions, 2 name places that are turned")
     assert "and 2 name one that cannot be turned" in said["orientations"]
     measured = [record.model_copy(update={"caption": MEASURED}) for record in records]
-    assert free_captions(finetune_recipe(), measured) == {}
-    assert free_captions(finetune_recipe(prompt="class"), records) == {}
+    assert free_captions(finetune_recipe(model="none"), measured) == {}
+    assert free_captions(finetune_recipe(model="none", prompt="class"), records) == {}
