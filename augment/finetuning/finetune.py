@@ -263,7 +263,7 @@ def _claim(
     fields = asked(recipe, free) | {"processes": processes}
     stage = stage_of(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
-    decided_by = {
+    decided_by: dict[str, Any] = {
         "recipe": fields,
         "records": [
             (r.key, r.sha256, manifest.mask_digest(r), r.label, r.caption) for r in records
