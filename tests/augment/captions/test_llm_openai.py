@@ -283,10 +283,11 @@ def test_mutated_answers_are_read_or_refused() -> None:
     bodies = [
         completion(SENTENCE),
         completion([{"type": "text", "text": SENTENCE}]),
+        completion(f"```\n{SENTENCE}\n```"),
         json.dumps({"error": {"message": "no", "code": 5}}).encode(),
         PAGE,
     ]
-    seen = Counter(_kind(_mutated(bodies[rng.integers(4)], rng)) for _ in range(5000))
+    seen = Counter(_kind(_mutated(bodies[rng.integers(len(bodies))], rng)) for _ in range(5000))
     assert seen.keys() >= {"no completion", "refused", "code", "a caption"}
 
 
