@@ -289,6 +289,13 @@ def test_mutated_answers_are_read_or_refused() -> None:
     ]
     seen = Counter(_kind(_mutated(bodies[rng.integers(len(bodies))], rng)) for _ in range(5000))
     assert seen.keys() >= {"no completion", "refused", "code", "a caption"}
+    # Broken JSON hides what is said in it: so words are changed within whole bodies as well.
+    words = SENTENCE.encode()
+    spoken = Counter(
+        _kind(completion(_mutated(words, rng).decode(errors="replace"))) for _ in range(5000)
+    )
+    assert spoken.keys() >= {"a caption", "cut off in the middle", "code", "refused"}
+    assert "no completion" not in spoken
 
 
 def _mutated(body: bytes, rng: np.random.Generator) -> bytes:
