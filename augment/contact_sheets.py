@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
-from didgen.manifests.images import encoded, middle, read_image, read_mask
+from didgen.manifests.images import encoded, middle, read_image
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import AttentionHistory
 from didgen.manifests.views.outlines import MASK_COLOUR, heat, outline, pair_panel
@@ -102,7 +102,7 @@ def write_caption_sheet(manifest: SourceManifest, path: Path, count: int, seed: 
     records = [captioned[index] for index in sorted(chosen)]
     sheet = caption_sheet(
         [middle(np.asarray(read_image(manifest.image_path(record)))) for record in records],
-        [middle(read_mask(manifest.mask_path(r))) if r.mask else None for r in records],
+        [middle(manifest.read_mask(r)) if r.mask else None for r in records],
         [(f"{n} {r.key}", r.caption or "") for n, r in enumerate(records, 1)],
     )
     write_bytes(path, encoded(sheet, "PNG"))

@@ -10,6 +10,7 @@ from .downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from .downstream.quality.recipe import QualityRecipe
 from .downstream.stats.paired import crossed_test, t_test, wilcoxon
 from .manifests.errors import DidgenError
+from .manifests.importers.admission import ImportOptions
 from .manifests.importers.folder import import_folder
 from .manifests.importers.isic2018 import import_isic2018
 from .manifests.recipes.augment import AugmentRecipe
@@ -28,6 +29,7 @@ __all__ = [
     "Drawing",
     "FinetuneRecipe",
     "Generator",
+    "ImportOptions",
     "LesionPairPipeline",
     "MixRecipe",
     "QualityRecipe",

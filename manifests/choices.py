@@ -7,6 +7,12 @@ Config: TypeAlias = Literal["images", "pairs"]
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
+MaskOrientation: TypeAlias = Literal["upright", "stored"]
+"""What a mask was drawn on: the photograph as viewers show it, or its pixels as they are stored."""
+
+LabelBy: TypeAlias = Literal["diagnosis", "malignancy"]
+"""Which of two labels a public table gives: the diagnosis, or benign against malignant."""
+
 ExportForm: TypeAlias = Literal["imagefolder", "parquet", "nnunet"]
 """The layouts that `didgen export` writes."""
 

@@ -4,17 +4,20 @@ Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 import math
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from didgen.manifests.choices import Config, ExportForm
+from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import DryRun, Run, Source, folder, place
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
-    from didgen.manifests.importers.admission import ForModel, Import
+    from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
 
 import_app = typer.Typer(
     name="import", no_args_is_help=True, help="Turn folders of real images into a source manifest."
@@ -55,39 +58,110 @@ KnownTo = Annotated[
 ]
 
 
-@import_app.command("isic2018")
-def import_isic2018_command(
-    root: Annotated[Path, typer.Argument(help="Folder with the official ISIC 2018 folders.")],
-    out: ManifestOut = Path("runs/isic2018"),
-    seed: SplitSeed = 42,
-    split: Fractions = (0.8, 0.1, 0.1),
-    for_model: KnownTo = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Import the official ISIC 2018 folders: Task 1 masks, Task 3 diagnoses, either or both.
+MaskDrawnOn = Annotated[
+    MaskOrientation | None,
+    typer.Option(
+        "--mask-orientation",
+        help="What masks were drawn on, where EXIF turns a photograph and both would fit: the "
+        "upright photograph as viewers show it, or its stored pixels.",
+    ),
+]
+InvertMasks = Annotated[
+    bool, typer.Option("--invert-masks", help="Masks are white where the skin is.")
+]
 
-    HAM10000 masks and metadata are used where they are present.
-    Example: didgen import isic2018 ~/isic2018 --out runs/isic2018
-    """
-    from didgen.manifests.importers.isic2018 import import_isic2018
+PUBLIC_SETS = {
+    "isic2016": "ISIC 2016: malignancy and masks, of 1279 images.",
+    "isic2017": "ISIC 2017: three diagnoses and masks, of 2750 images.",
+    "isic2018": "ISIC 2018: Task 1 masks, Task 3 diagnoses (HAM10000), either or both.",
+    "isic2019": "ISIC 2019: eight diagnoses of 25,331 training images.",
+    "isic2020": "ISIC 2020, of the challenge or Kaggle: 33,126 images of 2056 patients.",
+    "ham10000": "HAM10000 as Kaggle or the Dataverse ships it: seven diagnoses.",
+    "bcn20000": "BCN20000: eight diagnoses of 12,413 images.",
+    "ph2": "PH2: nevi and melanomas with masks, 200 images.",
+    "derm7pt": "Derm7pt: the dermoscopic images of 1011 cases, with their splits.",
+    "isic-archive": "images of the ISIC archive with their metadata.csv, by isic-cli.",
+}
+"""Public sets by the command that imports them; the module of one has the same name."""
 
-    known = _known_to(for_model)
-    with terminal_progress("reading") as advance:
-        result = import_isic2018(
-            root, seed=seed, fractions=split, for_models=known, progress=advance
+
+def _public_set(name: str, about: str) -> Callable[..., None]:
+    """The command that imports a public set."""
+
+    def command(
+        root: Annotated[Path, typer.Argument(help="Folder that its archives were unpacked into.")],
+        out: ManifestOut = Path("runs") / name,
+        seed: SplitSeed = 42,
+        split: Fractions = (0.8, 0.1, 0.1),
+        for_model: KnownTo = None,
+        mask_orientation: MaskDrawnOn = None,
+        dry_run: DryRun = False,
+    ) -> None:
+        _import_set(name, None, root, None if dry_run else out, for_model)(
+            seed=seed, fractions=split, mask_orientation=mask_orientation
         )
-    _finish_import(result, None if dry_run else out, known)
+
+    def labelled(
+        root: Annotated[Path, typer.Argument(help="Folder that its archives were unpacked into.")],
+        out: ManifestOut = Path("runs") / name,
+        by: Annotated[
+            LabelBy, typer.Option("--by", help="What classes are: most have no diagnosis.")
+        ] = "diagnosis",
+        seed: SplitSeed = 42,
+        split: Fractions = (0.8, 0.1, 0.1),
+        for_model: KnownTo = None,
+        dry_run: DryRun = False,
+    ) -> None:
+        _import_set(name, by, root, None if dry_run else out, for_model)(seed=seed, fractions=split)
+
+    chosen = labelled if name in ("isic2020", "isic-archive") else command
+    chosen.__doc__ = f"Import {about}\n\nExample: didgen import {name} ~/{name} --out runs/{name}"
+    return chosen
+
+
+for _name, _about in PUBLIC_SETS.items():
+    import_app.command(_name)(_public_set(_name, _about))
+
+
+def _import_set(
+    name: str, by: LabelBy | None, root: Path, out: Path | None, for_model: list[str] | None
+) -> Callable[..., None]:
+    """What imports a public set with the options that it is called with."""
+    from didgen.manifests.importers.gathering import import_collection
+
+    module = import_module(f"didgen.manifests.importers.{name.replace('-', '_')}")
+    collection = module.collection(by) if by else module.COLLECTION
+
+    def carry_out(**options: Any) -> None:
+        _carry_out(
+            lambda given: import_collection(collection, root, given), out, for_model, options
+        )
+
+    return carry_out
 
 
 @import_app.command("folder")
 def import_folder_command(
-    images: Annotated[Path, typer.Argument(help="Folder of images; subfolders may be classes.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images, or an export of didgen.")],
     out: ManifestOut,
     licence: Annotated[str, typer.Option(help="Licence of the images, an SPDX id or text.")],
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks named like images.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="CSV with image, label[, lesion_id][, split].")
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks named like images; it may be that of the images."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="CSV with image, label[, lesion_id][, patient_id][, split]."),
+    ] = None,
+    folders: Annotated[
+        str | None,
+        typer.Option(
+            help="What each level of subfolders names: split, class, patient, lesion or skip, such "
+            "as split/class. Without it, their names tell."
+        ),
+    ] = None,
+    mask_orientation: MaskDrawnOn = None,
+    invert_masks: InvertMasks = False,
     seed: SplitSeed = 42,
     split: Fractions = (0.8, 0.1, 0.1),
     for_model: KnownTo = None,
@@ -97,21 +171,50 @@ def import_folder_command(
 
     Example: didgen import folder photos --labels labels.csv --licence CC-BY-4.0 --out runs/mine
     """
+    from didgen.manifests.importers.finding.folders import read_levels
     from didgen.manifests.importers.folder import import_folder
+
+    for option, wanted in (
+        ("--mask-orientation", mask_orientation),
+        ("--invert-masks", invert_masks),
+    ):
+        if wanted and masks is None:
+            raise typer.BadParameter("there are no masks without --masks", param_hint=option)
+    try:
+        levels = read_levels(folders) if folders is not None else None
+    except DidgenError as error:
+        raise typer.BadParameter(str(error), param_hint="--folders") from None
+    _carry_out(
+        lambda given: import_folder(
+            images, licence=licence, masks=masks, labels=labels, folders=levels, options=given
+        ),
+        None if dry_run else out,
+        for_model,
+        {
+            "seed": seed,
+            "fractions": split,
+            "mask_orientation": mask_orientation,
+            "invert_masks": invert_masks,
+        },
+    )
+
+
+def _carry_out(
+    importing: "Callable[[ImportOptions], Import]",
+    out: Path | None,
+    for_model: list[str] | None,
+    options: dict[str, Any],
+) -> None:
+    """Import with some options, write the manifest, and say what was understood."""
+    from didgen.manifests.importers.admission import ImportOptions
+    from didgen.manifests.views.import_screen import print_import
 
     known = _known_to(for_model)
     with terminal_progress("reading") as advance:
-        result = import_folder(
-            images,
-            masks=masks,
-            labels=labels,
-            licence=licence,
-            seed=seed,
-            fractions=split,
-            for_models=known,
-            progress=advance,
-        )
-    _finish_import(result, None if dry_run else out, known)
+        result = importing(ImportOptions(for_models=known, progress=advance, **options))
+    if out is not None:
+        result.write(out)
+    print_import(result, out, known)
 
 
 def _known_to(models: list[str] | None) -> "list[ForModel]":
@@ -121,32 +224,6 @@ def _known_to(models: list[str] | None) -> "list[ForModel]":
     from didgen.manifests.provenance.models import trained_on
 
     return [(model, trained_on(model)) for model in models]
-
-
-def _finish_import(result: "Import", out: Path | None, for_models: "list[ForModel]") -> None:
-    """Write an import, and print its counts by class and split."""
-    from rich.console import Console
-
-    from didgen.manifests.privacy.personal import personal_names
-    from didgen.manifests.sources.records import summary
-    from didgen.manifests.views.terminal import import_table
-
-    if out is not None:
-        result.write(out)
-    records = result.manifest.records
-    rows = summary(result.manifest)
-    Console().print(import_table(rows))
-    print(f"{len(records)} images, {sum(row.pairs for row in rows)} with a mask.")
-    for model, trained_on in for_models:
-        lesions = {r.lesion_id for r in records if trained_on.knows_record(r)}
-        known = sum(record.lesion_id in lesions for record in records)
-        print(f"{known} of them are known to {model}, by themselves or their lesion, and train.")
-    if personal := personal_names(result.manifest):
-        print(personal.sentence())
-    if result.rejections:
-        where = f", listed in {out / 'rejected.jsonl'}" if out else ""
-        print(f"{len(result.rejections)} files were rejected{where}; the first: ", end="")
-        print(result.rejections[0].sentence)
 
 
 def verify(directory: Run) -> None:

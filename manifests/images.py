@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,37 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """What Pillow may try; its other readers are many, and some start foreign programs."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp")
 """File name endings of `FORMATS`, in lower case."""
 
 _EXIF_FAULTS = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error)
 """What Pillow raises of EXIF that is broken in one way or another."""
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by its EXIF orientation."""
+
 _warning_filters = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How a mask file was drawn: `orientation` is the EXIF one that turns it along with its
+    photograph, and in an inverted one the skin is white."""
+
+    orientation: int = 1
+    inverted: bool = False
+
+
+AS_STORED = Drawn()
+"""A mask that lies over the upright photograph, with a white lesion."""
 
 
 @contextmanager
@@ -98,11 +123,24 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation by which viewers turn an image, 1 to 8; 1 where there is none."""
+    with _without_warnings(), suppress(*_EXIF_FAULTS):
+        stored = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return stored if stored in _TURNS else 1
+    return 1
+
+
 def is_upright(image: Image.Image) -> bool:
     """Whether an image is stored the way up that it is shown."""
-    with _without_warnings(), suppress(*_EXIF_FAULTS):
-        return image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    return True
+    return orientation(image) == 1
+
+
+def turned(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A boolean mask (H, W), turned as viewers turn a photograph of this EXIF orientation."""
+    if orientation not in _TURNS:
+        return mask
+    return np.asarray(Image.fromarray(mask).transpose(_TURNS[orientation]))
 
 
 def read_image(path: Path) -> Image.Image:
@@ -140,9 +178,10 @@ def as_mask(image: Image.Image, path: Path) -> np.ndarray:
     return np.asarray(grey) > 0
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Read a lesion mask as boolean (H, W); True is lesion.
+def read_mask(path: Path, drawn: Drawn = AS_STORED) -> np.ndarray:
+    """Read a lesion mask as boolean (H, W), over the upright photograph; True is lesion.
 
     A mask has two levels at most, black and one other; anything else is a `DidgenError`.
     """
-    return as_mask(open_checked(path), path)
+    mask = turned(as_mask(open_checked(path), path), drawn.orientation)
+    return ~mask if drawn.inverted else mask

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from didgen.manifests.images import read_image, read_mask
+from didgen.manifests.images import read_image
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
@@ -23,7 +23,7 @@ def load_pixels(manifest: SourceManifest, record: SourceRecord, size: int) -> Te
 
 def load_mask(manifest: SourceManifest, record: SourceRecord, size: int) -> Tensor:
     """The lesion mask cut like its image, (1, size, size): the lesion's share of each pixel."""
-    mask = torch.from_numpy(read_mask(manifest.mask_path(record)))[None, None].float()
+    mask = torch.from_numpy(manifest.read_mask(record))[None, None].float()
     height, width = mask.shape[-2:]
     scale = size / min(height, width)
     shape = (max(size, round(height * scale)), max(size, round(width * scale)))

@@ -261,7 +261,7 @@ def _claim(
     decided_by = {
         "recipe": fields,
         "records": [
-            (r.key, r.sha256, sha256_of(manifest.mask_path(r)), r.label, r.caption) for r in records
+            (r.key, r.sha256, manifest.mask_digest(r), r.label, r.caption) for r in records
         ],
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
         "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},

@@ -24,7 +24,6 @@ from didgen.augment.prompts.prompt import P_TOKENS
 from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts, captions_of, read_captions
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import sha256_of
 from didgen.manifests.provenance.models import (
     CAPTIONS_NAME,
     beside,
@@ -189,8 +188,7 @@ def _decided_by(
         entries = layouts.run.manifest.configs["pairs"]
         masks = {entry.file: entry.sha256 for entry in entries}
     elif recipe.pairs is not None and recipe.pairs.layouts != "drawn" and layouts.manifest:
-        paths = {key: layouts.manifest.mask_path(r) for key, r in layouts.records.items()}
-        masks = {key: sha256_of(path) for key, path in paths.items()}
+        masks = {key: layouts.manifest.mask_digest(r) for key, r in layouts.records.items()}
     return {
         "plan": PLAN_FORMAT,
         "recipe": asked(recipe),

@@ -34,7 +34,7 @@ from didgen.augment.prompts.prompt import P_TOKENS, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError, in_short
-from didgen.manifests.files import naming, sha256_of
+from didgen.manifests.files import naming
 from didgen.manifests.provenance.model_files import configs_of
 from didgen.manifests.provenance.models import model_place
 from didgen.manifests.sources.records import SourceManifest, SourceRecord, with_captions
@@ -122,10 +122,11 @@ class Measured:
     ) -> Iterator[tuple[CaptionJob, Caption]]:
         """Caption jobs in their order; an unreadable file is a `DidgenError`."""
         arguments = [(job.image, job.mask, job.record.label) for job in jobs]
+        drawn = [job.record.drawn for job in jobs]
         # Forked workers would inherit the threads of a progress bar in an unknown state.
         pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
         try:
-            found = pool.map(measure_files, arguments, chunksize=16)
+            found = pool.map(measure_files, arguments, drawn, chunksize=16)
             for job, attributes in zip(jobs, found, strict=True):
                 caption = _measured(attributes, job.record, self.count_tokens)
                 keep(job, caption)
@@ -181,7 +182,8 @@ class Described:
     def _settled(self, job: CaptionJob, said: str | Unfit) -> Caption:
         if not isinstance(said, Unfit):
             return Caption(said)
-        attributes = measure_files((job.image, job.mask, job.record.label))
+        files = job.image, job.mask, job.record.label
+        attributes = measure_files(files, job.record.drawn)
         return _measured(attributes, job.record, self.describer.count_tokens, said.reason)
 
 
@@ -279,7 +281,7 @@ def caption_manifest(
 
     for record in missing:
         mask = manifest.mask_path(record) if record.mask else None
-        masked = None if mask is None else sha256_of(mask)
+        masked = None if mask is None else manifest.mask_digest(record)
         key = cache_key(record.sha256, masked, record.label, captioner.name, target, VERSION)
         if cache is not None and (known := cache.get(key)) is not None:
             yield finish(record, known)

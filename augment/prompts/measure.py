@@ -28,7 +28,7 @@ from didgen.augment.prompts.geometry import (
 from didgen.augment.prompts.prompt import diagnosis
 from didgen.augment.prompts.schema import Attributes, Hair, Lesion, Surround
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.images import middle, read_image, read_mask
+from didgen.manifests.images import AS_STORED, Drawn, middle, read_image, read_mask
 
 VERSION = 3
 """Raised with every change of a measure, so that cached captions of another are not reused."""
@@ -91,14 +91,16 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
     )
 
 
-def measure_files(files: tuple[Path, Path | None, str | None]) -> Attributes:
+def measure_files(
+    files: tuple[Path, Path | None, str | None], drawn: Drawn = AS_STORED
+) -> Attributes:
     """Measure the central square of an image file and its mask file if it has one, with its label.
 
-    A caption is to speak of what a model is shown beside it.
+    A caption is to speak of what a model is shown beside it. `drawn` says how the mask is read.
     """
     image_path, mask_path, label = files
     image = np.asarray(read_image(image_path))
-    mask = None if mask_path is None else read_mask(mask_path)
+    mask = None if mask_path is None else read_mask(mask_path, drawn)
     if mask is not None and mask.shape != image.shape[:2]:
         raise DidgenError(
             f"{mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels but its image has "

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import CLASS_NAMES
+from didgen.manifests.sources.records import CLASS_NAMES, FURTHER_CLASS_NAMES
 
 LESION = "<lesion>"
 
@@ -39,7 +39,8 @@ def diagnosis(label: str | None) -> str | None:
     """The words of a class, without the commas that part the clauses of a caption."""
     if label is None:
         return None
-    return clean(CLASS_NAMES.get(label, label).replace(",", " ")).lower() or None
+    names = CLASS_NAMES | FURTHER_CLASS_NAMES
+    return clean(names.get(label, label).replace(",", " ")).lower() or None
 
 
 def compose(caption: str | None) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from didgen.downstream.data.images import Pictures, fitted, image_file, in_threads, synthetic_files
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.images import as_mask, decode, read_file, upright
+from didgen.manifests.images import AS_STORED, as_mask, decode, encoded, read_file, upright
 from didgen.manifests.progress import Progress
 from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -75,11 +75,19 @@ def load_real_pairs(
         for record in records:
             path = source.mask_path(record)
             image = image_file(source, record), source.image_path(record)
-            yield image, (read_file(path), path)
+            yield image, (mask_file(source, record), path)
 
     lesions = tuple(record.lesion_id for record in records)
     pixels, masks = _squares(files(), len(records), size, progress)
     return Pairs(tuple(record.key for record in records), lesions, pixels, masks, lesions)
+
+
+def mask_file(source: SourceManifest, record: SourceRecord) -> bytes:
+    """A record's mask over its upright image as a file: its own, or a new one where it is turned
+    along or inverted."""
+    if record.drawn == AS_STORED:
+        return read_file(source.mask_path(record))
+    return encoded(source.read_mask(record), "PNG")
 
 
 def load_synthetic_pairs(

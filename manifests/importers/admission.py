@@ -2,33 +2,43 @@
 
 import hashlib
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from PIL import Image
 from pydantic import ValidationError
 
-from didgen.manifests.choices import Split
+from didgen.manifests.choices import MaskOrientation, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.images import as_mask, decode, open_checked, read_file
+from didgen.manifests.images import decode, orientation, read_file
+from didgen.manifests.importers.finding.groups import (
+    check_classes,
+    check_ids,
+    classes_of,
+    grouped,
+    refuse_torn_groups,
+)
+from didgen.manifests.importers.finding.harvest import Candidate, Harvest
+from didgen.manifests.importers.finding.masks import Fit, fit_mask, looks_like_mask
+from didgen.manifests.importers.finding.trees import listed
 from didgen.manifests.privacy.published import PixelDigests, pixel_digests, published
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.sources.records import (
-    CLASSES,
-    Reason,
-    Rejection,
     SourceHeader,
     SourceManifest,
     SourceRecord,
     first_fault,
     sound_records,
     with_captions,
-    write_rejections,
 )
+from didgen.manifests.sources.rejections import Reason, Rejection, write_rejections
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
 
 ForModel = tuple[str, TrainedOn]
@@ -39,39 +49,50 @@ WORKERS = min(8, os.cpu_count() or 1)
 LONGEST_KEY = 75
 """Characters of a key: a mix puts `real-` before it, and a shard takes 80."""
 
+SMALLEST = 64
+"""Pixels of the shortest side of an image: models see no more than its central square."""
+
+FEW_CORNERS = 0.1
+"""The share of masks that may cover all corners of their images before it is told."""
+
 
 @dataclass(frozen=True)
-class Candidate:
-    """One image as an importer found it, not opened yet; a `split` of None is yet to be drawn."""
+class ImportOptions:
+    """What can be asked of any importer: how images are dealt, and how masks are read.
 
-    key: str
-    image: Path
-    mask: Path | None
-    label: str | None
-    lesion_id: str
-    split: Split | None
-    source: str
-    licence: str
+    `mask_orientation` says what masks of photographs that EXIF turns were drawn on, where both
+    would fit. `progress` is called with the number of images looked at and their total.
+    """
 
+    seed: int = 42
+    fractions: Fractions = (0.8, 0.1, 0.1)
+    for_models: Sequence[ForModel] = ()
+    mask_orientation: MaskOrientation | None = None
+    invert_masks: bool = False
+    progress: Progress | None = None
+    workers: int = WORKERS
 
-@dataclass
-class Harvest:
-    """What an importer found in its folders: candidates, and what it had to leave out already."""
-
-    candidates: list[Candidate] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
-
-    def reject(self, path: Path, reason: Reason, sentence: str) -> None:
-        """Leave `path` out."""
-        self.rejections.append(Rejection.of(path, reason, sentence))
+    def check(self) -> None:
+        """Raise a `DidgenError` for shares that are none, and for a model that lists no images."""
+        check_fractions(self.fractions)
+        for model, trained_on in self.for_models:
+            if not trained_on:
+                raise DidgenError(
+                    f"No {TRAINED_ON_NAME} was found for the model {model}; check its name and, "
+                    "for one of the hub, the connection. Only models that didgen trained have such "
+                    "a list."
+                )
 
 
 @dataclass(frozen=True)
 class Import:
-    """The result of an importer: the manifest, and every file left out with its reason."""
+    """The result of an importer: the manifest, every file left out with its reason, and sentences
+    on what was understood. `label_map` counts a public set's labels by the class they became."""
 
     manifest: SourceManifest
     rejections: tuple[Rejection, ...]
+    notes: tuple[str, ...] = ()
+    label_map: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept."""
@@ -89,232 +110,276 @@ class _Sound:
     height: int
     sha256: str
     digests: PixelDigests
-    mask_sha256: str | None
+    mask_sha256: str | None = None
+    mask: Fit | None = None
 
 
-def admit(
-    harvest: Harvest,
-    *,
-    importer: str,
-    root: Path,
-    classes: Sequence[str],
-    seed: int,
-    fractions: Fractions,
-    for_models: Sequence[ForModel] = (),
-    progress: Progress | None = None,
-    workers: int = WORKERS,
-) -> Import:
+def admit(harvest: Harvest, *, importer: str, root: Path, options: ImportOptions) -> Import:
     """Open every candidate once, keep the sound ones and draw the splits that are not given.
 
     Each image and mask is decoded in full. Of two sound candidates with the same key or the same
-    image bytes the first in key order stays, one with a label before one without. A lesion has
-    one split: the first given for it, else the drawn one. Lesions that one of `for_models` was
-    trained on go to train, or are left out where another split is given. Nothing kept at all is a
-    `DidgenError`. A failing drive is an OSError: half a data set is not to pass for a whole one.
+    pixels the first in key order stays, one with a label before one without, and none where
+    their labels contradict each other. A patient, or a lesion of nobody known, has one split, given
+    or drawn; two given ones are a `DidgenError`. Those that one of `for_models` was trained on go
+    to train, or are left out where another split is given. A class that is lost whole, or nothing
+    kept at all, is a `DidgenError`. A failing drive is an OSError: half a data set is not to pass
+    for a whole one.
     """
-    check_fractions(fractions)
-    for model, trained_on in for_models:
-        if not trained_on:
-            raise DidgenError(
-                f"No {TRAINED_ON_NAME} was found for the model {model}; check its name and, for "
-                "one of the hub, the connection. Only models that didgen trained have such a list."
-            )
-    queue = sorted(
-        harvest.candidates, key=lambda found: (found.key, found.label is None, found.image)
-    )
-    rejections = list(harvest.rejections)
-    sound: list[_Sound] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for done, outcome in enumerate(pool.map(_examine, queue), 1):
-            if isinstance(outcome, Rejection):
-                rejections.append(outcome)
-            else:
-                sound.append(outcome)
-            if progress:
-                progress(done, len(queue))
-    sound = _without_duplicates(sound, rejections)
-    sound = _without_split_conflicts(sound, rejections)
-    trained: set[str] = set()
-    for model, trained_on in for_models:
-        known = _lesions_known(sound, trained_on)
-        sound = _without_known_tests(sound, known, model, rejections)
-        trained |= known
-    records = _records(sound, root, seed, fractions, trained, rejections)
+    options.check()
+    check_classes(root, harvest)
+    check_ids(root, harvest)
+    harvest.candidates = grouped(harvest)
+    sound = _without_duplicates(_examined(harvest, options), harvest)
+    _refuse_doubtful_masks(sound)
+    refuse_torn_groups(root, [found.candidate for found in sound])
+    sound, trained = _for_models(sound, options, harvest)
+    records = _records(sound, root, options, trained, harvest)
     if not records:
+        rejections = harvest.rejections
         first = f"; the first reason: {rejections[0].sentence}" if rejections else "."
         raise DidgenError(f"Nothing could be imported from {root}{first}")
-    # A label whose every image was rejected names no class; ISIC's classes keep their indices.
-    kept = {record.label for record in records}
+    kept = {record.label for record in records if record.label}
+    _refuse_lost_classes(root, kept, harvest)
+    _note_masks(sound, options, harvest)
+    header = _header(importer, root, classes_of(kept), options)
+    return Import(
+        SourceManifest(header, tuple(records)),
+        tuple(harvest.rejections),
+        tuple(harvest.notes),
+        dict(harvest.label_map),
+    )
+
+
+def _header(
+    importer: str, root: Path, classes: tuple[str, ...], options: ImportOptions
+) -> SourceHeader:
     try:
-        header = SourceHeader(
+        return SourceHeader(
             importer=importer,
             didgen_version=version("didgen"),
             root=str(root),
-            classes=tuple(label for label in classes if label in kept or label in CLASSES),
-            seed=seed,
-            fractions=fractions,
-            for_models=tuple(model for model, _ in for_models),
+            classes=classes,
+            seed=options.seed,
+            fractions=options.fractions,
+            for_models=tuple(model for model, _ in options.for_models),
         )
     except ValidationError as error:
         raise DidgenError(f"{root} cannot be imported: {first_fault(error)}; rename it.") from None
-    return Import(SourceManifest(header, tuple(records)), tuple(rejections))
 
 
-def _examine(candidate: Candidate) -> _Sound | Rejection:
+def _examined(harvest: Harvest, options: ImportOptions) -> list[_Sound]:
+    """The sound candidates in key order, those with a label before their namesakes without."""
+    queue = sorted(
+        harvest.candidates,
+        key=lambda one: (one.key, one.label is None, one.mask is None, one.image),
+    )
+    sound: list[_Sound] = []
+    with ThreadPoolExecutor(options.workers) as pool:
+        examine = partial(_examine, options=options)
+        for done, outcome in enumerate(pool.map(examine, queue), 1):
+            if isinstance(outcome, Rejection):
+                harvest.rejections.append(outcome)
+            else:
+                sound.append(outcome)
+            if options.progress:
+                options.progress(done, len(queue))
+    return sound
+
+
+def _examine(candidate: Candidate, options: ImportOptions) -> _Sound | Rejection:
     path = candidate.image
     try:
         data = read_file(path)
         image = decode(data, path)
-        if image.mode[0] in "IF":
-            raise DidgenError(
-                f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
-            )
+        if fault := _image_fault(image, path):
+            return Rejection.of(path, *fault)
+        turn = orientation(image)
         seen = published(data, image, path)
     except DidgenError as error:
         return Rejection.of(path, "unreadable-image", str(error))
-    size, mask = seen.pixels.size, candidate.mask
-    if mask and (fault := _mask_fault(mask, path, size)):
-        return fault
-    sha256, digests = hashlib.sha256(data).hexdigest(), pixel_digests(seen, path)
-    return _Sound(candidate, *size, sha256, digests, sha256_of(mask) if mask else None)
+    size, sha256 = seen.pixels.size, hashlib.sha256(data).hexdigest()
+    sound = _Sound(candidate, *size, sha256, pixel_digests(seen, path))
+    mask = candidate.mask
+    if mask is None:
+        return sound
+    fit = fit_mask(mask, path, size, turn, options.mask_orientation, options.invert_masks)
+    if isinstance(fit, Rejection):
+        return fit
+    return replace(sound, mask_sha256=sha256_of(mask), mask=fit)
 
 
-def _mask_fault(path: Path, image: Path, size: tuple[int, int]) -> Rejection | None:
-    try:
-        opened = open_checked(path)
-    except DidgenError as error:
-        return Rejection.of(path, "unreadable-mask", str(error))
-    try:
-        mask = as_mask(opened, path)
-    except DidgenError as error:
-        return Rejection.of(path, "non-binary-mask", str(error))
-    if mask.shape != (size[1], size[0]):
-        shape = f"{mask.shape[1]}x{mask.shape[0]}"
-        sentence = f"{path} is {shape} pixels but {image} is {size[0]}x{size[1]}; draw it again."
-        return Rejection.of(path, "mask-size", sentence)
-    if not mask.any():
-        sentence = f"{path} is empty; draw the lesion or take mask and image out."
-        return Rejection.of(path, "empty-mask", sentence)
+def _image_fault(image: Image.Image, path: Path) -> tuple[Reason, str] | None:
+    """Why a whole image is no photograph to learn from."""
+    if image.mode[0] in "IF":
+        sentence = f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
+        return "unreadable-image", sentence
+    if min(image.size) < SMALLEST:
+        sentence = (
+            f"{path} is {image.width}x{image.height} pixels, and its central square must have "
+            f"{SMALLEST} or more a side; take a larger one."
+        )
+        return "too-small", sentence
+    if looks_like_mask(image):
+        sentence = (
+            f"{path} holds two grey levels like a mask, and is no photograph; give masks with "
+            "--masks, which may name the folder of the images too."
+        )
+        return "looks-like-mask", sentence
     return None
 
 
-def _without_duplicates(sound: Iterable[_Sound], rejections: list[Rejection]) -> list[_Sound]:
+def _without_duplicates(sound: Iterable[_Sound], harvest: Harvest) -> list[_Sound]:
+    """The first image of each key and each content; none of a content under two labels."""
+    contents: defaultdict[str, list[Candidate]] = defaultdict(list)
+    sound = list(sound)
+    for found in sound:
+        contents[found.digests.pixels].append(found.candidate)
     by_key: dict[str, Path] = {}
-    by_content: dict[str, Path] = {}
-    kept = []
+    by_content: dict[str, Candidate] = {}
+    kept, torn = [], 0
     for found in sound:
-        key, path = found.candidate.key, found.candidate.image
-        if key in by_key:
-            sentence = f"{path} has the same id {key} as {by_key[key]}; rename or remove one."
-            rejections.append(Rejection.of(path, "duplicate-id", sentence))
-        elif found.sha256 in by_content:
-            sentence = f"{path} is a copy of {by_content[found.sha256]}; remove one of the two."
-            rejections.append(Rejection.of(path, "duplicate-content", sentence))
-        else:
-            by_key[key] = by_content[found.sha256] = path
-            kept.append(found)
-    return kept
-
-
-def _without_split_conflicts(sound: list[_Sound], rejections: list[Rejection]) -> list[_Sound]:
-    given = _given_splits(sound)
-    kept = []
-    for found in sound:
-        candidate = found.candidate
-        if candidate.split in (None, given.get(candidate.lesion_id)):
-            kept.append(found)
-        else:
+        one = found.candidate
+        first = by_content.get(found.digests.pixels)
+        others = [
+            o for o in contents[found.digests.pixels] if {o.label, one.label} - {None, one.label}
+        ]
+        if one.label and others:
             sentence = (
-                f"{candidate.image} is given to {candidate.split} but its lesion "
-                f"{candidate.lesion_id} to {given[candidate.lesion_id]}; give both the same split."
+                f"{one.image} is {one.label}, and {others[0].image}, of the same pixels, is "
+                f"{others[0].label}; keep the right one."
             )
-            rejections.append(Rejection.of(candidate.image, "split-conflict", sentence))
+            harvest.reject(one.image, "contradiction", sentence)
+        elif one.key in by_key:
+            sentence = f"{one.image} has the same id {one.key} as {by_key[one.key]}; rename one."
+            harvest.reject(one.image, "duplicate-id", sentence)
+        elif first is not None:
+            torn += len({first.split, one.split} - {None}) > 1
+            sentence = f"{one.image} is a copy of {first.image}; remove one of the two."
+            harvest.reject(one.image, "duplicate-content", sentence)
+        else:
+            by_key[one.key], by_content[found.digests.pixels] = one.image, one
+            kept.append(found)
+    if torn:
+        harvest.note(f"Warning: {torn} images stood in two splits; the copies were left out.")
     return kept
 
 
-def _given_splits(sound: Iterable[_Sound]) -> dict[str, Split]:
-    """The split given first for each lesion that has one."""
-    splits: dict[str, Split] = {}
-    for found in sound:
-        if found.candidate.split is not None:
-            splits.setdefault(found.candidate.lesion_id, found.candidate.split)
-    return splits
-
-
-def _lesions_known(sound: Iterable[_Sound], trained_on: TrainedOn) -> set[str]:
-    """The lesions of which an image is one that a model was trained on."""
-    return {
-        found.candidate.lesion_id
-        for found in sound
-        if trained_on.knows(
-            found.candidate, found.sha256, found.digests.pixels, found.digests.published
+def _refuse_doubtful_masks(sound: Sequence[_Sound]) -> None:
+    """Raise a `DidgenError` for masks that fit both the photograph as it is shown and as stored."""
+    doubtful = [found.candidate for found in sound if found.mask and found.mask.doubtful]
+    if doubtful:
+        raise DidgenError(
+            f"{len(doubtful)} photographs are turned by their EXIF and their masks fit both ways, "
+            f"{doubtful[0].image} first; say what the masks were drawn on: --mask-orientation "
+            "upright for the photograph as viewers show it, or stored for its pixels."
         )
-    }
 
 
-def _without_known_tests(
-    sound: Iterable[_Sound], trained: Container[str], model: str, rejections: list[Rejection]
-) -> list[_Sound]:
-    """Without the images that are given to val or test and whose lesion a model was trained on."""
-    kept = []
-    for found in sound:
-        candidate = found.candidate
-        if candidate.split in (None, "train") or candidate.lesion_id not in trained:
-            kept.append(found)
-        else:
-            sentence = (
-                f"{candidate.image} is given to {candidate.split}, but {model} was trained on it "
-                "or on its lesion; test without it, or with another model."
+def _for_models(
+    sound: list[_Sound], options: ImportOptions, harvest: Harvest
+) -> tuple[list[_Sound], set[str]]:
+    """Without images that are given to val or test and are known to a model; the known groups."""
+    trained: set[str] = set()
+    for model, trained_on in options.for_models:
+        known = {
+            found.candidate.group
+            for found in sound
+            if trained_on.knows(
+                found.candidate, found.sha256, found.digests.pixels, found.digests.published
             )
-            rejections.append(Rejection.of(candidate.image, "trained-on", sentence))
-    return kept
+        }
+        kept = []
+        for found in sound:
+            one = found.candidate
+            if one.split in (None, "train") or one.group not in known:
+                kept.append(found)
+            else:
+                sentence = (
+                    f"{one.image} is given to {one.split}, but {model} was trained on it or on its "
+                    "lesion or patient; test without it, or with another model."
+                )
+                harvest.reject(one.image, "trained-on", sentence)
+        sound, trained = kept, trained | known
+    return sound, trained
 
 
 def _records(
-    sound: list[_Sound],
-    root: Path,
-    seed: int,
-    fractions: Fractions,
-    trained: Container[str],
-    rejections: list[Rejection],
+    sound: list[_Sound], root: Path, options: ImportOptions, trained: set[str], harvest: Harvest
 ) -> list[SourceRecord]:
-    given = _given_splits(sound)
+    given: dict[str, Split] = {
+        one.group: one.split for one in (found.candidate for found in sound) if one.split
+    }
     undecided = [
-        (found.candidate.lesion_id, found.candidate.label)
+        (found.candidate.group, found.candidate.label)
         for found in sound
-        if found.candidate.lesion_id not in given
+        if found.candidate.group not in given
     ]
-    splits = given | split_groups(undecided, seed=seed, fractions=fractions, training=trained)
+    splits = given | split_groups(
+        undecided, seed=options.seed, fractions=options.fractions, training=trained
+    )
     records = []
     for found in sound:
-        candidate = found.candidate
-        mask = candidate.mask
-        if len(candidate.key) > LONGEST_KEY:
-            sentence = (
-                f"{candidate.image} has a name of more than {LONGEST_KEY} characters; rename it."
-            )
-            rejections.append(Rejection.of(candidate.image, "bad-record", sentence))
-            continue
         try:
-            record = SourceRecord(
-                key=candidate.key,
-                image=candidate.image.relative_to(root).as_posix(),
-                width=found.width,
-                height=found.height,
-                sha256=found.sha256,
-                mask=mask.relative_to(root).as_posix() if mask else None,
-                label=candidate.label,
-                lesion_id=candidate.lesion_id,
-                split=splits[candidate.lesion_id],
-                source=candidate.source,
-                licence=candidate.licence,
-                mask_sha256=found.mask_sha256,
-                pixels=found.digests.pixels,
-                published=found.digests.published,
-            )
-        except ValidationError as error:
-            sentence = f"{candidate.image}: {first_fault(error)}; rename or correct it."
-            rejections.append(Rejection.of(candidate.image, "bad-record", sentence))
-        else:
-            records.append(record)
+            records.append(_record(found, root, splits[found.candidate.group]))
+        except (ValidationError, DidgenError) as error:
+            image = found.candidate.image
+            fault = first_fault(error) if isinstance(error, ValidationError) else str(error)
+            sentence = f"{image}: {fault}; rename or correct it."
+            harvest.reject(image, "bad-record", sentence)
     return records
+
+
+def _record(found: _Sound, root: Path, split: Split) -> SourceRecord:
+    one, mask = found.candidate, found.mask
+    if len(one.key) > LONGEST_KEY:
+        raise DidgenError(f"its name has more than {LONGEST_KEY} characters")
+    return SourceRecord(
+        key=one.key,
+        image=one.image.relative_to(root).as_posix(),
+        width=found.width,
+        height=found.height,
+        sha256=found.sha256,
+        mask=one.mask.relative_to(root).as_posix() if one.mask else None,
+        label=one.label,
+        lesion_id=one.lesion_id,
+        patient_id=one.patient_id,
+        split=split,
+        source=one.source,
+        licence=one.licence,
+        mask_sha256=found.mask_sha256,
+        mask_orientation=mask.drawn.orientation if mask else 1,
+        mask_inverted=mask.drawn.inverted if mask else False,
+        pixels=found.digests.pixels,
+        published=found.digests.published,
+    )
+
+
+def _refuse_lost_classes(root: Path, kept: set[str], harvest: Harvest) -> None:
+    """Raise a `DidgenError` for a class of which every image was left out."""
+    told = {rejection.file: rejection.sentence for rejection in harvest.rejections}
+    found = {one.label: told.get(str(one.image), "") for one in harvest.candidates if one.label}
+    lost = {name: why for name, why in (found | harvest.labels).items() if name not in kept}
+    if lost:
+        names = sorted(lost)
+        more = f", nor of {listed(names[1:])}," if len(lost) > 1 else ""
+        raise DidgenError(
+            f"No image of the class {names[0]}{more} in {root} could be imported; correct them, or "
+            f"take the class out; one reason: {lost[names[0]]}"
+        )
+
+
+def _note_masks(sound: Sequence[_Sound], options: ImportOptions, harvest: Harvest) -> None:
+    """Say how many masks were turned along or inverted, and how many may be inside out."""
+    fits = [found.mask for found in sound if found.mask]
+    turned = sum(fit.drawn.orientation != 1 for fit in fits)
+    if turned:
+        harvest.note(f"{turned} masks were turned along with their photographs, as EXIF says.")
+    if options.invert_masks and fits:
+        harvest.note(f"{len(fits)} masks were inverted.")
+    corners = sum(fit.corners for fit in fits)
+    if corners > FEW_CORNERS * len(fits):
+        mend = "without" if options.invert_masks else "with"
+        harvest.note(
+            f"Warning: {corners} of {len(fits)} masks cover all four corners of their images; if "
+            f"they are white where the skin is, import again {mend} --invert-masks."
+        )

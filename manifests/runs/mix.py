@@ -14,7 +14,7 @@ from pathlib import Path
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import leftovers, sha256_of
+from didgen.manifests.files import leftovers
 from didgen.manifests.locks import claimed
 from didgen.manifests.privacy.index import (
     nameless_ingredients,
@@ -54,8 +54,12 @@ from didgen.manifests.shards.rows import shard_is_whole
 from didgen.manifests.shards.shard import read_sidecar, write_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
-NO_CONTENT = {"mask_sha256", "pixels", "published"}
-"""Fields of a record that say of its files what their hashes say too; older records lack them."""
+NO_CONTENT = {
+    *("mask_sha256", "pixels", "published"),
+    *("mask_orientation", "mask_inverted", "patient_id"),
+}
+"""Fields of a record that say of its files what their hashes say too, or that reach no sample;
+older records lack them."""
 
 
 def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
@@ -143,9 +147,9 @@ def _used(
 
 def _mask_hashes(source: SourceManifest, records: Mapping[str, SourceRecord]) -> dict[str, str]:
     """The hash of each record's mask; one that is not as it was imported is a `DidgenError`."""
-    masks = {name: sha256_of(source.mask_path(record)) for name, record in records.items()}
-    for name, sha256 in masks.items():
-        if records[name].mask_sha256 not in (None, sha256):
+    masks = {name: source.mask_digest(record) for name, record in records.items()}
+    for name, digest in masks.items():
+        if records[name].mask_sha256 not in (None, digest[:64]):
             path = source.mask_path(records[name])
             raise DidgenError(f"{path} has changed since it was imported; import it again.")
     return masks

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.images import encoded, read_file, read_mask
+from didgen.manifests.images import encoded, read_file
 from didgen.manifests.privacy.pseudonyms import Naming, Pseudonyms, as_it_is
 from didgen.manifests.privacy.published import (
     PublishedImage,
@@ -105,7 +105,7 @@ def mixed_samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
             image = _real_image(job.source, record)
             members = {"jpg": image.data}
             if item.config == "pairs":
-                mask = read_mask(job.source.mask_path(record))
+                mask = job.source.read_mask(record)
                 members["mask.png"] = encoded(Image.fromarray(mask).convert("L"), "PNG")
             known = {"licence": record.licence, "prompt": record.caption or "", "seed": -1}
             row[TREATED] = image.treatment

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,7 +20,15 @@ from pydantic import (
 
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import inside, read_json, read_json_lines, write_json, write_json_lines
+from didgen.manifests.files import (
+    inside,
+    read_json,
+    read_json_lines,
+    sha256_of,
+    write_json,
+    write_json_lines,
+)
+from didgen.manifests.images import AS_STORED, Drawn, read_mask
 
 CLASS_NAMES: dict[str, str] = {
     "MEL": "melanoma",
@@ -34,6 +43,9 @@ CLASS_NAMES: dict[str, str] = {
 
 CLASSES: tuple[str, ...] = tuple(CLASS_NAMES)
 
+FURTHER_CLASS_NAMES = {"SCC": "squamous cell carcinoma"}
+"""Codes of later challenges, which are no column of 2018."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -45,8 +57,6 @@ UNLABELLED = "unlabelled"
 HEADER_FILE = "source.json"
 
 RECORDS_FILE = "records.jsonl"
-
-REJECTED_FILE = "rejected.jsonl"
 
 
 def _one_line(text: str) -> str:
@@ -89,9 +99,10 @@ class SourceRecord(BaseModel):
 
     `image` and `mask` are POSIX paths relative to the manifest's root; `sha256` is that of the
     image file's bytes, `mask_sha256` that of the mask's, which older manifests lack; `licence` is
-    an SPDX id or free text. `caption_by` says who was asked for the caption, `caption_fallback` why
-    it was measured where a language model was asked. `pixels` and `published` are its
-    `PixelDigests`, which older manifests lack too.
+    an SPDX id or free text. `mask_orientation` and `mask_inverted` say how the mask file was drawn,
+    see `Drawn`; `patient_id` is None where nobody says whose lesion it is. `caption_by` says who
+    was asked for the caption, `caption_fallback` why it was measured where a language model was
+    asked. `pixels` and `published` are its `PixelDigests`, which older manifests lack too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -113,6 +124,19 @@ class SourceRecord(BaseModel):
     mask_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     pixels: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     published: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    mask_orientation: int = Field(default=1, ge=1, le=8)
+    mask_inverted: bool = False
+    patient_id: OneLine | None = None
+
+    @property
+    def unit(self) -> str:
+        """The unit of statistics: the patient where known, else the lesion."""
+        return self.patient_id or self.lesion_id
+
+    @property
+    def drawn(self) -> Drawn:
+        """How its mask file is to be read."""
+        return Drawn(self.mask_orientation, self.mask_inverted)
 
 
 class SourceHeader(BaseModel):
@@ -135,46 +159,6 @@ class SourceHeader(BaseModel):
     for_models: tuple[str, ...] = ()
     captions: dict[str, int] = {}
     caption_fallbacks: dict[str, int] = {}
-
-
-Reason = Literal[
-    "bad-label",
-    "bad-record",
-    "bad-table",
-    "duplicate-content",
-    "duplicate-id",
-    "empty-mask",
-    "mask-size",
-    "missing-ground-truth",
-    "missing-image",
-    "missing-label",
-    "missing-lesion",
-    "missing-mask",
-    "non-binary-mask",
-    "split-conflict",
-    "trained-on",
-    "unreadable-image",
-    "unreadable-mask",
-]
-
-
-class Rejection(BaseModel):
-    """One file, or one row of a table, that was not imported, and the sentence that says why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: str
-    reason: Reason
-    sentence: str
-
-    @classmethod
-    def of(cls, path: Path, reason: Reason, sentence: str) -> Self:
-        """Reject `path`; names that are no UTF-8 are made writable first."""
-        return cls(file=_writable(str(path)), reason=reason, sentence=_writable(sentence))
-
-
-def _writable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True)
@@ -208,6 +192,16 @@ class SourceManifest:
         if record.mask is None:
             raise DidgenError(f"{record.key} has no mask; select records with masked=True.")
         return inside(Path(self.header.root), record.mask)
+
+    def read_mask(self, record: SourceRecord) -> np.ndarray:
+        """The mask of `record` over its upright image, boolean (H, W); True is lesion."""
+        return read_mask(self.mask_path(record), record.drawn)
+
+    def mask_digest(self, record: SourceRecord) -> str:
+        """What the mask of `record` is known by: its file's hash, and how that is read."""
+        drawn = record.drawn
+        read = "" if drawn == AS_STORED else f" {drawn.orientation} {drawn.inverted}"
+        return sha256_of(self.mask_path(record)) + read
 
     def write(self, folder: Path) -> None:
         """Write `records.jsonl`, then `source.json` as the mark that the manifest is whole."""
@@ -286,13 +280,14 @@ def first_fault(error: ValidationError) -> str:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """How many images, image-mask pairs and lesions one class has in one split."""
+    """How many images, image-mask pairs, lesions and known patients a class has in a split."""
 
     label: str
     split: Split
     images: int
     pairs: int
     lesions: int
+    patients: int
 
 
 def summary(manifest: SourceManifest) -> list[SummaryRow]:
@@ -314,16 +309,12 @@ def summary(manifest: SourceManifest) -> list[SummaryRow]:
             images=len(group),
             pairs=sum(record.mask is not None for record in group),
             lesions=len({record.lesion_id for record in group}),
+            patients=len({record.patient_id for record in group} - {None}),
         )
         for label in labels
         for split in SPLITS
         for group in [groups[label, split]]
     ]
-
-
-def write_rejections(folder: Path, rejections: Iterable[Rejection]) -> None:
-    """Write `rejected.jsonl`: one rejected file a line, in the order given."""
-    write_json_lines(folder / REJECTED_FILE, (r.model_dump(mode="json") for r in rejections))
 
 
 def with_captions(
@@ -343,7 +334,7 @@ def with_captions(
 
 def _same(was: SourceRecord, record: SourceRecord) -> bool:
     """Whether what was said of an image is still true of it."""
-    fields = ["sha256", "mask", "label"]
+    fields = ["sha256", "mask", "label", "mask_orientation", "mask_inverted"]
     # An older manifest does not know what its masks were.
     fields += ["mask_sha256"] if was.mask_sha256 else []
     return all(getattr(was, name) == getattr(record, name) for name in fields)

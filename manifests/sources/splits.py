@@ -1,4 +1,4 @@
-"""Splits: lesions dealt to train, val and test so that no lesion is in two of them."""
+"""Splits: patients and lesions dealt to train, val and test so that none is in two of them."""
 
 import hashlib
 import math
@@ -21,6 +21,20 @@ def check_fractions(fractions: Fractions) -> None:
             f"The split fractions {', '.join(map(str, fractions))} are not three shares that sum "
             "to 1; give train, val and test such as 0.8, 0.1, 0.1."
         )
+
+
+def group_of(lesion_id: str, patient_id: str | None) -> str:
+    """The group that is dealt as one: a patient where known, else a lesion.
+
+    No lesion id has a line break, so that no patient is taken for a lesion of the same name.
+    """
+    return lesion_id if patient_id is None else f"patient\n{patient_id}"
+
+
+def in_words(group: str) -> str:
+    """A group as a sentence names it."""
+    kind, _, name = group.rpartition("\n")
+    return f"the patient {name}" if kind else f"the lesion {name}"
 
 
 def split_groups(

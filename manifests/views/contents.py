@@ -15,7 +15,7 @@ import numpy as np
 from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines, write_bytes
-from didgen.manifests.images import as_mask, decode, encoded, read_image, read_mask
+from didgen.manifests.images import as_mask, decode, encoded, read_image
 from didgen.manifests.shards.index import (
     MANIFEST_NAME,
     RUN_NAME,
@@ -32,12 +32,8 @@ from didgen.manifests.shards.shard import (
     split_of,
 )
 from didgen.manifests.shards.tally import Tally
-from didgen.manifests.sources.records import (
-    HEADER_FILE,
-    REJECTED_FILE,
-    SourceManifest,
-    SourceRecord,
-)
+from didgen.manifests.sources.records import HEADER_FILE, SourceManifest, SourceRecord
+from didgen.manifests.sources.rejections import REJECTED_FILE
 from didgen.manifests.views.outlines import pair_panel
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -142,7 +138,7 @@ class FoundImage:
     def picture(self) -> np.ndarray:
         """The image, with its mask's outline and the mask beside it where it has one."""
         image = np.asarray(read_image(self.manifest.image_path(self.record)))
-        mask = read_mask(self.manifest.mask_path(self.record)) if self.record.mask else None
+        mask = self.manifest.read_mask(self.record) if self.record.mask else None
         return _beside(image, mask, self.record.key)
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-from didgen.manifests.images import read_mask
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.sources.records import SourceManifest
 
@@ -44,6 +43,6 @@ def layout_of(name: str, seed: int, size: int, source: SourceManifest | None) ->
     record = next((r for r in records if r.key == name and r.mask is not None), None)
     if record is None or source is None:
         return None
-    mask = Image.fromarray(read_mask(source.mask_path(record))).convert("L")
+    mask = Image.fromarray(source.read_mask(record)).convert("L")
     cut = ImageOps.fit(mask, (size, size), Image.Resampling.BOX)
     return np.asarray(cut) > 127

@@ -67,13 +67,16 @@ def import_table(rows: Sequence[SummaryRow]) -> Table:
     """The images of an import by class and split, those with a mask in brackets."""
     table = Table(title="Images (of these with a mask)")
     table.add_column("class")
-    for column in (*SPLITS, "lesions"):
+    patients = any(row.patients for row in rows)
+    for column in (*SPLITS, "lesions", *(["patients"] if patients else [])):
         table.add_column(column, justify="right")
     for label in dict.fromkeys(row.label for row in rows):
         by_split = {row.split: row for row in rows if row.label == label}
         cells = [f"{by_split[split].images} ({by_split[split].pairs})" for split in SPLITS]
-        lesions = sum(row.lesions for row in by_split.values())
-        table.add_row(_text(label), *cells, str(lesions))
+        cells.append(str(sum(row.lesions for row in by_split.values())))
+        if patients:
+            cells.append(str(sum(row.patients for row in by_split.values())))
+        table.add_row(_text(label), *cells)
     return table
 
 

@@ -57,3 +57,10 @@ def test_a_record_without_mask_is_an_error(manifest: SourceManifest) -> None:
     record = manifest.records[0].model_copy(update={"mask": None})
     with pytest.raises(DidgenError, match="drawn_00 has no mask"):
         load_mask(manifest, record, 64)
+
+
+def test_a_mask_that_was_drawn_inverted_is_read_so(tmp_path: Path) -> None:
+    manifest, plain = drawn_source(tmp_path, 96, 96)
+    inverted = plain.model_copy(update={"mask_inverted": True})
+    mask, other = (load_mask(manifest, one, 32) for one in (plain, inverted))
+    assert ((mask + other) - 1).abs().max() < 1e-6 and mask.mean() < 0.5

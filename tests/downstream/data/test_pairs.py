@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.shards.shard import iterate
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.pictures import encoded, on_its_side
+from tests.fixtures.sources import manifest_of, write_photo
 
 PLACE = Path("image.png"), Path("mask.png")
 
@@ -166,3 +168,18 @@ def test_a_draw_of_a_pair_moves_its_image_as_it_would_alone(images) -> None:
     for number in range(8):
         alone, paired = Draws(images, 3)[number, number], Draws(pairs, 3)[number, number]
         assert torch.equal(alone["pixels"], paired["pixels"])
+
+
+@pytest.mark.parametrize("drawn", [{"mask_orientation": 6}, {"mask_inverted": True}, {}])
+def test_a_real_mask_is_read_as_it_was_drawn(tmp_path: Path, drawn: dict[str, Any]) -> None:
+    """Whatever the file holds, the mask lies over the dark half of the upright photograph."""
+    stored = np.zeros((32, 32), bool)
+    stored[:16] = True
+    turned = drawn.get("mask_orientation") == 6
+    image = np.where(stored, 20, 230).astype(np.uint8)
+    options = {"exif": on_its_side()} if turned else {}
+    mask = ~stored if drawn.get("mask_inverted") else stored
+    files = encoded(image, "PNG", **options), encoded(mask, "PNG")
+    one = write_photo(tmp_path, "a", *files, width=32, height=32, **drawn)
+    pairs = load_real_pairs(manifest_of(tmp_path, one), [one], 32)
+    np.testing.assert_array_equal(pairs.masks[0].numpy(), pairs.pixels[0, 0].numpy() < 100)

@@ -13,11 +13,12 @@ from PIL import Image
 
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.importers.admission import Import
+from didgen.manifests.importers.admission import Import, ImportOptions
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.sources.records import CLASSES, SPLITS, SourceManifest
 from tests.contracts.importer import ImporterContract
+from tests.contracts.public_set import PublicSetContract
 from tests.fixtures.pictures import write_box, write_noise
 
 TASK1 = "ISIC2018_Task1-2_Training_Input"
@@ -28,8 +29,8 @@ HAM_MASKS = "HAM10000_segmentations_lesion_tschandl"
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
 METADATA = "HAM10000_metadata"
 
-write_photo = partial(write_noise, size=(16, 12), quality=95)
-write_mask = partial(write_box, size=(16, 12))
+write_photo = partial(write_noise, size=(96, 72), quality=95)
+write_mask = partial(write_box, size=(96, 72))
 
 
 def write_rows(path: Path, rows: list[list[object]]) -> None:
@@ -79,7 +80,14 @@ class TestIsic2018(ImporterContract):
         make_task3(folder)
 
     def importing(self, folder: Path, **options: Any) -> Import:
-        return import_isic2018(folder, **options)
+        return import_isic2018(folder, ImportOptions(**options))
+
+
+class TestTask3(PublicSetContract):
+    name = "isic2018"
+
+    def write(self, folder: Path) -> None:
+        make_task3(folder, 24)
 
 
 def only_rejection(result: Import, kept: int) -> tuple[str, str]:
@@ -101,7 +109,8 @@ def assert_no_lesion_in_two_splits(manifest: SourceManifest) -> None:
 
 def test_both_tasks_import_whole(tree: Path) -> None:
     seen: list[tuple[int, int]] = []
-    result = import_isic2018(tree, progress=lambda done, total: seen.append((done, total)))
+    options = ImportOptions(progress=lambda done, total: seen.append((done, total)))
+    result = import_isic2018(tree, options)
     manifest = result.manifest
     assert result.rejections == ()
     assert seen == [(done, 24) for done in range(1, 25)]
@@ -115,7 +124,7 @@ def test_both_tasks_import_whole(tree: Path) -> None:
     assert all(r.lesion_id == r.key for r in task1)
     assert len({r.lesion_id for r in task3}) == 7
     for record in manifest.records:
-        assert (record.width, record.height) == (16, 12)
+        assert (record.width, record.height) == (96, 72)
         assert manifest.image_path(record).stem == record.key
         assert manifest.mask_path(record).is_file()
     for split in ("train", "val", "test"):
@@ -146,6 +155,26 @@ def test_either_task_may_come_alone(tmp_path: Path, make: Callable[[Path], None]
     assert len({r.source for r in result.manifest.records}) == 1
 
 
+@pytest.mark.parametrize("suffixes", [(".JPG", ".PNG"), (".jpeg", ".bmp"), (".JPEG", ".Png")])
+def test_endings_are_known_in_any_case(tree: Path, suffixes: tuple[str, str]) -> None:
+    expected = {(r.key, r.split, r.mask is None) for r in import_isic2018(tree).manifest.records}
+    for path in sorted(p for p in tree.rglob("*") if p.suffix in (".jpg", ".png")):
+        path.rename(path.with_suffix(suffixes[path.suffix == ".png"]))
+    result = import_isic2018(tree)
+    assert result.rejections == ()
+    assert {(r.key, r.split, r.mask is None) for r in result.manifest.records} == expected
+
+
+@pytest.mark.parametrize(("folder", "title"), [(TASK3, "Task 3"), (TASK1, "Task 1")])
+def test_a_truth_without_its_images_is_told(tree: Path, folder: str, title: str) -> None:
+    shutil.rmtree(tree / folder)
+    result = import_isic2018(tree)
+    (rejection,) = result.rejections
+    assert rejection.reason == "missing-image"
+    assert f"is of ISIC 2018 {title} Training, but there are no images in" in rejection.sentence
+    assert len(result.manifest.records) == (10 if folder == TASK3 else 14)
+
+
 def test_neither_task_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match=f"neither {TASK1} nor {TASK3} with images"):
         import_isic2018(tmp_path)
@@ -167,9 +196,9 @@ def test_a_faulty_mask_rejects_its_image(tree: Path, folder: str, reason: str) -
     if reason == "mask-size":
         write_mask(path, size=(12, 16))
     elif reason == "empty-mask":
-        Image.new("L", (16, 12)).save(path)
+        Image.new("L", (96, 72)).save(path)
     elif reason == "non-binary-mask":
-        Image.linear_gradient("L").resize((16, 12)).save(path)
+        Image.linear_gradient("L").resize((96, 72)).save(path)
     else:
         path.write_bytes(path.read_bytes()[:40])
     result = import_isic2018(tree)
@@ -211,12 +240,14 @@ def test_an_image_without_lesion_id_is_rejected(tree: Path) -> None:
     assert only_rejection(import_isic2018(tree), 23) == ("ISIC_0024319.jpg", "missing-lesion")
 
 
-def test_a_repeated_row_is_rejected(tree: Path) -> None:
+@pytest.mark.parametrize(("label", "reason"), [("NV", "duplicate-id"), ("MEL", "contradiction")])
+def test_a_repeated_row_is_rejected(tree: Path, label: str, reason: str) -> None:
     with open(tree / TASK3_TABLE, "a", newline="") as file:
-        csv.writer(file).writerow(one_hot("ISIC_0024306", "DF"))
+        csv.writer(file).writerow(one_hot("ISIC_0024306", label))
     result = import_isic2018(tree)
-    assert only_rejection(result, 24)[1] == "duplicate-id"
-    assert {r.key: r.label for r in result.manifest.records}["ISIC_0024306"] == "NV"
+    kept = 24 if reason == "duplicate-id" else 23
+    assert only_rejection(result, kept)[1] == reason
+    assert reason == "duplicate-id" or "NV" in result.rejections[0].sentence
 
 
 def test_an_id_of_both_tasks_keeps_its_label(tree: Path) -> None:
@@ -239,7 +270,7 @@ def test_a_torn_first_copy_does_not_hide_the_whole_one(tree: Path) -> None:
     shutil.copy(tree / TASK1 / "ISIC_0000001.jpg", torn)
     torn.write_bytes(torn.read_bytes()[:-200])
     for path, row in (
-        (tree / TASK3_TABLE, one_hot("ISIC_0000000", "DF")),
+        (tree / TASK3_TABLE, one_hot("ISIC_0000000", "NV")),
         (tree / GROUPINGS, ["ISIC_0000000", "HAM_0", "x"]),
     ):
         with open(path, "a", newline="") as file:
@@ -316,7 +347,7 @@ def test_official_validation_and_test_keep_their_split(tree: Path) -> None:
         write_photo(tree / f"ISIC2018_Task3_{part}_Input" / f"{name}.jpg", first * 7)
         folder = f"ISIC2018_Task3_{part}_GroundTruth"
         write_rows(tree / folder / f"{folder}.csv", [["image", *CLASSES], one_hot(name, "DF")])
-        result = import_isic2018(tree, fractions=(1.0, 0.0, 0.0))
+        result = import_isic2018(tree, ImportOptions(fractions=(1.0, 0.0, 0.0)))
         assert result.rejections == ()
         assert Counter(r.label for r in result.manifest.select(split=split)) == {None: 3, "DF": 1}
     assert len(result.manifest.select(split="train")) == 24
@@ -333,7 +364,7 @@ def test_a_source_for_a_model_holds_out_nothing_that_it_was_trained_on(tree: Pat
         trained_on.check("m", tree, before)
     half = len(moved) // 2
     models = ("m", TrainedOn.of(moved[:half])), ("n", TrainedOn.of(moved[half:]))
-    result = import_isic2018(tree, for_models=models)
+    result = import_isic2018(tree, ImportOptions(for_models=models))
     assert result.rejections == ()
     assert result.manifest.header.for_models == ("m", "n")
     trained_on.check("m", tree, result.manifest)
@@ -349,13 +380,13 @@ def test_official_test_images_that_a_model_was_trained_on_are_left_out(tree: Pat
     write_photo(tree / "ISIC2018_Task1-2_Test_Input" / f"{name}.jpg", 60)
     write_mask(tree / "ISIC2018_Task1_Test_GroundTruth" / f"{name}_segmentation.png")
     (given,) = (r for r in import_isic2018(tree).manifest.records if r.key == name)
-    result = import_isic2018(tree, for_models=[("m", TrainedOn.of([given]))])
+    result = import_isic2018(tree, ImportOptions(for_models=[("m", TrainedOn.of([given]))]))
     assert only_rejection(result, 24) == (f"{name}.jpg", "trained-on")
 
 
 def test_a_model_that_tells_nothing_of_its_training_has_no_source(tree: Path) -> None:
     with pytest.raises(DidgenError, match=r"No trained_on\.jsonl was found for the model"):
-        import_isic2018(tree, for_models=[("some/model", TrainedOn())])
+        import_isic2018(tree, ImportOptions(for_models=[("some/model", TrainedOn())]))
 
 
 def test_nothing_sound_is_one_sentence(tmp_path: Path) -> None:

@@ -157,6 +157,31 @@ def test_bytes_pass_through_where_they_can(mixed, source, run):
     assert sorted(encoded_anew) == ["ISIC_0000003", "ISIC_0000004"]
 
 
+def test_masks_in_shards_lie_over_the_upright_image(make_source, run, tmp_path):
+    """However a mask file was drawn; a mix of one that is read otherwise is another mix."""
+    source = make_source(tmp_path)
+    before, plain = SourceManifest.read(source), prepared(source, run)
+    changed = [r.model_copy(update={"mask_inverted": True}) for r in before.records]
+    SourceManifest(before.header, tuple(changed)).write(source)
+    job = prepared(source, run)
+    assert job.fingerprint != plain.fingerprint
+    mix(job, tmp_path / "mix")
+    for sample in iterate(tmp_path / "mix", "pairs"):
+        known = json.loads(sample.members["json"])
+        if known["origin"] == "real":
+            mask = np.asarray(Image.open(io.BytesIO(sample.members["mask.png"]))) > 0
+            stored = read_mask(before.mask_path(job.records[known["source_key"]]))
+            np.testing.assert_array_equal(mask, ~stored)
+
+
+def test_a_patient_that_is_known_makes_no_other_mix(make_source, run, tmp_path):
+    source = make_source(tmp_path)
+    before, plain = SourceManifest.read(source), prepared(source, run)
+    changed = [r.model_copy(update={"patient_id": r.lesion_id}) for r in before.records]
+    SourceManifest(before.header, tuple(changed)).write(source)
+    assert prepared(source, run).fingerprint == plain.fingerprint
+
+
 def test_class_indices_are_those_of_the_source(make_run, source, tmp_path):
     turned = make_run(tmp_path / "run", classes=["BCC", "MEL"])
     mix(prepared(source, turned, config="images"), tmp_path / "mix")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,11 +15,11 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import (
     CLASS_NAMES,
     CLASSES,
-    Rejection,
     SourceManifest,
     SourceRecord,
     summary,
 )
+from tests.fixtures.pictures import write_picture
 from tests.fixtures.sources import manifest_of, record
 
 
@@ -186,10 +187,32 @@ def test_summary_counts_every_class_and_split(tmp_path: Path) -> None:
     assert len(summary(manifest(tmp_path, record("a", label="NV")))) == 3 * 7
 
 
-def test_a_name_that_is_no_utf8_can_be_rejected() -> None:
-    rejection = Rejection.of(Path("a\udcff.jpg"), "unreadable-image", "a\udcff.jpg is torn.")
-    assert rejection.file == "a?.jpg"
-    rejection.model_dump_json()
+def test_the_unit_of_statistics_is_the_patient_where_known() -> None:
+    assert record(lesion_id="L").unit == "L"
+    assert record(lesion_id="L", patient_id="P").unit == "P"
+
+
+def test_a_record_without_the_newer_fields_is_read() -> None:
+    fields = record().model_dump()
+    for name in ("patient_id", "mask_orientation", "mask_inverted"):
+        del fields[name]
+    assert SourceRecord.model_validate(fields) == record()
+
+
+def test_a_mask_is_read_as_it_was_drawn(tmp_path: Path) -> None:
+    drawn = np.zeros((4, 6), bool)
+    drawn[0, :2] = True
+    write_picture(tmp_path / "m.png", drawn)
+    made = manifest(tmp_path)
+    plain, along, inverted = (
+        record(mask="m.png", **fields)
+        for fields in ({}, {"mask_orientation": 6}, {"mask_inverted": True})
+    )
+    np.testing.assert_array_equal(made.read_mask(plain), drawn)
+    np.testing.assert_array_equal(made.read_mask(along), np.rot90(drawn, -1))
+    np.testing.assert_array_equal(made.read_mask(inverted), ~drawn)
+    digests = [made.mask_digest(one) for one in (plain, along, inverted)]
+    assert len({*digests}) == 3 and len({digest[:64] for digest in digests}) == 1
 
 
 def test_importers_do_not_import_torch() -> None:

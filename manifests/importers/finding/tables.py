@@ -1,0 +1,133 @@
+"""Tables: CSV files as people write them, with every row that cannot be trusted left out."""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.images import read_file
+from didgen.manifests.importers.finding.trees import composed
+from didgen.manifests.sources.records import CLASSES
+from didgen.manifests.sources.rejections import Rejection
+
+NOTHING = {
+    *("nan", "-nan", "null", "none", "na", "n/a", "#na", "#n/a", "<na>", "nat", "-", "--", "?"),
+    *("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "unknown", "unk", "undefined", "missing"),
+}
+"""What pandas and people write where there is nothing, in lower case."""
+
+MARKS = ",;\t|"
+"""What parts columns, the likeliest first."""
+
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table, by the squashed names of its columns; `place` names file and line."""
+
+    cells: Mapping[str, str]
+    place: Path
+
+    def get(self, column: str) -> str:
+        """A cell by its column's name in any writing, empty where there is none."""
+        return self.cells.get(squashed(column), "")
+
+
+@dataclass
+class RawTable:
+    """A table as it was read: its columns, squashed and as they are written, and its rows."""
+
+    path: Path
+    columns: Mapping[str, str]
+    rows: list[Row]
+    rejections: list[Rejection] = field(default_factory=list)
+
+
+@cache
+def squashed(name: str) -> str:
+    """A column's name without case, spaces and what parts words."""
+    return re.sub(r"[\s_.\-]+", "", composed(name)).casefold()
+
+
+def stated(text: str) -> str:
+    """What a cell says, empty where it is a word for nothing; 7.0 is 7, as pandas writes it."""
+    text = text.strip()
+    if text.casefold() in NOTHING:
+        return ""
+    whole = re.fullmatch(r"(\d+)\.0+", text)
+    return whole[1] if whole else text
+
+
+def label_of(text: str) -> str:
+    """The class that a cell or a folder names: ISIC's codes in any case, else as it is."""
+    text = stated(text)
+    return text.upper() if text.upper() in CLASSES else text
+
+
+def read_table(path: Path, known: Collection[str], header: Sequence[str] = ()) -> RawTable:
+    """Read a CSV whose columns are parted by comma, semicolon, tab or bar.
+
+    It is parted as finds most of the columns `known`. `header` are the columns of a file without a
+    line of names. Cells are stripped and composed; rows of more cells than columns are rejected. A
+    column that is named twice, and a file that is no CSV, are a `DidgenError`.
+    """
+    text = _text(path)
+    try:
+        names = {mark: list(header) or _first(text, mark) for mark in MARKS}
+        wanted = {squashed(name) for name in known}
+        mark = max(MARKS, key=lambda m: len(wanted.intersection(map(squashed, names[m]))))
+        if header:
+            mark = next((m for m in MARKS if len(_first(text, m)) == len(header)), ",")
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True
+        )
+        columns = names[mark] if header else next(reader, [])
+        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise DidgenError(
+            f"{path} is not CSV ({error}); close every quotation mark, and save it as such."
+        ) from None
+    return _table(path, columns, lines)
+
+
+def _table(path: Path, columns: list[str], lines: list[tuple[int, list[str]]]) -> RawTable:
+    short = [squashed(name) for name in columns]
+    for name, key in zip(columns, short, strict=True):
+        if key and short.count(key) > 1:
+            raise DidgenError(
+                f"{path} has the column {name.strip()} more than once; give each a name of its own."
+            )
+    written = {key: name.strip() for key, name in zip(short, columns, strict=True) if key}
+    table = RawTable(path, written, [])
+    for line, cells in lines:
+        place = path.with_name(f"{path.name} line {line}")
+        if any(map(str.strip, cells[len(columns) :])):
+            sentence = (
+                f"{place} has {len(cells)} cells under {len(columns)} columns; put cells that hold "
+                "a comma in quotation marks."
+            )
+            table.rejections.append(Rejection.of(place, "bad-row", sentence))
+            continue
+        values = {key: composed(cell.strip()) for key, cell in zip(short, cells, strict=False)}
+        table.rows.append(Row(values, place))
+    return table
+
+
+def _text(path: Path) -> str:
+    data = read_file(path)
+    try:
+        return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DidgenError(f"{path} is not UTF-8 CSV ({error}); save it as such.") from None
+
+
+def _first(text: str, mark: str) -> list[str]:
+    """The cells of the first line of a CSV."""
+    return next(
+        csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True), []
+    )
