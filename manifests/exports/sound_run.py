@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +31,7 @@ from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_
 from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sidecars, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
 TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
@@ -72,6 +75,11 @@ class Export:
                 place = config, split_of(entry.file)
                 counts[place] = counts.get(place, 0) + entry.samples
         return counts
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What the sidecars of the shards say together."""
+        return Tally.of(chain.from_iterable(self.sidecars().values()))
 
     def sidecars(self) -> dict[Config, Sidecars]:
         """The sidecars of the shards."""
