@@ -1,4 +1,4 @@
-"""The commands that judge data: quality, classify, segment, report; they parse and print, no more.
+"""The commands that judge data, from quality to report; they parse and print, no more.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -295,6 +295,29 @@ def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:
         if one.get("judged", True):
             print(one["sentence"])
     print(f"The figures are in {out / 'benchmark.md'} and {out / 'benchmark.json'}.")
+
+
+def submission(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of a finished benchmark.", parser=folder),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="New folder.", parser=folder)],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Source of the tested images, if it has moved.", parser=folder),
+    ] = None,
+) -> None:
+    """Write a benchmark's test predictions in the form that the ISIC challenge of 2018 takes.
+
+    Masks of `segment` are PNGs of the images' own size (Task 1), probabilities of `classify` a CSV
+    of the seven diagnoses (Task 3), for each tested training.
+    Example: didgen submission runs/segment --out runs/segment-isic
+    """
+    from didgen.downstream.challenge.submissions import write_submissions
+
+    for place_ in write_submissions(directory, out, source):
+        print(place_)
 
 
 def report(
