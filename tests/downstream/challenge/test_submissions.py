@@ -19,7 +19,7 @@ from tests.fixtures.benchmarks import Done, copied
 from tests.fixtures.commands import Command
 
 # The scorer is of an older pandas.
-pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+pytestmark = pytest.mark.filterwarnings(r"ignore:The '?\w+'? keyword")
 
 
 def test_the_official_scorer_takes_the_masks(
