@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -196,23 +197,40 @@ def save_pipeline(
     # diffusers would write where the weights were loaded from: a path on the user's machine.
     for model in (plain.unet, plain.vae):
         model.register_to_config(_name_or_path="")
+    with replaced(folder) as new:
+        with written(new):
+            plain.save_pretrained(new, safe_serialization=True)
+        # Without a dtype diffusers loads its parts in float32, and transformers as is said here.
+        config = new / "text_encoder" / "config.json"
+        write_json(config, read_json(config) | {"dtype": "float32"})
+        for model in models:
+            model.to(torch.float32)
+        write_documents(new, captions, card, trained_on)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `folder` once it is whole."""
     temporary, old = (folder.with_name(folder.name + end) for end in (".tmp", ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    with written(temporary):
-        plain.save_pretrained(temporary, safe_serialization=True)
-    # Without a dtype, diffusers loads its parts in float32, and transformers in what is said here.
-    config = temporary / "text_encoder" / "config.json"
-    write_json(config, read_json(config) | {"dtype": "float32"})
-    for model in models:
-        model.to(torch.float32)
-    rows = ({"label": label, "caption": caption} for label, caption in captions)
-    write_json_lines(temporary / CAPTIONS_NAME, rows)
-    if card:
-        write_bytes(temporary / "README.md", card.encode())
-    if trained_on:
-        write_bytes(temporary / TRAINED_ON_NAME, trained_on.text())
+    yield temporary
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(temporary, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def write_documents(
+    folder: Path,
+    captions: Iterable[tuple[str | None, str | None]],
+    card: str,
+    trained_on: TrainedOn,
+) -> None:
+    """Write what goes with a model of any method: captions, card and list of training images."""
+    rows = ({"label": label, "caption": caption} for label, caption in captions)
+    write_json_lines(folder / CAPTIONS_NAME, rows)
+    if card:
+        write_bytes(folder / "README.md", card.encode())
+    if trained_on:
+        write_bytes(folder / TRAINED_ON_NAME, trained_on.text())

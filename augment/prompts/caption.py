@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 from typing import Protocol
 
 from transformers import AutoTokenizer
@@ -37,10 +37,20 @@ from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import naming
 from didgen.manifests.provenance.model_files import configs_of
 from didgen.manifests.provenance.models import model_place
-from didgen.manifests.sources.records import SourceManifest, SourceRecord, with_captions
+from didgen.manifests.sources.records import (
+    SourceManifest,
+    SourceRecord,
+    unfinished_writes,
+    with_captions,
+    writing,
+)
 
 CACHE_FILE = "captions.cache.jsonl"
 """Finished captions beside a manifest, one a line; it may be deleted."""
+
+
+CHUNK = 16
+"""Images that a process measures at a time."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +133,21 @@ class Measured:
         """Caption jobs in their order; an unreadable file is a `DidgenError`."""
         arguments = [(job.image, job.mask, job.record.label) for job in jobs]
         drawn = [job.record.drawn for job in jobs]
+        if len(jobs) <= CHUNK:
+            # A second process takes longer to start than they do.
+            for job in jobs:
+                files = job.image, job.mask, job.record.label
+                attributes = measure_files(files, job.record.drawn)
+                caption = _measured(attributes, job.record, self.count_tokens)
+                keep(job, caption)
+                yield job, caption
+            return
         # Forked workers would inherit the threads of a progress bar in an unknown state.
-        pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+        pool = ProcessPoolExecutor(
+            self.workers, mp_context=get_context("spawn"), initializer=_end_with_parent
+        )
         try:
-            found = pool.map(measure_files, arguments, drawn, chunksize=16)
+            found = pool.map(measure_files, arguments, drawn, chunksize=CHUNK)
             for job, attributes in zip(jobs, found, strict=True):
                 caption = _measured(attributes, job.record, self.count_tokens)
                 keep(job, caption)
@@ -134,6 +155,17 @@ class Measured:
         finally:
             # After an error or an interrupt the images still in the queue are not waited for.
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have this process end where its parent is killed, which cannot tell it to."""
+
+    def watch() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -225,8 +257,9 @@ class Cache:
         row = {"key": key, "caption": caption.text, "fallback": caption.fallback}
         line = json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n"
         with self._lock, naming(self._path), open(self._path, "ab", buffering=0) as file:
-            file.write(b"\n" * self._torn + line)
-            self._torn = False
+            whole = b"\n" * self._torn + line
+            # A full disk may take a part of it without a word; the next line tells.
+            self._torn = file.write(whole) < len(whole)
             self._known[key] = caption
 
 
@@ -318,9 +351,11 @@ def caption_source(
         ):
             generated[record.key] = record
     finally:
-        if generated:
-            # It may have been imported again meanwhile.
-            manifest = SourceManifest.read(folder)
-            records = with_captions(manifest.records, generated.values())
-            manifest = replace(manifest, records=records).rewrite(folder)
+        # What a killed process left is settled too: counts of older records, and temporary files.
+        if generated or manifest != manifest.counted() or unfinished_writes(folder):
+            with writing(folder):
+                # It may have been imported again meanwhile.
+                manifest = SourceManifest.read(folder)
+                records = with_captions(manifest.records, generated.values())
+                manifest = replace(manifest, records=records).rewrite(folder)
     return manifest

@@ -7,7 +7,7 @@ from typing import TypeVar
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from didgen.manifests.files import sha256_of
+from didgen.manifests.files import is_litter, sha256_of
 from didgen.manifests.privacy.paths import without_folders
 from didgen.manifests.provenance.licence import card_licence, data_ingredients
 from didgen.manifests.provenance.model_files import config_files, configs_of
@@ -36,8 +36,8 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
     """SHA-256 of every file of a local model that decides a sample; a hub model's id and revision.
 
     Its card and the list of its training images do not, nor do what git, a download or an editor
-    keeps beside it: hidden files and folders, and names that end in `~`. A model in one file is
-    that file and its configs.
+    keeps beside it: hidden files and folders, `LITTER`, and names that end in `~`. A model in one
+    file is that file and its configs.
     """
     folder = model_place(model)
     if folder.is_file():
@@ -52,6 +52,7 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
         if path.is_file()
         and path.suffix != ".md"
         and path != folder / TRAINED_ON_NAME
+        and not is_litter(path.name)
         and not any(p[0] == "." or p[-1] == "~" for p in path.relative_to(folder).parts)
     )
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}

@@ -34,7 +34,7 @@ def test_one_part_is_all() -> None:
 
 
 def test_the_documented_array_job_gives_a_task_that_is_sent_again_its_own_part() -> None:
-    page = (REPOSITORY / "docs" / "cluster.md").read_text()
+    page = (REPOSITORY / "docs" / "how-to" / "cluster.md").read_text()
     last = re.search(r"--array=1-(\d+)", page)
     line = re.search(r"didgen augment .*--part (\S+)", page)
     assert last is not None and line is not None
