@@ -391,6 +391,12 @@ def export(
         print(f"reviews: {job.manifest.decisions['reviews']}")
     for (config, split), count in job.counts().items():
         print(f"{config}, {split}: {count} samples")
+    if to == "imagefolder":
+        for split, missing in job.tally.missing("images").items():
+            print(
+                f"images, {split}: no image of {', '.join(missing)}, whose folder is there and "
+                "empty: give torchvision `allow_empty=True`, and timm classes.txt as `class_map`"
+            )
     if not dry_run:
         with terminal_progress("exporting") as advance:
             write(job, progress=advance)

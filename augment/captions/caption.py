@@ -35,7 +35,8 @@ from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import naming
-from didgen.manifests.provenance.models import model_folder
+from didgen.manifests.provenance.model_files import configs_of
+from didgen.manifests.provenance.models import model_place
 from didgen.manifests.sources.records import (
     SourceManifest,
     SourceRecord,
@@ -96,7 +97,8 @@ def token_counter(model: str) -> Callable[[str], int]:
 
     Start, end and P-Tokens included; a model that has no P-Tokens yet will get them.
     """
-    path = model_folder(model)
+    path = model_place(model)
+    path = configs_of(path) if path.is_file() else path
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), subfolder="tokenizer")
         if len(tokenizer) < 256:
