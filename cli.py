@@ -53,6 +53,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         judging.quality,
         judging.classify,
         judging.segment,
+        judging.submission,
         judging.report,
     ),
 }

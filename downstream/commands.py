@@ -1,4 +1,4 @@
-"""The commands that judge data: quality, classify, segment, review, report; they parse and print.
+"""The commands that judge data, from quality to report; they parse and print, no more.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -356,6 +356,29 @@ def review(
     if not is_loopback(host):
         print("The page is reached from other machines, unencrypted, by all who have its address.")
     serve(desk, host, port, lambda address: print(f"Open {address}\nStop with Ctrl-C.", flush=True))
+
+
+def submission(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of a finished benchmark.", parser=folder),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="New folder.", parser=folder)],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Source of the tested images, if it has moved.", parser=folder),
+    ] = None,
+) -> None:
+    """Write a benchmark's test predictions in the form that the ISIC challenge of 2018 takes.
+
+    Masks of `segment` are PNGs of the images' own size (Task 1), probabilities of `classify` a CSV
+    of the seven diagnoses (Task 3), for each tested training.
+    Example: didgen submission runs/segment --out runs/segment-isic
+    """
+    from didgen.downstream.challenge.submissions import write_submissions
+
+    for place_ in write_submissions(directory, out, source):
+        print(place_)
 
 
 def report(

@@ -390,8 +390,7 @@ def export(
     if reviewed:
         job = only_accepted(job)
         print(f"reviews: {job.manifest.decisions['reviews']}")
-    for (config, split), count in job.counts().items():
-        print(f"{config}, {split}: {count} samples")
+    print(*job.summary(), sep="\n")
     if not dry_run:
         with terminal_progress("exporting") as advance:
             write(job, progress=advance)

@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,6 +33,7 @@ from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_
 from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
 TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
@@ -76,6 +79,23 @@ class Export:
                 place = config, split_of(sidecar.shard)
                 counts[place] = counts.get(place, 0) + sidecar.samples
         return counts
+
+    def summary(self) -> list[str]:
+        """What there is to export, a line each, and classes that a split of folders lacks."""
+        counted = self.counts().items()
+        said = [f"{config}, {split}: {count} samples" for (config, split), count in counted]
+        if self.to == "imagefolder":
+            said += [
+                f"images, {split}: no image of {', '.join(missing)}, whose folder is there and "
+                "empty: give torchvision `allow_empty=True`, and timm classes.txt as `class_map`"
+                for split, missing in self.tally.missing("images").items()
+            ]
+        return said
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What the sidecars of the shards say together."""
+        return Tally.of(chain.from_iterable(self.sidecars().values()))
 
     def sidecars(self) -> dict[Config, Iterable[Sidecar]]:
         """The sidecars of the shards, of what is exported; each can be gone through once."""

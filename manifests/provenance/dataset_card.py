@@ -92,6 +92,8 @@ def card(
         failures=tally.reasons.most_common(20),
         form=form,
         seen=seen,
+        missing=tally.missing("images") if form == "imagefolder" else {},
+        real_pairs=tally.layouts["real"],
     )
 
 
@@ -131,9 +133,16 @@ def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) ->
                     for split in SPLITS
                     if tally.shards[config, split]
                 ],
+                # Without one, `load_dataset(FOLDER)` asks for a name.
+                **({"default": True} if config == tally.configs[0] else {}),
                 # Of itself `datasets` takes the folder of a single class for no label.
                 **({"drop_labels": False} if (form, config) == ("imagefolder", "images") else {}),
             }
+            for config in tally.configs
+        ]
+    if form == "shards":
+        fields["dataset_info"] = [
+            {"config_name": config, "features": _features(config, manifest.classes)}
             for config in tally.configs
         ]
     return DatasetCardData(
@@ -143,6 +152,23 @@ def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) ->
         tags=["dermoscopy", "medical", "synthetic", "not-for-diagnosis", "didgen"],
         **fields,
     ).to_yaml()
+
+
+def _features(config: Config, classes: list[str]) -> list[dict[str, Any]]:
+    """The columns that `datasets` makes of shards, as its own header names them.
+
+    Classes are read by name so, and the record of a sample whatever its fields.
+    """
+    names = {"names": {str(index): name for index, name in enumerate(classes)}}
+    label = {"name": "cls", "dtype": {"class_label": names} if classes else "int64"}
+    mask = {"name": "mask.png", "dtype": "image"}
+    return [
+        {"name": "jpg", "dtype": "image"},
+        label if config == "images" else mask,
+        {"name": "json", "dtype": "json"},
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+    ]
 
 
 def _pattern(form: Form, config: Config, split: Split, mixed: bool) -> str:

@@ -65,8 +65,8 @@ NO_CONTENT = {
     *("mask_sha256", "pixels", "published"),
     *("mask_orientation", "mask_inverted", "patient_id"),
 }
-"""Fields of a record that say of its files what their hashes say too, or that reach no sample;
-older records lack them."""
+"""Fields of a record that say of its files what their hashes say too, and the patient, who is in a
+mix's fingerprint where known; older records lack them."""
 
 
 def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
@@ -108,6 +108,7 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     records = {named(record.key): record for record in source.records}
     used = _used(recipe, plan, everything, records)
     masked = {item.taken: records[item.taken] for item in everything if item.config == "pairs"}
+    patients = {r.key: r.patient_id for r in source.records if r.patient_id}
     decided = fingerprint(
         {
             "recipe": recorded(recipe, {"source", "run"}),
@@ -120,6 +121,7 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             "images": "without metadata",
         }
         | _outlines(reviews or {})
+        | ({"patients": patients} if patients else {})
     )
     made_from, trained_on = _origins(recipe, source, run, used)
     mix = Mix(recipe, source, records, run, plan, shortages, made_from, decided, trained_on)

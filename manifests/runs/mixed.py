@@ -63,6 +63,20 @@ class Mix:
         """The licence of the synthetic samples."""
         return strictest(self.run.made_from).name
 
+    @cached_property
+    def _patients(self) -> Mapping[str, int]:
+        """A number for each patient of the source, counted from 1; none where nobody names one."""
+        known = sorted({r.patient_id for r in self.source.records if r.patient_id})
+        return {patient: number for number, patient in enumerate(known, 1)}
+
+    def patient_of(self, record: SourceRecord | None) -> dict[str, int]:
+        """The field that tells the patients of a mix apart; 0 for one that is not known.
+
+        A number of its own, since that of a clinic leads to the person.
+        """
+        patient = record.patient_id if record else None
+        return {"patient": self._patients.get(patient or "", 0)} if self._patients else {}
+
     def summary(self) -> dict[str, str]:
         """What goes in, by config and split, and what there was too little of; in words."""
         samples = self.plan.samples
@@ -134,6 +148,7 @@ def _described(job: Mix, item: Item, record: SourceRecord | None) -> dict[str, A
         "split": item.split,
         "source_key": item.source_key,
         "lesion_id": job.naming(record.lesion_id) if record else "",
+        **job.patient_of(record),
         "layout": item.layout,
         "run": job.run.fingerprint if item.shard else "",
         "run_key": item.taken if item.shard else "",

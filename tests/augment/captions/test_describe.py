@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from didgen.augment.prompts.caption import Described, caption_source, describer
-from didgen.augment.prompts.describe import Describer
-from didgen.augment.prompts.llm import ChatSettings, Question, chat_name
-from didgen.augment.prompts.measure import measure_files
+from didgen.augment.captions.caption import Described, caption_source, describer
+from didgen.augment.captions.describe import Describer
+from didgen.augment.captions.llm import ChatSettings, Question, chat_name
+from didgen.augment.captions.measure import measure_files
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, clean, compose, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -23,10 +23,14 @@ from tests.fixtures.servers import serve
         ("One thing. Another thing.", SENTENCE, None),
         (LONG, LONG, "too long"),
         ("One thing. Another thing.", "A. B.", "several sentences"),
-        ("***", SENTENCE, None),
+        ("***", SENTENCE, "no words"),
+        ("- brown\n- black", SENTENCE, None),
+        ("I'm sorry, I cannot help.", SENTENCE, "refused"),
+        ("A small brown lesion at the", SENTENCE, None),
+        ("```\nA brown lesion.\n```", SENTENCE, "code"),
         ("\x00\x1b", SENTENCE, "no words"),
-        ("", SENTENCE, "no words"),
-        (None, SENTENCE, "no words"),
+        ("", SENTENCE, "refused"),
+        (None, SENTENCE, "refused"),
     ],
 )
 def test_what_is_no_short_sentence_is_shortened_or_measured(
@@ -63,7 +67,7 @@ def test_another_model_shortens(bare: Path) -> None:
         settings = ChatSettings("openai", "long", server.url, retries=0)
         after = caption_source(bare, Described(describer(settings, "short", COUNT)))
     assert not after.header.caption_fallbacks
-    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 3"
+    assert after.records[0].caption_by == "openai long, shortened by openai short, prompt 4"
 
 
 @pytest.mark.parametrize(

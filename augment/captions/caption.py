@@ -21,21 +21,22 @@ from typing import Protocol
 
 from transformers import AutoTokenizer
 
-from didgen.augment.prompts.describe import (
+from didgen.augment.captions.answers import Unfit
+from didgen.augment.captions.describe import (
     DESCRIBE,
     DESCRIBE_BY_SCHEMA,
     Describer,
-    Unfit,
     open_chat,
 )
-from didgen.augment.prompts.llm import ChatSettings, Question
-from didgen.augment.prompts.measure import VERSION, measure_files
-from didgen.augment.prompts.prompt import P_TOKENS, diagnosis, fit
+from didgen.augment.captions.llm import ChatSettings, Question
+from didgen.augment.captions.measure import VERSION, measure_files
+from didgen.augment.prompts.prompt import P_TOKENS, clean, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import naming
-from didgen.manifests.provenance.models import model_folder
+from didgen.manifests.provenance.model_files import configs_of
+from didgen.manifests.provenance.models import model_place
 from didgen.manifests.sources.records import (
     SourceManifest,
     SourceRecord,
@@ -96,7 +97,8 @@ def token_counter(model: str) -> Callable[[str], int]:
 
     Start, end and P-Tokens included; a model that has no P-Tokens yet will get them.
     """
-    path = model_folder(model)
+    path = model_place(model)
+    path = configs_of(path) if path.is_file() else path
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), subfolder="tokenizer")
         if len(tokenizer) < 256:
@@ -242,9 +244,13 @@ class Cache:
         data = path.read_bytes() if path.exists() else b""
         self._torn = bool(data) and not data.endswith(b"\n")
         for line in data.splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                row = json.loads(line)
-                self._known[row["key"]] = Caption(row["caption"], row["fallback"])
+            match _row(line):
+                case {
+                    "key": str() as key,
+                    "caption": str() as text,
+                    "fallback": str() | None as fallback,
+                } if text and text == clean(text):
+                    self._known[key] = Caption(text, fallback)
 
     def get(self, key: str) -> Caption | None:
         """The caption under a key, if there is one."""
@@ -255,10 +261,19 @@ class Cache:
         row = {"key": key, "caption": caption.text, "fallback": caption.fallback}
         line = json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n"
         with self._lock, naming(self._path), open(self._path, "ab", buffering=0) as file:
-            whole = b"\n" * self._torn + line
-            # A full disk may take a part of it without a word; the next line tells.
-            self._torn = file.write(whole) < len(whole)
+            # A full disk may take half a line, and the next one must not be added to it.
+            before, self._torn = b"\n" * self._torn, True
+            if file.write(before + line) == len(before + line):
+                self._torn = False
             self._known[key] = caption
+
+
+def _row(line: bytes) -> object:
+    """A line of a cache; None of one that a crash tore."""
+    # RecursionError is that of a line of brackets.
+    with suppress(ValueError, RecursionError):
+        return json.loads(line)
+    return None
 
 
 def cache_key(*parts: str | int | None) -> str:

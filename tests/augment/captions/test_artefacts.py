@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from skimage.color import lab2rgb
 
-from didgen.augment.prompts.artefacts import MIN_INK, black_hat, hair_mask, ink_mask, ruler_mask
-from didgen.augment.prompts.measure import measure
+from didgen.augment.captions.artefacts import black_hat, hair_mask, ink_mask, ruler_mask
+from didgen.augment.captions.calibration import CAL
+from didgen.augment.captions.measure import measure
 from didgen.augment.prompts.schema import Hair
 
 SIDE = 256
@@ -107,4 +108,4 @@ def test_a_sticker_is_no_ink() -> None:
     ImageDraw.Draw(picture).ellipse((10, 10, 90, 90), fill=VIOLET)
     lab = rgb2lab(np.asarray(picture.resize((128, 128))))
     lesion = np.zeros((128, 128), dtype=bool)
-    assert ink_mask(lab, lesion, np.array([70.0, 12.0, 17.0])).mean() < MIN_INK
+    assert ink_mask(lab, lesion, np.array([70.0, 12.0, 17.0])).mean() < CAL.min_ink

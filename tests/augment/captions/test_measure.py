@@ -10,8 +10,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.draw import line
 
-from didgen.augment.prompts.geometry import geometry
-from didgen.augment.prompts.measure import measure, measure_files
+from didgen.augment.captions.geometry import geometry
+from didgen.augment.captions.measure import measure, measure_files
 from didgen.augment.prompts.schema import Color, Hair, Position, Size
 from didgen.augment.prompts.sentence import parse, render
 from didgen.manifests.errors import DidgenError

@@ -7,17 +7,16 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2lab
 
-from didgen.augment.prompts.artefacts import (
-    MIN_INK,
+from didgen.augment.captions.artefacts import (
     black_hat,
     dark_corners,
     hair_mask,
     ink_mask,
     ruler_mask,
 )
-from didgen.augment.prompts.colours import COLOR_MARGIN, MIN_CORE, colors, skin_color, tint, tone
-from didgen.augment.prompts.geometry import (
-    SKIN_MARGIN,
+from didgen.augment.captions.calibration import CAL
+from didgen.augment.captions.colours import colors, skin_color, tint, tone
+from didgen.augment.captions.geometry import (
     border,
     doubled,
     geometry,
@@ -33,16 +32,14 @@ from didgen.manifests.images import AS_STORED, Drawn, middle, read_image, read_m
 VERSION = 3
 """Raised with every change of a measure, so that cached captions of another are not reused."""
 
-HAIR_LIMITS = (0.0018, 0.1)
-"""Shares of the picture between no, some and dense hair, set by eye."""
-
 
 def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> Attributes:
     """Measure the attributes of an image: (H, W, 3) uint8 RGB, mask (H, W) bool, True is lesion.
 
     Without a mask, or with an empty one, `lesion` is None and the outer ring of the frame counts
     as skin. `label` is a class code of ISIC 2018 or any other class name. What a measure cannot
-    tell is left unsaid: `gel_bubbles` always, the others where the value lies between two names.
+    tell is left unsaid: `gel_bubbles` and `structures` always, the others where the value lies
+    between two names.
     """
     if image.dtype != np.uint8 or image.shape[2:] != (3,):
         raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -57,7 +54,7 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
     lab = rgb2lab(rgb)
     outside = np.ones_like(lab[..., 0], dtype=bool)
     if small is not None:
-        outside = ~ndimage.binary_dilation(small, iterations=SKIN_MARGIN)
+        outside = ~ndimage.binary_dilation(small, iterations=CAL.skin_margin)
     hat = black_hat(np.asarray(gray))
     ruler = ruler_mask(hat, doubled(~outside))
     skin = skin_color(lab, small, np.ones_like(outside))
@@ -68,13 +65,14 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
     skin = skin_color(lab, small, bare & ~ink)
     lesion = None
     if mask is not None and small is not None:
-        core = ndimage.binary_erosion(small, iterations=COLOR_MARGIN, border_value=1) & bare
+        core = ndimage.binary_erosion(small, iterations=CAL.color_margin, border_value=1) & bare
         # A lesion too small or too hairy for its core to speak for it is taken whole.
-        inside = core if core.sum() >= MIN_CORE * small.sum() else small
+        inside = core if core.sum() >= CAL.min_core * small.sum() else small
         lesion = Lesion(
             **geometry(mask)._asdict(),
             colors=colors(rgb[inside], skin),
             border=border(lab[..., 0], small),
+            structures=(),
         )
     return Attributes(
         diagnosis=diagnosis(label),
@@ -82,10 +80,10 @@ def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> At
         surround=Surround(
             tone=None if skin is None else tone(skin),
             tint=None if skin is None else tint(skin),
-            hair=list(Hair)[int(np.searchsorted(HAIR_LIMITS, hair.mean(), side="right"))],
+            hair=list(Hair)[int(np.searchsorted(CAL.hair_limits, hair.mean(), side="right"))],
             dark_corners=dark_corners(lab[..., 0], small, skin),
             ruler=bool(ruler.any()),
-            ink=bool(ink.mean() >= MIN_INK),
+            ink=bool(ink.mean() >= CAL.min_ink),
             gel_bubbles=False,
         ),
     )

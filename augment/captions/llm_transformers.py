@@ -15,8 +15,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from didgen.augment.captions.answers import Unfit
+from didgen.augment.captions.llm import MAX_NEW_TOKENS, Question, chat_name, shown
 from didgen.augment.device import choose_device
-from didgen.augment.prompts.llm import MAX_NEW_TOKENS, Question, chat_name, shown
 from didgen.manifests.errors import DidgenError, in_short
 
 
@@ -24,7 +25,8 @@ class TransformersChat:
     """A chat model by hub id or folder, safetensors only, in bf16 where the device has it.
 
     Any model of transformers that reads images and text will do, and for questions without an
-    image any that reads text. Answers are greedy: the same question has the same answer.
+    image any that reads text. Answers are greedy, but sampled where questions have seeds: either
+    way the same questions have the same answers.
     """
 
     structured = False
@@ -64,7 +66,7 @@ class TransformersChat:
         self._model = loaded.to(device.name).eval()
 
     @torch.inference_mode()
-    def ask(self, questions: Sequence[Question]) -> list[str | None]:
+    def ask(self, questions: Sequence[Question]) -> list[str | Unfit]:
         """Answer a batch at once; see `Chat`. A model without eyes refuses to look."""
         if self._model is None:
             self._load()
@@ -81,11 +83,27 @@ class TransformersChat:
         for name, value in inputs.items():
             if value.is_floating_point():
                 inputs[name] = value.to(self._model.dtype)
-        generated = self._model.generate(
-            **inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, pad_token_id=self._pad
-        )
+        seeds = [question.seed for question in questions if question.seed is not None]
+        with torch.random.fork_rng():
+            torch.manual_seed(sum(seeds) % 2**63)
+            generated = self._model.generate(
+                **inputs,
+                max_new_tokens=MAX_NEW_TOKENS,
+                do_sample=bool(seeds),
+                pad_token_id=self._pad,
+            )
         answers = generated[:, inputs["input_ids"].shape[1] :]
-        return list(self._reader.batch_decode(answers, skip_special_tokens=True))
+        said = self._reader.batch_decode(answers, skip_special_tokens=True)
+        return [
+            words if self._ended(tokens) else Unfit("cut off in the middle", words)
+            for words, tokens in zip(said, answers, strict=True)
+        ]
+
+    def _ended(self, answer: torch.Tensor) -> bool:
+        """Whether an answer (T,) has an end, or was shorter than it might have been."""
+        ends = self._model.generation_config.eos_token_id
+        known = torch.tensor([self._pad, *([ends] if isinstance(ends, int) else ends or [])])
+        return len(answer) < MAX_NEW_TOKENS or bool(torch.isin(answer.cpu(), known).any())
 
     def _content(self, question: Question) -> Any:
         if not self._sees:

@@ -22,9 +22,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from didgen.augment.prompts.caption import Described, caption_source, describer, token_counter
-from didgen.augment.prompts.llm import ChatSettings, Question
-from didgen.augment.prompts.llm_transformers import TransformersChat
+from didgen.augment.captions.caption import Described, caption_source, describer, token_counter
+from didgen.augment.captions.llm import ChatSettings, Question
+from didgen.augment.captions.llm_transformers import TransformersChat
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest
@@ -121,6 +121,15 @@ def test_a_batch_answers_like_one_after_the_other(eyed: Path, tmp_path: Path) ->
     answers = chat.ask(questions)
     assert answers == [chat.ask([question])[0] for question in questions]
     assert chat.ask([Question("No image here.")])[0] is not None
+
+
+def test_answers_with_seeds_are_sampled_and_repeat(blind: Path) -> None:
+    chat = TransformersChat(str(blind))
+    greedy, one, two, again = (
+        chat.ask([Question("What is this?", seed=seed)]) for seed in (None, 1, 2, 1)
+    )
+    assert one == again and one != two
+    assert greedy == chat.ask([Question("What is this?")])
 
 
 def test_what_it_sees_matters(eyed: Path, tmp_path: Path) -> None:

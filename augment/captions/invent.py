@@ -1,15 +1,23 @@
-"""New captions of a class from the known ones, by a language model, as the paper does it."""
+"""New captions of a class from the known ones, by a language model, as the paper does it.
 
+Notable choices:
+- Answers are sampled by seeds of their own, so that those to one question differ.
+- A sentence that is known, or that the model has said before of the class, is dropped and counted.
+"""
+
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from didgen.augment.prompts.caption import Cache, Caption, cache_key
-from didgen.augment.prompts.describe import FORM, WORDS, Describer, Unfit
-from didgen.augment.prompts.llm import Question
+from didgen.augment.captions.answers import Unfit
+from didgen.augment.captions.caption import Cache, Caption, cache_key
+from didgen.augment.captions.describe import FORM, WORDS, Describer
+from didgen.augment.captions.llm import Question
 from didgen.augment.prompts.prompt import PREFIX, diagnosis
 from didgen.augment.prompts.prompt_source import Captions, Prompts, captions_of
 from didgen.augment.seeds import derived_seed
@@ -23,7 +31,7 @@ EXAMPLES = 6
 INVENT = (
     "These sentences describe dermoscopic images of one kind of skin lesion:\n{examples}\n"
     f"Write one new sentence of at most {WORDS} words about another such image, in the same words "
-    f"and form, on {FORM}. Answer with the sentence alone."
+    f"and form, on {FORM}. Answer with the sentence alone, and end it with a full stop."
 )
 INVENT_BY_SCHEMA = (
     "These sentences describe dermoscopic images of one kind of skin lesion:\n{examples}\n"
@@ -58,8 +66,8 @@ def invent(
         if (cached := cache.get(key)) is not None:
             return cached
         (said,) = describer.write(
-            [Question(INVENT.format(examples=examples))],
-            [Question(INVENT_BY_SCHEMA.format(examples=examples))],
+            [Question(INVENT.format(examples=examples), seed=drawn)],
+            [Question(INVENT_BY_SCHEMA.format(examples=examples), seed=drawn)],
             [diagnosis(label or None)],
         )
         generated = Caption(stand_in, said.reason) if isinstance(said, Unfit) else Caption(said)
@@ -79,6 +87,15 @@ def invent(
         describer.close()
 
 
+@dataclass(frozen=True)
+class Written:
+    """New captions: how many, doubles that were dropped, and recombined ones by reason."""
+
+    captions: int
+    doubles: int
+    recombined: Mapping[str, int]
+
+
 def write_captions(
     manifest: SourceManifest,
     describer: Describer,
@@ -86,11 +103,11 @@ def write_captions(
     per_class: int,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, int]:
+) -> Written:
     """Write new captions of every class of a manifest's training split to `out`, JSON lines.
 
     `read_captions` reads them back. Finished ones are cached beside `out`, so that a stopped run
-    goes on. Returns how many were recombined instead, by reason.
+    goes on. Doubles are left out.
     """
     known = captions_of((r.label, r.caption) for r in manifest.select(split="train"))
     if not known:
@@ -98,7 +115,8 @@ def write_captions(
     out.parent.mkdir(parents=True, exist_ok=True)
     cache = Cache(out.with_name(out.name + ".cache"))
     counts = dict.fromkeys(sorted(known), per_class)
-    generated = list(invent(known, counts, describer, seed=seed, cache=cache, progress=progress))
+    asked = invent(known, counts, describer, seed=seed, cache=cache, progress=progress)
+    generated, doubles = without_doubles(known, asked)
     rows = (
         {
             "label": label or None,
@@ -109,7 +127,35 @@ def write_captions(
         for label, caption in generated
     )
     write_json_lines(out, rows)
-    return Counter(caption.fallback for _, caption in generated if caption.fallback)
+    return Written(
+        len(generated),
+        doubles,
+        Counter(caption.fallback for _, caption in generated if caption.fallback),
+    )
+
+
+def without_doubles(
+    known: Captions, generated: Iterable[tuple[str, Caption]]
+) -> tuple[list[tuple[str, Caption]], int]:
+    """The captions that say something new of their class, in their order, and how many do not.
+
+    A recombined caption stands for an answer that did not fit: it stays, new or not.
+    """
+    said = {(label, _alike(text)) for label, captions in known.items() for text in captions}
+    kept, doubles = [], 0
+    for label, caption in generated:
+        place = label, _alike(caption.text)
+        if caption.fallback is None and place in said:
+            doubles += 1
+        else:
+            kept.append((label, caption))
+        said.add(place)
+    return kept, doubles
+
+
+def _alike(text: str) -> str:
+    """A sentence without what makes no other one of it: case and punctuation."""
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def _examples(captions: Sequence[str], seed: int) -> str:

@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb
 
-from didgen.augment.prompts.colours import PROTOTYPES, REFERENCE_SKIN
-from didgen.augment.prompts.measure import measure
+from didgen.augment.captions.calibration import CAL
+from didgen.augment.captions.measure import measure
 from didgen.augment.prompts.schema import Color, Tint, Tone
 from tests.fixtures.ovals import DISC, SIDE, oval, paint, rgb_of, scaled
 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    st.sampled_from(sorted({name for name, _ in PROTOTYPES})),
+    st.sampled_from(sorted({name for name, _ in CAL.prototypes})),
     st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
     st.tuples(st.floats(0.1, 0.3), st.floats(0.1, 0.3)),
     st.floats(0, np.pi),
@@ -22,13 +22,13 @@ from tests.fixtures.ovals import DISC, SIDE, oval, paint, rgb_of, scaled
 def test_colour_of_drawn_ellipses_wherever_they_lie(
     name: Color, center: tuple[float, float], radii: tuple[float, float], rotation: float
 ) -> None:
-    lab = next(point for prototype, point in PROTOTYPES if prototype is name)
+    lab = next(point for prototype, point in CAL.prototypes if prototype is name)
     mask = oval(SIDE, SIDE, (center[0] * SIDE, center[1] * SIDE), scaled(radii), rotation)
     lesion = measure(paint(mask, lab), mask, None).lesion
     assert lesion is not None and lesion.colors == (name,)
 
 
-@pytest.mark.parametrize(("name", "lab"), PROTOTYPES)
+@pytest.mark.parametrize(("name", "lab"), CAL.prototypes)
 def test_a_lesion_of_a_prototype_colour_has_its_name(
     name: Color, lab: tuple[float, float, float]
 ) -> None:
@@ -48,7 +48,7 @@ def test_colours_are_ordered_by_share_and_small_ones_left_out() -> None:
 @pytest.mark.parametrize("skin", [(70, 12, 17), (76, 15, 4), (66, 24, 8), (68, 10, -4)])
 def test_colours_are_relative_to_the_skin(skin: tuple[float, float, float]) -> None:
     image = paint(DISC, (31, 26, 20)).astype(float) / 255
-    cast = lab2rgb(np.array(skin, dtype=float)) / lab2rgb(np.array(REFERENCE_SKIN))
+    cast = lab2rgb(np.array(skin, dtype=float)) / lab2rgb(np.array(CAL.reference_skin))
     # A lamp scales linear light; gamma turns that into another scale of the same kind.
     lit = np.round(np.clip(image * cast, 0, 1) * 255).astype(np.uint8)
     lesion = measure(lit, DISC, None).lesion

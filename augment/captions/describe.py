@@ -1,15 +1,15 @@
 """From a language model's words to one sentence within the budget of tokens, or to a reason."""
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from didgen.augment.prompts.llm import Chat, ChatSettings, Question
-from didgen.augment.prompts.prompt import TOKEN_LIMIT, clean, compose
+from didgen.augment.captions.answers import Unfit, one_sentence, unfenced
+from didgen.augment.captions.llm import Chat, ChatSettings, Question
+from didgen.augment.prompts.prompt import TOKEN_LIMIT, clean, compose, fit
 from didgen.augment.prompts.schema import Attributes, Lesion, Surround
-from didgen.augment.prompts.sentence import render
+from didgen.augment.prompts.sentence import parse, render
 from didgen.manifests.errors import DidgenError
 
 PAPER_MODEL = "meta-llama/Llama-3.2-11B-Vision-Instruct"
@@ -24,10 +24,10 @@ def open_chat(settings: ChatSettings) -> Chat:
                 "The backend transformers runs a model here and asks no endpoint; leave "
                 "--base-url out, or give --backend openai."
             )
-        from didgen.augment.prompts.llm_transformers import TransformersChat
+        from didgen.augment.captions.llm_transformers import TransformersChat
 
         return TransformersChat(settings.model or PAPER_MODEL, settings.batch_size)
-    from didgen.augment.prompts.llm_openai import OpenAIChat
+    from didgen.augment.captions.llm_openai import OpenAIChat
 
     if settings.model is None:
         raise DidgenError("An OpenAI-compatible endpoint needs the name of a model; give --model.")
@@ -39,7 +39,7 @@ def open_chat(settings: ChatSettings) -> Chat:
     )
 
 
-PROMPT_VERSION = 3
+PROMPT_VERSION = 4
 """Raised with every change of the words below, or of how an image is shown beside them, so that
 cached answers to others are not reused."""
 
@@ -47,26 +47,27 @@ WORDS = 40
 """Words that a sentence is asked to keep to; the budget itself is counted in tokens."""
 
 FORM = (
-    "the size, shape, colors and position of the lesion, its border, the color of the skin, and "
-    "hair, dark corners, ruler marks, ink or gel bubbles where there are any"
+    "the size, shape, colors and position of the lesion, its border, dermoscopic structures, the "
+    "color of the skin, and hair, dark corners, ruler marks, ink or gel bubbles where there are any"
 )
 
 DESCRIBE = (
     "This is a dermoscopic image of a skin lesion. Describe it for a dermatologist in one sentence "
-    f"of at most {WORDS} words: {FORM}. Say only what is seen, and give no diagnosis and no advice."
+    f"of at most {WORDS} words that ends with a full stop: {FORM}. Say only what is seen, and "
+    "give no diagnosis and no advice."
 )
 
 DESCRIBE_BY_SCHEMA = (
     "This is a dermoscopic image of a skin lesion. Fill in what is seen of the lesion and around "
-    "it; null is for what cannot be told. Colors come by falling share."
+    "it; null is for what cannot be told. Colors come by falling share, and structures that are "
+    "not clearly seen are left out."
 )
 
 SHORTEN = (
     f"Shorten this description of a dermoscopic image to one sentence of at most {WORDS} words. "
-    "Keep size, shape, colors and position of the lesion first. Answer with the sentence alone.\n\n"
+    "Keep size, shape, colors and position of the lesion first. Answer with the sentence alone, "
+    "and end it with a full stop.\n\n"
 )
-
-SENTENCE_END = re.compile(r"[.!?]\s+\S")
 
 
 class Seen(BaseModel):
@@ -76,25 +77,6 @@ class Seen(BaseModel):
 
     lesion: Lesion
     surround: Surround
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Why an answer cannot be a caption."""
-
-    reason: str
-
-
-def one_sentence(answer: str | None) -> str | Unfit:
-    """The one clean sentence of an answer."""
-    if answer is None:
-        return Unfit("refused")
-    text = clean(answer).strip(" \"'*`_#")
-    if not any(character.isalpha() for character in text):
-        return Unfit("no words")
-    if SENTENCE_END.search(text):
-        return Unfit("several sentences")
-    return text.rstrip(".!?,;: ") + "."
 
 
 class Describer:
@@ -123,7 +105,8 @@ class Describer:
         A diagnosis is its first clause: whatever is thinned or replaced later, it stays.
 
         A model that takes a schema is asked `schema_questions`, and where its answer does not fill
-        the schema the plain question; what is not one short sentence is shortened once.
+        the schema the plain question; a description that is not one short sentence is shortened
+        once.
         """
         found: list[str | Unfit] = [Unfit("refused")] * len(questions)
         if self.chat.structured:
@@ -138,13 +121,14 @@ class Describer:
         answers = self.chat.ask([questions[place] for place in places])
         long = []
         for place, answer in zip(places, answers, strict=True):
-            found[place] = self._fitting(answer, diagnoses[place])
-            if isinstance(found[place], Unfit) and answer and clean(answer):
-                long.append((place, Question(SHORTEN + clean(answer))))
+            asked = questions[place].text
+            fitting = found[place] = self._fitting(answer, diagnoses[place], asked)
+            if isinstance(fitting, Unfit) and fitting.words:
+                long.append((place, Question(SHORTEN + clean(fitting.words))))
         if long:
             answers = self.shortener.ask([question for _, question in long])
             for (place, _), answer in zip(long, answers, strict=True):
-                found[place] = self._fitting(answer, diagnoses[place])
+                found[place] = self._fitting(answer, diagnoses[place], SHORTEN)
         return found
 
     def close(self) -> None:
@@ -152,23 +136,26 @@ class Describer:
         self.chat.close()
         self.shortener.close()
 
-    def _filled(self, answer: str | None, diagnosis: str | None) -> str | Unfit:
+    def _filled(self, answer: str | Unfit, diagnosis: str | None) -> str | Unfit:
+        if isinstance(answer, Unfit):
+            return answer
         try:
-            seen = Seen.model_validate_json(answer or "")
+            seen = Seen.model_validate_json(unfenced(answer))
         except ValidationError:
             return Unfit("schema not filled")
-        caption = render(
-            Attributes(diagnosis=diagnosis, lesion=seen.lesion, surround=seen.surround)
+        caption = fit(
+            render(Attributes(diagnosis=diagnosis, lesion=seen.lesion, surround=seen.surround)),
+            self.count_tokens,
         )
-        return caption if self._fits(caption) else Unfit("too long")
+        return caption if isinstance(parse(caption), Attributes) else Unfit("too long")
 
-    def _fitting(self, answer: str | None, diagnosis: str | None) -> str | Unfit:
-        sentence = one_sentence(answer)
+    def _fitting(self, answer: str | Unfit, diagnosis: str | None, asked: str = "") -> str | Unfit:
+        sentence = one_sentence(answer, asked)
         if isinstance(sentence, Unfit):
             return sentence
         if diagnosis and not sentence.lower().startswith((f"{diagnosis},", f"{diagnosis}.")):
             sentence = f"{diagnosis}, {sentence}"
-        return sentence if self._fits(sentence) else Unfit("too long")
+        return sentence if self._fits(sentence) else Unfit("too long", sentence)
 
     def _fits(self, caption: str) -> bool:
         return caption == clean(caption) and self.count_tokens(compose(caption)) <= TOKEN_LIMIT

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from didgen.augment.prompts.llm import MAX_SIDE, shown
+from didgen.augment.captions.llm import MAX_SIDE, shown
 
 
 def test_large_images_are_shown_small_and_square(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
+from didgen.augment.captions.answers import Unfit
 from didgen.augment.prompts.prompt import clean
 from didgen.manifests.choices import ChatBackend
 from didgen.manifests.images import middle, read_image
@@ -22,11 +23,15 @@ MAX_NEW_TOKENS = 200
 
 @dataclass(frozen=True)
 class Question:
-    """What a model is asked: a text, an image file to look at, a schema for its answer."""
+    """What a model is asked: a text, an image file to look at, a schema for its answer.
+
+    With a seed the answer is sampled, so that many answers to one question differ.
+    """
 
     text: str
     image: Path | None = None
     schema: type[BaseModel] | None = None
+    seed: int | None = None
 
 
 class Chat(Protocol):
@@ -41,8 +46,8 @@ class Chat(Protocol):
     batch_size: int
     concurrency: int
 
-    def ask(self, questions: Sequence[Question]) -> list[str | None]:
-        """Answer a batch of questions, all with an image or all without; None where refused.
+    def ask(self, questions: Sequence[Question]) -> list[str | Unfit]:
+        """Answer a batch of questions, all with an image or all without.
 
         Raises DidgenError where the model cannot be reached at all.
         """

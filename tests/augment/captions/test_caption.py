@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from didgen.augment.prompts.caption import (
+from didgen.augment.captions.caption import (
     CACHE_FILE,
     Cache,
     Caption,
@@ -22,7 +22,7 @@ from didgen.augment.prompts.caption import (
     to_do,
     token_counter,
 )
-from didgen.augment.prompts.measure import measure_files
+from didgen.augment.captions.measure import measure_files
 from didgen.augment.prompts.prompt import LESION, SKIN, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError
@@ -96,7 +96,7 @@ def test_a_dead_endpoint_keeps_what_is_finished(bare: Path) -> None:
         with pytest.raises(DidgenError, match=r"endpoint http.* does not answer .*gone.*again"):
             caption_source(bare, asks(server, concurrency=1))
         after = SourceManifest.read(bare)
-        assert len(to_do(after, "openai m, prompt 3", again=False)) == IMAGES - 2
+        assert len(to_do(after, "openai m, prompt 4", again=False)) == IMAGES - 2
         server.reply = by_schema
         asked = len(server.asked)
         caption_source(bare, asks(server))
@@ -149,7 +149,7 @@ def test_a_killed_run_goes_on(bare: Path) -> None:
         asked = len(server.asked)
         after = caption_source(bare, asks(server))
         assert len(server.asked) - asked == IMAGES - finished
-    assert after.header.captions == {"openai m, prompt 3": IMAGES}
+    assert after.header.captions == {"openai m, prompt 4": IMAGES}
     assert not after.header.caption_fallbacks
 
 
