@@ -252,6 +252,7 @@ def test_another_recipe_is_refused_before_anything_is_trained(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_papers_networks_train_at_their_size(recipe: Make, tmp_path: Path) -> None:
     paper = read_recipe("isic2018-classify", ClassifyRecipe)
     networks = [
