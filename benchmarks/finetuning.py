@@ -14,9 +14,9 @@ from torch.nn.utils import clip_grad_norm_
 from benchmarks.measure import machine, medians, peak_memory, show
 from benchmarks.models import PROMPT, Model, disc, load
 from didgen.augment.diffusion.autoencoder import encode
-from didgen.augment.diffusion.lora import add_adapters
 from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.finetuning.lora import add_adapters
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.small_model import Build

@@ -22,7 +22,6 @@ from didgen.augment.console import decisions, progress_bar
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss
-from didgen.augment.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
 from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
@@ -32,6 +31,7 @@ from didgen.augment.finetuning.dataset import RegionDataset, class_weights
 from didgen.augment.finetuning.latent_cache import Cache, Table
 from didgen.augment.finetuning.latents import KEPT, check_posterior, encode_exactly
 from didgen.augment.finetuning.loop import Schedule, train
+from didgen.augment.finetuning.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.sample_sheets import SampleSheets
 from didgen.augment.finetuning.training_images import read_training_images, words_of

@@ -110,6 +110,8 @@ class RegionLoss(nn.Module):
         maps, device = self.maps, batch["noise"].device
         # What the last backward pass wrote, too, where it ran layers again.
         maps.clear()
+        height, width = batch["noise"].shape[-2:]
+        maps.latents = height, width
         if self.recipe.attention_weight > 0:
             prompted = batch["prompted"]
             input_ids = tokenize(self.tokenizer, batch["prompt"]).to(device)

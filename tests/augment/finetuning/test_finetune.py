@@ -27,12 +27,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from didgen.augment.device import choose_device
-from didgen.augment.diffusion.lora import merge_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.augment.finetuning.checkpoint import checkpoints
 from didgen.augment.finetuning.finetune import _claim, finetune
 from didgen.augment.finetuning.latent_cache import Table
+from didgen.augment.finetuning.lora import merge_adapters
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.prompts.prompt import LESION, SKIN, compose
 from didgen.manifests.errors import DidgenError
