@@ -10,11 +10,11 @@ Notable choices:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 from diffusers.utils import BaseOutput
@@ -28,6 +28,7 @@ from didgen.augment.diffusion.autoencoder import decode
 from didgen.augment.diffusion.denoising import (
     ClassifierFree,
     Denoising,
+    Step,
     eager,
     frozen,
     steps_of,
@@ -71,12 +72,30 @@ class LesionPairs(BaseOutput):
     history: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class StepEnds:
+    """What is called at the ends of steps, the tensors that it is given, and one of them."""
+
+    callback: StepEnd | PipelineCallback | MultiPipelineCallbacks | None
+    wanted: Sequence[str]
+    negative: Tensor | None
+
+
 class LesionPairPipeline(StableDiffusionPipeline):
     """DiDGen's sampler over any Stable Diffusion model with P-Tokens.
 
     `LesionPairPipeline.from_pretrained(folder)` loads what `didgen finetune` left; a scheduler is
     put in by `pipeline.scheduler = scheduler_of(pipeline, "ddim")`.
     """
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **parts: Any) -> Self:
+        """A pipeline over the parts of another one; `parts` replaces some.
+
+        diffusers itself would leave out an autoencoder that is no AutoencoderKL.
+        """
+        made: Self = super().from_pipe(pipeline, **{"vae": pipeline.vae} | parts)
+        return made
 
     @property
     def image_size(self) -> int:
@@ -152,28 +171,38 @@ class LesionPairPipeline(StableDiffusionPipeline):
         extra = self.prepare_extra_step_kwargs(generator, eta)
         both = embeds if negative is None else torch.cat([negative, embeds])
         batch = Denoising(self.unet, reader, guide, both, condition, watched, extra)
-        paired = None if condition is None else guide
-        steps = steps_of(self.scheduler.timesteps, paired, annotation, bool(watched))
-        self._num_timesteps = len(steps)
-        with frozen(self.unet), self.progress_bar(total=len(steps)) as bar:
-            for number, step in enumerate(steps):
-                if self.interrupt:
-                    continue
-                latents = batch.advance(latents, step, self._free())
-                if callback_on_step_end is not None:
-                    tensors = {"latents": latents, "prompt_embeds": batch.embeds}
-                    tensors["negative_prompt_embeds"] = negative
-                    asked = {name: tensors[name] for name in wanted}
-                    changed = callback_on_step_end(self, number, step.timestep, asked)
-                    latents = changed.get("latents", latents)
-                    batch.embeds = changed.get("prompt_embeds", batch.embeds)
-                bar.update()
-            if condition is not None and annotation.timestep is not None:
-                noise = start / self.scheduler.init_noise_sigma
-                batch.annotate_at(annotation.timestep, latents, noise)
+        steps = steps_of(self.scheduler.timesteps, condition and guide, annotation, bool(watched))
+        ends = StepEnds(callback_on_step_end, wanted, negative)
+        with frozen(self.unet):
+            latents = self._denoise(batch, steps, latents, ends)
+        if condition is not None and annotation.timestep is not None and not self.interrupt:
+            noise = start / self.scheduler.init_noise_sigma
+            batch.annotate_at(annotation.timestep, latents, noise)
         drawn = self._output(latents, batch, annotation, output_type)
         self.maybe_free_model_hooks()
         return drawn if return_dict else (drawn.images, drawn.masks)
+
+    def _denoise(
+        self, batch: Denoising, steps: list[Step], latents: Tensor, ends: StepEnds
+    ) -> Tensor:
+        """Finished latents (B, 4, h, w), or where a callback interrupts, those of that step."""
+        self._num_timesteps = len(steps)
+        with self.progress_bar(total=len(steps)) as bar:
+            for number, step in enumerate(steps):
+                if self.interrupt:
+                    break
+                on = self.do_classifier_free_guidance
+                free = ClassifierFree(on, self._guidance_scale, self._guidance_rescale)
+                latents = batch.advance(latents, step, free)
+                if ends.callback is not None:
+                    tensors = {"latents": latents, "prompt_embeds": batch.embeds}
+                    tensors["negative_prompt_embeds"] = ends.negative
+                    asked = {name: tensors[name] for name in ends.wanted}
+                    changed = ends.callback(self, number, step.timestep, asked)
+                    latents = changed.get("latents", latents)
+                    batch.embeds = changed.get("prompt_embeds", batch.embeds)
+                bar.update()
+        return latents
 
     def texts(
         self,
@@ -219,11 +248,6 @@ class LesionPairPipeline(StableDiffusionPipeline):
             end_positions(self.tokenizer, input_ids).repeat_interleave(copies, 0),
             layouts.to(embeds.device).repeat_interleave(copies, 0),
         )
-
-    def _free(self) -> ClassifierFree:
-        """The classifier-free guidance of now: a callback may change it from step to step."""
-        on = self.do_classifier_free_guidance
-        return ClassifierFree(on, self._guidance_scale, self._guidance_rescale)
 
     def _size(
         self, height: int | None, width: int | None, latents: Tensor | None
@@ -335,6 +359,8 @@ def checked(
     """The layouts of a call, if any; ValueError for a call that cannot be answered."""
     if output_type not in OUTPUTS:
         raise ValueError(f"output_type is pil, np, pt or latent, not {output_type}")
+    if prompt is not None and not prompt:
+        raise ValueError("prompt is an empty list; give at least one")
     if masks is None:
         return None
     if prompt is None:

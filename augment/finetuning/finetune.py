@@ -72,9 +72,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         cpu=device.name == "cpu",
     )
     decided = {"device": str(device), "training images": str(len(records))}
-    if accelerator.num_processes > 1:
-        each, count = recipe.batch_size, accelerator.num_processes
-        decided["batch"] = f"{each * count} a step, because {count} processes take {each} each"
+    count = accelerator.num_processes * recipe.gradient_accumulation
+    if count > 1:
+        decided["batch"] = _batch_in_words(recipe, accelerator.num_processes)
     pipeline = _start(recipe, records)
     recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
@@ -106,7 +106,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             records,
             recipe,
             pipeline.scheduler.config.num_train_timesteps,
-            recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
+            recipe.half_size_until * recipe.batch_size * count,
         )
         objective = RegionLoss(pipeline, recipe, perceptual)
         if recipe.cache:
@@ -243,6 +243,14 @@ def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -
             pipeline.text_encoder.to("cpu")
 
 
+def _batch_in_words(recipe: FinetuneRecipe, processes: int) -> str:
+    """How many images a step sees, and why."""
+    each, parts = recipe.batch_size, recipe.gradient_accumulation
+    why = f"{processes} processes take {each} each" if processes > 1 else f"batches are of {each}"
+    added = f" and {parts} batches are added up" if parts > 1 else ""
+    return f"{each * parts * processes} a step, because {why}{added}"
+
+
 def _claim(
     recipe: FinetuneRecipe,
     manifest: SourceManifest,
@@ -283,4 +291,5 @@ def _schedule(recipe: FinetuneRecipe) -> Schedule:
         recipe.checkpoint_every,
         recipe.seed,
         recipe.restart_every,
+        recipe.gradient_accumulation,
     )

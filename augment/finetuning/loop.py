@@ -1,9 +1,10 @@
 """The training loop that all stages share, under accelerate: one process or many, any device."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,8 @@ class Schedule:
     checkpoint_every: int
     seed: int
     restart_every: int | None = None
+    accumulation: int = 1
+    """Batches whose gradients a step adds up, as of one that is so many times as large."""
 
     @property
     def extendable(self) -> bool:
@@ -134,7 +137,8 @@ def train(
     module.to(accelerator.device).to(memory_format=torch.channels_last)
     parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     average = None if schedule.ema_decay is None else Average(parameters, schedule.ema_decay)
-    optimizer = torch.optim.AdamW(_groups(module, schedule.weight_decay), lr=schedule.learning_rate)
+    groups = _groups(module, schedule.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     checkpoint_folder = folder / "checkpoints" / name
     averages = None if average is None else average.values
@@ -148,20 +152,11 @@ def train(
             f"{checkpoint_folder} has {start} steps already, more than the {schedule.steps} asked "
             "for; ask for as many or more, or choose another directory."
         )
-    batches = draws(
-        weights,
-        schedule.batch_size,
-        start,
-        schedule.steps,
-        schedule.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
     # Full-size photographs take longer to read than a GPU to learn from.
     workers = 1 if accelerator.device.type == "cpu" else WAITING
     loader: DataLoader[Item] = DataLoader(
         _Told(dataset),
-        batch_sampler=list(batches),
+        batch_sampler=list(_batches(weights, schedule, start, accelerator)),
         num_workers=workers,
         # As many batches wait in shared memory, of which containers have little, in either case.
         prefetch_factor=WAITING // workers,
@@ -171,16 +166,12 @@ def train(
     with progress_bar(disable=not accelerator.is_main_process) as progress:
         task = progress.add_task(name, total=schedule.steps, completed=start, state="")
         wrapped.train()
-        lost = 0
-        for step, batch in enumerate(loader, start):
-            if isinstance(batch, TOLD):
-                raise batch
+        lost, batches = 0, iter(loader)
+        for step in range(start, schedule.steps):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate(step)
-            batch = _to_device(batch, accelerator.device) | {"step": step}
-            with accelerator.autocast():
-                scalars = wrapped(batch)
-            accelerator.backward(scalars["loss"])
+            parts = islice(batches, schedule.accumulation)
+            scalars = _backward(accelerator, wrapped, parts, step, schedule.accumulation)
             norm = accelerator.clip_grad_norm_(parameters.values(), schedule.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -188,9 +179,7 @@ def train(
                 average.update(step)
 
             done = step + 1
-            means = {
-                key: accelerator.reduce(value.detach(), "mean") for key, value in scalars.items()
-            }
+            means = {key: accelerator.reduce(value, "mean") for key, value in scalars.items()}
             values = {key: value.item() for key, value in means.items()}
             values["gradient_norm"] = float(norm) if norm is not None else 0.0
             # A scaler passes over a step that overflowed, and scales less from then on. Where the
@@ -218,6 +207,50 @@ def train(
     if average is not None:
         average.swap()
     module.to(memory_format=torch.contiguous_format)
+
+
+def _batches(
+    weights: NDArray[np.float64], schedule: Schedule, start: int, accelerator: Accelerator
+) -> Iterator[list[tuple[int, int]]]:
+    """What each batch of this process holds, as `draws` has it; a step's lie side by side."""
+    count, rank = schedule.accumulation, accelerator.process_index
+    parts = [
+        draws(
+            weights,
+            schedule.batch_size,
+            start,
+            schedule.steps,
+            schedule.seed,
+            rank * count + part,
+            accelerator.num_processes * count,
+        )
+        for part in range(count)
+    ]
+    for step in zip(*parts, strict=True):
+        yield from step
+
+
+def _backward(
+    accelerator: Accelerator, wrapped: nn.Module, batches: Iterable[Item], step: int, count: int
+) -> dict[str, Tensor]:
+    """Add up the gradients of a step's batches; returns the means of the module's scalars.
+
+    An item that is an error is raised.
+    """
+    sums: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches, 1):
+        if isinstance(batch, TOLD):
+            raise batch
+        batch = _to_device(batch, accelerator.device) | {"step": step}
+        # Processes exchange their gradients once a step.
+        alone = nullcontext() if number == count else accelerator.no_sync(wrapped)
+        with alone:
+            with accelerator.autocast():
+                scalars = wrapped(batch)
+            accelerator.backward(scalars["loss"] / count)
+        for key, value in scalars.items():
+            sums[key] = sums.get(key, 0) + value.detach() / count
+    return sums
 
 
 class _Told(Dataset[Item]):

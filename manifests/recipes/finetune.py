@@ -16,6 +16,7 @@ from didgen.manifests.recipes.fields import (
     Seed,
     Share,
 )
+from didgen.manifests.recipes.fingerprint import without_added
 from didgen.manifests.recipes.sampling import AttentionMaps, Sampling
 from didgen.manifests.recipes.small_model import Build, Perceptual
 
@@ -65,6 +66,9 @@ class FinetuneRecipe(Section):
     such as what a word looks like, is then learned in cheaper ones. None in the paper."""
     steps: Positive = 20_000
     """Steps, batch size (of one process) and learning rate are the paper's."""
+    gradient_accumulation: Positive = 1
+    """Batches that a step adds up, for what does not fit in memory at once: the step is that of a
+    batch so many times as large."""
     batch_size: Positive = 4
     learning_rate: Rate = 1e-5
     schedule: Literal["constant", "cosine"] = "constant"
@@ -117,6 +121,8 @@ class FinetuneRecipe(Section):
     With null a run may move to a machine where that is another one."""
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
+    compile: bool = False
+    """Compile the UNet by torch.compile: the first step takes minutes, each later one less."""
     cache: bool = True
     """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
     posterior: Literal["mode", "sample"] = "mode"
@@ -221,7 +227,7 @@ class FinetuneRecipe(Section):
         return self
 
 
-FREE = {"checkpoint_every", "save_as", "gradient_checkpointing", "sampling"}
+FREE = {"checkpoint_every", "compile", "save_as", "gradient_checkpointing", "sampling"}
 """Fields that do not decide what a run computes, and may change while it goes on."""
 
 ADDED: dict[str, Any] = {
@@ -229,15 +235,13 @@ ADDED: dict[str, Any] = {
     "attention_timesteps": "constant",
     "collections": None,
     "exclude": [],
+    "gradient_accumulation": 1,
     "posterior": "mode",
     "prompt": "caption",
 }
-"""Fields that recipes did not always have, with the value of what was done before: a run that was
-begun without such a field goes on where a recipe says this value or nothing."""
+"""Fields that recipes did not always have, as `without_added` takes them."""
 
 
 def asked(recipe: FinetuneRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
     """The fields of a recipe that decide the result, as JSON values; `free` leaves out more."""
-    fields = recipe.model_dump(mode="json", exclude=FREE | free)
-    absent = object()
-    return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}
+    return without_added(recipe.model_dump(mode="json", exclude=FREE | free), ADDED)

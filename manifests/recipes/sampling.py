@@ -104,6 +104,9 @@ class Sampling(Section):
     batch_size: Positive = 8
     mixed_precision: Precision | None = None
     """null is bf16 or fp16 on a GPU, and float32 on a CPU: not every CPU is faster in bf16."""
+    compile: bool = False
+    """Compile the UNet's ordinary passes by torch.compile: the first batch of each kind takes
+    minutes, each later one less. Samples differ in their last bits."""
     maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
     annotation: Annotation = Annotation()

