@@ -1,7 +1,7 @@
 """The denoising: one batch on its way from noise to finished latents, step by step.
 
 Notable choices:
-- What a step does beside its ordinary pass is planned before the first: guide, watch, annotate.
+- What a step does beside its ordinary pass is planned before the first: guidance, watch, annotate.
 - Classifier-free guidance doubles the batch where its scale is over 1. Annotation reads the
   conditional half of the last ordinary pass.
 - A step that is guided after its pass takes its halves one by one: only one of them has a gradient.
@@ -20,7 +20,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 from torch import Tensor, nn
 
 from didgen.augment.diffusion.attention import Maps
-from didgen.augment.diffusion.guidance import Guide, Look, looking
+from didgen.augment.diffusion.guidance import Look, MapGuidance, looking
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.manifests.recipes.sampling import Annotation
 from didgen.manifests.views.attention_maps import moments
@@ -30,7 +30,7 @@ from didgen.manifests.views.attention_maps import moments
 class Step:
     """What is done at a timestep beside its ordinary pass.
 
-    eta: size of the guide's step, 0 for none; watched: whether the lesion's maps are looked at
+    eta: size of the guidance's step, 0 for none; watched: whether the lesion's maps are looked at
     before the pass; annotated: whether the masks' maps are read of it.
     """
 
@@ -38,24 +38,6 @@ class Step:
     eta: float = 0.0
     watched: bool = False
     annotated: bool = False
-
-
-def steps_of(
-    timesteps: Tensor, guide: Guide | None, annotation: Annotation, watched: bool
-) -> list[Step]:
-    """The steps of pairs, or without a guide those of images, which are ordinary passes alone.
-
-    The last one's maps are watched as they are annotated, and not before the pass.
-    """
-    if guide is None:
-        return [Step(timestep) for timestep in timesteps]
-    last = len(timesteps) - 1
-    looks = set(moments(len(timesteps))) - {last} if watched else set()
-    etas = guide.step_sizes(timesteps.tolist())
-    return [
-        Step(timestep, etas[place], place in looks, place == last and annotation.timestep is None)
-        for place, timestep in enumerate(timesteps)
-    ]
 
 
 @dataclass(frozen=True)
@@ -80,7 +62,7 @@ class Denoising:
 
     unet: nn.Module
     reader: MapReader
-    guide: Guide
+    guidance: MapGuidance
     embeds: Tensor
     condition: Condition | None
     watched: int
@@ -88,22 +70,38 @@ class Denoising:
     read: Maps | None = None
     history: list[Tensor] = field(default_factory=list)
 
+    def steps(self, annotation: Annotation) -> list[Step]:
+        """The steps of the scheduler, which for images are ordinary passes alone.
+
+        The last one's maps are watched as they are annotated, and not before the pass.
+        """
+        timesteps = self.reader.scheduler.timesteps
+        if self.condition is None:
+            return [Step(timestep) for timestep in timesteps]
+        last = len(timesteps) - 1
+        looks = set(moments(len(timesteps))) - {last} if self.watched else set()
+        etas, apart = self.guidance.step_sizes(timesteps.tolist()), annotation.timestep is not None
+        return [
+            Step(timestep, etas[place], place in looks, place == last and not apart)
+            for place, timestep in enumerate(timesteps)
+        ]
+
     def advance(self, latents: Tensor, step: Step, free: ClassifierFree) -> Tensor:
         """Latents (B, 4, h, w) one step on."""
         condition = self._condition(len(latents))
         look = None
-        if step.eta > 0 and self.guide.update == "before":
+        if step.eta > 0 and self.guidance.update == "before":
             assert condition is not None
             at = step.timestep
-            with looking(self.reader, self.guide, latents, at, condition, step.eta) as seen:
-                latents = self.guide.move(latents, seen)
+            with looking(self.reader, self.guidance, latents, at, condition, step.eta) as seen:
+                latents = self.guidance.move(latents, seen)
         if step.watched:
             assert condition is not None
             few = condition.first(self.watched)
             self.history.append(
                 self.reader.lesion_maps(latents[: self.watched], step.timestep, few)
             )
-        if step.eta > 0 and self.guide.update == "after":
+        if step.eta > 0 and self.guidance.update == "after":
             plain, prompted, look = self._looked_at(latents, step, free)
         else:
             plain, prompted = self._predicted(latents, step, free)
@@ -114,7 +112,7 @@ class Denoising:
         latents = scheduler.step(output, step.timestep, latents, **self.extra).prev_sample
         if look is not None:
             with torch.enable_grad():
-                latents = self.guide.move(latents, look)
+                latents = self.guidance.move(latents, look)
         return latents
 
     def annotate_at(self, timestep: int, latents: Tensor, noise: Tensor) -> None:
@@ -149,10 +147,10 @@ class Denoising:
     def _looked_at(
         self, latents: Tensor, step: Step, free: ClassifierFree
     ) -> tuple[Tensor | None, Tensor, Look]:
-        """Both predictions, and the guide's look at the pass with the prompts."""
+        """Both predictions, and the guidance's look at the pass with the prompts."""
         reader, condition = self.reader, self._condition(len(latents))
         assert condition is not None
-        cross, own = self.guide.reads
+        cross, own = self.guidance.reads
         reading = reader.reading(
             latents,
             cross_attention=cross or step.annotated,
@@ -160,7 +158,7 @@ class Denoising:
         )
         scale = reader.scheduler.scale_model_input
         with torch.enable_grad(), reading as read:
-            self.guide.ask(read, condition)
+            self.guidance.ask(read, condition)
             if step.annotated:
                 self._ask_for_masks(read)
             seen = latents.detach().requires_grad_()

@@ -1,9 +1,9 @@
-"""The guidance: a guide moves a batch's latents by what attention maps show of them.
+"""The guidance: a batch's latents are moved by what attention maps show of them.
 
 Notable choices:
-- A guide sees one pass. Before a step it is a conditional pass of its own, which ends with the last
-  layer that is read: Eq. 6. After a step it is the conditional half of the step's own pass, whose
-  result is moved, as in classifier guidance (Dhariwal & Nichol 2021, Algorithm 1): no further pass.
+- A guidance sees one pass. Before a step it is a conditional pass of its own, which ends with the
+  last layer that is read: Eq. 6. After a step it is the conditional half of the step's own pass,
+  whose result is moved, as in classifier guidance (Dhariwal & Nichol 2021, Algorithm 1).
 - A sample's gradient is that of its own loss: the losses of a batch are added up.
 - The UNet's weights get no gradient; the caller sees to that (`frozen`).
 """
@@ -29,7 +29,7 @@ LOSS_SCALE = 1024.0
 
 @dataclass(frozen=True)
 class Look:
-    """What a guide sees of a step.
+    """What a guidance sees of a step.
 
     latents: (B, 4, h, w), those that the pass was given, which ask for a gradient; read: the maps
     of that pass, on their graph; condition: what the batch is drawn for; eta: the step's size.
@@ -41,7 +41,7 @@ class Look:
     eta: float
 
 
-class Guide(Protocol):
+class MapGuidance(Protocol):
     """A guidance: captured maps and the condition in, moved latents out."""
 
     @property
@@ -63,7 +63,7 @@ class Guide(Protocol):
 
 
 @dataclass(frozen=True)
-class LayoutGuide:
+class LayoutGuidance:
     """Eq. 6: z - eta grad (L_CA + L_SA), each sample with its own gradient."""
 
     asked: Guidance
@@ -119,17 +119,17 @@ class LayoutGuide:
 @contextmanager
 def looking(
     reader: MapReader,
-    guide: Guide,
+    guidance: MapGuidance,
     latents: Tensor,
     timestep: Tensor,
     condition: Condition,
     eta: float,
 ) -> Iterator[Look]:
     """A look at latents (B, 4, h, w) before a step, by a pass of its own; gradients are on."""
-    cross, own = guide.reads
+    cross, own = guidance.reads
     reading = reader.reading(latents, cross_attention=cross, self_attention=own)
     with torch.enable_grad(), reading as read:
-        guide.ask(read, condition)
+        guidance.ask(read, condition)
         seen = latents.detach().requires_grad_()
         scaled = reader.scheduler.scale_model_input(seen, timestep)
         reader.until_read(read, scaled, timestep, condition)

@@ -31,9 +31,8 @@ from didgen.augment.diffusion.denoising import (
     Step,
     eager,
     frozen,
-    steps_of,
 )
-from didgen.augment.diffusion.guidance import Guide, LayoutGuide
+from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
@@ -123,7 +122,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         prompt_embeds: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
         maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
-        guidance: Guidance | Guide = Guidance(),  # noqa: B008
+        guidance: Guidance | MapGuidance = Guidance(),  # noqa: B008
         annotation: Annotation = Annotation(),  # noqa: B008
         watched: int = 0,
         output_type: str = "pil",
@@ -136,7 +135,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
 
         masks: a layout for each prompt, PIL images or arrays, (B, H, W) or (B, 1, H, W) in [0, 1],
         in the proportions of the image, or None for plain classifier-free sampling; latents:
-        standard normal noise (B, 4, h, w) to begin with; guidance: the recipe's, or another guide;
+        standard normal noise (B, 4, h, w) to begin with; guidance: the recipe's, or another;
         watched: samples, the first of the batch, whose `history` is kept where they have masks. All
         else is as in `StableDiffusionPipeline`. Without `return_dict`: (images, masks). Raises
         DidgenError for a prompt that is to be guided and has not both P-Tokens, and for a model
@@ -166,15 +165,14 @@ class LesionPairPipeline(StableDiffusionPipeline):
             len(embeds), channels, *size, torch.float32, device, generator, latents
         ).float()
         reader = MapReader(eager(self.unet), self.scheduler, maps, self._further(device))
-        guide = LayoutGuide(guidance) if isinstance(guidance, Guidance) else guidance
+        by_maps = LayoutGuidance(guidance) if isinstance(guidance, Guidance) else guidance
         # Schedulers that draw noise as they go draw it from the samples' own generators.
         extra = self.prepare_extra_step_kwargs(generator, eta)
         both = embeds if negative is None else torch.cat([negative, embeds])
-        batch = Denoising(self.unet, reader, guide, both, condition, watched, extra)
-        steps = steps_of(self.scheduler.timesteps, condition and guide, annotation, bool(watched))
+        batch = Denoising(self.unet, reader, by_maps, both, condition, watched, extra)
         ends = StepEnds(callback_on_step_end, wanted, negative)
         with frozen(self.unet):
-            latents = self._denoise(batch, steps, latents, ends)
+            latents = self._denoise(batch, batch.steps(annotation), latents, ends)
         if condition is not None and annotation.timestep is not None and not self.interrupt:
             noise = start / self.scheduler.init_noise_sigma
             batch.annotate_at(annotation.timestep, latents, noise)

@@ -13,9 +13,8 @@ from didgen.augment.diffusion.denoising import (
     Denoising,
     Step,
     classifier_free,
-    steps_of,
 )
-from didgen.augment.diffusion.guidance import LayoutGuide, Look
+from didgen.augment.diffusion.guidance import LayoutGuidance, Look
 from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
@@ -39,7 +38,7 @@ def denoising(sampler: LesionPairPipeline, disc: Tensor) -> Denoising:
     return Denoising(
         sampler.unet,
         MapReader(sampler.unet, scheduler, MAPS),
-        LayoutGuide(Guidance(eta=5)),
+        LayoutGuidance(Guidance(eta=5)),
         torch.cat([negative, embeds]),
         condition,
         1,
@@ -81,8 +80,8 @@ def test_guided_after_a_step_its_result_is_moved_by_the_gradient_at_its_start(
     latents, step = start(2), at(denoising, 3, eta=5.0, annotated=annotated)
     gradient = naive_gradient(denoising, latents, step.timestep)
     plain = advanced(denoising, replace(step, eta=0.0), latents)
-    guide = LayoutGuide(Guidance(eta=5, update="after"))
-    moved = advanced(denoising, step, latents, guide=guide)
+    guidance = LayoutGuidance(Guidance(eta=5, update="after"))
+    moved = advanced(denoising, step, latents, guidance=guidance)
     assert not moved.requires_grad
     assert (moved - plain).abs().max() > 1e-3
     torch.testing.assert_close(moved, plain - 5 * gradient, rtol=1e-3, atol=1e-5)
@@ -104,7 +103,7 @@ def test_guided_after_a_step_the_unet_passes_twice_over_single_halves(
         lambda _, given, output: sizes.append(len(given[0]) * (1 + output.requires_grad))
     )
     step = at(denoising, 0, eta=5.0)
-    advanced(denoising, step, start(2), guide=LayoutGuide(Guidance(update="after")))
+    advanced(denoising, step, start(2), guidance=LayoutGuidance(Guidance(update="after")))
     watch.remove()
     # Behind the last layer that is read, no graph is kept.
     assert sizes == [2, 2]
@@ -115,7 +114,9 @@ def test_both_kinds_of_maps_are_read_of_a_step_that_is_guided_after_and_annotate
 ) -> None:
     step = at(denoising, 9, annotated=True)
     one = replace(denoising)
-    other = replace(denoising, guide=LayoutGuide(Guidance(update="after", self_attention=False)))
+    other = replace(
+        denoising, guidance=LayoutGuidance(Guidance(update="after", self_attention=False))
+    )
     with torch.no_grad():
         one.advance(start(2), step, FREE)
         other.advance(start(2), replace(step, eta=1.0), FREE)
@@ -125,7 +126,7 @@ def test_both_kinds_of_maps_are_read_of_a_step_that_is_guided_after_and_annotate
 
 
 class Turned:
-    """A guide of a few lines: it turns latents round where the lesion's map is read."""
+    """A guidance of a few lines: it turns latents round where the lesion's map is read."""
 
     update, reads = "before", (True, False)
 
@@ -140,10 +141,12 @@ class Turned:
         return -latents
 
 
-def test_any_guide_of_that_form_guides(denoising: Denoising, sampler: LesionPairPipeline) -> None:
+def test_any_guidance_of_that_form_guides(
+    denoising: Denoising, sampler: LesionPairPipeline
+) -> None:
     step, latents = at(denoising, 3, eta=1.0), start(2)
     wanted = advanced(denoising, replace(step, eta=0.0), -latents)
-    torch.testing.assert_close(advanced(denoising, step, latents, guide=Turned()), wanted)
+    torch.testing.assert_close(advanced(denoising, step, latents, guidance=Turned()), wanted)
     layouts = denoising.condition.layouts[:1]  # type: ignore[union-attr]
     call = {"num_inference_steps": 2, "latents": latents[:1], "output_type": "pt"}
     sampler.set_progress_bar_config(disable=True)
@@ -152,17 +155,23 @@ def test_any_guide_of_that_form_guides(denoising: Denoising, sampler: LesionPair
 
 
 @pytest.mark.parametrize("timestep", [None, 300])
-def test_steps_say_what_is_done_at_them(timestep: int | None) -> None:
-    guide = LayoutGuide(Guidance(eta=3, every=2))
-    timesteps = torch.arange(20, 0, -1)
-    steps = steps_of(timesteps, guide, Annotation(timestep=timestep), watched=True)
-    assert [step.timestep.item() for step in steps] == timesteps.tolist()
+def test_steps_say_what_is_done_at_them(denoising: Denoising, timestep: int | None) -> None:
+    denoising.reader.scheduler.set_timesteps(20)
+    denoising.guidance, annotation = (
+        LayoutGuidance(Guidance(eta=3, every=2)),
+        Annotation(timestep=timestep),
+    )
+    steps = denoising.steps(annotation)
+    timesteps = denoising.reader.scheduler.timesteps
+    assert [step.timestep for step in steps] == list(timesteps)
     assert [step.eta for step in steps] == [3, 0] * 5 + [0] * 10
-    # Moments 0, 4, 8, 11, 15 and 19, of which the last is looked at as it is annotated.
+    # Six moments, of which the last is looked at as it is annotated.
     assert sum(step.watched for step in steps) == 5 and not steps[-1].watched
     assert [step.annotated for step in steps] == [False] * 19 + [timestep is None]
-    assert steps_of(timesteps, None, Annotation(), watched=True) == [Step(t) for t in timesteps]
-    assert not any(step.watched for step in steps_of(timesteps, guide, Annotation(), False))
+    denoising.watched = 0
+    assert not any(step.watched for step in denoising.steps(annotation))
+    denoising.condition = None
+    assert denoising.steps(annotation) == [Step(timestep) for timestep in timesteps]
 
 
 @pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])

@@ -1,4 +1,4 @@
-"""The guidance: its gradients against autograd on whole maps, and what a guide is asked for."""
+"""The guidance: its gradients against autograd on whole maps, and where its passes end."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from didgen.augment.diffusion.attention import captured
 from didgen.augment.diffusion.denoising import frozen
-from didgen.augment.diffusion.guidance import LayoutGuide, looking
+from didgen.augment.diffusion.guidance import LayoutGuidance, looking
 from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
@@ -46,20 +46,20 @@ def latents() -> Tensor:
 def gradient_of(
     reader: MapReader, latents: Tensor, condition: Condition, guidance: Guidance
 ) -> Tensor:
-    """The guide's gradient at timestep 600."""
-    guide = LayoutGuide(guidance)
-    with frozen(reader.unet), looking(reader, guide, latents, AT, condition, 1.0) as look:
-        return guide.gradient(look)
+    """The gradient of Eq. 6 at timestep 600."""
+    by_maps = LayoutGuidance(guidance)
+    with frozen(reader.unet), looking(reader, by_maps, latents, AT, condition, 1.0) as look:
+        return by_maps.gradient(look)
 
 
 def guided(
     reader: MapReader, latents: Tensor, condition: Condition, guidance: Guidance = GUIDANCE
 ) -> Tensor:
     """Latents after one guided step at timestep 600."""
-    guide = LayoutGuide(guidance)
-    looks = looking(reader, guide, latents, AT, condition, guidance.eta)
+    by_maps = LayoutGuidance(guidance)
+    looks = looking(reader, by_maps, latents, AT, condition, guidance.eta)
     with frozen(reader.unet), looks as look:
-        return guide.move(latents, look)
+        return by_maps.move(latents, look)
 
 
 def losses(reader: MapReader, latents: Tensor, condition: Condition, guidance: Guidance) -> Tensor:
