@@ -193,8 +193,11 @@ class LesionPairPipeline(StableDiffusionPipeline):
                 free = ClassifierFree(on, self._guidance_scale, self._guidance_rescale)
                 latents = batch.advance(latents, step, free)
                 if ends.callback is not None:
-                    tensors = {"latents": latents, "prompt_embeds": batch.embeds}
-                    tensors["negative_prompt_embeds"] = ends.negative
+                    tensors: dict[str, Tensor | None] = {
+                        "latents": latents,
+                        "prompt_embeds": batch.embeds,
+                        "negative_prompt_embeds": ends.negative,
+                    }
                     asked = {name: tensors[name] for name in ends.wanted}
                     changed = ends.callback(self, number, step.timestep, asked)
                     latents = changed.get("latents", latents)
@@ -325,6 +328,7 @@ def draw(
         watched=watched,
         output_type="np",
     )
+    assert isinstance(drawn, LesionPairs)
     drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
     return drawn
 
