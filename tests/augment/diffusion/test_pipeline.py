@@ -306,6 +306,25 @@ def test_in_bf16_it_draws_nearly_the_same_pair(
     assert np.abs(np.asarray(exact.images, int) - half.images).mean() < 4
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("update", ["before", "after"])
+def test_a_gpu_draws_nearly_the_same_pair(
+    sampler: LesionPairPipeline, layouts: Tensor, dtype: torch.dtype, compiled: bool, update: str
+) -> None:
+    sampling = QUICK.model_copy(update={"guidance": Guidance.model_validate({"update": update})})
+    exact = draw(sampler, PROMPTS[:2], SEEDS[:2], sampling, layouts[:2])
+    parts = copy.deepcopy(sampler.components)
+    there = LesionPairPipeline(**parts, requires_safety_checker=False).to("cuda", dtype)
+    if compiled:
+        there.unet.compile()
+    found = draw(there, PROMPTS[:2], SEEDS[:2], sampling, layouts[:2])
+    assert exact.attention is not None and found.attention is not None
+    assert np.abs(exact.attention - found.attention).mean() < 0.05
+    assert np.abs(np.asarray(exact.images, int) - found.images).mean() < 4
+
+
 @pytest.mark.slow
 def test_a_compiled_unet_serves_the_ordinary_passes(
     sampler: LesionPairPipeline, layouts: Tensor
