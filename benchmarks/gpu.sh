@@ -35,15 +35,15 @@ run_speed() {
     measure() { within "$1" "$python" -m "${@:2}" 2>&1 | tee -a "$out/speed.txt"; }
     : >"$out/speed.txt"
     # SD 2.1's real size, random weights, 512 px. Time and memory of the guidances, then by batch.
-    measure 130 benchmarks.sampling --model sd21 --steps 20 --rounds 3 --format weights --cheaper \
+    measure 120 benchmarks.sampling --model sd21 --steps 20 --rounds 3 --format weights --cheaper \
         --batches 4,8
-    measure 50 benchmarks.sampling --model sd21 --steps 20 --rounds 3 --format autocast \
+    measure 45 benchmarks.sampling --model sd21 --steps 20 --rounds 3 --format autocast \
         --no-naive --no-memory
-    measure 100 benchmarks.sampling --model sd21 --steps 20 --rounds 3 --format weights --compile \
+    measure 95 benchmarks.sampling --model sd21 --steps 20 --rounds 3 --format weights --compile \
         --no-naive --no-memory
     # Steps of finetuning: with L_attn, then by checkpointing, by LoRA, and compiled.
-    measure 100 benchmarks.finetuning --model sd21 --rounds 5 --half --kinds 1,4,5
-    measure 100 benchmarks.finetuning --model sd21 --rounds 5 --half --kinds 1,7
+    measure 95 benchmarks.finetuning --model sd21 --rounds 5 --half --kinds 1,4,5
+    measure 95 benchmarks.finetuning --model sd21 --rounds 5 --half --kinds 1,7
 }
 
 run_train() {
