@@ -19,12 +19,20 @@ from didgen.manifests.options import (
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
-    from didgen.downstream.benchmark.job import BenchmarkJob, Training
+    from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.quality.assess import QualityJob
 
 BenchmarkOut = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for trainings, figures and plots.", parser=folder),
+]
+Records = Annotated[
+    Path | None,
+    typer.Option(
+        "--records",
+        help="Folder of small records without weights: what stands there is not trained again.",
+        parser=folder,
+    ),
 ]
 Real = Annotated[
     Path | None, typer.Option("--real", help="Folder of the source manifest.", parser=folder)
@@ -184,7 +192,12 @@ def _print_assessed(job: "QualityJob") -> None:
     _print_unlisted(job.recipe.synthetic)
 
 
-def classify(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = False) -> None:
+def classify(
+    recipe: RecipeName,
+    out: BenchmarkOut = None,
+    records: Records = None,
+    dry_run: DryRun = False,
+) -> None:
     """Train classifiers with and without synthetic images, and test what changed.
 
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
@@ -193,7 +206,7 @@ def classify(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fal
     from didgen.downstream.benchmark.recipe import ClassifyRecipe
     from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
-    config = read_recipe(recipe, ClassifyRecipe)
+    config = read_recipe(recipe, ClassifyRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
         raise needs_out("a benchmark")
     from didgen.downstream.benchmark.classification.benchmark import classify as run
@@ -215,7 +228,12 @@ def classify(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fal
     _print_benchmark(benchmark, out)
 
 
-def segment(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = False) -> None:
+def segment(
+    recipe: RecipeName,
+    out: BenchmarkOut = None,
+    records: Records = None,
+    dry_run: DryRun = False,
+) -> None:
     """Train segmentation nets with and without synthetic pairs, and test what changed.
 
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
@@ -224,20 +242,18 @@ def segment(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fals
     from didgen.downstream.benchmark.recipe import SegmentRecipe
     from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
-    config = read_recipe(recipe, SegmentRecipe)
+    config = read_recipe(recipe, SegmentRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
         raise needs_out("a benchmark")
     from didgen.downstream.benchmark.segmentation.benchmark import segment as run
     from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
-    from didgen.downstream.benchmark.segmentation.summary import scale_name
 
     with terminal_progress("checking") as advance:
         job = prepare_segmentation(config, progress=advance)
     if dry_run:
         print(recipe_text(config), end="")
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
-    print(f"Training sets: {', '.join(scale_name(job, count) for count in config.real)}")
-    _print_trainings(job, *job.judges)
+    _print_trainings(job)
     if dry_run or out is None:
         return
     with terminal_progress("training") as advance:
@@ -245,14 +261,18 @@ def segment(recipe: RecipeName, out: BenchmarkOut = None, dry_run: DryRun = Fals
     _print_benchmark(benchmark, out)
 
 
-def _print_trainings(job: "BenchmarkJob[Any]", *more: "Training") -> None:
-    """Print what nobody knows or what is left out, how much there is to train, and on what."""
+def _print_trainings(job: "BenchmarkJob[Any]") -> None:
+    """Print what an older recipe is now, what nobody knows, and how much there is to train."""
     from didgen.downstream.benchmark.training import machine_here
 
-    _print_unlisted(job.recipe.run)
+    for sentence in job.recipe.changed:
+        print(f"The recipe is of an older form: {sentence}.")
+    for folder_ in job.runs:
+        _print_unlisted(folder_)
     if job.dropped:
         print(f"{len(job.dropped)} near-duplicates of images in later splits are left out.")
-    trainings = [*job.trainings, *more]
+    print(f"Training sets: {', '.join(job.scale_name(real) for real in job.recipe.real)}")
+    trainings = [*job.trainings, *job.judges]
     steps = sum(training.steps for training in trainings)
     machine = machine_here(job.recipe.mixed_precision)
     print(f"{len(trainings)} trainings, {steps} steps at most, on {machine}")
@@ -267,9 +287,13 @@ def _print_unlisted(run: Path | None) -> None:
 
 
 def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:
-    """Print the verdicts, and where the figures are."""
-    for comparison in benchmark["comparisons"]:
-        print(comparison["sentence"])
+    """Print what validation chose, the verdicts, and where the figures are."""
+    for run, every in benchmark["choices"].items():
+        name = next(one["name"] for one in every if one["chosen"])
+        print(f"Validation images choose the arm {name} for the run {run}.")
+    for one in (*benchmark["comparisons"], *benchmark["against_all"]):
+        if one.get("judged", True):
+            print(one["sentence"])
     print(f"The figures are in {out / 'benchmark.md'} and {out / 'benchmark.json'}.")
 
 

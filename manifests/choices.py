@@ -16,8 +16,9 @@ LabelBy: TypeAlias = Literal["diagnosis", "malignancy"]
 ExportForm: TypeAlias = Literal["imagefolder", "parquet", "nnunet"]
 """The layouts that `didgen export` writes."""
 
-Part: TypeAlias = Literal["held-out", "train"]
-"""The real images that `didgen quality` compares with: val and test together, or training ones."""
+Part: TypeAlias = Literal["held-out", "train", "val", "test"]
+"""The real images that `didgen quality` compares with: val and test together, training ones, or one
+of the held-out splits: figures that choose something come from val, and test confirms."""
 
 ChatBackend: TypeAlias = Literal["transformers", "openai"]
 """Where a language model runs: on this machine, or behind an OpenAI-compatible endpoint."""

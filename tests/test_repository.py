@@ -244,12 +244,10 @@ def test_modules_are_short() -> None:
 
 
 TOO_LONG = {
-    "augment/diffusion/pipeline.py:__call__": 78,
+    "augment/diffusion/pipeline.py:__call__": 77,
     "augment/finetuning/finetune.py:finetune": 86,
     "augment/finetuning/loop.py:train": 94,
-    "downstream/benchmark/training.py:train": 71,
     "downstream/metrics/classification.py:figures": 64,
-    "downstream/pages/classification.py:classification_page": 70,
     "downstream/quality/assess.py:assess": 88,
 }
 """Functions that are still over 60 lines, with their lengths: this list may only shrink."""
@@ -258,7 +256,6 @@ TOO_WIDE = {
     "augment/finetuning/autoencoder_stage.py:train_autoencoder": 7,
     "augment/finetuning/dataset.py:draws": 7,
     "augment/finetuning/loop.py:train": 8,
-    "downstream/benchmark/training.py:train": 7,
     "downstream/stats/comparison.py:compare": 9,
     "manifests/runs/finish.py:finish_run": 7,
     "manifests/runs/training_samples.py:training_samples": 7,

@@ -1,15 +1,20 @@
 """Jobs: a recipe of a benchmark made ready, with its data checked."""
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from didgen.downstream.benchmark.recipe import BenchmarkRecipe
+from didgen.downstream.benchmark.arms.record import Arm
+from didgen.downstream.benchmark.arms.use import Given
+from didgen.downstream.benchmark.recipe import BenchmarkRecipe, Scale
+from didgen.downstream.benchmark.scope import Origin, Scope, origin_of, widest
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.data.leaks import NearDuplicate, near_duplicates, refuse, without
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
@@ -20,14 +25,16 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.runs.finish import read_whole_run
+from didgen.manifests.runs.finish import read_trained_on, read_whole_run
 from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
-from didgen.manifests.shards.index import Manifest
-from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 P = TypeVar("P", bound=Pictures)
 
 Hashes: TypeAlias = Mapping[Split, NDArray[np.bool_]]
+
+JUDGE = "judge-"
+"""How the arms of the quality filter's networks begin."""
 
 
 @dataclass(frozen=True)
@@ -58,35 +65,182 @@ class Training:
 
 
 @dataclass(frozen=True)
-class BenchmarkJob(Generic[P]):
-    """A recipe made ready: the images, the weights to start from, and every training."""
+class RunSamples(Generic[P]):
+    """The samples of one run that may stand in training sets.
+
+    layouts: by a sample's key, the key of the real image whose mask guided it. shared: the real
+    images that the generator saw, where an arm asks for them; origin: what it is known to rest on.
+    """
+
+    images: P
+    layouts: Mapping[str, str]
+    sha256: str
+    classes: list[str]
+    origin: Origin
+    shared: P | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkJob(ABC, Generic[P]):
+    """A recipe made ready: the images, the weights to start from, and every training.
+
+    records: those of the training images, by key. outside: images of the other source.
+    """
 
     recipe: BenchmarkRecipe
     images: Mapping[Split, P]
-    synthetic: P | None
+    records: Mapping[str, SourceRecord]
+    runs: Mapping[Path, RunSamples[P]]
+    outside: P | None
     starts: Mapping[str, Start]
-    trainings: tuple[Training, ...]
     data: Mapping[str, Any]
     """What the images are, as the results record it."""
     dropped: tuple[dict[str, Any], ...]
 
     @property
     def parts(self) -> dict[str, P]:
-        """The images of each split, and the synthetic ones where there are any."""
+        """The images of each split, of each run, and of the other source where there is one."""
         parts: dict[str, P] = dict(self.images.items())
-        return parts if self.synthetic is None else parts | {"synthetic": self.synthetic}
+        several = len(self.runs) > 1
+        for folder, run in self.runs.items():
+            parts[f"synthetic ({folder})" if several else "synthetic"] = run.images
+        return parts if self.outside is None else parts | {"outside": self.outside}
+
+    @abstractmethod
+    def places(self, real: Scale, seed: int) -> Sequence[int]:
+        """Which of the real training images a training of this scale and seed has."""
+
+    @abstractmethod
+    def scale_name(self, real: Scale) -> str:
+        """A scale of scarcity in words."""
+
+    def model_name(self, network: Network, real: Scale) -> str:
+        """A network and its scale in words; the network alone where there is no scarcity."""
+        scarce = self.recipe.real != (None,)
+        return f"{network.called}, {self.scale_name(real)}" if scarce else network.called
+
+    def real(self, real: Scale, seed: int) -> P:
+        """These images."""
+        train = self.images["train"]
+        return train if real is None else train.take(self.places(real, seed))
+
+    def run_of(self, arm: Arm, training: Training) -> RunSamples[P] | None:
+        """The run that an arm takes in a training."""
+        if arm.run is None:
+            return None
+        return self.runs[self.recipe.run_folder(arm.run, training.real, training.seed)]
+
+    def given(self, training: Training, kept: Sequence[int] | None = None) -> Given[P]:
+        """What the arm of a training may use; kept: the places of samples that a filter keeps."""
+        arm = self.recipe.arm(training.arm)
+        run = self.run_of(arm, training)
+        synthetic = None if run is None or arm.role != "use" else run.images
+        if synthetic is not None and kept is not None:
+            synthetic = synthetic.take(kept)
+        return Given(
+            self.real(training.real, training.seed),
+            synthetic,
+            None if run is None else run.shared,
+            {} if run is None else run.layouts,
+            arm.share or 0.0,
+            arm.weight,
+        )
+
+    def scope(self, training: Training) -> Scope:
+        """What the arm of a training rests on besides the real images that it was given."""
+        run = self.run_of(self.recipe.arm(training.arm), training)
+        if run is None:
+            return Scope("closed")
+        keys = self.real(training.real, training.seed).keys
+        return run.origin.scope([self.records[key] for key in keys])
+
+    def steps(self, network: Network, real: Scale, seed: int, arm: Arm | None = None) -> int:
+        """Steps of a training: epochs over the real images and the largest run of the recipe."""
+        count = len(self.places(real, seed))
+        folders = [self.recipe.run_folder(name, real, seed) for name in self.recipe.runs]
+        largest = max((len(self.runs[folder].images) for folder in folders), default=0)
+        epoch = batches(self.recipe, count + largest)
+        steps = (network.epochs or self.recipe.epochs) * epoch
+        steps = min(steps, self.recipe.max_steps or steps)
+        if arm is not None and arm.how.epochs:
+            steps = math.ceil(steps * batches(self.recipe, count) / epoch)
+        return steps
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Every training, seed by seed, so that a stopped benchmark has all of the first seeds."""
+        return tuple(
+            Training(network, arm.name, seed, self.steps(network, real, seed, arm), real)
+            for seed in self.recipe.seeds
+            for network in self.recipe.networks
+            for real in self.recipe.real
+            for arm in self.recipe.arms
+        )
+
+    @property
+    def judges(self) -> tuple[Training, ...]:
+        """The trainings of the quality filter, if it has any."""
+        return ()
+
+    def evaluate_every(self, training: Training) -> int:
+        """Steps between evaluations. At a scale only the last step is evaluated: a full validation
+        set that ends a training of few images would be hidden data."""
+        if training.real is not None:
+            return training.steps
+        return self.recipe.evaluate_every or batches(self.recipe, len(self.images["train"]))
 
 
-def synthetic_of(
-    recipe: BenchmarkRecipe, source: SourceManifest, config: Config, progress: Progress | None
-) -> tuple[Manifest, list[SyntheticSample], str]:
-    """A whole run that goes with the source: its manifest, its samples, what its shards are."""
-    assert recipe.run is not None
-    run, sidecars = read_whole_run(recipe.run, progress)
-    check_run(recipe.run, run, recipe.source, source, config)
+def check_scopes(job: BenchmarkJob[Any]) -> None:
+    """Raise a `DidgenError` where a recipe asks for the closed scope and an arm has not got it."""
+    if job.recipe.scope != "closed":
+        return
+    for training in job.trainings:
+        scope = job.scope(training)
+        if scope.name != "closed":
+            raise DidgenError(
+                f"`scope: closed` does not hold for {training}: its scope is {scope.name}, since "
+                f"{scope.because}; give a run made from these images alone, or take `scope` out."
+            )
+
+
+def scope_of(job: BenchmarkJob[Any], trainings: Iterable[Training]) -> Scope:
+    """The scope of an arm over its trainings: the widest one."""
+    return widest(job.scope(training) for training in trainings)
+
+
+def run_folders(recipe: BenchmarkRecipe) -> dict[Path, str]:
+    """Every folder of a run that some training takes, with the run's name."""
+    return {
+        recipe.run_folder(name, real, seed): name
+        for name in recipe.runs
+        for real in recipe.real
+        for seed in recipe.seeds
+    }
+
+
+@dataclass(frozen=True)
+class TakenRun:
+    """A whole run that goes with the source: its samples, what its shards are, its classes."""
+
+    samples: list[SyntheticSample]
+    sha256: str
+    classes: list[str]
+    origin: Origin
+
+
+def taken_from(
+    folder: Path,
+    recipe: BenchmarkRecipe,
+    source: SourceManifest,
+    config: Config,
+    progress: Progress | None,
+) -> TakenRun:
+    """Read a run, and refuse one that is not whole or does not go with the source."""
+    run, sidecars = read_whole_run(folder, progress)
+    check_run(folder, run, recipe.source, source, config)
     taken = list(
         training_samples(
-            recipe.run,
+            folder,
             run,
             config,
             sidecars[config],
@@ -96,7 +250,13 @@ def synthetic_of(
         )
     )
     kept = [one.key for one in taken] if recipe.drop_copies else []
-    return run, taken, fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept])
+    origin = origin_of(run, read_trained_on(folder, run), (one.layout for one in taken), source)
+    return TakenRun(
+        taken,
+        fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept]),
+        run.classes,
+        origin,
+    )
 
 
 def nearly_later(
@@ -116,22 +276,64 @@ def screened(
     recipe: BenchmarkRecipe,
     images: dict[Split, P],
     hashes: Hashes,
-    synthetic: P | None,
+    more: Mapping[Path, P],
     progress: Progress | None,
-) -> tuple[dict[Split, P], P | None, list[NearDuplicate]]:
-    """Images without those that are nearly some of a later split, which may be refused."""
+) -> tuple[dict[Split, P], dict[Path, P], list[NearDuplicate]]:
+    """Images without those that are nearly some of a later split, which may be refused.
+
+    more: images by their folder that stand in training sets besides those of the source.
+    """
     duplicates = near_duplicates(images, hashes)
-    if synthetic is not None:
-        copies = nearly_later(synthetic, images, hashes, progress)
+    left: dict[Path, P] = {}
+    for folder, part in more.items():
+        copies = nearly_later(part, images, hashes, progress)
         duplicates += copies
-        synthetic = without({"train": synthetic}, copies)["train"]
-        if not len(synthetic):
+        left[folder] = without({"train": part}, copies)["train"]
+        if not len(left[folder]):
             raise DidgenError(
-                f"{recipe.run} has no sample left without copies and near-duplicates; make more."
+                f"{folder} has no sample left without copies and near-duplicates; make more."
             )
     if recipe.near_duplicates == "refuse":
         refuse(duplicates, recipe.source)
-    return without(images, duplicates), synthetic, duplicates
+    return without(images, duplicates), left, duplicates
+
+
+def shared_records(
+    recipe: BenchmarkRecipe, name: str, records: Iterable[SourceRecord], origin: Origin
+) -> list[SourceRecord]:
+    """Those of the training records that the generator of a run saw, where an arm asks for them."""
+    if not any(arm.use == "shared-network" and arm.run == name for arm in recipe.arms):
+        return []
+    found = [record for record in records if origin.trained_on.lists(record)]
+    if not found:
+        raise DidgenError(
+            f"The run {name} names no training image of {recipe.source} that its generator saw, so "
+            "that no network can share them; take the arm of `shared-network` out."
+        )
+    return found
+
+
+def with_outside(images: Mapping[Split, P], outside: P | None, place: Path | None) -> P | None:
+    """The images of another source without those that are nearly some that were learned from."""
+    if outside is None:
+        return None
+    every: dict[Split, Pictures] = {**images, "test": outside}
+    hashed = {split: perceptual_hashes(part) for split, part in every.items()}
+    known = {one.later_key for one in near_duplicates(every, hashed) if one.later_split == "test"}
+    left = outside.take([n for n, key in enumerate(outside.keys) if key not in known])
+    if not len(left):
+        raise DidgenError(f"{place} has no image left that is not nearly one of the source.")
+    return left
+
+
+def check_outside(source: SourceManifest, place: Path, origins: Mapping[Path, Origin]) -> None:
+    """Raise a `DidgenError` where a run's model was trained on images of the outside source."""
+    for folder, origin in origins.items():
+        if known := [r for r in source.records if origin.trained_on.knows(r, r.sha256)]:
+            raise DidgenError(
+                f"The model of {folder} was trained on {known[0].key}, which `outside` ({place}) "
+                f"holds, one of {len(known)} such; test on another source."
+            )
 
 
 def start_of(weights: Weights, built: nn.Module) -> Start:

@@ -1,40 +1,69 @@
 """Losses of the benchmarks: those of the classifiers' arms, and those between masks."""
 
-import numpy as np
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from monai.losses.dice import DiceCELoss, DiceFocalLoss, DiceLoss
 from monai.losses.focal_loss import FocalLoss
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from didgen.downstream.benchmark.recipe import Arm, MaskLoss
+from didgen.downstream.benchmark.recipe import MaskLoss
 from didgen.downstream.networks.segmenter_outputs import Outputs
 
+Batch = Mapping[str, Tensor]
 
-def classification_loss(
-    arm: Arm, labels: NDArray[np.int64], classes: int, gamma: float
-) -> nn.Module:
-    """The loss of an arm: logits (B, C) and labels (B,) give a scalar.
 
-    Cross-entropy; weighted by N / (C n_c) where classes are; focal loss as its mean over images.
+class ClassLoss(nn.Module):
+    """Cross-entropy or focal loss of a batch: the mean over its images, weighted where they are.
+
+    gamma: of focal loss (Lin et al., ICCV 2017), -(1 - p)^gamma ln p; None for cross-entropy. An
+    image with an `other_label` has both labels in its proportion, as mixup asks.
     """
-    if arm == "class-weighted":
-        sizes = np.bincount(labels, minlength=classes)
-        return nn.CrossEntropyLoss(torch.from_numpy(len(labels) / (classes * sizes)).float())
-    return Focal(gamma) if arm == "focal" else nn.CrossEntropyLoss()
 
-
-class Focal(nn.Module):
-    """Focal loss (Lin et al., ICCV 2017) by MONAI: -(1 - p)^gamma ln p of the true class, mean."""
-
-    def __init__(self, gamma: float) -> None:
+    def __init__(self, gamma: float | None = None) -> None:
         super().__init__()
         # MONAI's own mean runs over classes too, which would make the loss C times smaller.
-        self.loss = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, reduction="none")
+        self.focal = (
+            None
+            if gamma is None
+            else FocalLoss(to_onehot_y=True, use_softmax=True, gamma=gamma, reduction="none")
+        )
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(logits, labels[:, None]).sum(1).mean()
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        losses = self._of(logits, batch["label"])
+        if "other_label" in batch:
+            share = batch["other_share"]
+            losses = (1 - share) * losses + share * self._of(logits, batch["other_label"])
+        weights = batch.get("weight")
+        return losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
+
+    def _of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.focal is None:
+            return F.cross_entropy(logits, labels, reduction="none")
+        return self.focal(logits, labels[:, None]).sum(1)
+
+
+class PairLoss(nn.Module):
+    """A loss between masks of a batch: its mean over images, weighted where they are."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
+        masks, weights = batch["mask"].float(), batch.get("weight")
+        if weights is None:
+            return self.loss(outputs, masks)
+        # Each loss is a mean over images, so that one image at a time gives its terms.
+        losses = [
+            self.loss(
+                Outputs(*(tuple(part[n : n + 1] for part in parts) for parts in outputs)),
+                masks[n : n + 1],
+            )
+            for n in range(len(masks))
+        ]
+        return (weights * torch.stack(losses)).sum() / weights.sum()
 
 
 def segmentation_loss(kind: MaskLoss, auxiliary: float, boundary: float) -> nn.Module:

@@ -5,34 +5,19 @@ Notable choices:
 - Paths are relative to the working folder, as in all recipes.
 """
 
-from typing import Annotated, Literal, Self, get_args
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, model_validator
 
+from didgen.downstream.benchmark.arms.record import NAME, Arm
+from didgen.downstream.benchmark.old_recipes import of_today
 from didgen.downstream.networks.network import Network
 from didgen.manifests.recipes.fields import LocalPath, Positive, Precision, Rate, Section, Seed
 
-Arm = Literal["original", "original-epochs", "oversampled", "class-weighted", "focal", "didgen"]
-"""What a classifier is trained on, or with which loss; the arms but one take the steps of `didgen`.
-
-original: the real images. original-epochs: the same for as many epochs as `didgen`, which are
-fewer steps. oversampled: rare classes repeated up to the largest. class-weighted: cross-entropy by
-1 / images of the class. focal: focal loss. didgen: the real and the synthetic images.
-"""
-
-SegmentArm = Literal["original", "original-epochs", "didgen", "didgen-filtered"]
-"""What a segmentation net is trained on: as above, and `didgen-filtered` is the real pairs and
-those synthetic ones that the quality filter keeps."""
-
-TREATMENT: Literal["didgen"] = "didgen"
-"""The arm that is compared with each other one."""
-
-FILTERED: Literal["didgen-filtered"] = "didgen-filtered"
-"""The arm that the quality filter makes; it is compared with `didgen` too."""
-
-ARMS: tuple[Arm, ...] = get_args(Arm)
-
-SEGMENT_ARMS: tuple[SegmentArm, ...] = get_args(SegmentArm)
+Scale = int | None
+"""How many real images a training has, of each class or pairs; None for all."""
 
 Tracker = Literal[
     "tensorboard", "wandb", "trackio", "aim", "comet_ml", "mlflow", "clearml", "dvclive", "swanlab"
@@ -43,27 +28,53 @@ MaskLoss = Literal["dice-bce", "dice", "bce", "focal-dice", "jaccard"]
 the Jaccard index."""
 
 
+RunName = Annotated[str, Field(pattern=NAME)]
+
+
 class BenchmarkRecipe(Section):
     """What every benchmark is asked: networks in arms by seeds, and how they train."""
 
-    kind: str
+    kind: Literal["classify", "segment"]
     source: LocalPath
-    run: LocalPath | None = None
-    """The run of `augment` whose samples the arm `didgen` adds."""
+    outside: LocalPath | None = None
+    """Another source, of another clinic say: the networks that are tested are tested on it too."""
+    runs: dict[RunName, LocalPath] = Field(default_factory=dict)
+    """Runs by the names that arms say. The first is the one whose worth is asked, the others are
+    its rivals. `{real}` and `{seed}` in a folder stand for the scale (or `all`) and the seed of a
+    training: each then has a run of its own."""
     drop_copies: bool = False
     """Leave out the samples that the copy check of `didgen quality` found to be copies."""
     networks: Annotated[tuple[Network, ...], Field(min_length=1)]
-    arms: Annotated[tuple[str, ...], Field(min_length=1)]
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    """Uses without a run by their names; a run by its name, which is its union with the real
+    images; or records `{name, run, use, share, weight, filter}`."""
+    real: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None,)
+    """Scales of scarcity: how many real training images are taken, of each class in `classify` (or
+    all of a class that has fewer) and pairs in `segment`; null for all."""
+    seed: Seed = 42
+    """Of the choice of these images, with the training's own seed, and of the filter's folds."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
-    """Trainings of each arm of each network; seeds are paired over the arms."""
+    """Trainings of each arm of each network; seeds are paired over the arms. At a scale each has
+    images of its own."""
+    search: Positive | None = None
+    """How many of these seeds the uses of a run have while validation chooses among them; the
+    chosen one then gets the others too. null is all of them."""
     near_duplicates: Literal["refuse", "drop"] = "refuse"
     """Images that are nearly those of a later split (train before val before test): refused, or
     left out of the earlier split."""
+    scope: Literal["closed"] | None = None
+    """`closed` refuses runs that rest on real images beyond those of the arm."""
 
     image_size: Annotated[int, Field(ge=32)] = 224
     batch_size: Positive = 32
     epochs: Positive = 30
-    """Passes over the training set of `didgen`, or over the real images without one."""
+    """Passes over the real images and the largest run, or over the real images without one."""
+    max_steps: Positive | None = None
+    """Most steps of a training, where epochs would be more. `original-epochs` is then shortened
+    in the same proportion, so that its epochs stay as many as those of the others."""
+    evaluate_every: Positive | None = None
+    """Steps between evaluations in every arm; null for those that the real images take. At a scale
+    there are none: the last weights count."""
     learning_rate: Rate = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -77,14 +88,39 @@ class BenchmarkRecipe(Section):
     trackers: tuple[Tracker, ...] = ("tensorboard",)
     """Where curves go to, besides the result: trackers of accelerate."""
     keep_weights: bool = True
-    """Keep the best weights of each training as safetensors."""
+    """Keep the weights of each training as safetensors; else they go when all is tested."""
+    records: LocalPath | None = None
+    """A folder that gets the record and predictions of each training, small enough to commit; what
+    stands there is not trained again."""
+
+    _changed: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def in_the_form_of_today(cls, values: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+        said: tuple[str, ...] = ()
+        if isinstance(values, Mapping):
+            values, said = of_today(values, cls.default_arms, "filter" in cls.model_fields)
+        recipe = handler(values)
+        # A copy of a recipe that is one already keeps what was said of it.
+        if said:
+            recipe._changed = said
+        return recipe
+
+    default_arms: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What fields and arms of an older form are now, a sentence each."""
+        return self._changed
 
     @model_validator(mode="after")
     def names_are_unique(self) -> Self:
         for field, values in self.lists().items():
             if len(set(values)) < len(values):
                 twice = next(value for value in values if values.count(value) > 1)
-                mend = "; set another `called` for one" if field == "networks" else ""
+                mends = {"networks": "set another `called` for one", "arms": "name one otherwise"}
+                mend = f"; {mends[field]}" if field in mends else ""
                 raise ValueError(f"`{field}` has {twice} twice{mend}")
         return self
 
@@ -92,26 +128,44 @@ class BenchmarkRecipe(Section):
         """The fields whose values differ from one another."""
         return {
             "networks": tuple(network.called for network in self.networks),
-            "arms": self.arms,
+            "arms": tuple(arm.name for arm in self.arms),
+            "real": self.real,
             "seeds": self.seeds,
             "trackers": self.trackers,
         }
 
     @model_validator(mode="after")
-    def run_where_needed(self) -> Self:
-        adding = {TREATMENT, FILTERED} & {*self.arms}
-        if self.run is None and (needing := adding | ({"original-epochs"} & {*self.arms})):
-            raise ValueError(f"the arm `{min(needing)}` needs `run`, a run of `didgen augment`")
-        if self.run is not None and not adding:
-            raise ValueError("`run` is given, but `arms` has no `didgen` to train on it")
+    def runs_where_needed(self) -> Self:
+        for arm in self.arms:
+            if self.kind not in arm.how.tasks or (arm.filter and self.kind != "segment"):
+                raise ValueError(f"the arm `{arm.name}` is none of `{self.kind}`")
+            if arm.run is not None and arm.run not in self.runs:
+                raise ValueError(f"the arm `{arm.name}` needs the run {arm.run} in `runs`")
+            if arm.how.epochs and not self.runs:
+                raise ValueError(f"the arm `{arm.name}` needs `runs`, which say its steps")
+        used = {arm.run for arm in self.arms if arm.role == "use"}
+        if idle := [name for name in self.runs if name not in used]:
+            raise ValueError(f"`runs` has {idle[0]}, but `arms` has none that trains on it")
         return self
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def run_folder(self, name: str, real: Scale, seed: int) -> Path:
+        """The folder of a run for the trainings of a scale and seed."""
+        said = {"{real}": "all" if real is None else str(real), "{seed}": str(seed)}
+        text = str(self.runs[name])
+        for mark, value in said.items():
+            text = text.replace(mark, value)
+        return Path(text)
 
 
 class ClassifyRecipe(BenchmarkRecipe):
     """`didgen classify`: classifiers with and without synthetic images."""
 
     kind: Literal["classify"] = "classify"
-    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ARMS
+    default_arms = ("original", "original-epochs", "oversampled", "class-weighted", "focal")
     exclude: tuple[str, ...] = ("NV",)
     """Classes left out: nevi in the paper, which makes six; `[]` for all seven."""
     positive: str = "MEL"
@@ -121,7 +175,7 @@ class ClassifyRecipe(BenchmarkRecipe):
 
 
 class Filter(Section):
-    """The quality filter: which pairs `didgen-filtered` keeps, by a segmenter's agreement.
+    """The quality filter: which pairs are kept, by the agreement of a segmentation net.
 
     The recipe's first network is trained on the real pairs of a scale without one fold at a time.
     """
@@ -138,31 +192,25 @@ class SegmentRecipe(BenchmarkRecipe):
     """`didgen segment`: segmentation nets with and without synthetic lesion-mask pairs."""
 
     kind: Literal["segment"] = "segment"
-    arms: Annotated[tuple[SegmentArm, ...], Field(min_length=1)] = SEGMENT_ARMS
+    default_arms = ("original", "original-epochs")
     collections: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Real images to take: those whose record names one of these as its `source`, such as
     `isic2018-task1`; null for all that have a mask."""
-    real: Annotated[tuple[Positive | None, ...], Field(min_length=1)] = (None,)
-    """Scales of scarcity: how many of the real training pairs are taken; null for all."""
-    seed: Seed = 42
-    """Of the choice of these pairs and of the filter's folds. All trainings of a scale have the
-    same pairs, so that seeds differ in the training alone; what is found holds for these pairs."""
     filter: Filter = Filter()
     loss: MaskLoss = "dice-bce"
     auxiliary_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of a network's further outputs (deep supervision); most networks have none."""
     boundary_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the outlines that a network predicts besides masks, where it does."""
-    max_steps: Positive | None = None
-    """Most steps of a training, where epochs would be more. `original-epochs` is then shortened
-    in the same proportion, so that its epochs stay as many as those of `didgen`."""
-    evaluate_every: Positive | None = None
-    """Steps between evaluations in every arm; null for those that the real pairs take."""
     patience: Positive = 20
 
     def lists(self) -> dict[str, tuple[object, ...]]:
-        return super().lists() | {"real": self.real, "collections": self.collections or ()}
+        return super().lists() | {"collections": self.collections or ()}
 
 
-TRACKING_ONLY = {"trackers", "keep_weights"}
-"""Fields that decide what is kept of a training, not what it does."""
+NOT_ASKED = frozenset(
+    {"kind", "source", "outside", "runs", "drop_copies", "networks", "arms", "real", "seed"}
+    | {"seeds", "search", "scope", "epochs", "max_steps", "evaluate_every", "filter", "trackers"}
+    | {"keep_weights", "records"}
+)
+"""Fields that decide no training by themselves: what they come to stands beside the recipe."""

@@ -1,13 +1,17 @@
 """Results: what each training of a benchmark leaves on disk, and the way back.
 
-    OUT/runs/NETWORK/ARM/seed-N/  curves/, predictions.jsonl, weights.safetensors, result.json
+    OUT/runs/NETWORK/ARM/seed-N/  curves/, validation.jsonl, weights.safetensors, result.json,
+                                  predictions.jsonl, outside.jsonl, tested.json
 
 Where a training has a part of the real images only, `real-100`, say, stands before the seed.
 `result.json` is written last: a folder without one, or whose files are no longer those it names,
 holds no result, and the training is made again.
+
+A training leaves its predictions on validation images, by which uses are chosen. Test images are
+predicted later, and by those networks alone that the choice lets through.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import nn
 
-from didgen.downstream.benchmark.training_result import RESULT_NAME, Result
+from didgen.downstream.benchmark.training_result import RESULT_NAME, TESTED_NAME, Result, Tested
 from didgen.downstream.metrics.segmentation import Masks, Overlaps, mask_of, run_lengths
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import (
@@ -33,7 +37,12 @@ from didgen.manifests.runs.claim import differences
 
 CURVES_NAME = "curves"
 
+VALIDATION_NAME = "validation.jsonl"
+
 PREDICTIONS_NAME = "predictions.jsonl"
+
+FILES_OF = {"val": VALIDATION_NAME, "test": PREDICTIONS_NAME, "outside": "outside.jsonl"}
+"""The file of predictions on each part of the images."""
 
 WEIGHTS_NAME = "weights.safetensors"
 
@@ -43,7 +52,7 @@ DECIMALS = 7
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities (N, C) of test images, their labels (N,) and lesions."""
+    """Probabilities (N, C) of images, their labels (N,) and lesions."""
 
     keys: tuple[str, ...]
     lesions: tuple[str, ...]
@@ -60,7 +69,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Segmentations:
-    """Predicted masks (N, S, S) of test images, and how well each agrees with the true one."""
+    """Predicted masks (N, S, S) of images, and how well each agrees with the true one."""
 
     keys: tuple[str, ...]
     lesions: tuple[str, ...]
@@ -87,33 +96,61 @@ def training_folder(out: Path, network: str, arm: str, seed: int, real: int | No
 def find_result(folder: Path, asked: dict[str, Any]) -> Result | None:
     """The result in a folder if it is whole and was asked for like this; None if it is not whole.
 
-    One that was asked for otherwise is a `DidgenError` that names the fields that differ.
+    Weights may be gone: they are needed for a test only. A result that was asked for otherwise is a
+    `DidgenError` that names the fields that differ, and so is one of an older didgen.
     """
     try:
         result = Result.model_validate(read_json(folder / RESULT_NAME))
     except (DidgenError, ValidationError):
         return None
+    if result.format == 1:
+        raise DidgenError(
+            f"{folder} holds the result of an older didgen, without predictions on validation "
+            "images, by which uses are chosen now; choose another directory, or delete that one to "
+            "train again."
+        )
     if fields := differences(result.asked, asked):
         raise DidgenError(
             f"{folder} holds the result of another training: it differs in {', '.join(fields)}; "
             "choose another directory, or delete that one to train again."
         )
     for name, sha256 in result.files.items():
-        path = folder / name
-        if not path.is_file() or sha256_of(path) != sha256:
+        if name != WEIGHTS_NAME and not _is_whole(folder / name, sha256):
             return None
     return result
 
 
+def has_weights(folder: Path, result: Result) -> bool:
+    """Whether the weights of a training are there as they were written."""
+    sha256 = result.files.get(WEIGHTS_NAME)
+    return sha256 is not None and _is_whole(folder / WEIGHTS_NAME, sha256)
+
+
+def find_tested(folder: Path, result: Result, data: Mapping[str, str]) -> Tested | None:
+    """The test of a training on these parts, None where it is not there, not whole or another."""
+    try:
+        tested = Tested.model_validate(read_json(folder / TESTED_NAME))
+    except (DidgenError, ValidationError):
+        return None
+    whole = all(_is_whole(folder / name, sha256) for name, sha256 in tested.files.items())
+    own = result.files.get(VALIDATION_NAME)
+    return tested if whole and tested.of == own and tested.data == data else None
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
+
+
 def write_result(
     folder: Path,
-    rows: Iterable[dict[str, Any]],
+    predictions: Mapping[str, Iterable[dict[str, Any]]],
     network: nn.Module | None,
     record: dict[str, Any],
 ) -> Result:
-    """Write predictions, the weights of a network if one is given, and then the result."""
-    write_json_lines(folder / PREDICTIONS_NAME, rows)
-    names = [PREDICTIONS_NAME]
+    """Write predictions by the name of their file, the weights of a network, then the result."""
+    for name, rows in predictions.items():
+        write_json_lines(folder / name, rows)
+    names = [*predictions]
     if network is not None:
         # Clones, because safetensors takes no tensor that a network has under two names.
         state = {
@@ -127,9 +164,40 @@ def write_result(
     return result
 
 
-def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
+def write_tested(
+    folder: Path,
+    result: Result,
+    predictions: Mapping[str, Iterable[dict[str, Any]]],
+    data: Mapping[str, str],
+    figures: dict[str, dict[str, Any]],
+) -> Tested:
+    """Write the predictions of a test by part, and then its record."""
+    files = {}
+    for part, rows in predictions.items():
+        write_json_lines(folder / FILES_OF[part], rows)
+        files[FILES_OF[part]] = sha256_of(folder / FILES_OF[part])
+    of = result.files[VALIDATION_NAME]
+    tested = Tested(of=of, data=dict(data), figures=figures, files=files)
+    write_json(folder / TESTED_NAME, tested.model_dump(mode="json"))
+    return tested
+
+
+def copy_records(source: Path, target: Path) -> None:
+    """Copy the small files of a training: its records and predictions, no weights; records last."""
+    names = [*FILES_OF.values(), PREDICTIONS_NAME, TESTED_NAME, RESULT_NAME]
+    for name in dict.fromkeys(names):
+        if (source / name).is_file():
+            data = (source / name).read_bytes()
+            there = target / name
+            if not there.is_file() or there.read_bytes() != data:
+                write_bytes(there, data)
+
+
+def read_predictions(
+    folder: Path, classes: Sequence[str], name: str = PREDICTIONS_NAME
+) -> Predictions:
     """The predictions of a training; what is not what didgen writes there is a `DidgenError`."""
-    path = folder / PREDICTIONS_NAME
+    path = folder / name
     rows = read_json_lines(path)
     try:
         chances = np.array([row["probabilities"] for row in rows], np.float64)
@@ -145,9 +213,9 @@ def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
         raise _foreign(path, error) from None
 
 
-def read_segmentations(folder: Path) -> Segmentations:
+def read_segmentations(folder: Path, name: str = PREDICTIONS_NAME) -> Segmentations:
     """The masks of a training; what is not what didgen writes there is a `DidgenError`."""
-    path = folder / PREDICTIONS_NAME
+    path = folder / name
     rows = read_json_lines(path)
     try:
         if not rows:

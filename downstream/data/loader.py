@@ -1,15 +1,20 @@
 """The loader: seeded draws of training images, with their augmentation."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from didgen.downstream.data.images import Images, Pictures
+from didgen.downstream.data.images import Pictures
+from didgen.downstream.data.samplers import ALONE, Draw, Mixing, Sampler, draws
+
+P = TypeVar("P", bound=Pictures)
 
 FLIPS = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
 
@@ -20,83 +25,96 @@ CROP = (0.7, 1.0)
 """Least and largest share of the image's area that a crop takes."""
 
 
-class Draws(Dataset[dict[str, Any]]):
-    """Training images by (draw, place), augmented: {"pixels": (3, S, S) uint8, ...}."""
+@dataclass(frozen=True)
+class TrainingSet(Generic[P]):
+    """What a training draws from, and how.
 
-    def __init__(self, images: Pictures, seed: int) -> None:
-        self.images, self.seed = images, seed
+    weights: of each image in the loss, (N,); None where all count the same. real: how many of the
+    images are real; these stand first.
+    """
+
+    images: P
+    sampler: Sampler
+    real: int
+    mixing: Mixing | None = None
+    weights: NDArray[np.float32] | None = None
+
+
+class Draws(Dataset[dict[str, Any]]):
+    """Training images by their draw, augmented: {"pixels": (3, S, S) uint8, ...}."""
+
+    def __init__(
+        self,
+        images: Pictures,
+        seed: int,
+        mixing: Mixing | None = None,
+        weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.images, self.seed, self.mixing, self.weights = images, seed, mixing, weights
         side = images.pixels.shape[-1]
         self.crop = v2.RandomResizedCrop(side, scale=CROP, ratio=(0.9, 1.1), antialias=True)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
-        number, place = draw
+    def __getitem__(self, draw: tuple[int, int] | Draw) -> dict[str, Any]:
+        number, place, other, share = Draw(*draw)
+        sample = self._augmented(place, number)
+        if self.mixing is not None:
+            if other == ALONE:
+                sample = self.mixing.mix(sample, sample, 0.0)
+            else:
+                own = (number,) if self.mixing.aligned else (number, 1)
+                sample = self.mixing.mix(sample, self._augmented(other, *own), share)
+        if self.weights is not None:
+            sample["weight"] = torch.tensor(self.weights[place])
+        return sample
+
+    def _augmented(self, place: int, *numbers: int) -> dict[str, Any]:
+        """The sample of an image, moved and coloured as these numbers say."""
         # torchvision draws from torch's global generator, which the network's dropout uses too.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mixed(self.seed, number))
+            torch.manual_seed(_mixed(self.seed, *numbers))
             turned = torch.rot90(self.images.planes(place), int(torch.randint(4, ())), (-2, -1))
             moved = FLIPS(self.crop(turned))
             return self.images.sample(place, COLOURS(moved[:3]), moved[3:])
 
 
-def draws(
-    labels: NDArray[np.int64], *, batch_size: int, steps: int, seed: int, oversampled: bool = False
-) -> Iterator[list[tuple[int, int]]]:
-    """Batches of (draw, place) for `Draws`: epoch after epoch, each a seeded permutation.
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a whole training, which may be begun anywhere: `loaded(step)` skips those
+    before. The same with any number of worker processes."""
 
-    labels: (N,). oversampled: an epoch has every class as often as the largest, its images
-    repeated whole times and a random part of them once more.
-    """
-    queue: list[int] = []
-    epoch = 0
-    for step in range(steps):
-        while len(queue) < batch_size:
-            rng = np.random.default_rng([seed, epoch])
-            queue += rng.permutation(_epoch(labels, rng, oversampled)).tolist()
-            epoch += 1
-        batch, queue = queue[:batch_size], queue[batch_size:]
-        yield [(step * batch_size + number, place) for number, place in enumerate(batch)]
+    training: TrainingSet[Any]
+    batch_size: int
+    steps: int
+    seed: int
+    workers: int = 0
 
+    def loaded(self, done: int = 0) -> DataLoader[dict[str, Any]]:
+        """Batches of augmented images, one a step, without the first `done`."""
+        given = self.training
+        return DataLoader(
+            Draws(given.images, self.seed, given.mixing, given.weights),
+            batch_sampler=list(self._draws())[done:],
+            num_workers=self.workers,
+            multiprocessing_context="forkserver" if self.workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
 
-def loader(
-    images: Pictures,
-    *,
-    batch_size: int,
-    steps: int,
-    seed: int,
-    oversampled: bool = False,
-    workers: int = 0,
-) -> DataLoader[dict[str, Any]]:
-    """Batches of augmented images, one a step; the same with any number of worker processes.
-
-    oversampled: by their labels, which only `Images` have.
-    """
-    labels = images.labels if isinstance(images, Images) else np.zeros(len(images), np.int64)
-    batches = draws(labels, batch_size=batch_size, steps=steps, seed=seed, oversampled=oversampled)
-    return DataLoader(
-        Draws(images, seed),
-        batch_sampler=list(batches),
-        num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
-        pin_memory=torch.cuda.is_available(),
-    )
+    def _draws(self) -> Iterator[list[Draw]]:
+        return draws(
+            self.training.sampler,
+            self.training.mixing,
+            batch_size=self.batch_size,
+            steps=self.steps,
+            seed=self.seed,
+        )
 
 
-def _epoch(
-    labels: NDArray[np.int64], rng: np.random.Generator, oversampled: bool
-) -> NDArray[np.int64]:
-    """The places of one epoch, unordered."""
-    if not oversampled:
-        return np.arange(len(labels))
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    largest = max(len(group) for group in groups)
-    parts = []
-    for group in groups:
-        whole, rest = divmod(largest, len(group))
-        parts += [np.tile(group, whole), rng.choice(group, rest, replace=False)]
-    return np.concatenate(parts)
+def mixed_pixels(own: Tensor, other: Tensor, share: float | Tensor) -> Tensor:
+    """8-bit pixels of which `share` comes from the other image: a number, or one for each pixel."""
+    return (own * (1 - share) + other * share).round().clamp(0, 255).to(torch.uint8)
 
 
 def _mixed(*numbers: int) -> int:

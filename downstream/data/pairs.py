@@ -145,20 +145,20 @@ def _squares(
     return pixels, masks
 
 
-def subset(pairs: Pairs, count: int | None, seed: int) -> Pairs:
-    """So many of the pairs, in their order; those of a smaller count are among them.
+def subset_places(pairs: Pairs, count: int | None, seed: int | Sequence[int]) -> Sequence[int]:
+    """The places of so many of the pairs, in their order; those of a smaller count are among them.
 
     None is all of them; more than there are is a `DidgenError`.
     """
     if count is None:
-        return pairs
+        return range(len(pairs))
     if count > len(pairs):
         raise DidgenError(
             f"`real` asks for {count} training pairs and the source has {len(pairs)}; ask for "
             "fewer, or for all by null."
         )
     kept = nested_subset(pairs.keys, count, seed)
-    return pairs.take([place for place, key in enumerate(pairs.keys) if key in kept])
+    return [place for place, key in enumerate(pairs.keys) if key in kept]
 
 
 def folds(lesions: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:

@@ -3,6 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from didgen.downstream.pages.arms import (
+    chosen_uses,
+    costs,
+    figure_cells,
+    history,
+    labels,
+    outside_figures,
+    plots,
+    scarcity,
+    tested,
+    validation_figures,
+)
 from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
 from didgen.downstream.pages.tables import (
     CROSSED,
@@ -17,17 +29,19 @@ from didgen.downstream.pages.tables import (
     verdicts,
 )
 
+AVERAGES = [f"{kind} {name}" for kind in ("macro", "weighted") for name in ("P", "R", "F1")]
+
 
 def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
     """The page of a classification benchmark, from what its `benchmark.json` holds."""
     recipe, classes = benchmark["recipe"], benchmark["classes"]
     left_out = f" (without {', '.join(recipe['exclude'])})" if recipe["exclude"] else ""
-    averages = [f"{kind} {name}" for kind in ("macro", "weighted") for name in ("P", "R", "F1")]
     return [
         Heading("Classification benchmark", 1),
         Paragraph(
             f"{len(classes)} classes{left_out}, {recipe['image_size']} px, {machine(benchmark)}"
         ),
+        *history(benchmark),
         Table(
             ["images", *classes, "all"],
             [
@@ -42,7 +56,20 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
         ),
         *dropped(benchmark["near_duplicates"]),
         Paragraph(networks(benchmark)),
-        *verdicts(benchmark["comparisons"], CROSSED),
+        *verdicts(benchmark, CROSSED),
+        *chosen_uses(benchmark),
+        *scarcity(benchmark),
+        *_test_figures(benchmark),
+        *outside_figures(benchmark),
+        *validation_figures(benchmark),
+        *costs(benchmark),
+        *_classes(benchmark),
+        *plots(benchmark),
+    ]
+
+
+def _test_figures(benchmark: Mapping[str, Any]) -> list[Block]:
+    return [
         Heading("Figures on the test images"),
         Paragraph(
             "Mean over seeds ± standard deviation. The interval is of the balanced accuracy, 95 %, "
@@ -52,41 +79,42 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
         ),
         Table(
             [
-                "network",
-                "arm",
-                "steps",
-                "balanced accuracy",
-                "interval",
+                *("network", "real", "arm", "scope", "steps", "balanced accuracy", "interval"),
                 "accuracy (micro P, R, F1)",
-                *averages,
-                "mean AUC",
-                "ECE",
-                f"{recipe['positive']} sensitivity at 90 % specificity",
+                *AVERAGES,
+                *("mean AUC", "ECE"),
+                f"{benchmark['recipe']['positive']} sensitivity at 90 % specificity",
             ],
-            [_class_figures(arm) for arm in benchmark["arms"]],
+            [_class_figures(arm) for arm in tested(benchmark["arms"])],
             "Figures on the test images",
         ),
+    ]
+
+
+def _classes(benchmark: Mapping[str, Any]) -> list[Block]:
+    """Figures and confusions of each class."""
+    classes, arms = benchmark["classes"], tested(benchmark["arms"])
+    return [
         Heading("Classes"),
         Paragraph("Recall / AUC of each class, mean over seeds."),
         Table(
-            ["network", "arm", *classes],
+            ["network", "real", "arm", "scope", *classes],
             [
                 [
-                    arm["network"],
-                    arm["arm"],
+                    *labels(arm),
                     *(
                         f"{number(arm['per_class'][name]['recall'])} / "
                         f"{number(arm['per_class'][name]['auc'])}"
                         for name in classes
                     ),
                 ]
-                for arm in benchmark["arms"]
+                for arm in arms
             ],
             "Recall / AUC of each class",
         ),
         Heading("Confusion"),
         Paragraph("Rows are true classes, columns predicted ones, summed over seeds."),
-        *(block for arm in benchmark["arms"] for block in _confusion(arm, classes)),
+        *(block for arm in arms for block in _confusion(arm, classes)),
     ]
 
 
@@ -96,17 +124,17 @@ def _class_figures(arm: Mapping[str, Any]) -> list[str]:
         f"{kind}_{name}" for kind in ("macro", "weighted") for name in ("precision", "recall", "f1")
     ]
     return [
-        arm["network"],
-        arm["arm"],
+        *labels(arm),
         str(arm["steps"]),
         spread(figures["balanced_accuracy"]),
         interval(arm["balanced_accuracy_over_lesions"]),
-        *(spread(figures[name]) for name in ("accuracy", *averages)),
-        *(spread(figures[name]) for name in ("mean_auc", "ece", "sensitivity")),
+        *figure_cells(figures, ("accuracy", *averages, "mean_auc", "ece", "sensitivity")),
     ]
 
 
 def _confusion(arm: Mapping[str, Any], classes: Sequence[str]) -> list[Block]:
     rows = [[name, *map(str, row)] for name, row in zip(classes, arm["confusion"], strict=True)]
-    name = f"{arm['network']}, {arm['arm']}"
+    real = arm.get("real")
+    scale = "" if real is None else f", {real} real images a class"
+    name = f"{arm['network']}, {arm['arm']}{scale}"
     return [Paragraph(f"{name}:"), Table(["", *classes], rows, f"Confusion of {name}")]

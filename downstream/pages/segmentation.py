@@ -3,7 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from didgen.downstream.pages.document import Block, Heading, Paragraph, Picture, Table
+from didgen.downstream.pages.arms import (
+    chosen_uses,
+    costs,
+    count,
+    figure_cells,
+    history,
+    labels,
+    outside_figures,
+    plots,
+    scarcity,
+    tested,
+    validation_figures,
+)
+from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
 from didgen.downstream.pages.tables import (
     CROSSED,
     PARTS,
@@ -24,28 +37,21 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
     return [
         Heading("Segmentation benchmark", 1),
         Paragraph(f"{recipe['image_size']} px, loss {recipe['loss']}, {machine(benchmark)}"),
+        *history(benchmark),
         Table(
             ["pairs", *(name for name, _ in images)],
-            [["all", *(str(count) for _, count in images)]],
+            [["all", *(str(pairs) for _, pairs in images)]],
             "Pairs of each part",
         ),
         Paragraph(
             f"The test images show {benchmark['lesions']['test']} lesions. Synthetic pairs are in "
             "training only."
         ),
-        # All real pairs there are can be scarce for nobody.
-        *(
-            _scale(scale)
-            for scale in benchmark["scales"]
-            if scale["guided"] and scale["real"] is not None
-        ),
         *dropped(benchmark["near_duplicates"]),
         Paragraph(networks(benchmark)),
-        *verdicts(
-            benchmark["comparisons"],
-            f"{CROSSED} The real training pairs of a scale are the same in all seeds, and Holm's "
-            "correction runs over networks and scales.",
-        ),
+        *verdicts(benchmark, f"{CROSSED} At a scale each seed has real training pairs of its own."),
+        *chosen_uses(benchmark),
+        *scarcity(benchmark),
         Heading("Figures on the test images"),
         Paragraph(
             "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
@@ -56,75 +62,60 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
         ),
         Table(
             [
-                *("network", "real", "arm", "steps", "best at", "Dice", "interval", "IoU"),
-                *("threshold Jaccard", "HD95", "sensitivity", "specificity"),
+                *("network", "real", "arm", "scope", "steps", "best at", "Dice", "interval"),
+                *("IoU", "threshold Jaccard", "HD95", "sensitivity", "specificity"),
             ],
-            [_mask_figures(arm) for arm in benchmark["arms"]],
+            [_mask_figures(arm) for arm in tested(benchmark["arms"])],
             "Figures on the test images",
         ),
+        *outside_figures(benchmark),
+        *validation_figures(benchmark),
+        *costs(benchmark),
         *_filters(benchmark["scales"], recipe),
-        *_plots(benchmark["plots"]),
+        *plots(benchmark),
     ]
-
-
-def _scale(scale: Mapping[str, Any]) -> Paragraph:
-    """Whose masks an arm with pairs has used."""
-    return Paragraph(
-        f"With {scale['pairs']} real pairs, `didgen` has also used masks of {scale['guides']} "
-        f"lesions of the training split as layouts, {scale['guides_among_real']} of them lesions "
-        "of these pairs, and the model that drew the synthetic pairs was trained on images beyond "
-        "them: the real pairs are scarce for the network, not for the model behind its data."
-    )
 
 
 def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
     figures = arm["figures"]
     return [
-        arm["network"],
-        _count(arm["real"]),
-        arm["arm"],
+        *labels(arm),
         str(arm["steps"]),
         ", ".join(map(str, arm["best_steps"])),
         spread(figures["dice"]),
         interval(arm["dice_over_lesions"]),
-        *(spread(figures[name]) for name in ("iou", "threshold_jaccard", "hd95")),
-        *(spread(figures[name]) for name in ("sensitivity", "specificity")),
+        *figure_cells(figures, ("iou", "threshold_jaccard", "hd95", "sensitivity", "specificity")),
     ]
 
 
-def _count(real: int | None) -> str:
-    return "all" if real is None else str(real)
-
-
 def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Block]:
-    """What the quality filter kept at each scale."""
-    reported = [(scale, scale["filter"]) for scale in scales if scale["filter"]]
+    """What the quality filter kept of each run at each scale."""
+    reported = [(scale, found) for scale in scales for found in _found(scale)]
     if not reported:
         return []
+    names = ("least_agreement_kept", "mean_agreement_kept", "mean_agreement_dropped")
     return [
         Heading("Quality filter"),
         Paragraph(
             "Agreement is the Dice between a pair's mask and that of "
             f"{recipe['networks'][0]['called']}, trained on the real pairs less one of "
             f"{recipe['filter']['folds']} folds: the one of the pair's guide, if any. "
-            f"`didgen-filtered` has the {recipe['filter']['keep']:.0%} of highest agreement; "
+            f"The filter keeps the {recipe['filter']['keep']:.0%} of highest agreement; "
             "`filter/` says which."
         ),
         Table(
-            ["real", "pairs", "kept", "least kept", "mean kept", "mean dropped"],
+            [
+                *("run", "real", "seed", "pairs", "kept"),
+                *("least kept", "mean kept", "mean dropped"),
+            ],
             [
                 [
-                    _count(scale["real"]),
+                    str(found.get("run", "-")),
+                    count(scale["real"]),
+                    "all" if found.get("seed") is None else str(found["seed"]),
                     str(found["pairs"]),
                     str(found["kept"]),
-                    *(
-                        number(found[name])
-                        for name in (
-                            "least_agreement_kept",
-                            "mean_agreement_kept",
-                            "mean_agreement_dropped",
-                        )
-                    ),
+                    *(number(found[name]) for name in names),
                 ]
                 for scale, found in reported
             ],
@@ -133,6 +124,7 @@ def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> 
     ]
 
 
-def _plots(plots: Sequence[Mapping[str, str]]) -> list[Block]:
-    pictures = [Picture(plot["file"], plot["title"], plot["caption"]) for plot in plots]
-    return [Heading("Plots"), *pictures] if pictures else []
+def _found(scale: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What filters kept at a scale; records of an older didgen have one."""
+    older = [scale["filter"]] if scale.get("filter") else []
+    return scale.get("filters", older)

@@ -37,6 +37,7 @@ from didgen.downstream.quality.copy_record import closest_sheet, copy_rows, copy
 from didgen.downstream.quality.embed import (
     RESIZE,
     Collection,
+    Embedded,
     embed,
     real_collection,
     synthetic_collection,
@@ -176,15 +177,14 @@ def assess(
             config, job.samples[config], part.nearest, training, calibration.threshold
         )
     ]
-    real = {"train": train, "held-out": held_out}
-    (rest,) = real.keys() - {job.recipe.against}
+    real, rest = sides(job, train, held_out)
     figures = [
         {"config": config} | row
         for config, part in synthetic.items()
         for row in scorecard(
             part,
-            real[job.recipe.against],
-            real[rest],
+            real,
+            rest,
             pairs=job.recipe.pairs,
             network=job.lpips,
             seed=job.recipe.seed,
@@ -228,6 +228,23 @@ def assess(
     if scores:
         _write_scores(job, rows, calibration.threshold)
     return record
+
+
+def sides(job: QualityJob, train: Embedded, held_out: Embedded) -> tuple[Embedded, Embedded]:
+    """The real images that figures compare with, and those that make the real baseline."""
+    against = job.recipe.against
+    if against == "train":
+        return train, held_out
+    if against == "held-out":
+        return held_out, train
+    split = {record.key for record in job.source.select(split=against)}
+    places = [n for n, key in enumerate(held_out.collection.keys) if key in split]
+    if not places:
+        raise DidgenError(
+            f"{job.recipe.real} has no {against} images to compare with; import it again with "
+            "other shares of the splits."
+        )
+    return held_out.take(places), train
 
 
 def _fidelity(job: QualityJob) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,16 @@ class Collection:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def take(self, chosen: Sequence[int]) -> "Collection":
+        """The images at rising places, as a collection of their own."""
+        keys, labels, lesions = (
+            tuple(part[place] for place in chosen)
+            for part in (self.keys, self.labels, self.lesions)
+        )
+        return Collection(
+            keys, labels, lesions, lambda places: self.files([chosen[place] for place in places])
+        )
+
     def squares(self, places: Sequence[int], size: int) -> Iterator[NDArray[np.uint8]]:
         """The images at rising places, each (3, size, size)."""
         return squares(self.files(places), size, Image.Resampling.BICUBIC)
@@ -78,6 +88,11 @@ class Embedded:
     features: NDArray[np.float32]
     hashes: NDArray[np.bool_]
     nearest: Nearest | None = None
+
+    def take(self, chosen: Sequence[int]) -> "Embedded":
+        """A part of it, without what is nearest; `chosen` rises."""
+        places = list(chosen)
+        return Embedded(self.collection.take(places), self.features[places], self.hashes[places])
 
 
 def embed(

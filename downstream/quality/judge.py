@@ -2,8 +2,8 @@
 
 Notable choices:
 - A judge is the folder of one training of `didgen classify` or `didgen segment`, with its weights.
-- One that was trained on synthetic samples is no judge, nor one that was tested on images which
-  are not held out in this source: it learned from another split.
+- One that was trained on synthetic samples is no judge, nor one that was validated or tested on
+  images which are not held out in this source: it learned from another split.
 """
 
 from collections import Counter
@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from didgen.downstream.benchmark.recipe import FILTERED, TREATMENT
 from didgen.downstream.benchmark.results import (
+    PREDICTIONS_NAME,
     RESULT_NAME,
+    VALIDATION_NAME,
     WEIGHTS_NAME,
     Result,
     read_predictions,
@@ -59,7 +60,7 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
     """The network that a benchmark left in `folder`, ready to judge.
 
     What is no such folder, one without weights or with others than were written, and a training
-    with synthetic samples or whose test images are not held out in `source` is a `DidgenError`.
+    with synthetic samples or whose held-out images are not held out in `source` is a `DidgenError`.
     """
     try:
         result = Result.model_validate(read_json(folder / RESULT_NAME))
@@ -75,7 +76,7 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
             f"{folder} is no training of `didgen classify` or `didgen segment`; give a folder such "
             "as OUT/runs/NETWORK/original/seed-0."
         ) from None
-    if arm in (TREATMENT, FILTERED):
+    if "synthetic" in asked["images"]:
         raise DidgenError(
             f"{folder} was trained on synthetic samples too; give a training of `original`."
         )
@@ -90,13 +91,14 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
         raise DidgenError(f"{weights} is missing or not as it was written; train it again.")
     if classes:
         built: nn.Module = build_classifier(network, len(classes), None)
-        keys = read_predictions(folder, classes).keys
+        keys = read_predictions(folder, classes, name_of(result)).keys
     else:
-        built, keys = build_segmenter(network, None), read_segmentations(folder).keys
+        built = build_segmenter(network, None)
+        keys = read_segmentations(folder, name_of(result)).keys
     held_out = {record.key for split in ("val", "test") for record in source.select(split=split)}
     if strange := [key for key in keys if key not in held_out]:
         raise DidgenError(
-            f"{folder} was tested on {strange[0]}, which is not held out in the source; give a "
+            f"{folder} predicted {strange[0]}, which is not held out in the source; give a "
             "training on this source."
         )
     try:
@@ -107,3 +109,9 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
         ) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return Judge(folder, name, built.eval().to(device), size, classes, sha256)
+
+
+def name_of(result: Result) -> str:
+    """The file of predictions that goes with a result: on validation images, or in an older one on
+    test images."""
+    return VALIDATION_NAME if VALIDATION_NAME in result.files else PREDICTIONS_NAME

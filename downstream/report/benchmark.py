@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from didgen.downstream.pages.arms import tested
 from didgen.downstream.pages.classification import classification_page
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, Heading, Paragraph, Picture
 from didgen.downstream.pages.segmentation import segmentation_page
@@ -19,7 +20,10 @@ from didgen.downstream.stats.comparison import GAIN, LOSS
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import inside, read_json
 
-ASKED = ("source", "run", "exclude", "networks", "arms", "real", "seeds", "image_size", "epochs")
+ASKED = (
+    *("source", "outside", "runs", "run", "exclude", "networks", "arms", "real", "seeds"),
+    *("image_size", "epochs"),
+)
 
 
 def benchmark_part(folder: Path) -> Part:
@@ -88,13 +92,15 @@ def _pictured(
 
 def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
     """The differences of each score, each with the interval of the test that decides."""
-    if comparisons:
-        found = Counter(one["verdict"] for one in comparisons)
+    judged = [one for one in comparisons if one.get("judged", True)]
+    if judged:
+        found = Counter(one["verdict"] for one in judged)
         reported = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(found.items()))
-        yield Paragraph(f"Verdicts of {len(comparisons)} comparisons, by their number: {reported}.")
+        yield Paragraph(f"Verdicts of {len(judged)} comparisons, by their number: {reported}.")
     plots: list[Content] = []
-    for score in dict.fromkeys(one["score"] for one in comparisons):
-        mine = [one for one in comparisons if one["score"] == score]
+    shown = [one for one in comparisons if one.get("part", "test") == "test"]
+    for score in dict.fromkeys(one["score"] for one in shown):
+        mine = [one for one in shown if one["score"] == score]
         better = "right" if mine[0]["higher_is_better"] else "left"
         effects = [
             Effect(
@@ -122,11 +128,11 @@ def _interval(one: Mapping[str, Any]) -> tuple[float, float] | None:
 def _confusions(record: Mapping[str, Any]) -> Iterator[Content]:
     classes = record["classes"]
     for network in dict.fromkeys(arm["network"] for arm in record["arms"]):
-        mine = [arm for arm in record["arms"] if arm["network"] == network]
+        mine = [arm for arm in tested(record["arms"]) if arm["network"] == network]
         yield Heading(str(network), 3)
         yield confusions(
             classes,
-            {arm["arm"]: np.array(arm["confusion"], float) for arm in mine},
+            {_title(arm): np.array(arm["confusion"], float) for arm in mine},
             f"Confusion matrices of {network} in the arms {', '.join(a['arm'] for a in mine)}; "
             "the tables below have the counts.",
         )
@@ -136,9 +142,14 @@ def _recalls(record: Mapping[str, Any]) -> Iterator[Content]:
     classes = record["classes"]
     for network in dict.fromkeys(arm["network"] for arm in record["arms"]):
         series = {
-            arm["arm"]: [arm["per_class"][name]["recall"] for name in classes]
-            for arm in record["arms"]
+            _title(arm): [arm["per_class"][name]["recall"] for name in classes]
+            for arm in tested(record["arms"])
             if arm["network"] == network
         }
         yield Heading(str(network), 3)
         yield dots(classes, series, f"recall of each class, {network}")
+
+
+def _title(arm: Mapping[str, Any]) -> str:
+    """An arm by its name, and its scale where it has one."""
+    return arm["arm"] if arm.get("real") is None else f"{arm['arm']}, {arm['real']}"

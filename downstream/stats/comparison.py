@@ -24,6 +24,7 @@ from didgen.downstream.stats.paired import (
     t_test,
     wilcoxon,
 )
+from didgen.downstream.stats.power import smallest_gain
 
 ALPHA = 0.05
 """A difference is called shown when p, after Holm where it applies, lies below this."""
@@ -31,6 +32,7 @@ ALPHA = 0.05
 GAIN, LOSS = "gain", "loss"
 NULL = "no difference shown (null result)"
 UNTESTED = "not tested"
+UNJUDGED = "interval alone"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Comparison:
     mcnemar: one a seed, of right and wrong answers; empty for other scores.
 
     bootstrap: interval of the difference by resampling lesions, seeds averaged. p_holm: the
-    verdict's p after Holm's correction over `family` comparisons.
+    verdict's p after Holm's correction over `family` comparisons. part: of whose images the scores
+    are. judged: whether there is a verdict; a comparison of no family has its interval alone.
     """
 
     model: str
@@ -82,6 +85,8 @@ class Comparison:
     bootstrap: Interval | None
     effect: EffectSize
     mcnemar: tuple[McNemar, ...] = ()
+    part: str = "test"
+    judged: bool = True
     family: int = 1
     p_holm: float | None = None
 
@@ -96,10 +101,18 @@ class Comparison:
         return self.deciding.p if self.p_holm is None else self.p_holm
 
     @property
+    def smallest_gain(self) -> float | None:
+        """The difference that the test finds four times out of five, at the strictest level that
+        Holm's correction may ask; None where it has no spread to go by."""
+        return smallest_gain(self.deciding, ALPHA / self.family)
+
+    @property
     def verdict(self) -> str:
-        """`gain`, `loss`, `no difference shown (null result)` or `not tested`."""
+        """`gain`, `loss`, `no difference shown (null result)`, `not tested` or `interval alone`."""
         if self.p is None:
             return UNTESTED
+        if not self.judged:
+            return UNJUDGED
         if self.p >= ALPHA:
             return NULL
         return GAIN if (self.difference > 0) == self.higher_is_better else LOSS
@@ -107,29 +120,38 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in plain words, with interval, p and what it rests on."""
+        where = "" if self.part == "test" else f" ({self.part})"
         change = (
-            f"{self.model}, {self.score}: {self.verdict}; {self.treatment} minus {self.control} "
-            f"is {self.difference:+.4g}"
+            f"{self.model}, {self.score}{where}: {self.verdict}; {self.treatment} minus "
+            f"{self.control} is {self.difference:+.4g}"
         )
         test = self.deciding
         if self.p is None or test.interval is None:
             return f"{change} ({test.note})."
-        corrected = f" after Holm over {self.family} comparisons" if self.family > 1 else ""
-        basis = (
-            f"{self.seeds} seeds and {self.lesions} lesions"
-            + ("; two seeds hardly ever show a difference" if self.seeds == 2 else "")
-            if self.seeds > 1
-            else f"{self.lesions} lesions; one seed, so it holds for these two networks only"
-        )
         low, high = test.interval
-        return (
-            f"{change} ({LEVEL:.0%} interval {low:+.4g} to {high:+.4g}, "
-            f"p = {self.p:.2g}{corrected}; {basis})."
-        )
+        interval = f"{LEVEL:.0%} interval {low:+.4g} to {high:+.4g}"
+        if not self.judged:
+            return f"{change} ({interval}; {self._basis})."
+        corrected = f" after Holm over {self.family} comparisons" if self.family > 1 else ""
+        least = self.smallest_gain
+        able = "" if least is None else f"A difference of {least:.2g} could have been shown: "
+        return f"{able}{change} ({interval}, p = {self.p:.2g}{corrected}; {self._basis})."
+
+    @property
+    def _basis(self) -> str:
+        if self.seeds == 1:
+            return f"{self.lesions} lesions; one seed, so it holds for these two networks only"
+        luck = "; two seeds hardly ever show a difference" if self.seeds == 2 else ""
+        return f"{self.seeds} seeds and {self.lesions} lesions{luck}"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, the verdict and the sentence, as JSON can hold them."""
-        return {**asdict(self), "verdict": self.verdict, "sentence": self.sentence}
+        return {
+            **asdict(self),
+            "smallest_gain": self.smallest_gain,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+        }
 
 
 def compare(

@@ -156,6 +156,11 @@ class TrainedOn:
             )
         )
 
+    def lists(self, record: SourceRecord) -> bool:
+        """Whether this very image is listed, by its number or by its bytes."""
+        bare = record.model_copy(update={"lesion_id": ""})
+        return not self._marks.isdisjoint(TrainingImage.of(bare, record.sha256).marks)
+
     def beyond(self, records: Iterable[SourceRecord]) -> "TrainedOn":
         """Those of which no image in `records` is the same, by its number, bytes or pixels."""
         there = TrainedOn.of(record.model_copy(update={"lesion_id": ""}) for record in records)

@@ -6,6 +6,7 @@ from tests.fixtures.benchmarks import (
     guided_run,
     images,
     judges,
+    outside,
     recipe,
     segment_recipe,
     segmentation_job,
@@ -16,6 +17,6 @@ from tests.fixtures.networks import learned_dice, timm_weights
 from tests.fixtures.study import own_study, study
 
 __all__ = ["assessed", "quality_recipe", "smooth_data"]
-__all__ += ["classified", "guided_run", "images", "judges", "recipe"]
+__all__ += ["classified", "guided_run", "images", "judges", "outside", "recipe"]
 __all__ += ["segment_recipe", "segmentation_job", "segmented"]
 __all__ += ["fresh_accelerator", "learned_dice", "own_study", "study", "timm_weights"]

@@ -1,119 +1,126 @@
-"""The classification benchmark: every network in every arm, trained, tested and compared.
+"""The classification benchmark: every network in every arm, trained, chosen from, tested.
 
 Notable choices:
-- Synthetic images stand in training sets only; validation and test are real.
-- The best weights are those of the best balanced accuracy on the validation images, in every arm.
+- On all real images the best weights are those of the best balanced accuracy on the validation
+  images, in every arm; at a scale of scarcity they are those of the last step.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from didgen.downstream.benchmark.carry_out import (
-    EVALUATION_BATCH,
-    Asked,
-    OnStep,
-    Setup,
-    asked_of,
-    carry_out,
-    fit,
-    folder_of,
-    record_of,
-    write_benchmark,
-)
+from didgen.downstream.benchmark.arms.record import Arm
+from didgen.downstream.benchmark.carry_out import carry_out
 from didgen.downstream.benchmark.classification.job import ClassificationJob
-from didgen.downstream.benchmark.classification.summary import classification_outcome
+from didgen.downstream.benchmark.classification.summary import SUMMARISED, class_details
 from didgen.downstream.benchmark.job import Training
-from didgen.downstream.benchmark.losses import classification_loss
-from didgen.downstream.benchmark.recipe import TREATMENT, Arm
-from didgen.downstream.benchmark.results import Predictions, Result, read_predictions, write_result
-from didgen.downstream.data.images import Images
-from didgen.downstream.metrics.classification import balanced_accuracy, correctness, figures
+from didgen.downstream.benchmark.losses import ClassLoss
+from didgen.downstream.benchmark.plots import draw_scarcity
+from didgen.downstream.benchmark.results import FILES_OF, Predictions, read_predictions
+from didgen.downstream.benchmark.summary import outcome, write_benchmark
+from didgen.downstream.benchmark.task import EVALUATION_BATCH, Score, Task
+from didgen.downstream.data.images import Images, counts
+from didgen.downstream.metrics.classification import (
+    balanced_accuracy,
+    correctness,
+    figures,
+    log_losses,
+)
 from didgen.downstream.networks.classifiers import build_classifier
+from didgen.downstream.networks.network import Network
 from didgen.downstream.pages.classification import classification_page
+from didgen.downstream.stats.comparison import balanced
 from didgen.manifests.progress import Progress
 
 
 def classify(job: ClassificationJob, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Carry a benchmark out in the folder `out`, and return what `benchmark.json` then holds.
 
-    Trainings whose result is there are not made again; one that was stopped begins anew.
+    Trainings whose result is there are not made again; a long one that was stopped goes on.
     `progress` is called with (steps done, steps of all trainings).
     """
-    # Asked of all before any is trained, so that a folder of another recipe is refused at once.
-    asked = {training: _asked(job, training) for training in job.trainings}
-    results = carry_out(asked, out, partial(_train, job, out), progress)
-    test = job.images["test"]
-    # What was trained does not hang on lesion ids, which the source may have learned since; the
-    # intervals and tests do.
-    predictions = {
-        t: replace(
-            read_predictions(folder_of(out, t), job.classes), keys=test.keys, lesions=test.lesions
-        )
-        for t in job.trainings
+    task = Classification(job)
+    findings = carry_out(task, out, progress)
+    benchmark = {
+        **outcome(task, findings),
+        "classes": list(job.classes),
+        "images": {name: counts(part, job.classes) for name, part in job.parts.items()},
     }
-    benchmark = classification_outcome(job, results, predictions)
+    benchmark["plots"] = draw_scarcity(benchmark, out)
     write_benchmark(out, benchmark, classification_page(benchmark))
     return benchmark
 
 
-def _asked(job: ClassificationJob, training: Training) -> Asked:
-    images: dict[Any, Images] = dict(job.images)
-    if training.arm == TREATMENT and job.synthetic is not None:
-        images["synthetic"] = job.synthetic
-    return asked_of(job, training, images) | {"classes": list(job.classes)}
+class Classification(Task[Images, Predictions]):
+    """What a benchmark does with classifiers."""
 
-
-def _train(
-    job: ClassificationJob, out: Path, training: Training, asked: Asked, on_step: OnStep
-) -> Result:
-    recipe, folder = job.recipe, folder_of(out, training)
-    validation, test = job.images["val"], job.images["test"]
-
-    def setup(accelerator: Accelerator) -> Setup:
-        weights = job.starts[training.network.called].weights.file
-        network = build_classifier(training.network, len(job.classes), weights)
-        images = job.images["train"]
-        if training.arm == TREATMENT and job.synthetic is not None:
-            images = images + job.synthetic
-        loss = classification_loss(
-            cast(Arm, training.arm), images.labels, len(job.classes), recipe.focal_gamma
-        )
-        criterion = loss.to(accelerator.device)
-
-        def score(module: nn.Module) -> float:
-            chances = predict(module, validation.pixels, recipe.batch_size)
-            return balanced_accuracy(correctness(chances, validation.labels), validation.labels)
-
-        return Setup(
-            network,
-            images,
-            lambda module, batch: criterion(module(batch["pixels"]).float(), batch["label"]),
-            score,
-            oversampled=training.arm == "oversampled",
-        )
-
-    accelerator, network, trained = fit(
-        recipe, training, job.evaluate_every, folder, setup, on_step
+    scores = (
+        Score("balanced accuracy"),
+        Score("accuracy"),
+        Score("log-loss", higher_is_better=False),
     )
-    with torch.no_grad(), accelerator.autocast():
-        chances = predict(network, test.pixels, recipe.batch_size)
-    measured = figures(chances, test.labels, job.classes, positive=recipe.positive)
-    return write_result(
-        folder,
-        Predictions(test.keys, test.lesions, test.labels, chances).rows(job.classes),
-        # The bare network, whose weights timm loads again.
-        network.get_submodule("network") if recipe.keep_weights else None,
-        record_of(recipe, asked, accelerator, trained, measured.to_dict(), ("timm",)),
-    )
+    packages = ("timm",)
+    told = SUMMARISED
+    job: ClassificationJob
+
+    def build(self, network: Network, weights: Path | None) -> nn.Module:
+        return build_classifier(network, len(self.job.classes), weights)
+
+    def loss(self, arm: Arm | None) -> nn.Module:
+        focal = arm is not None and arm.how.focal
+        return ClassLoss(self.job.recipe.focal_gamma if focal else None)
+
+    def outputs(self, module: nn.Module, pixels: Tensor) -> Tensor:
+        return module(pixels).float()
+
+    def score(self, module: nn.Module, images: Images) -> float:
+        chances = predict(module, images.pixels, self.job.recipe.batch_size)
+        return balanced_accuracy(correctness(chances, images.labels), images.labels)
+
+    def predict(self, module: nn.Module, images: Images) -> Predictions:
+        chances = predict(module, images.pixels, self.job.recipe.batch_size)
+        return Predictions(images.keys, images.lesions, images.labels, chances)
+
+    def rows(self, predicted: Predictions) -> Iterator[dict[str, Any]]:
+        return predicted.rows(self.job.classes)
+
+    def read(self, folder: Path, part: str) -> Predictions:
+        found, images = (
+            read_predictions(folder, self.job.classes, FILES_OF[part]),
+            self.images_of(part),
+        )
+        # What was trained does not hang on lesion ids, which the source may have learned since; the
+        # intervals and tests do.
+        return replace(found, keys=images.keys, lesions=images.lesions)
+
+    def figures(self, predicted: Predictions) -> dict[str, Any]:
+        job = self.job
+        found = figures(
+            predicted.probabilities, predicted.labels, job.classes, positive=job.recipe.positive
+        )
+        return found.to_dict()
+
+    def by_image(self, predicted: Predictions) -> Mapping[str, NDArray[Any]]:
+        right = correctness(predicted.probabilities, predicted.labels)
+        return {
+            "balanced accuracy": balanced(right, predicted.labels, predicted.lesions),
+            "accuracy": right,
+            "log-loss": log_losses(predicted.probabilities, predicted.labels),
+        }
+
+    def details(self, mine: Sequence[Training], predicted: Sequence[Predictions]) -> dict[str, Any]:
+        reported = [self.figures(one) for one in predicted]
+        return class_details(reported, predicted, self.job.classes)
+
+    def asked(self, training: Training) -> dict[str, Any]:
+        return {"classes": list(self.job.classes)}
 
 
 def predict(

@@ -1,28 +1,37 @@
 """The classification job: a recipe of `classify` made ready, with its data checked."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+
+import numpy as np
 
 from didgen.downstream.benchmark.job import (
     BenchmarkJob,
-    Training,
-    batches,
+    RunSamples,
+    Start,
+    TakenRun,
+    check_outside,
+    check_scopes,
+    run_folders,
     screened,
+    shared_records,
     start_of,
-    synthetic_of,
+    taken_from,
+    with_outside,
 )
-from didgen.downstream.benchmark.recipe import ClassifyRecipe
+from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
 from didgen.downstream.data.images import Images, load_real, load_synthetic
 from didgen.downstream.data.leaks import check_classes, check_records
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.classifiers import build_classifier, find_weights
 from didgen.downstream.networks.normalise import trial
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.sources.records import SPLITS, SourceManifest
+from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
+from didgen.manifests.sources.subset import subset
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,20 @@ class ClassificationJob(BenchmarkJob[Images]):
     recipe: ClassifyRecipe
     classes: tuple[str, ...]
 
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between evaluations: those that the real images take."""
-        return math.ceil(len(self.images["train"]) / self.recipe.batch_size)
+    def places(self, real: Scale, seed: int) -> Sequence[int]:
+        """So many images of each class, or all where it has fewer, in their order."""
+        train = self.images["train"]
+        if real is None:
+            return range(len(train))
+        kept: set[str] = set()
+        for label in range(len(self.classes)):
+            keys = [train.keys[place] for place in np.flatnonzero(train.labels == label)]
+            kept |= subset(keys, real, (self.recipe.seed, seed))
+        return [place for place, key in enumerate(train.keys) if key in kept]
+
+    def scale_name(self, real: Scale) -> str:
+        every = f"all {len(self.images['train'])} real images"
+        return f"{real} real images a class" if real else every
 
 
 def prepare_classification(
@@ -48,6 +67,51 @@ def prepare_classification(
     """
     source = SourceManifest.read(recipe.source)
     classes = _classes(recipe, source)
+    starts = _starts(recipe, classes)
+    records = {split: _labelled(source, classes, split) for split in SPLITS}
+    check_records(records, classes, recipe.source)
+    size = recipe.image_size
+    images = {split: load_real(source, records[split], classes, size, progress) for split in SPLITS}
+    hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
+    taken, shared = {}, {}
+    for folder, name in run_folders(recipe).items():
+        run = taken_from(folder, recipe, source, "images", progress)
+        run.samples[:] = [one for one in run.samples if one.label in classes]
+        if not run.samples:
+            raise DidgenError(f"{folder} has no image of {', '.join(classes)}; make some first.")
+        taken[folder] = run
+        shared[folder] = shared_records(recipe, name, records["train"], run.origin)
+    loaded = {
+        folder: load_synthetic(folder, run.samples, classes, run.classes, size, progress)
+        for folder, run in taken.items()
+    }
+    images, loaded, duplicates = screened(recipe, images, hashes, loaded, progress)
+    left = {split: {classes[label] for label in part.labels} for split, part in images.items()}
+    check_classes(left, classes, f"{recipe.source} without its near-duplicates")
+    job = ClassificationJob(
+        recipe=recipe,
+        images=images,
+        records={record.key: record for record in records["train"]},
+        runs={
+            folder: _samples(taken[folder], part, shared[folder], images["train"])
+            for folder, part in loaded.items()
+        },
+        outside=_outside(recipe, classes, images, taken, progress),
+        starts=starts,
+        data={
+            "real": fingerprint(
+                {split: [[r.sha256, r.label] for r in records[split]] for split in SPLITS}
+            )
+        },
+        dropped=tuple(vars(one) for one in duplicates),
+        classes=classes,
+    )
+    check_scopes(job)
+    return job
+
+
+def _starts(recipe: ClassifyRecipe, classes: Sequence[str]) -> dict[str, Start]:
+    """What each network starts from, when it is known that it can be built and takes the images."""
     starts = {}
     for network in recipe.networks:
         weights = find_weights(network)
@@ -59,43 +123,46 @@ def prepare_classification(
                 f"{network.arguments}; correct them."
             )
         starts[network.called] = start_of(weights, built)
-    records = {
-        split: [r for r in source.select(split=split, labelled=True) if r.label in classes]
-        for split in SPLITS
-    }
-    check_records(records, classes, recipe.source)
-    size = recipe.image_size
-    images = {split: load_real(source, records[split], classes, size, progress) for split in SPLITS}
-    hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
-    data: dict[str, Any] = {
-        "real": fingerprint(
-            {split: [[r.sha256, r.label] for r in records[split]] for split in SPLITS}
-        )
-    }
-    synthetic = None
-    if recipe.run is not None:
-        run, every, data["run"] = synthetic_of(recipe, source, "images", progress)
-        taken = [one for one in every if one.label in classes]
-        if not taken:
-            raise DidgenError(
-                f"{recipe.run} has no image of {', '.join(classes)}; make some first."
-            )
-        synthetic = load_synthetic(recipe.run, taken, classes, run.classes, size, progress)
-    images, synthetic, duplicates = screened(recipe, images, hashes, synthetic, progress)
-    left = {split: {classes[label] for label in part.labels} for split, part in images.items()}
-    check_classes(left, classes, f"{recipe.source} without its near-duplicates")
-    return ClassificationJob(
-        recipe=recipe,
-        classes=classes,
-        images=images,
-        synthetic=synthetic,
-        starts=starts,
-        trainings=tuple(
-            _trainings(recipe, len(images["train"]), 0 if synthetic is None else len(synthetic))
-        ),
-        data=data,
-        dropped=tuple(vars(one) for one in duplicates),
+    return starts
+
+
+def _labelled(
+    source: SourceManifest, classes: Sequence[str], split: Split | None = None
+) -> list[SourceRecord]:
+    return [r for r in source.select(split=split, labelled=True) if r.label in classes]
+
+
+def _samples(
+    run: TakenRun, images: Images, shared: Sequence[SourceRecord], train: Images
+) -> RunSamples[Images]:
+    """A run as the job has it; what the generator saw are training images that are left."""
+    seen = {record.key for record in shared}
+    places = [place for place, key in enumerate(train.keys) if key in seen]
+    return RunSamples(
+        images, {}, run.sha256, run.classes, run.origin, train.take(places) if places else None
     )
+
+
+def _outside(
+    recipe: ClassifyRecipe,
+    classes: Sequence[str],
+    images: Mapping[Split, Images],
+    taken: Mapping[Path, TakenRun],
+    progress: Progress | None,
+) -> Images | None:
+    """The images of another source, of the classes that both have."""
+    if recipe.outside is None:
+        return None
+    source = SourceManifest.read(recipe.outside)
+    check_outside(source, recipe.outside, {folder: run.origin for folder, run in taken.items()})
+    records = _labelled(source, classes)
+    if len({record.label for record in records}) < 2:
+        raise DidgenError(
+            f"{recipe.outside} has images of fewer than two of the classes {', '.join(classes)}; "
+            "test on another source."
+        )
+    loaded = load_real(source, records, classes, recipe.image_size, progress)
+    return with_outside(images, loaded, recipe.outside)
 
 
 def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:
@@ -112,13 +179,3 @@ def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:
             f"`positive` is {recipe.positive}, which is none of {', '.join(classes)}; name one."
         )
     return classes
-
-
-def _trainings(recipe: ClassifyRecipe, real: int, synthetic: int) -> Iterator[Training]:
-    """Every training, seed by seed, so that a stopped benchmark has all arms of the first seeds."""
-    for seed in recipe.seeds:
-        for network in recipe.networks:
-            epochs = network.epochs or recipe.epochs
-            for arm in recipe.arms:
-                shown = real if arm == "original-epochs" else real + synthetic
-                yield Training(network, arm, seed, epochs * batches(recipe, shown))

@@ -1,24 +1,36 @@
 """The segmentation job: a recipe of `segment` made ready, with its data checked."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from didgen.downstream.benchmark.job import (
+    JUDGE,
     BenchmarkJob,
     Hashes,
+    RunSamples,
+    Start,
+    TakenRun,
     Training,
-    batches,
+    check_outside,
+    check_scopes,
     nearly_later,
+    run_folders,
     screened,
+    shared_records,
     start_of,
-    synthetic_of,
+    taken_from,
+    with_outside,
 )
-from didgen.downstream.benchmark.recipe import FILTERED, SegmentRecipe
-from didgen.downstream.data.leaks import NearDuplicate, check_lesions, refuse
-from didgen.downstream.data.pairs import Pairs, load_real_pairs, load_synthetic_pairs, subset
+from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
+from didgen.downstream.data.leaks import NearDuplicate, check_lesions, refuse, without
+from didgen.downstream.data.pairs import (
+    Pairs,
+    load_real_pairs,
+    load_synthetic_pairs,
+    subset_places,
+)
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
-from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.normalise import trial
 from didgen.downstream.networks.segmenters import build_segmenter, find_segmenter_weights
 from didgen.manifests.choices import Split
@@ -31,18 +43,47 @@ from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecor
 
 @dataclass(frozen=True)
 class SegmentationJob(BenchmarkJob[Pairs]):
-    """A segmentation benchmark made ready; `judges` are the trainings of the quality filter."""
+    """A segmentation benchmark made ready."""
 
     recipe: SegmentRecipe
-    judges: tuple[Training, ...]
 
-    def real(self, count: int | None) -> Pairs:
-        """The real training pairs of a scale."""
-        return subset(self.images["train"], count, self.recipe.seed)
+    def places(self, real: Scale, seed: int) -> Sequence[int]:
+        """So many real pairs, in their order."""
+        return subset_places(self.images["train"], real, (self.recipe.seed, seed))
 
-    def evaluate_every(self, count: int | None) -> int:
-        """Steps between evaluations at a scale: the recipe's, or those that its real pairs take."""
-        return self.recipe.evaluate_every or batches(self.recipe, len(self.real(count)))
+    def scale_name(self, real: Scale) -> str:
+        return f"{real} real pairs" if real else f"all {len(self.images['train'])} real pairs"
+
+    @property
+    def judges(self) -> tuple[Training, ...]:
+        """The trainings of the quality filter: of each run, scale and seed, a fold left out each.
+
+        With all real pairs the seeds share them, since they share the pairs.
+        """
+        recipe, network = self.recipe, self.recipe.networks[0]
+        runs = dict.fromkeys(arm.run for arm in recipe.arms if arm.filter and arm.run)
+        return tuple(
+            Training(network, f"{JUDGE}{run}-{fold}", seed, self.steps(network, real, seed), real)
+            for run in runs
+            for real in recipe.real
+            for seed in dict.fromkeys(self.judge_seed(run, real, seed) for seed in recipe.seeds)
+            for fold in range(recipe.filter.folds)
+        )
+
+    def judge_seed(self, run: str, real: Scale, seed: int) -> int:
+        """The seed of the filter's networks for the trainings of a run, a scale and a seed."""
+        # With all real pairs and one run the networks would differ by chance alone.
+        shared = real is None and "{seed}" not in str(self.recipe.runs[run])
+        return self.recipe.seeds[0] if shared else seed
+
+    def judged_run(self, judge: Training) -> RunSamples[Pairs]:
+        """The run whose pairs a network of the filter judges."""
+        return self.runs[self.recipe.run_folder(judged(judge), judge.real, judge.seed)]
+
+
+def judged(judge: Training) -> str:
+    """The name of the run whose pairs a network of the filter judges."""
+    return judge.arm.removeprefix(JUDGE).rpartition("-")[0]
 
 
 def prepare_segmentation(
@@ -54,12 +95,7 @@ def prepare_segmentation(
     of the training split, a split without masks and more real pairs than there are.
     """
     source = SourceManifest.read(recipe.source)
-    starts = {}
-    for network in recipe.networks:
-        weights = find_segmenter_weights(network)
-        built = build_segmenter(network, weights.file)
-        trial(built, network.called, recipe.image_size)
-        starts[network.called] = start_of(weights, built)
+    starts = _starts(recipe)
     # Of all images: a pair may be guided by the mask of one that is in no collection asked for.
     check_lesions({split: source.select(split=split) for split in SPLITS}, recipe.source)
     records = _masked(recipe, source)
@@ -67,15 +103,21 @@ def prepare_segmentation(
     images = {split: load_real_pairs(source, records[split], size, progress) for split in SPLITS}
     hashes = {split: perceptual_hashes(images[split], progress) for split in SPLITS}
     data = {"real": fingerprint({split: part.sha256() for split, part in images.items()})}
-    synthetic = None
+    taken, shared, loaded = {}, {}, {}
     leaking: list[NearDuplicate] = []
-    if recipe.run is not None:
-        _, taken, data["run"] = synthetic_of(recipe, source, "pairs", progress)
-        leaking = _leaking_guides(recipe, source, images, hashes, taken, progress)
-        gone = {one.key for one in leaking}
-        taken = [one for one in taken if one.guide not in gone]
-        synthetic = load_synthetic_pairs(recipe.run, taken, source, size, progress)
-    images, synthetic, duplicates = screened(recipe, images, hashes, synthetic, progress)
+    for folder, name in run_folders(recipe).items():
+        taken[folder] = run = taken_from(folder, recipe, source, "pairs", progress)
+        found = _leaking_guides(recipe, source, images, hashes, run.samples, progress)
+        gone = {one.key for one in found}
+        run.samples[:] = [one for one in run.samples if one.guide not in gone]
+        loaded[folder] = load_synthetic_pairs(folder, run.samples, source, size, progress)
+        leaking += [one for one in found if one not in leaking]
+        seen = source.select(split="train", masked=True)
+        seen = shared_records(recipe, name, seen, run.origin)
+        pairs = load_real_pairs(source, seen, size, progress)
+        copies = nearly_later(pairs, images, hashes, progress) if seen else []
+        shared[folder] = without({"train": pairs}, copies)["train"]
+    images, loaded, duplicates = screened(recipe, images, hashes, loaded, progress)
     if empty := [split for split, part in images.items() if not len(part)]:
         raise DidgenError(
             f"{recipe.source} without its near-duplicates has no masks in {empty[0]}; import it "
@@ -83,19 +125,59 @@ def prepare_segmentation(
         )
     known = {one.key for one in duplicates}
     duplicates += [one for one in leaking if one.key not in known]
-    plan = list(
-        _segment_trainings(recipe, images["train"], 0 if synthetic is None else len(synthetic))
-    )
-    return SegmentationJob(
+    job = SegmentationJob(
         recipe=recipe,
         images=images,
-        synthetic=synthetic,
+        records={record.key: record for record in records["train"]},
+        runs={
+            folder: _samples(taken[folder], part, shared[folder]) for folder, part in loaded.items()
+        },
+        outside=_outside(recipe, images, taken, progress),
         starts=starts,
-        trainings=tuple(one for one in plan if one.arm in recipe.arms),
-        judges=tuple(one for one in plan if one.arm not in recipe.arms),
         data=data,
         dropped=tuple(vars(one) for one in duplicates),
     )
+    for real in recipe.real:
+        job.places(real, recipe.seeds[0])
+    check_scopes(job)
+    return job
+
+
+def _starts(recipe: SegmentRecipe) -> dict[str, Start]:
+    """What each network starts from, when it is known that it can be built and takes the images."""
+    starts = {}
+    for network in recipe.networks:
+        weights = find_segmenter_weights(network)
+        built = build_segmenter(network, weights.file)
+        trial(built, network.called, recipe.image_size)
+        starts[network.called] = start_of(weights, built)
+    return starts
+
+
+def _samples(run: TakenRun, pairs: Pairs, shared: Pairs) -> RunSamples[Pairs]:
+    """A run as the job has it, with the layouts of its pairs."""
+    layouts = {f"synthetic-{one.key}": one.guide for one in run.samples}
+    return RunSamples(
+        pairs, layouts, run.sha256, run.classes, run.origin, shared if len(shared) else None
+    )
+
+
+def _outside(
+    recipe: SegmentRecipe,
+    images: Mapping[Split, Pairs],
+    taken: Mapping[Path, TakenRun],
+    progress: Progress | None,
+) -> Pairs | None:
+    """The images of another source that have masks."""
+    if recipe.outside is None:
+        return None
+    source = SourceManifest.read(recipe.outside)
+    check_outside(source, recipe.outside, {folder: run.origin for folder, run in taken.items()})
+    records = source.select(masked=True)
+    if not records:
+        raise DidgenError(f"{recipe.outside} has no image with a mask; test on another source.")
+    loaded = load_real_pairs(source, records, recipe.image_size, progress)
+    return with_outside(images, loaded, recipe.outside)
 
 
 def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[SourceRecord]]:
@@ -139,26 +221,3 @@ def _leaking_guides(
     if recipe.near_duplicates == "refuse":
         refuse(found, recipe.source)
     return found
-
-
-def _segment_trainings(recipe: SegmentRecipe, train: Pairs, synthetic: int) -> Iterator[Training]:
-    """The judges of every scale, if any, and then every training, seed by seed."""
-
-    def planned(network: Network, arm: str, seed: int, count: int | None) -> Training:
-        real = len(subset(train, count, recipe.seed))
-        epoch = batches(recipe, real + synthetic)
-        steps = (network.epochs or recipe.epochs) * epoch
-        steps = min(steps, recipe.max_steps or steps)
-        if arm == "original-epochs":
-            steps = math.ceil(steps * batches(recipe, real) / epoch)
-        return Training(network, arm, seed, steps, count)
-
-    if FILTERED in recipe.arms:
-        for count in recipe.real:
-            for fold in range(recipe.filter.folds):
-                yield planned(recipe.networks[0], f"judge-{fold}", recipe.seed, count)
-    for seed in recipe.seeds:
-        for network in recipe.networks:
-            for count in recipe.real:
-                for arm in recipe.arms:
-                    yield planned(network, arm, seed, count)

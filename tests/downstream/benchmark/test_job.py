@@ -3,12 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from didgen.downstream.benchmark.job import Training, batches, screened, start_of, synthetic_of
+from didgen.downstream.benchmark.job import (
+    Training,
+    batches,
+    run_folders,
+    screened,
+    start_of,
+    taken_from,
+)
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.weights import RANDOM, Weights
@@ -40,16 +46,16 @@ def test_a_start_has_the_hash_of_its_file_and_the_size_of_its_network(tmp_path: 
 
 
 def test_synthetic_samples_are_those_of_the_run_and_its_shards_are_hashed(
-    recipe: Make, source: Path, make_run: Callable[..., Path], tmp_path: Path
+    recipe: Make, source: Path, run: Path, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     manifest = SourceManifest.read(source)
-    run, taken, told = synthetic_of(recipe(), manifest, "images", None)
-    assert run.classes == ["MEL", "NV", "BCC"]
-    assert [one.key for one in taken] == [f"images-{n:06d}" for n in range(10)]
+    taken = taken_from(run, recipe(), manifest, "images", None)
+    assert taken.classes == ["MEL", "NV", "BCC"]
+    assert [one.key for one in taken.samples] == [f"images-{n:06d}" for n in range(10)]
     again = make_run(tmp_path / "again")
-    assert synthetic_of(recipe(run=again), manifest, "images", None)[2] == told
+    assert taken_from(again, recipe(), manifest, "images", None).sha256 == taken.sha256
     other = make_run(tmp_path / "other", labels=("NV", "BCC"))
-    assert synthetic_of(recipe(run=other), manifest, "images", None)[2] != told
+    assert taken_from(other, recipe(), manifest, "images", None).sha256 != taken.sha256
 
 
 def test_what_is_nearly_a_later_image_is_left_out_or_refused(recipe: Make, images) -> None:
@@ -58,15 +64,27 @@ def test_what_is_nearly_a_later_image_is_left_out_or_refused(recipe: Make, image
     hashes = {split: perceptual_hashes(part) for split, part in parts.items()}
     synthetic = images.take([0, 9])
     asked = recipe(near_duplicates="drop")
-    kept, made, found = screened(asked, parts, hashes, synthetic, None)
+    made_by = Path("run")
+    kept, made, found = screened(asked, parts, hashes, {made_by: synthetic}, None)
     assert kept["train"].keys == ("image-0", "image-2", "image-3")
     # The second of them is an image of the test split.
-    assert made is not None and made.keys == ("image-0",)
+    assert made[made_by].keys == ("image-0",)
     assert [(one.key, one.later_split) for one in found] == [
         ("image-1", "test"),
         ("image-9", "test"),
     ]
     with pytest.raises(DidgenError, match="image-1 in train is nearly image-10 in test"):
-        screened(recipe(near_duplicates="refuse"), parts, hashes, None, None)
+        screened(recipe(near_duplicates="refuse"), parts, hashes, {}, None)
     with pytest.raises(DidgenError, match="has no sample left without copies"):
-        screened(asked, parts, hashes, images.take(np.array([9])), None)
+        screened(asked, parts, hashes, {made_by: images.take([9])}, None)
+
+
+def test_each_scale_and_seed_may_have_a_run_of_its_own(recipe: Make) -> None:
+    asked = recipe(run=None, runs={"ours": "r/{real}-{seed}", "theirs": "t"}, real=[4, None])
+    assert run_folders(asked) == {
+        Path("r/4-0"): "ours",
+        Path("r/4-1"): "ours",
+        Path("r/all-0"): "ours",
+        Path("r/all-1"): "ours",
+        Path("t"): "theirs",
+    }

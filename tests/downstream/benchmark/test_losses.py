@@ -7,46 +7,68 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from didgen.downstream.benchmark.losses import boundary_map, classification_loss, segmentation_loss
+from didgen.downstream.benchmark.losses import (
+    ClassLoss,
+    PairLoss,
+    boundary_map,
+    segmentation_loss,
+)
 from didgen.downstream.benchmark.recipe import MaskLoss
 from didgen.downstream.networks.segmenter_outputs import Outputs
 
-LABELS = np.array([0] * 6 + [1] * 3 + [2])
 
-
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
+def batch() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(8, 3, generator=generator), torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
+    return torch.randn(8, 3, generator=generator), {"label": labels}
 
 
-@pytest.mark.parametrize("arm", ["original", "original-epochs", "oversampled", "didgen"])
-def test_most_arms_have_plain_cross_entropy(arm) -> None:
-    logits, labels = batch()
-    loss = classification_loss(arm, LABELS, 3, 2.0)(logits, labels)
-    assert torch.allclose(loss, F.cross_entropy(logits, labels))
+def test_most_arms_have_plain_cross_entropy() -> None:
+    logits, given = batch()
+    assert torch.allclose(ClassLoss()(logits, given), F.cross_entropy(logits, given["label"]))
 
 
-def test_class_weights_are_one_over_the_images_of_a_class() -> None:
-    logits, labels = batch()
-    loss = classification_loss("class-weighted", LABELS, 3, 2.0)
-    assert torch.allclose(loss.weight, torch.tensor([10 / 18, 10 / 9, 10 / 3]))
-    weights = [10 / 3 / [6, 3, 1][label] for label in labels]
-    nats = F.cross_entropy(logits, labels, reduction="none").tolist()
-    oracle = sum(w * n for w, n in zip(weights, nats, strict=True)) / sum(weights)
-    assert loss(logits, labels).item() == pytest.approx(oracle)
-    # Over the whole training set the mean weight of an image is 1.
-    assert loss.weight[torch.from_numpy(LABELS)].mean().item() == pytest.approx(1)
+def test_weights_make_a_weighted_mean() -> None:
+    logits, given = batch()
+    classes = torch.tensor([10 / 18, 10 / 9, 10 / 3])
+    given["weight"] = classes[given["label"]]
+    oracle = torch.nn.CrossEntropyLoss(classes)(logits, given["label"])
+    assert torch.allclose(ClassLoss()(logits, given), oracle)
+    given["weight"] = torch.tensor([1.0] * 4 + [0.0] * 4)
+    half = F.cross_entropy(logits[:4], given["label"][:4])
+    assert torch.allclose(ClassLoss()(logits, given), half)
+
+
+def test_two_labels_count_in_their_proportion() -> None:
+    logits, given = batch()
+    other, share = given["label"].flip(0), torch.linspace(0, 1, 8)
+    given |= {"other_label": other, "other_share": share}
+    soft = (1 - share)[:, None] * F.one_hot(given["label"], 3) + share[:, None] * F.one_hot(
+        other, 3
+    )
+    assert torch.allclose(ClassLoss()(logits, given), F.cross_entropy(logits, soft))
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
 def test_focal_loss_is_its_formula(gamma) -> None:
-    logits, labels = batch()
-    chances = logits.softmax(1)[torch.arange(8), labels]
+    logits, given = batch()
+    chances = logits.softmax(1)[torch.arange(8), given["label"]]
     oracle = (-((1 - chances) ** gamma) * chances.log()).mean()
-    loss = classification_loss("focal", LABELS, 3, gamma)
-    assert torch.allclose(loss(logits, labels), oracle)
+    assert torch.allclose(ClassLoss(gamma)(logits, given), oracle)
     # It never weighs an image more than cross-entropy does, and spares the easy ones.
-    assert loss(logits, labels) < F.cross_entropy(logits, labels)
+    assert ClassLoss(gamma)(logits, given) < ClassLoss()(logits, given)
+
+
+@pytest.mark.parametrize("kind", get_args(MaskLoss))
+def test_weighted_losses_of_masks_are_means_over_images(kind) -> None:
+    logits, masks = masks_batch()
+    loss = PairLoss(segmentation_loss(kind, auxiliary=0.4, boundary=0.4))
+    outputs = Outputs((logits, -logits), (logits,))
+    plain = loss(outputs, {"mask": masks})
+    assert torch.allclose(loss(outputs, {"mask": masks, "weight": torch.ones(3)}), plain, atol=1e-5)
+    alone = loss(Outputs((logits[1:2], -logits[1:2]), (logits[1:2],)), {"mask": masks[1:2]})
+    only = {"mask": masks, "weight": torch.tensor([0.0, 2.0, 0.0])}
+    assert torch.allclose(loss(outputs, only), alone)
 
 
 def masks_batch() -> tuple[torch.Tensor, torch.Tensor]:

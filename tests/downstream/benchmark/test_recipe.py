@@ -6,32 +6,38 @@ from typing import Any
 import pytest
 import yaml
 
-from didgen.downstream.benchmark.recipe import ARMS, SEGMENT_ARMS, ClassifyRecipe, SegmentRecipe
+from didgen.downstream.benchmark.recipe import BenchmarkRecipe, ClassifyRecipe, SegmentRecipe
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.reading import RECIPES, read_recipe
 
-SOUND = {"source": "source", "run": "run", "networks": [{"name": "vgg16"}]}
+SOUND = {"source": "source", "runs": {"didgen": "run"}, "networks": [{"name": "vgg16"}]}
+
+
+def names(recipe: BenchmarkRecipe) -> set[str]:
+    return {arm.name for arm in recipe.arms}
 
 
 def test_the_papers_recipe_is_bundled() -> None:
     recipe = read_recipe("isic2018-classify", ClassifyRecipe)
-    names = [network.name for network in recipe.networks]
-    assert names == ["vgg16", "densenet121", "vit_base_patch16_224"]
+    networks = [network.name for network in recipe.networks]
+    assert networks == ["vgg16", "densenet121", "vit_base_patch16_224"]
     assert {network.weights for network in recipe.networks} == {"pretrained"}
     assert (recipe.image_size, recipe.exclude, recipe.patience) == (224, ("NV",), 10)
-    assert recipe.arms == ARMS
+    assert {*ClassifyRecipe.default_arms, "mixup", "didgen"} <= names(recipe)
     assert len(recipe.seeds) >= 3
 
 
 def test_the_cpu_recipe_is_bundled() -> None:
     recipe = read_recipe("isic2018-classify-cpu", ClassifyRecipe)
     assert recipe.image_size == 128
-    assert {"original", "oversampled", "didgen"} <= set(recipe.arms)
+    assert {"original", "oversampled", "didgen"} <= names(recipe)
+    assert {network.weights == "none" for network in recipe.networks} == {True, False}
+    assert None in recipe.real and len(recipe.real) > 1
 
 
 def test_the_judges_recipe_is_bundled_and_fits_to_judge_with() -> None:
     recipe = read_recipe("isic2018-judge", ClassifyRecipe)
-    assert (recipe.run, recipe.keep_weights) == (None, True)
+    assert (recipe.runs, recipe.keep_weights) == ({}, True)
     assert len(recipe.seeds) > 1
 
 
@@ -39,13 +45,20 @@ def test_every_bundled_recipe_of_these_kinds_is_read() -> None:
     for path in RECIPES.glob("*.yaml"):
         kind = yaml.safe_load(path.read_text())["kind"]
         if kind in ("classify", "segment"):
-            read_recipe(path, ClassifyRecipe if kind == "classify" else SegmentRecipe)
+            recipe = read_recipe(path, ClassifyRecipe if kind == "classify" else SegmentRecipe)
+            assert not recipe.changed
 
 
-@pytest.mark.parametrize("field", ["source", "run"])
-def test_a_store_is_no_folder(tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"source": "s3://bucket/a"}, "source"),
+        ({"runs": {"didgen": "s3://bucket/a"}}, "runs.didgen"),
+    ],
+)
+def test_a_store_is_no_folder(tmp_path: Path, fields: dict[str, Any], field: str) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"kind": "classify", **SOUND, field: "s3://bucket/a"}))
+    path.write_text(yaml.safe_dump({"kind": "classify", **SOUND, **fields}))
     with pytest.raises(DidgenError, match=f"`{field}` is wrong: .*s3://bucket/a is a URL; this"):
         read_recipe(path, ClassifyRecipe)
 
@@ -55,18 +68,58 @@ def test_the_papers_segmentation_recipe_is_bundled() -> None:
     assert {"dcsaunet", "xboundformer"} <= {network.name for network in recipe.networks}
     assert recipe.real == (1000, None)
     assert recipe.collections == ("isic2018-task1",)
-    assert (recipe.patience, recipe.arms) == (20, SEGMENT_ARMS)
+    assert recipe.patience == 20
+    assert {"original", "original-epochs", "copy-paste", "didgen"} <= names(recipe)
     assert len(recipe.seeds) >= 3
 
 
 def test_the_cpu_segmentation_recipe_is_bundled() -> None:
     recipe = read_recipe("isic2018-segment-cpu", SegmentRecipe)
-    assert (recipe.image_size, recipe.real) == (128, (100, 1000))
+    assert recipe.image_size == 128
+    assert None in recipe.real and len(recipe.real) > 1
     assert len(recipe.seeds) >= 3
-    assert recipe.arms == SEGMENT_ARMS
+    assert {"original", "copy-paste", "didgen"} <= names(recipe)
 
 
-SEGMENT = {"source": "source", "run": "run", "networks": [{"name": "smp.Unet"}]}
+def test_a_network_is_called_by_its_name_unless_it_says() -> None:
+    networks = [{"name": "vgg16"}, {"name": "vgg16", "called": "wide"}]
+    recipe = ClassifyRecipe.model_validate(SOUND | {"networks": networks})
+    assert [network.called for network in recipe.networks] == ["vgg16", "wide"]
+
+
+def test_a_recipe_of_one_run_is_read_and_says_what_it_is_now() -> None:
+    given = {"source": "s", "run": "made", "networks": [{"name": "vgg16"}]}
+    old = SegmentRecipe.model_validate(given)
+    assert [(arm.name, arm.run, arm.use) for arm in old.arms] == [
+        ("original", None, "original"),
+        ("original-epochs", None, "original-epochs"),
+        ("didgen", "didgen", "union"),
+        ("didgen-filtered", "didgen", "filter"),
+    ]
+    assert old.changed == (
+        "`run: made` is now `runs: {didgen: made}`",
+        "the arm `didgen` is now `{name: didgen, run: didgen, use: union}`",
+        "the arm `didgen-filtered` is now `{name: didgen-filtered, run: didgen, use: filter}`",
+    )
+    again = SegmentRecipe.model_validate_json(old.model_dump_json())
+    assert again.model_dump() == old.model_dump()
+    assert again.changed == ()
+    alone = ClassifyRecipe.model_validate(given | {"run": None})
+    assert [arm.name for arm in alone.arms] == [
+        "original",
+        "oversampled",
+        "class-weighted",
+        "focal",
+    ]
+
+
+def test_a_run_may_have_a_folder_for_each_scale_and_seed() -> None:
+    recipe = ClassifyRecipe.model_validate(SOUND | {"runs": {"didgen": "made/{real}-{seed}"}})
+    assert recipe.run_folder("didgen", 10, 3) == Path("made/10-3")
+    assert recipe.run_folder("didgen", None, 0) == Path("made/all-0")
+
+
+SEGMENT = {"source": "source", "runs": {"didgen": "run"}, "networks": [{"name": "smp.Unet"}]}
 
 
 @pytest.mark.parametrize(
@@ -76,9 +129,9 @@ SEGMENT = {"source": "source", "run": "run", "networks": [{"name": "smp.Unet"}]}
         ({"real": [100, 100]}, "`real` has 100 twice"),
         ({"real": [0]}, "`real.0"),
         ({"collections": ["a", "a"]}, "`collections` has a twice"),
-        ({"arms": ["oversampled"]}, "`arms.0`"),
-        ({"run": None, "arms": ["didgen-filtered"]}, "the arm `didgen-filtered` needs `run`"),
-        ({"arms": ["original"]}, "`run` is given, but `arms` has no `didgen`"),
+        ({"arms": ["oversampled", "didgen"]}, "the arm `oversampled` is none of `segment`"),
+        ({"runs": {}, "arms": ["didgen-filtered"]}, "needs the run didgen in `runs`"),
+        ({"arms": ["original"]}, "`runs` has didgen, but `arms` has none"),
         ({"filter": {"folds": 1}}, "`filter.folds`"),
         ({"filter": {"keep": 1.0}}, "`filter.keep`"),
         ({"filter": {"share": 0.5}}, "`filter.share` is not a field"),
@@ -105,11 +158,20 @@ def test_a_fault_of_a_segmentation_is_one_sentence(
         ({"networks": [{"name": "vgg16"}] * 2}, "`networks` has vgg16 twice; set another `called`"),
         ({"networks": [{"name": "../vgg16"}]}, "`networks.0.called`"),
         ({"seeds": [3, 3]}, "`seeds` has 3 twice"),
-        ({"arms": ["original", "original"]}, "`arms` has original twice"),
-        ({"arms": ["more"]}, "`arms.0`"),
-        ({"run": None}, "the arm `didgen` needs `run`"),
-        ({"run": None, "arms": ["original-epochs"]}, "the arm `original-epochs` needs `run`"),
-        ({"arms": ["original"]}, "`arms` has no `didgen`"),
+        ({"arms": ["original", "original"]}, "`arms` has original twice; name one otherwise"),
+        ({"arms": ["more"]}, "more is no use of an arm; the nearest one is "),
+        ({"runs": {}, "arms": ["didgen"]}, "the arm `didgen` needs the run didgen in `runs`"),
+        ({"runs": {}, "arms": ["original-epochs"]}, "`original-epochs` needs `runs`, which say"),
+        ({"arms": ["original"]}, "`runs` has didgen, but `arms` has none that trains on it"),
+        ({"arms": ["didgen", "copy-paste"]}, "the arm `copy-paste` is none of `classify`"),
+        ({"arms": [{"name": "a", "use": "half"}]}, "the arm `a` needs `run`"),
+        ({"arms": [{"name": "a", "use": "focal", "run": "didgen"}]}, "the arm `a` takes no `run`"),
+        ({"arms": [{"name": "a", "use": "union", "run": "didgen", "share": 0.5}]}, "takes none"),
+        ({"arms": [{"name": "a", "use": "focal", "weight": 0.5}]}, "for samples of a run"),
+        ({"arms": [{"name": "a", "use": "union", "run": "didgen", "filter": True}]}, "is none of"),
+        ({"arms": [{"name": "a/b", "use": "focal"}]}, "`arms.0.name`"),
+        ({"scope": "open"}, "`scope`"),
+        ({"real": [0]}, "`real.0"),
         ({"warmup": 1.0}, "`warmup`"),
         ({"mixed_precision": "int8"}, "`mixed_precision`"),
         ({"leraning_rate": 1}, "the nearest one is `learning_rate`"),

@@ -12,14 +12,19 @@ from torch import nn
 from didgen.downstream.benchmark.results import (
     PREDICTIONS_NAME,
     RESULT_NAME,
+    VALIDATION_NAME,
     WEIGHTS_NAME,
     Predictions,
     Segmentations,
+    copy_records,
     find_result,
+    find_tested,
+    has_weights,
     read_predictions,
     read_segmentations,
     training_folder,
     write_result,
+    write_tested,
 )
 from didgen.downstream.metrics.segmentation import overlaps
 from didgen.manifests.errors import DidgenError
@@ -42,7 +47,8 @@ def write(folder: Path, network: nn.Module | None = None) -> Predictions:
         "versions": {},
         "device": "cpu, no",
     }
-    write_result(folder, predictions.rows(CLASSES), network, record)
+    rows = predictions.rows(CLASSES)
+    write_result(folder, {PREDICTIONS_NAME: rows}, network, record)
     return predictions
 
 
@@ -74,7 +80,44 @@ def test_weights_are_kept_only_where_a_network_is_given(tmp_path: Path) -> None:
     assert find_result(tmp_path, ASKED) is not None
 
 
-@pytest.mark.parametrize("name", [RESULT_NAME, PREDICTIONS_NAME, WEIGHTS_NAME])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
+def test_weights_may_be_gone_and_are_then_not_there(damage, tmp_path: Path) -> None:
+    write(tmp_path, nn.Linear(2, 2))
+    result = find_result(tmp_path, ASKED)
+    assert result is not None and has_weights(tmp_path, result)
+    damage(tmp_path / WEIGHTS_NAME)
+    assert find_result(tmp_path, ASKED) == result
+    assert not has_weights(tmp_path, result)
+
+
+def test_a_result_of_an_older_didgen_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / RESULT_NAME
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(DidgenError, match="of an older didgen, without predictions on validation"):
+        find_result(tmp_path, ASKED)
+
+
+def test_a_test_is_found_if_it_is_of_this_training_on_these_images(tmp_path: Path) -> None:
+    record = {"asked": ASKED, "training": {}, "figures": {}, "versions": {}, "device": "cpu"}
+    result = write_result(tmp_path, {VALIDATION_NAME: [{"key": "a"}]}, None, record)
+    rows = {"test": [{"key": "b"}], "outside": [{"key": "c"}]}
+    data = {"test": "t", "outside": "o"}
+    tested = write_tested(tmp_path, result, rows, data, {"test": {}, "outside": {}})
+    assert set(tested.files) == {PREDICTIONS_NAME, "outside.jsonl"}
+    assert find_tested(tmp_path, result, data) == tested
+    assert find_tested(tmp_path, result, {"test": "t"}) is None
+    assert find_tested(tmp_path, result, data | {"test": "others"}) is None
+    other = write_result(tmp_path, {VALIDATION_NAME: [{"key": "z"}]}, None, record)
+    assert find_tested(tmp_path, other, data) is None
+    copy_records(tmp_path, tmp_path / "records")
+    assert find_tested(tmp_path / "records", result, data) == tested
+    assert find_result(tmp_path / "records", ASKED) == other
+    (tmp_path / "outside.jsonl").write_text("torn")
+    assert find_tested(tmp_path, result, data) is None
+
+
+@pytest.mark.parametrize("name", [RESULT_NAME, PREDICTIONS_NAME])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
 def test_what_is_not_whole_is_no_result(name: str, damage, tmp_path: Path) -> None:
     write(tmp_path, nn.Linear(2, 2))

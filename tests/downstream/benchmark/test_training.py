@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from didgen.downstream.benchmark.checkpoint import Checkpoint
 from didgen.downstream.benchmark.training import (
+    Goal,
     Schedule,
     Trained,
+    Watch,
     precision_here,
     start_accelerator,
     summary,
@@ -48,16 +52,22 @@ def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return nn.functional.cross_entropy(network(batch["points"]), batch["label"])
 
 
-def run(score_of, network: nn.Module | None = None, poison=None, **fields) -> Trained:
+def run(
+    score_of,
+    network: nn.Module | None = None,
+    poison=None,
+    watch: Watch = Watch(),  # noqa: B008 - immutable
+    **fields,
+) -> Trained:
     torch.manual_seed(0)
     planned = schedule(**fields)
     return train(
         Accelerator(cpu=True),
         network if network is not None else nn.Linear(3, 2),
-        batches(planned.steps, poison),
-        loss_of,
-        score_of,
+        lambda done: islice(batches(planned.steps, poison), done, None),
+        Goal(loss_of, score_of),
         planned,
+        watch,
     )
 
 
@@ -120,6 +130,67 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
         run(lambda _: 0.0, poison=12)
 
 
+class Stopped(Exception):
+    """A machine that goes away."""
+
+
+def dropping() -> nn.Sequential:
+    """A network whose training needs chance, and a moving mean."""
+    return nn.Sequential(nn.Linear(3, 16), nn.BatchNorm1d(16), nn.Dropout(0.5), nn.Linear(16, 2))
+
+
+def agreement(module: nn.Module) -> float:
+    points = torch.randn(64, 3, generator=torch.Generator().manual_seed(9))
+    return float((module(points).argmax(1) == (points.sum(1) > 0)).float().mean())
+
+
+@pytest.mark.parametrize("stop", [1, 13, 20, 39])
+def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(
+    stop: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    start = dropping().state_dict()
+
+    def network() -> nn.Module:
+        made = dropping()
+        made.load_state_dict(start)
+        return made
+
+    def stopping(step: int) -> None:
+        if step == stop + 1:
+            raise Stopped
+
+    whole, part, resumed = network(), network(), network()
+    asked = run(agreement, whole)
+    always = Checkpoint(tmp_path, "asked", every=0)
+    with pytest.raises(Stopped):
+        run(agreement, part, watch=Watch(stopping, always))
+    steps: list[int] = []
+    found = run(agreement, resumed, watch=Watch(steps.append, always))
+    assert steps == list(range(stop + 1, 41))
+    assert found.history == asked.history
+    assert found.best == asked.best
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    always.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_training_or_a_torn_one_is_not_taken(tmp_path: Path) -> None:
+    always = Checkpoint(tmp_path, "asked", every=0)
+    run(agreement, watch=Watch(None, always))
+    assert always.read() is not None
+    assert Checkpoint(tmp_path, "another").read() is None
+    always.path.write_bytes(always.path.read_bytes()[:-9])
+    assert always.read() is None
+
+
+def test_a_short_training_writes_no_checkpoint(tmp_path: Path) -> None:
+    trained = run(agreement, watch=Watch(None, Checkpoint(tmp_path, "asked")))
+    assert not list(tmp_path.iterdir())
+    assert trained.peak_memory > 2**20
+
+
 def test_what_the_machine_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match="The tracker aim is not installed"):
         start_accelerator("no", ["tensorboard", "aim"], tmp_path)
@@ -146,7 +217,8 @@ def test_curves_reach_tensorboard(tmp_path: Path) -> None:
 
     accelerator = start_accelerator("no", ["tensorboard"], tmp_path)
     accelerator.init_trackers("curves")
-    train(accelerator, nn.Linear(3, 2), batches(40), loss_of, lambda _: 0.5, schedule())
+    goal = Goal(loss_of, lambda _: 0.5)
+    train(accelerator, nn.Linear(3, 2), lambda done: batches(40), goal, schedule())
     accelerator.end_training()
     events = EventAccumulator(str(tmp_path / "curves"))
     events.Reload()

@@ -1,52 +1,10 @@
 """Tests of the loader: which images are drawn when, and how they are turned."""
 
-from collections import Counter
-
 import numpy as np
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from didgen.downstream.data.loader import Draws, draws, loader
-
-
-@given(
-    st.lists(st.integers(0, 3), min_size=1, max_size=20),
-    st.integers(1, 9),
-    st.integers(1, 12),
-    st.integers(0, 99),
-)
-def test_draws_are_numbered_and_go_through_all_images(labels, batch_size, steps, seed) -> None:
-    batches = list(draws(np.array(labels), batch_size=batch_size, steps=steps, seed=seed))
-    assert [len(batch) for batch in batches] == [batch_size] * steps
-    flat = [draw for batch in batches for draw in batch]
-    assert [number for number, _ in flat] == list(range(batch_size * steps))
-    for start in range(0, len(flat) - len(labels) + 1, len(labels)):
-        epoch = [place for _, place in flat[start : start + len(labels)]]
-        assert sorted(epoch) == list(range(len(labels)))
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.integers(0, 99))
-def test_oversampling_evens_the_classes_and_leaves_no_image_out(labels, seed) -> None:
-    largest = max(Counter(labels).values())
-    size = largest * len(set(labels))
-    (batch,) = draws(np.array(labels), batch_size=size, steps=1, seed=seed, oversampled=True)
-    places = Counter(place for _, place in batch)
-    by_class = Counter(labels[place] for place in places.elements())
-    assert set(by_class.values()) == {largest}
-    assert set(places) == set(range(len(labels)))
-    for label in set(labels):
-        times = [count for place, count in places.items() if labels[place] == label]
-        assert max(times) - min(times) <= 1
-
-
-def test_another_seed_has_another_order() -> None:
-    first, same, other = (
-        list(draws(np.zeros(50, int), batch_size=50, steps=2, seed=seed)) for seed in (1, 1, 2)
-    )
-    assert first == same
-    assert first != other
-    assert [place for _, place in first[0]] != [place for _, place in first[1]]
+from didgen.downstream.data.loader import Batches, Draws, TrainingSet, mixed_pixels
+from didgen.downstream.data.samplers import Balanced, Plain
 
 
 def test_a_draw_is_the_same_whatever_was_drawn_before(images) -> None:
@@ -66,11 +24,31 @@ def test_a_draw_is_the_same_whatever_was_drawn_before(images) -> None:
 
 
 def test_workers_load_what_one_process_loads(images) -> None:
-    alone, shared = (
-        list(loader(images, batch_size=4, steps=3, seed=1, oversampled=True, workers=workers))
-        for workers in (0, 2)
-    )
+    drawn = TrainingSet(images, Plain(Balanced(images.labels)), len(images))
+    alone, shared = (list(Batches(drawn, 4, 3, 1, workers).loaded()) for workers in (0, 2))
     assert len(alone) == len(shared) == 3
     for one, other in zip(alone, shared, strict=True):
         assert torch.equal(one["pixels"], other["pixels"])
         assert torch.equal(one["label"], other["label"])
+
+
+def test_batches_begin_anywhere(images) -> None:
+    batches = Batches(TrainingSet(images, Plain(Balanced(images.labels)), len(images)), 4, 5, 1)
+    late, whole = list(batches.loaded(3)), list(batches.loaded())
+    assert len(late) == 2
+    for one, other in zip(late, whole[3:], strict=True):
+        assert torch.equal(one["pixels"], other["pixels"])
+
+
+def test_each_sample_comes_with_its_weight_where_there_are_weights(images) -> None:
+    weights = np.arange(12, dtype=np.float32)
+    sample = Draws(images, 7, weights=weights)[5, 3]
+    assert sample["weight"].dtype == torch.float32 and float(sample["weight"]) == 3
+    assert "weight" not in Draws(images, 7)[5, 3]
+
+
+def test_mixed_pixels_are_rounded_and_stay_in_their_range() -> None:
+    black, white = torch.zeros(3, 2, 2, dtype=torch.uint8), torch.full((3, 2, 2), 255).byte()
+    assert mixed_pixels(black, white, 0.3).unique().tolist() == [76]
+    places = torch.tensor([[0.0, 1.0], [0.5, 0.0]])
+    assert mixed_pixels(black, white, places)[0].tolist() == [[0, 255], [128, 0]]

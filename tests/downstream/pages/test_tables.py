@@ -80,8 +80,23 @@ def comparison(**changes: Any) -> dict[str, Any]:
     )
 
 
+def record(*comparisons: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"comparisons": list(comparisons)} | fields
+
+
+def test_what_has_no_verdict_is_in_the_table_alone() -> None:
+    alone = comparison(judged=False, part="outside", sentence="An interval.")
+    together = {"sentence": "It beats every rival."}
+    blocks = verdicts(record(comparison(), alone, against_all=[together]), "A note.")
+    listings = [block.items for block in blocks if isinstance(block, Listing)]
+    assert listings == [["It helps."], ["It beats every rival."]]
+    table = blocks[-1]
+    assert isinstance(table, Table) and table.header[3] == "images"
+    assert [row[3] for row in table.rows] == ["test", "outside"]
+
+
 def test_each_comparison_has_a_sentence_and_a_row() -> None:
-    *_, listing, _, table = verdicts([comparison(), comparison(bootstrap=None)], "A note.")
+    *_, listing, _, table = verdicts(record(comparison(), comparison(bootstrap=None)), "A note.")
     assert isinstance(listing, Listing) and listing.items == ["It helps.", "It helps."]
     assert isinstance(table, Table)
     assert [len(row) for row in table.rows] == [len(table.header)] * 2
@@ -92,7 +107,7 @@ def test_each_comparison_has_a_sentence_and_a_row() -> None:
 
 def test_a_second_arm_and_answers_have_columns_of_their_own() -> None:
     several = [comparison(mcnemar=[{"p": 0.5}, {"p": 0.04}]), comparison(treatment="filtered")]
-    table = verdicts(several, "A note.")[-1]
+    table = verdicts(record(*several), "A note.")[-1]
     assert isinstance(table, Table)
     assert table.header[2] == "arm" and table.rows[1][2] == "filtered"
     column = table.header.index("McNemar by seed")
@@ -100,4 +115,4 @@ def test_a_second_arm_and_answers_have_columns_of_their_own() -> None:
 
 
 def test_nothing_that_was_compared_is_said() -> None:
-    assert "Nothing was compared" in markdown(verdicts([], "A note."))
+    assert "Nothing was compared" in markdown(verdicts(record(), "A note."))

@@ -13,7 +13,7 @@ from didgen.downstream.benchmark.classification.job import prepare_classificatio
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.metrics.generative import LEAST, feature_figures, matched
 from didgen.downstream.metrics.lpips import build_lpips
-from didgen.downstream.quality.assess import assess, prepare_quality
+from didgen.downstream.quality.assess import assess, prepare_quality, sides
 from didgen.downstream.quality.embed import embed
 from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.manifests.errors import DidgenError
@@ -133,7 +133,8 @@ def test_a_mix_and_a_benchmark_leave_copies_out(
         }
     )
     whole = recipe.model_copy(update={"drop_copies": False})
-    counts = [len(prepare_classification(one).synthetic or ()) for one in (recipe, whole)]
+    jobs = [prepare_classification(one) for one in (recipe, whole)]
+    counts = [len(run.images) for job in jobs for run in job.runs.values()]
     assert counts[0] <= kept < counts[1]
 
 
@@ -171,6 +172,23 @@ def test_against_training_images_the_held_out_ones_make_the_floor(
     assert "what held-out images get" in (tmp_path / "quality.md").read_text()
     # 120 real images, 48 synthetic ones and five copies of two planted ones.
     assert seen[-1] == (178, 178) and seen == sorted(seen)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_one_of_the_held_out_splits_may_be_compared_with(
+    quality_recipe, split: str, tmp_path: Path
+) -> None:
+    job = prepare_quality(quality_recipe(against=split, config="images"))
+    held_out = {record.key for record in job.source.select(split=split)}
+    train, every = (embed(job.real[part], job.extractor, 32) for part in ("train", "held-out"))
+    real, rest = sides(job, train, every)
+    assert {*real.collection.keys} == held_out
+    assert rest is train
+    record = assess(job, tmp_path)
+    assert record["against"] == split
+    fid = next(row for row in record["figures"] if row["figure"] == "fid")
+    assert fid["n_real"] == len(held_out)
+    assert f"compare with the {split} images" in (tmp_path / "quality.md").read_text()
 
 
 def test_a_dry_run_counts_and_writes_nothing(

@@ -62,6 +62,19 @@ def test_features_and_hashes_are_those_of_one_image_after_the_other(source: Path
         assert np.array_equal(embedded.hashes[place], perceptual_hash(square))
 
 
+def test_a_part_has_the_features_and_files_of_its_images(source: Path) -> None:
+    manifest = SourceManifest.read(source)
+    found = real_collection(manifest, manifest.records)
+    embedded = embed(found, find_extractor(EXTRACTOR, "none"), 32)
+    part = embedded.take([2, 7, 19])
+    assert part.collection.keys == tuple(found.keys[place] for place in (2, 7, 19))
+    assert part.collection.labels == tuple(found.labels[place] for place in (2, 7, 19))
+    assert np.array_equal(part.features, embedded.features[[2, 7, 19]])
+    (image,) = part.collection.squares([1], 16)
+    (same,) = found.squares([7], 16)
+    assert np.array_equal(image, same)
+
+
 def test_every_orientation_is_a_view() -> None:
     extractor = find_extractor(EXTRACTOR, "none")
     generator = torch.Generator().manual_seed(0)

@@ -41,12 +41,13 @@ def test_a_judge_of_the_test_images_says_its_own_floor(
     judges: tuple[Path, Path], recipe: Callable[..., ClassifyRecipe], source: Path
 ) -> None:
     judge = read_judge(judges[0], SourceManifest.read(source))
-    test = prepare_classification(recipe(run=None, arms=["original"])).images["test"]
+    held_out = prepare_classification(recipe(run=None, arms=["original"])).images
     with torch.no_grad():
-        chances = judge.network(test.pixels).softmax(1).numpy()
-    told = read_predictions(judges[0], judge.classes)
-    assert told.keys == test.keys
-    assert told.probabilities == pytest.approx(chances, abs=1e-5)
+        for name, part in (("validation", held_out["val"]), ("predictions", held_out["test"])):
+            chances = judge.network(part.pixels).softmax(1).numpy()
+            told = read_predictions(judges[0], judge.classes, f"{name}.jsonl")
+            assert told.keys == part.keys
+            assert told.probabilities == pytest.approx(chances, abs=1e-5)
 
 
 def changed(folder: Path, to: Path, **fields: object) -> Path:
@@ -64,7 +65,7 @@ def test_what_is_no_judge_is_refused(
     manifest = SourceManifest.read(source)
     with pytest.raises(DidgenError, match="is no training of `didgen classify`"):
         read_judge(tmp_path, manifest)
-    treated = changed(judges[0], tmp_path / "treated", arm="didgen")
+    treated = changed(judges[0], tmp_path / "treated", images={"train": 12, "synthetic": 10})
     with pytest.raises(DidgenError, match="was trained on synthetic samples too"):
         read_judge(treated, manifest)
     torn = changed(judges[1], tmp_path / "torn")
@@ -88,7 +89,7 @@ def test_what_is_no_judge_is_refused(
     )
     with pytest.raises(DidgenError, match="does not fit its network"):
         read_judge(other, manifest)
-    held_out = {r.key for r in manifest.records if r.split == "test"}
+    held_out = {r.key for r in manifest.records if r.split == "val"}
     moved = SourceManifest(
         manifest.header,
         tuple(

@@ -32,7 +32,7 @@ def test_a_run_may_lie_in_a_store_and_a_source_may_not() -> None:
         {"size": 31},
         {"pairs": 0},
         {"planted": 0},
-        {"against": "test"},
+        {"against": "all"},
         {"config": "masks"},
         {"a": 1},
     ],

@@ -60,7 +60,7 @@ def test_it_says_what_the_records_hold(html: str, study: Path) -> None:
     text = Page(html).text
     for kind in ("classify", "segment"):
         for one in read_json(study / kind / "benchmark.json")["comparisons"]:
-            assert " ".join(one["sentence"].split()) in text
+            assert (" ".join(one["sentence"].split()) in text) == one["judged"]
     assert "no difference shown (null result)" in text
     copies = read_json(study / "quality" / "quality.json")["copies"]
     assert f"{copies['count']} of {copies['n']}" in text

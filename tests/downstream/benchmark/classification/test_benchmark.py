@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from didgen.augment.device import choose_device
 from didgen.downstream.benchmark.classification.benchmark import classify
 from didgen.downstream.benchmark.classification.job import prepare_classification
-from didgen.downstream.benchmark.recipe import ARMS, ClassifyRecipe
+from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
 from didgen.downstream.metrics.classification import figures
 from didgen.manifests.errors import DidgenError
@@ -22,6 +23,7 @@ from tests.fixtures.sources import changed_source
 
 Make = Callable[..., ClassifyRecipe]
 CLASSES = ("MEL", "BCC")
+ARMS = (*ClassifyRecipe.default_arms, "didgen")
 
 
 def test_every_training_leaves_its_files(classified) -> None:
@@ -36,6 +38,8 @@ def test_every_training_leaves_its_files(classified) -> None:
                     "curves",
                     "predictions.jsonl",
                     "result.json",
+                    "tested.json",
+                    "validation.jsonl",
                     "weights.safetensors",
                 }
     assert read_json(out / "benchmark.json") == json.loads(json.dumps(benchmark))
@@ -51,16 +55,23 @@ def test_only_real_test_images_are_tested(classified, source: Path) -> None:
     assert benchmark["images"]["train"] == {"MEL": 6, "BCC": 6}
 
 
-def test_a_result_holds_the_figures_of_its_predictions(classified) -> None:
+@pytest.mark.parametrize(
+    ("part", "name"), [("val", "validation.jsonl"), ("test", "predictions.jsonl")]
+)
+def test_a_result_holds_the_figures_of_its_predictions(classified, part: str, name: str) -> None:
     out, _ = classified
     for arm in ARMS:
         folder = training_folder(out, "conv", arm, 1)
-        told = read_json(folder / "result.json")
-        found = read_predictions(folder, CLASSES)
+        result = read_json(folder / "result.json")
+        found = read_predictions(folder, CLASSES, name)
         oracle = figures(found.probabilities, found.labels, CLASSES).to_dict()
-        for name in ("balanced_accuracy", "mean_auc", "sensitivity", "confusion"):
-            assert told["figures"][name] == oracle[name]
-        assert told["training"]["steps"] == told["training"]["history"][-1]["step"]
+        told = read_json(folder / "tested.json")["figures"][part] if part == "test" else None
+        for figure in ("balanced_accuracy", "mean_auc", "sensitivity", "confusion"):
+            assert (told or result["figures"])[figure] == oracle[figure]
+        training = result["training"]
+        assert training["steps"] == training["history"][-1]["step"]
+        assert training["images_seen"] == 4 * training["steps"]
+        assert training["peak_memory"] > 2**20
 
 
 def test_what_is_there_is_not_trained_again(classified, recipe: Make, tmp_path: Path) -> None:
@@ -75,14 +86,16 @@ def test_a_lost_training_is_made_again_to_the_bit(classified, recipe: Make, tmp_
     out = copied(classified, tmp_path)
     before = files(out)
     lost = training_folder(out, "conv", "oversampled", 0)
+    (lost / "validation.jsonl").write_text("torn")
     (lost / "predictions.jsonl").write_text("torn")
     steps = []
     again = classify(prepare_classification(recipe()), out, progress=lambda *at: steps.append(at))
     after = files(out)
     changed = {name for name in before if before[name][0] != after[name][0]}
     assert {Path(name).parent for name in changed} == {lost.relative_to(out)}
-    name = str((lost / "predictions.jsonl").relative_to(out))
-    assert after[name][1] == before[name][1]
+    for name in ("validation.jsonl", "predictions.jsonl"):
+        name = str((lost / name).relative_to(out))
+        assert after[name][1] == before[name][1]
     # The order of the results does not follow from when they were made.
     assert again["comparisons"] == classified[1]["comparisons"]
     assert steps[-1][0] == steps[-1][1]
@@ -118,6 +131,110 @@ def test_further_seeds_leave_the_others_alone(classified, recipe: Make, tmp_path
     after = files(out)
     assert {name: after[name] for name in before} == before
     assert [arm["seeds"] for arm in more["arms"]] == [[0, 1, 2]] * 4
+
+
+def test_a_lost_test_is_made_from_the_weights(classified, recipe: Make, tmp_path: Path) -> None:
+    out = copied(classified, tmp_path)
+    before = files(out)
+    lost = training_folder(out, "test_vit", "didgen", 1)
+    (lost / "predictions.jsonl").write_text("torn")
+    classify(prepare_classification(recipe()), out)
+    after = files(out)
+    changed = {Path(name) for name in before if before[name][0] != after[name][0]}
+    assert changed == {
+        lost.relative_to(out) / name for name in ("predictions.jsonl", "tested.json")
+    }
+    assert {name: data for name, (_, data) in after.items()} == {
+        name: data for name, (_, data) in before.items()
+    }
+
+
+USES = [
+    "original",
+    "didgen",
+    {"name": "half", "use": "half", "run": "didgen"},
+    {"name": "only", "use": "only", "run": "didgen"},
+]
+
+
+CONV = [{"name": "test_efficientnet", "called": "conv", "weights": "none"}]
+
+
+def test_test_images_are_shown_to_the_chosen_use_and_the_controls_alone(
+    recipe: Make, tmp_path: Path
+) -> None:
+    few = {"arms": USES, "networks": CONV, "seeds": [0, 1, 2], "search": 2, "keep_weights": False}
+    out, records = tmp_path / "out", tmp_path / "records"
+    benchmark = classify(prepare_classification(recipe(**few, records=records)), out)
+    (chosen,) = [one["name"] for one in benchmark["choices"]["didgen"] if one["chosen"]]
+    assert {path.parts[-3] for path in out.rglob("predictions.jsonl")} == {"original", chosen}
+    for arm in benchmark["arms"]:
+        tested = arm["arm"] in ("original", chosen)
+        # The search has two of the seeds; the chosen use then gets the third.
+        assert arm["seeds"] == ([0, 1, 2] if tested else [0, 1])
+        assert (arm["figures"] is not None) == tested
+        assert arm["chosen"] == (arm["arm"] == chosen)
+        assert arm["validation"]["figures"]["balanced_accuracy"]["seeds"] == len(arm["seeds"])
+    assert {(one["control"], one["treatment"]) for one in benchmark["comparisons"]} == {
+        ("original", chosen)
+    }
+    assert not list(out.rglob("*.safetensors"))
+    # From the small files alone a benchmark goes on, without a training.
+    there = files(out)
+    assert {name: data for name, (_, data) in files(records).items()} == {
+        name: data for name, (_, data) in there.items()
+    }
+    again = tmp_path / "again"
+    assert classify(prepare_classification(recipe(**few, records=records)), again) == benchmark
+    assert not list(again.rglob("curves"))
+
+
+def test_scales_have_images_of_their_own_seed_nested_and_no_early_stopping(
+    recipe: Make, tmp_path: Path
+) -> None:
+    few = recipe(real=[2, 4, 9, None], networks=CONV, epochs=2, arms=["original", "didgen"])
+    job = prepare_classification(few)
+    for seed in (0, 1):
+        kept = [{*job.real(real, seed).keys} for real in (2, 4, 9, None)]
+        assert kept[0] < kept[1] < kept[2] == kept[3]
+        for real in (2, 4):
+            assert np.bincount(job.real(real, seed).labels).tolist() == [real, real]
+    assert {*job.real(2, 0).keys} != {*job.real(2, 1).keys}
+    by_scale = {t.real: t for t in job.trainings if (t.arm, t.seed) == ("original", 0)}
+    # Two epochs over 4, 8, 12 and 12 real images and 10 synthetic ones, in batches of 4.
+    assert {real: t.steps for real, t in by_scale.items()} == {2: 8, 4: 10, 9: 12, None: 12}
+    assert {real: job.evaluate_every(t) for real, t in by_scale.items()} == {
+        2: 8,
+        4: 10,
+        9: 12,
+        None: 3,
+    }
+    benchmark = classify(job, tmp_path)
+    last = training_folder(tmp_path, "conv", "didgen", 0, 4)
+    assert read_json(last / "result.json")["training"]["best_step"] == 10
+    assert read_json(last / "result.json")["asked"]["subset"] == {"real": 4, "seed": [42, 0]}
+    assert [arm["real"] for arm in benchmark["arms"]] == [2, 2, 4, 4, 9, 9, None, None]
+    page = (tmp_path / "benchmark.md").read_text()
+    assert "| network | arm | 2 | 4 | 9 | all |" in page
+    assert "](plots/scarcity-test-conv.png)" in page
+    assert (tmp_path / "plots" / "scarcity-validation-conv.png").is_file()
+
+
+def test_the_tested_networks_are_tested_on_another_source_too(
+    recipe: Make, outside: Path, tmp_path: Path
+) -> None:
+    few = {"arms": USES, "networks": CONV, "seeds": [0, 1]}
+    job = prepare_classification(recipe(**few, outside=outside))
+    assert job.outside is not None and len(job.outside) == 19
+    benchmark = classify(job, tmp_path / "out")
+    for arm in benchmark["arms"]:
+        assert (arm["outside"] is None) == (arm["figures"] is None)
+    elsewhere = [one for one in benchmark["comparisons"] if one["part"] == "outside"]
+    assert elsewhere and not any(one["judged"] for one in elsewhere)
+    page = (tmp_path / "out" / "benchmark.md").read_text()
+    assert f"## Figures on {outside}" in page
+    folder = training_folder(tmp_path / "out", "conv", "original", 0)
+    assert len(read_predictions(folder, CLASSES, "outside.jsonl").keys) == 19
 
 
 def test_another_recipe_is_refused_before_anything_is_trained(
@@ -174,6 +291,8 @@ def test_the_command(recipe: Make, tmp_path: Path, command: Command) -> None:
     assert "synthetic: 10 images (5 MEL, 5 BCC)" in ended.out
     assert f"4 trainings, 24 steps at most, on {choose_device()}" in " ".join(ended.out.split())
     assert "warmup: 0.05" in ended.out
+    # It was written as a recipe of today.
+    assert "older form" not in ended.out
     assert not out.exists()
     ended = command("classify", path, "--out", out)
     assert ended.code == 0

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from didgen.downstream.benchmark.classification.benchmark import classify
 from didgen.downstream.benchmark.classification.job import prepare_classification
-from didgen.downstream.benchmark.recipe import ARMS, ClassifyRecipe
+from didgen.downstream.benchmark.recipe import ClassifyRecipe
+from didgen.downstream.benchmark.results import training_folder
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json
+from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.sources.records import SourceManifest
@@ -20,8 +24,9 @@ def test_arms_take_equal_steps_and_one_takes_equal_epochs(recipe: Make) -> None:
     job = prepare_classification(recipe(epochs=3))
     steps = {training.arm: training.steps for training in job.trainings}
     # 12 real and 10 synthetic images in batches of 4.
-    assert steps == {arm: 9 if arm == "original-epochs" else 18 for arm in ARMS}
-    assert job.evaluate_every == 3
+    arms = (*ClassifyRecipe.default_arms, "didgen")
+    assert steps == {arm: 9 if arm == "original-epochs" else 18 for arm in arms}
+    assert {job.evaluate_every(training) for training in job.trainings} == {3}
     own = [{"name": "test_vit", "weights": "none", "arguments": {"img_size": 32}, "epochs": 2}]
     assert {t.steps for t in prepare_classification(recipe(networks=own)).trainings} == {12, 6}
 
@@ -103,8 +108,7 @@ def test_a_synthetic_copy_of_a_test_image_is_refused(
     ):
         prepare_classification(recipe(source=leaking))
     job = prepare_classification(recipe(source=leaking, near_duplicates="drop"))
-    assert job.synthetic is not None
-    assert len(job.synthetic) == 9
+    assert [len(run.images) for run in job.runs.values()] == [9]
 
 
 def test_data_that_does_not_fit_is_refused(
@@ -142,3 +146,66 @@ def test_a_shard_that_changed_is_refused(recipe: Make, make_run, tmp_path: Path)
     tar.write_bytes(tar.read_bytes()[:-600])
     with pytest.raises(DidgenError, match="is missing or not as the run wrote it"):
         prepare_classification(recipe(run=damaged))
+
+
+CONV = [{"name": "test_efficientnet", "called": "conv", "weights": "none"}]
+
+
+def test_another_source_that_the_model_saw_is_refused(
+    recipe: Make, make_run, source: Path, outside: Path, tmp_path: Path
+) -> None:
+    seen = TrainedOn.of(SourceManifest.read(outside).records[:1])
+    run = make_run(tmp_path / "run", trained_on=seen)
+    with pytest.raises(DidgenError, match="was trained on other-0, which `outside`"):
+        prepare_classification(recipe(run=run, outside=outside))
+
+
+def test_the_scope_is_decided_from_files(
+    recipe: Make, make_run, source: Path, tmp_path: Path
+) -> None:
+    train = SourceManifest.read(source).select(split="train", labelled=True)
+    job = prepare_classification(recipe(real=[2, None], seeds=[0]))
+    kept = {*job.real(2, 0).keys}
+    own = TrainedOn.of(record for record in train if record.key in kept)
+    runs = {
+        "closed": make_run(tmp_path / "closed", trained_on=own),
+        "shared": make_run(tmp_path / "shared", trained_on=TrainedOn.of(train)),
+        "foreign": make_run(tmp_path / "foreign"),
+    }
+    few = {"run": None, "runs": runs, "real": [2, None], "seeds": [0], "networks": CONV}
+    job = prepare_classification(recipe(**few, arms=["original", *runs]))
+    scopes = {(t.arm, t.real): job.scope(t).name for t in job.trainings}
+    assert scopes == {
+        ("original", 2): "closed",
+        ("original", None): "closed",
+        ("closed", 2): "closed",
+        ("closed", None): "closed",
+        ("shared", 2): "open",
+        # The shared model also saw nevi, which are no images of this benchmark.
+        ("shared", None): "open",
+        ("foreign", 2): "unknown",
+        ("foreign", None): "unknown",
+    }
+    sound = {**few, "runs": {"closed": runs["closed"]}, "arms": ["original", "closed"]}
+    prepare_classification(recipe(**sound, scope="closed"))
+    with pytest.raises(DidgenError, match="`scope: closed` does not hold for conv, shared, 2 real"):
+        prepare_classification(recipe(**few | {"arms": ["original", *runs]}, scope="closed"))
+
+
+def test_a_network_may_share_what_the_generator_saw(
+    recipe: Make, make_run, source: Path, tmp_path: Path
+) -> None:
+    train = SourceManifest.read(source).select(split="train", labelled=True)
+    run = make_run(tmp_path / "run", trained_on=TrainedOn.of(train))
+    arms = ["original", "shared-network", "didgen"]
+    few = {"run": run, "arms": arms, "real": [2], "seeds": [0], "networks": CONV}
+    job = prepare_classification(recipe(**few))
+    shared = next(iter(job.runs.values())).shared
+    assert shared is not None and len(shared) == 12
+    benchmark = classify(job, tmp_path / "out")
+    assert {arm["steps"] for arm in benchmark["arms"]} == {benchmark["arms"][0]["steps"]}
+    assert [arm["role"] for arm in benchmark["arms"]] == ["control", "control", "use"]
+    folder = training_folder(tmp_path / "out", "conv", "shared-network", 0, 2)
+    assert read_json(folder / "result.json")["asked"]["images"]["shared"] == 12
+    with pytest.raises(DidgenError, match=r"names no training image .* that its generator saw"):
+        prepare_classification(recipe(**few | {"run": make_run(tmp_path / "unlisted")}))

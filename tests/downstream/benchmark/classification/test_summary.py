@@ -1,50 +1,93 @@
 """Tests of the summary of a classification: means over seeds and comparisons."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from didgen.downstream.benchmark.recipe import ARMS
+from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
 from didgen.downstream.metrics.classification import balanced_accuracy, correctness, log_losses
-from didgen.downstream.stats.comparison import compare, holm
+from didgen.downstream.stats.comparison import UNJUDGED, UNTESTED, balanced, compare, holm
 
 CLASSES = ("MEL", "BCC")
+ARMS = (*ClassifyRecipe.default_arms, "didgen")
 
 
-def test_the_comparisons_are_those_of_the_predictions_seed_by_seed(classified) -> None:
+def of_arms(out: Path, network: str, arms: tuple[str, str]) -> list[list]:
+    return [
+        [read_predictions(training_folder(out, network, arm, s), CLASSES) for s in (0, 1)]
+        for arm in arms
+    ]
+
+
+def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified) -> None:
+    out, benchmark = classified
+    members = []
+    for control in ("original", "original-epochs"):
+        for network in ("conv", "test_vit"):
+            before, after = of_arms(out, network, (control, "didgen"))
+            labels, lesions = before[0].labels, before[0].lesions
+            scores = [
+                np.stack(
+                    [balanced(correctness(p.probabilities, labels), labels, lesions) for p in arm]
+                )
+                for arm in (before, after)
+            ]
+            members.append(
+                compare(
+                    *scores,
+                    lesions,
+                    model=network,
+                    score="balanced accuracy",
+                    names=(control, "didgen"),
+                )
+            )
+    told = [one for one in benchmark["comparisons"] if one["judged"]]
+    oracle = [one.to_dict() for one in holm(members)]
+    assert json.loads(json.dumps(told)) == json.loads(json.dumps(oracle))
+    assert {one["family"] for one in told} == {4}
+
+
+def test_all_else_has_an_interval_and_no_verdict(classified) -> None:
     out, benchmark = classified
     assert len(benchmark["comparisons"]) == (len(ARMS) - 1) * 3 * 2
-    by_network = []
-    for network in ("conv", "test_vit"):
-        before, after = (
-            [read_predictions(training_folder(out, network, arm, s), CLASSES) for s in (0, 1)]
-            for arm in ("oversampled", "didgen")
-        )
-        control, treatment = (
-            np.stack([log_losses(one.probabilities, one.labels) for one in arm])
-            for arm in (before, after)
-        )
-        by_network.append(
-            compare(
-                control,
-                treatment,
-                before[0].lesions,
-                model=network,
-                score="log-loss",
-                names=("oversampled", "didgen"),
-                higher_is_better=False,
-            )
-        )
-    told = [
+    others = [one for one in benchmark["comparisons"] if not one["judged"]]
+    assert {one["verdict"] for one in others} <= {UNJUDGED, UNTESTED}
+    assert {one["p_holm"] for one in others} == {None}
+    told = next(
         one
-        for one in benchmark["comparisons"]
-        if (one["control"], one["score"]) == ("oversampled", "log-loss")
-    ]
-    oracle = [one.to_dict() for one in holm(by_network)]
-    assert json.loads(json.dumps(told)) == json.loads(json.dumps(oracle))
-    assert {one["family"] for one in told} == {2}
+        for one in others
+        if (one["control"], one["score"], one["model"]) == ("oversampled", "log-loss", "conv")
+    )
+    before, after = (
+        np.stack([log_losses(one.probabilities, one.labels) for one in arm])
+        for arm in of_arms(out, "conv", ("oversampled", "didgen"))
+    )
+    assert told["difference"] == pytest.approx(after.mean() - before.mean())
+    assert not told["higher_is_better"]
+
+
+def test_beating_every_rival_goes_by_the_largest_p(classified) -> None:
+    _, benchmark = classified
+    rivals = ("oversampled", "class-weighted", "focal")
+    overall, *each = benchmark["against_all"]
+    assert overall["model"] == "every network and scale"
+    assert [one["model"] for one in each] == ["conv", "test_vit"]
+    for one in (overall, *each):
+        assert set(one["rivals"]) == set(rivals)
+        mine = [
+            c
+            for c in benchmark["comparisons"]
+            if c["control"] in rivals
+            and c["score"] == "balanced accuracy"
+            and one["model"] in (c["model"], "every network and scale")
+        ]
+        assert one["comparisons"] == len(mine)
+        if all(c["crossed"]["p"] is not None for c in mine):
+            adverse = any(c["difference"] <= 0 for c in mine)
+            assert one["p"] == (1.0 if adverse else max(c["crossed"]["p"] for c in mine))
 
 
 def test_the_mean_over_seeds_is_told_with_its_spread(classified) -> None:

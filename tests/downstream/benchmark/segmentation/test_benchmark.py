@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from didgen.augment.device import choose_device
-from didgen.downstream.benchmark.recipe import SEGMENT_ARMS, SegmentRecipe
+from didgen.downstream.benchmark.recipe import SegmentRecipe
 from didgen.downstream.benchmark.results import read_segmentations, training_folder
 from didgen.downstream.benchmark.segmentation.benchmark import segment
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob, prepare_segmentation
@@ -25,6 +25,13 @@ from tests.fixtures.commands import Command
 Make = Callable[..., SegmentRecipe]
 NETWORKS = ("unet", "wide")
 SCALES = (8, None)
+SEGMENT_ARMS = ("original", "original-epochs", "didgen", "didgen-filtered")
+
+
+def arms_tested(benchmark: dict) -> list[str]:
+    """The controls, and the one of two uses that validation chose."""
+    (chosen,) = [one["name"] for one in benchmark["choices"]["didgen"] if one["chosen"]]
+    return ["original", "original-epochs", chosen]
 
 
 def test_every_training_leaves_its_files(segmented) -> None:
@@ -35,18 +42,17 @@ def test_every_training_leaves_its_files(segmented) -> None:
             for real in SCALES:
                 for seed in (0, 1):
                     folder = training_folder(out, network, arm, seed, real)
-                    assert {path.name for path in folder.iterdir()} == {
-                        "predictions.jsonl",
-                        "result.json",
-                        "weights.safetensors",
-                    }
+                    names = {"result.json", "validation.jsonl", "weights.safetensors"}
+                    if arm in arms_tested(benchmark):
+                        names |= {"predictions.jsonl", "tested.json"}
+                    assert {path.name for path in folder.iterdir()} == names
     assert read_json(out / "benchmark.json") == json.loads(json.dumps(benchmark))
 
 
 def test_only_real_test_images_are_tested(segmented, source: Path) -> None:
     out, benchmark = segmented
     records = SourceManifest.read(source).select(split="test", masked=True)
-    found = read_segmentations(training_folder(out, "unet", "didgen", 0, 8))
+    found = read_segmentations(training_folder(out, "unet", arms_tested(benchmark)[2], 0, 8))
     assert found.keys == tuple(record.key for record in records)
     assert benchmark["images"] == {"train": 18, "val": 6, "test": 6, "synthetic": 6}
 
@@ -54,15 +60,16 @@ def test_only_real_test_images_are_tested(segmented, source: Path) -> None:
 def test_a_result_holds_the_figures_of_its_masks(
     segmented, segmentation_job: SegmentationJob
 ) -> None:
-    out, _ = segmented
+    out, benchmark = segmented
     truths = segmentation_job.images["test"].masks.numpy()
-    for arm in SEGMENT_ARMS:
+    for arm in arms_tested(benchmark):
         folder = training_folder(out, "unet", arm, 1, 8)
         found = read_segmentations(folder)
         oracle = overlaps(found.masks, truths)
         for name, values in vars(found.overlaps).items():
             assert values == pytest.approx(getattr(oracle, name), abs=1e-6), name
-        assert read_json(folder / "result.json")["figures"] == pytest.approx(oracle.means())
+        told = read_json(folder / "tested.json")["figures"]["test"]
+        assert told == pytest.approx(oracle.means())
 
 
 def test_the_kept_weights_are_those_of_the_masks(
@@ -75,8 +82,41 @@ def test_the_kept_weights_are_those_of_the_masks(
     network = build_segmenter(segmentation_job.recipe.networks[0], None)
     network.get_submodule("network").load_state_dict(load_file(folder / "weights.safetensors"))
     with torch.no_grad():
-        masks = network.eval()(segmentation_job.images["test"].pixels)[:, 0] > 0
-    assert np.array_equal(masks.numpy(), read_segmentations(folder).masks)
+        masks = network.eval()(segmentation_job.images["val"].pixels)[:, 0] > 0
+    assert np.array_equal(masks.numpy(), read_segmentations(folder, "validation.jsonl").masks)
+
+
+def test_every_use_trains(segment_recipe: Make, tmp_path: Path) -> None:
+    uses = ("half", "first", "twin", "only", "filter")
+    arms = ["original", "copy-paste", *({"name": u, "use": u, "run": "didgen"} for u in uses)]
+    arms.append({"name": "light", "use": "half", "run": "didgen", "weight": 0.5, "filter": True})
+    few = segment_recipe(networks=[SMALL_NET], arms=arms, real=[8], seeds=[0])
+    benchmark = segment(prepare_segmentation(few), tmp_path)
+    assert len({arm["steps"] for arm in benchmark["arms"]}) == 1
+    assert [one["name"] for one in benchmark["choices"]["didgen"]] == [
+        *("half", "light", "first", "filter", "twin", "only"),
+    ]
+    (rival,) = benchmark["against_all"]
+    assert rival["rivals"] == ("copy-paste",)
+
+
+def test_two_runs_are_rivals_with_a_use_each(
+    segment_recipe: Make, make_run, tmp_path: Path
+) -> None:
+    runs = {
+        "ours": make_run(tmp_path / "ours", layouts=("ISIC_0000000", "ISIC_0000013")),
+        "theirs": make_run(tmp_path / "theirs", layouts=("ISIC_0000024",)),
+    }
+    arms = ["original", "ours", "theirs", {"name": "half", "use": "half", "run": "theirs"}]
+    few = segment_recipe(
+        run=None, runs=runs, arms=arms, networks=[SMALL_NET], real=[8], seeds=[0, 1]
+    )
+    benchmark = segment(prepare_segmentation(few), tmp_path / "out")
+    theirs = next(one["name"] for one in benchmark["choices"]["theirs"] if one["chosen"])
+    tested = {arm["arm"] for arm in benchmark["arms"] if arm["figures"] is not None}
+    assert tested == {"original", "ours", theirs}
+    (rival,) = benchmark["against_all"]
+    assert (rival["treatment"], rival["rivals"]) == ("ours", (theirs,))
 
 
 def test_what_is_there_is_not_trained_again(
@@ -95,9 +135,10 @@ def test_lost_trainings_are_made_again_to_the_bit(
     out = copied(segmented, tmp_path)
     before = files(out)
     lost = [
-        training_folder(out, "wide", "didgen", 1, 8),
-        training_folder(out, "unet", "judge-1", 42, None),
+        training_folder(out, "wide", "original", 1, 8),
+        training_folder(out, "unet", "judge-didgen-1", 0, None),
     ]
+    (lost[0] / "validation.jsonl").write_text("torn")
     for folder in lost:
         (folder / "predictions.jsonl").write_text("torn")
     shutil.rmtree(out / "filter")
@@ -126,7 +167,9 @@ def test_a_recipe_may_grow_by_seeds_scales_and_networks(
     more = {"seeds": [0, 1], "real": [8, 9], "arms": ["original", "didgen", "didgen-filtered"]}
     grown = segment(prepare_segmentation(segment_recipe(**(few | more))), tmp_path)
     after = files(tmp_path)
-    assert {name: after[name] for name in before} == before
+    # Another use may be chosen now, but no training was made again.
+    trained = {name for name in before if "runs" in name and not name.endswith("tested.json")}
+    assert {name: after[name] for name in trained} == {name: before[name] for name in trained}
     assert [arm["seeds"] for arm in grown["arms"]] == [[0, 1]] * 6
 
 
@@ -134,9 +177,9 @@ def test_a_recipe_may_grow_by_seeds_scales_and_networks(
     ("fields", "sentence"),
     [
         ({"learning_rate": 0.5}, r"differs in recipe\.learning_rate \(0\.01, now 0\.5\)"),
-        ({"seed": 1}, r"differs in recipe\.seed \(42, now 1\)"),
+        ({"seed": 1}, r"differs in folds"),
         ({"filter": {"keep": 0.5}}, r"differs in filter\.keep \(0\.8, now 0\.5\)"),
-        ({"filter": {"folds": 3}}, r"differs in folds \(2, now 3\)"),
+        ({"filter": {"folds": 3}}, r"differs in folds"),
     ],
 )
 def test_another_recipe_is_refused_before_anything_is_trained(
@@ -155,9 +198,9 @@ def test_without_pairs_there_is_nothing_to_compare(segment_recipe: Make, tmp_pat
     )
     benchmark = segment(prepare_segmentation(alone), tmp_path)
     assert benchmark["comparisons"] == benchmark["plots"] == []
+    assert benchmark["choices"] == {}
     page = (tmp_path / "benchmark.md").read_text()
     assert "Nothing was compared" in page
-    assert "as layouts" not in page
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -191,7 +234,8 @@ def test_the_command(segment_recipe: Make, tmp_path: Path, command: Command) -> 
     assert not out.exists()
     ended = command("segment", path, "--out", out)
     assert ended.code == 0
-    assert "didgen-filtered minus didgen" in ended.out
+    assert "Validation images choose the arm didgen" in ended.out
+    assert " minus original is " in ended.out
     assert "one seed, so it holds for these two networks only" in ended.out
     assert (out / "benchmark.md").is_file()
     path.write_text(asked.replace('"learning_rate":0.01', '"learning_rate":0.1'))

@@ -35,9 +35,15 @@ def test_arms_take_equal_steps_and_one_takes_equal_epochs(segment_recipe: Make) 
 def test_evaluations_come_after_equal_steps(
     segment_recipe: Make, segmentation_job: SegmentationJob
 ) -> None:
-    assert [segmentation_job.evaluate_every(count) for count in SCALES] == [2, 5]
-    set_ = prepare_segmentation(segment_recipe(evaluate_every=3))
-    assert [set_.evaluate_every(count) for count in SCALES] == [3, 3]
+    def every(job: SegmentationJob) -> dict[int | None, set[int]]:
+        return {
+            real: {job.evaluate_every(t) for t in job.trainings if t.real == real}
+            for real in SCALES
+        }
+
+    # At a scale, at the end alone: after four steps, or two of `original-epochs`.
+    assert every(segmentation_job) == {8: {4, 2}, None: {5}}
+    assert every(prepare_segmentation(segment_recipe(evaluate_every=3))) == {8: {4, 2}, None: {3}}
 
 
 def test_a_split_of_copies_alone_is_refused(
@@ -77,9 +83,10 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
         prepare_segmentation(segment_recipe(source=leaking))
     job = prepare_segmentation(segment_recipe(source=leaking, near_duplicates="drop"))
     assert [one["key"] for one in job.dropped] == ["ISIC_0000000"]
-    assert "ISIC_0000000" not in job.real(None).keys
+    assert "ISIC_0000000" not in job.real(None, 0).keys
     # Its mask is that of the test image, and guided two of the six pairs.
-    assert job.synthetic is not None and job.synthetic.guides == ("", "lesion 13", "lesion 24", "")
+    (run,) = job.runs.values()
+    assert run.images.guides == ("", "lesion 13", "lesion 24", "")
 
 
 def test_data_that_does_not_fit_is_refused(
@@ -123,4 +130,14 @@ def test_a_collection_is_part_of_the_images(
         "test": 4,
     }
     # A pair may still be guided by a training mask of the other collection.
-    assert job.synthetic is not None and "lesion 0" in job.synthetic.guides
+    (run,) = job.runs.values()
+    assert "lesion 0" in run.images.guides
+
+
+def test_each_seed_has_pairs_of_its_own_nested_in_their_number(segment_recipe: Make) -> None:
+    job = prepare_segmentation(segment_recipe(real=[4, 8, None]))
+    for seed in (0, 1):
+        few, more, every = ({*job.real(real, seed).keys} for real in (4, 8, None))
+        assert (len(few), len(more)) == (4, 8)
+        assert few < more < every
+    assert {*job.real(4, 0).keys} != {*job.real(4, 1).keys}

@@ -47,7 +47,7 @@ def test_the_worst_cases_are_those_of_the_lowest_dice_with_every_outline() -> No
         assert np.array_equal(shown.get_array(), pixels[place].numpy().transpose(1, 2, 0))
         # An empty mask has no outline.
         drawn = [to_hex(one.get_edgecolor()[0]).upper() for one in axes.collections]
-        assert drawn == [COLOURS["truth"], COLOURS["original"]]
+        assert drawn == [*COLOURS[:2]]
 
 
 NETWORKS = ("unet", "wide")
@@ -62,6 +62,10 @@ def test_each_network_and_scale_has_its_plots(segmented) -> None:
         for kind in ("change", "worst")
         for network in NETWORKS
         for real in SCALES
+    } | {
+        f"plots/scarcity-{part}-{network}.png"
+        for part in ("validation", "test")
+        for network in NETWORKS
     }
     assert {plot["file"] for plot in benchmark["plots"]} == named
     for name in named:

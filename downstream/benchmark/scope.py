@@ -1,0 +1,88 @@
+"""Scope: which real images a run rests on, held against those that an arm was given.
+
+- closed: all of them lie within the arm's own real images.
+- open: more of the source's training images stand behind it, as with a model that a larger centre
+  shares.
+- unknown: nobody lists what its model was trained on, or a file that it took is of unknown origin.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from didgen.manifests.provenance.trained_on import TrainedOn
+from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.shards.index import Manifest
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
+
+ScopeName: TypeAlias = Literal["closed", "open", "unknown"]
+
+WIDER: tuple[ScopeName, ...] = ("closed", "open", "unknown")
+"""Scopes, each wider than those before."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The scope of an arm, and the reason where it is not closed."""
+
+    name: ScopeName
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The real images that a run is known to rest on, and whatever nobody knows of it.
+
+    trained_on: those of its model, all parts of it, and of the model behind another run's masks.
+    layouts, captions: the records whose masks guided it, or whose captions it was told.
+    """
+
+    trained_on: TrainedOn
+    layouts: TrainedOn = field(default_factory=TrainedOn)
+    captions: TrainedOn = field(default_factory=TrainedOn)
+    unknown: str = ""
+
+    def scope(self, records: Iterable[SourceRecord]) -> Scope:
+        """The scope of an arm that was given these real images."""
+        given = list(records)
+        if self.unknown:
+            return Scope("unknown", self.unknown)
+        beyond = {
+            "its model saw": self.trained_on.beyond(given),
+            "its layouts are of": self.layouts.beyond(given),
+            "its captions are of": self.captions.beyond(given),
+        }
+        told = [
+            f"{verb} {len(images)} more real images" for verb, images in beyond.items() if images
+        ]
+        return Scope("open", ", ".join(told)) if told else Scope("closed")
+
+
+def origin_of(
+    run: Manifest, trained_on: TrainedOn, layouts: Iterable[str], source: SourceManifest
+) -> Origin:
+    """What a run rests on, by its list of training images, its rows and its recipe."""
+    training = source.select(split="train")
+    by_key = {record.key: record for record in training}
+    named = {layout for layout in layouts if layout not in ("", DRAWN)}
+    unknown = ""
+    if not trained_on:
+        unknown = "nobody lists what its model was trained on"
+    elif run.recipe.get("captions") is not None:
+        unknown = "its captions are of a file, and nobody lists their images"
+    elif named - by_key.keys():
+        unknown = "its layouts are of images that the source does not hold"
+    # A run with a source tells its model captions of that source's training images.
+    told = run.recipe.get("source") is not None and run.recipe.get("prompt", "caption") == "caption"
+    captioned = [record for record in training if record.caption] if told else []
+    return Origin(
+        trained_on,
+        TrainedOn.of(by_key[key] for key in named & by_key.keys()),
+        TrainedOn.of(captioned),
+        unknown,
+    )
+
+
+def widest(scopes: Iterable[Scope]) -> Scope:
+    """The widest of some scopes, the first of equals."""
+    return max(scopes, key=lambda scope: WIDER.index(scope.name))
