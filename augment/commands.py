@@ -166,17 +166,17 @@ def finetune(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Finetune a model with the region-aware loss, or train a small one from nothing.
+    """Finetune a model with the region-aware loss, train a small one from nothing, or a rival.
 
+    The recipe's `method` says which; without one it is DiDGen.
     Goes on where a stopped run of the same recipe stopped.
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
     from didgen.augment.finetuning.training_images import read_training_images
-    from didgen.manifests.recipes.finetune import FinetuneRecipe
-    from didgen.manifests.recipes.reading import read_recipe, recipe_text
+    from didgen.manifests.recipes.reading import read_training_recipe, recipe_text
 
-    config = read_recipe(recipe, FinetuneRecipe)
+    config = read_training_recipe(recipe)
     if dry_run:
         print(recipe_text(config), end="")
         return
@@ -184,9 +184,9 @@ def finetune(
         raise needs_out("a training")
     # What is wrong with the data is said at once, before the heavy imports.
     read_training_images(config)
-    from didgen.augment.finetuning.finetune import finetune as run
+    from didgen.augment.methods.registry import train_model
 
-    print(f"The model is in {run(config, out)}.")
+    print(f"The model is in {train_model(config, out)}.")
 
 
 def augment(

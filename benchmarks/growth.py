@@ -30,8 +30,7 @@ from didgen.manifests.shards.shard import Failure, Sample, write_shard
 if TYPE_CHECKING:
     from didgen.augment.device import Device
     from didgen.augment.diffusion.noise import TrySeed
-    from didgen.augment.generation.generator import Drawing
-    from didgen.augment.generation.plan import Planned
+    from didgen.augment.methods.generator import Drawing, Planned
 
 SIDE = 16
 """Pixels of an image's side."""
@@ -115,7 +114,7 @@ class FixedImage:
         watched: int = 0,
     ) -> "Drawing":
         """The same image for each planned sample, as large as its layout where there is one."""
-        from didgen.augment.generation.generator import Drawing
+        from didgen.augment.methods.generator import Drawing
 
         self.watch.note()
         image = pixels(SIDE if layouts is None else layouts.shape[-1])

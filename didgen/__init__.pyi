@@ -4,8 +4,8 @@ from .augment.diffusion.losses import attention_loss, layout_loss, leak_loss, re
 from .augment.diffusion.model_folder import load_pipeline, save_pipeline
 from .augment.diffusion.pipeline import LesionPairPipeline
 from .augment.finetuning.finetune import finetune
-from .augment.generation.generator import Drawing, Generator
 from .augment.generation.prepare import prepare_generation
+from .augment.methods.generator import Drawing, Generator
 from .downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from .downstream.quality.recipe import QualityRecipe
 from .downstream.stats.paired import crossed_test, t_test, wilcoxon

@@ -31,3 +31,6 @@ PromptForm: TypeAlias = Literal["caption", "class", "prefix"]
 
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""
+
+Method: TypeAlias = Literal["didgen", "stylegan"]
+"""How a model makes samples: DiDGen, or a rival of its paper's tables."""

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import diffusers
@@ -12,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors import SafetensorError
 
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
-from didgen.augment.diffusion.tensor_files import written
+from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import write_bytes, write_json_lines
 from didgen.manifests.provenance.models import CAPTIONS_NAME, model_folder
@@ -84,20 +85,37 @@ def save_pipeline(
     # diffusers would write where the weights were loaded from: a path on the user's machine.
     for model in (plain.unet, plain.vae):
         model.register_to_config(_name_or_path="")
+    with replaced(folder) as new:
+        with written(new):
+            plain.save_pretrained(new, safe_serialization=True)
+        for model in models:
+            model.to(torch.float32)
+        write_documents(new, captions, card, trained_on)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `folder` once it is whole."""
     temporary, old = (folder.with_name(folder.name + end) for end in (".tmp", ".old"))
     shutil.rmtree(temporary, ignore_errors=True)
-    with written(temporary):
-        plain.save_pretrained(temporary, safe_serialization=True)
-    for model in models:
-        model.to(torch.float32)
-    rows = ({"label": label, "caption": caption} for label, caption in captions)
-    write_json_lines(temporary / CAPTIONS_NAME, rows)
-    if card:
-        write_bytes(temporary / "README.md", card.encode())
-    if trained_on:
-        write_bytes(temporary / TRAINED_ON_NAME, trained_on.text())
+    yield temporary
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)
     os.replace(temporary, folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def write_documents(
+    folder: Path,
+    captions: Iterable[tuple[str | None, str | None]],
+    card: str,
+    trained_on: TrainedOn,
+) -> None:
+    """Write what goes with a model of any method: captions, card and list of training images."""
+    rows = ({"label": label, "caption": caption} for label, caption in captions)
+    write_json_lines(folder / CAPTIONS_NAME, rows)
+    if card:
+        write_bytes(folder / "README.md", card.encode())
+    if trained_on:
+        write_bytes(folder / TRAINED_ON_NAME, trained_on.text())

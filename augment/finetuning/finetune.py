@@ -8,8 +8,6 @@ Notable choices:
 - The run's folder holds everything to go on from; a recipe that differs is refused.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,10 @@ from didgen.augment.finetuning.lora import add_adapters, merge_adapters, save_ad
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.sample_sheets import SampleSheets
 from didgen.augment.finetuning.training_images import read_training_images, words_of
+from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import leftovers, sha256_of, write_json
-from didgen.manifests.locks import claimed
+from didgen.manifests.files import sha256_of, write_json
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
     ingredients,
@@ -48,8 +46,9 @@ from didgen.manifests.provenance.models import (
     unlisted,
 )
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.finetune import FinetuneRecipe, asked
+from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -65,12 +64,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     manifest, records = read_training_images(recipe)
     stage = stage_of(recipe)
     device = choose_device(recipe.mixed_precision, training=True)
-    accelerator = Accelerator(
-        mixed_precision=device.precision,
-        log_with="tensorboard",
-        project_dir=out,
-        cpu=device.name == "cpu",
-    )
+    accelerator = accelerator_of(device, out)
     decided = {"device": str(device), "training images": str(len(records))}
     count = accelerator.num_processes * recipe.gradient_accumulation
     if count > 1:
@@ -88,16 +82,12 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     if recipe.lora is not None:
         add_adapters(pipeline.unet, recipe.lora, device.dtype, recipe.seed)
     # A recipe that does not fit its model is told before it has a folder.
-    with _alone(out) if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process:
-            _claim(recipe, manifest, records, out, accelerator.num_processes)
-            for folder in (out, out / "cache", out / "sheets"):
-                for path in leftovers(folder):
-                    path.unlink()
-            decisions(decided)
-            write_json(out / "decisions.json", decided)
-        accelerator.wait_for_everyone()
-        accelerator.init_trackers("logs")
+    with begun(
+        accelerator,
+        out,
+        decided,
+        lambda: _claim(recipe, manifest, records, out, accelerator.num_processes),
+    ):
         if stage is not None and restoring is not None:
             train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
 
@@ -137,20 +127,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             card = model_card(done.model_dump(mode="json"), ingredients(recipe, records))
             dtype, seen = getattr(torch, recipe.save_as), before | TrainedOn.of(records)
             save_pipeline(pipeline, out / "model", captions, dtype, card, seen)
-        accelerator.wait_for_everyone()
-        accelerator.end_training()
     return out / "model"
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other processes from training in this folder for a while."""
-    with claimed(out, "finetune", wait=False) as got:
-        if not got:
-            raise DidgenError(
-                f"Another process is training in {out}; wait for it, or choose another directory."
-            )
-        yield
 
 
 def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
@@ -291,5 +268,5 @@ def _schedule(recipe: FinetuneRecipe) -> Schedule:
         recipe.checkpoint_every,
         recipe.seed,
         recipe.restart_every,
-        recipe.gradient_accumulation,
+        accumulation=recipe.gradient_accumulation,
     )

@@ -1,10 +1,10 @@
 """The training loop that all stages share, under accelerate: one process or many, any device."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,16 +36,21 @@ Item = dict[str, Any] | DidgenError | OSError
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a stage is optimised: AdamW, warm-up, then constant or a cosine to zero.
+    """How a stage is optimised: AdamW, warm-up, then constant, a cosine to zero, or a line to zero
+    over the second half.
 
     With `restart_every` warm-up and cosine begin anew after as many steps (SGDR of Loshchilov and
-    Hutter, ICLR 2017, with equal cycles).
+    Hutter, ICLR 2017, with equal cycles). `turns` names the children of the module that take turns
+    within a step, as the nets of a GAN do: each has a loss of its own, and an optimiser of its own,
+    since AdamW moves what has a gradient alone. The average is that of the last of them. With an
+    infinite `max_grad_norm` gradients stay as they are. A step adds up the gradients of as many
+    batches as `accumulation` says, as if they were one.
     """
 
     steps: int
     batch_size: int
     learning_rate: float
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "linear"]
     warmup_steps: int
     weight_decay: float
     max_grad_norm: float
@@ -53,8 +58,9 @@ class Schedule:
     checkpoint_every: int
     seed: int
     restart_every: int | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    turns: tuple[str, ...] = ()
     accumulation: int = 1
-    """Batches whose gradients a step adds up, as of one that is so many times as large."""
 
     @property
     def extendable(self) -> bool:
@@ -68,6 +74,8 @@ class Schedule:
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         if self.schedule == "constant":
             return self.learning_rate * warm
+        if self.schedule == "linear":
+            return self.learning_rate * warm * min(1.0, 2 * (1 - step / cycle))
         return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / cycle))
 
 
@@ -125,7 +133,9 @@ def train(
 ) -> None:
     """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
 
-    A batch is what the dataset gives, and the number of its step, from 0, as `step`.
+    A batch is what the dataset gives, and the number of its step, from 0, as `step`; where children
+    take turns, also whose turn it is, as `turn`, and the parameters of that child alone require
+    gradients then.
     weights: how often each item of the dataset is drawn, as `dataset.draws` takes them.
     Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
     schedule has is a DidgenError, and so are an image that cannot be read and a step after which
@@ -136,52 +146,29 @@ def train(
     # bf16 convolutions want channels last: the mini autoencoder takes 0.25 s a step, else 1.2 s.
     module.to(accelerator.device).to(memory_format=torch.channels_last)
     parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    average = None if schedule.ema_decay is None else Average(parameters, schedule.ema_decay)
+    last = _of(parameters, schedule.turns[-1]) if schedule.turns else parameters
+    average = None if schedule.ema_decay is None else Average(last, schedule.ema_decay)
     groups = _groups(module, schedule.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(
+        groups, lr=schedule.learning_rate, betas=schedule.betas, fused=True
+    )
     wrapped, optimizer = accelerator.prepare(module, optimizer)
+    optimisation = Optimisation(accelerator, wrapped, optimizer, parameters, schedule)
     checkpoint_folder = folder / "checkpoints" / name
     averages = None if average is None else average.values
     state = parameters, averages, optimizer.optimizer, accelerator.scaler
-    start = load_checkpoint(checkpoint_folder, *state)
-    if start and not optimizer.optimizer.state and accelerator.is_main_process:
-        newest = checkpoints(checkpoint_folder)[-1]
-        decisions({str(newest): "the optimizer's moments begin anew, because it holds none"})
-    if start > schedule.steps:
-        raise DidgenError(
-            f"{checkpoint_folder} has {start} steps already, more than the {schedule.steps} asked "
-            "for; ask for as many or more, or choose another directory."
-        )
-    # Full-size photographs take longer to read than a GPU to learn from.
-    workers = 1 if accelerator.device.type == "cpu" else WAITING
-    loader: DataLoader[Item] = DataLoader(
-        _Told(dataset),
-        batch_sampler=list(_batches(weights, schedule, start, accelerator)),
-        num_workers=workers,
-        # As many batches wait in shared memory, of which containers have little, in either case.
-        prefetch_factor=WAITING // workers,
-        multiprocessing_context="forkserver",
-        collate_fn=_collated,
-    )
+    start = _resumed(accelerator, checkpoint_folder, state, schedule.steps)
+    loader = _loader(accelerator, dataset, weights, schedule, start)
     with progress_bar(disable=not accelerator.is_main_process) as progress:
         task = progress.add_task(name, total=schedule.steps, completed=start, state="")
         wrapped.train()
         lost, batches = 0, iter(loader)
         for step in range(start, schedule.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step)
-            parts = islice(batches, schedule.accumulation)
-            scalars = _backward(accelerator, wrapped, parts, step, schedule.accumulation)
-            norm = accelerator.clip_grad_norm_(parameters.values(), schedule.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            values = optimisation.step(step, list(islice(batches, schedule.accumulation)))
             if average is not None:
                 average.update(step)
 
             done = step + 1
-            means = {key: accelerator.reduce(value, "mean") for key, value in scalars.items()}
-            values = {key: value.item() for key, value in means.items()}
-            values["gradient_norm"] = float(norm) if norm is not None else 0.0
             # A scaler passes over a step that overflowed, and scales less from then on. Where the
             # loss stays no number it would pass over every step to the end.
             scaled = accelerator.scaler is not None
@@ -209,10 +196,14 @@ def train(
     module.to(memory_format=torch.contiguous_format)
 
 
-def _batches(
-    weights: NDArray[np.float64], schedule: Schedule, start: int, accelerator: Accelerator
-) -> Iterator[list[tuple[int, int]]]:
-    """What each batch of this process holds, as `draws` has it; a step's lie side by side."""
+def _loader(
+    accelerator: Accelerator,
+    dataset: Dataset[dict[str, Any]],
+    weights: NDArray[np.float64],
+    schedule: Schedule,
+    start: int,
+) -> DataLoader[Item]:
+    """This process's batches of the steps from `start` on; those of a step lie side by side."""
     count, rank = schedule.accumulation, accelerator.process_index
     parts = [
         draws(
@@ -226,31 +217,97 @@ def _batches(
         )
         for part in range(count)
     ]
-    for step in zip(*parts, strict=True):
-        yield from step
+    # Full-size photographs take longer to read than a GPU to learn from.
+    workers = 1 if accelerator.device.type == "cpu" else WAITING
+    return DataLoader(
+        _Told(dataset),
+        batch_sampler=list(chain.from_iterable(zip(*parts, strict=True))),
+        num_workers=workers,
+        # As many batches wait in shared memory, of which containers have little, in either case.
+        prefetch_factor=WAITING // workers,
+        multiprocessing_context="forkserver",
+        collate_fn=_collated,
+    )
 
 
-def _backward(
-    accelerator: Accelerator, wrapped: nn.Module, batches: Iterable[Item], step: int, count: int
-) -> dict[str, Tensor]:
-    """Add up the gradients of a step's batches; returns the means of the module's scalars.
+@dataclass(frozen=True)
+class Optimisation:
+    """A module with its optimiser: what one step of a training does to its parameters."""
 
-    An item that is an error is raised.
-    """
-    sums: dict[str, Tensor] = {}
-    for number, batch in enumerate(batches, 1):
-        if isinstance(batch, TOLD):
-            raise batch
-        batch = _to_device(batch, accelerator.device) | {"step": step}
-        # Processes exchange their gradients once a step.
-        alone = nullcontext() if number == count else accelerator.no_sync(wrapped)
-        with alone:
-            with accelerator.autocast():
-                scalars = wrapped(batch)
-            accelerator.backward(scalars["loss"] / count)
-        for key, value in scalars.items():
-            sums[key] = sums.get(key, 0) + value.detach() / count
-    return sums
+    accelerator: Accelerator
+    wrapped: nn.Module
+    optimizer: Any
+    parameters: dict[str, Tensor]
+    schedule: Schedule
+
+    def step(self, number: int, items: Sequence[Item]) -> dict[str, float]:
+        """Take a step, each child that takes turns in its turn; returns the scalars of them all.
+
+        Those of a turn are named `TURN/NAME`; `loss` is that of the last. An item that is an error
+        is raised.
+        """
+        batches = []
+        for item in items:
+            if isinstance(item, TOLD):
+                raise item
+            batches.append(_to_device(item, self.accelerator.device) | {"step": number})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(number)
+        if not self.schedule.turns:
+            return self._move(batches, self.parameters)
+        told: dict[str, float] = {}
+        for turn in self.schedule.turns:
+            moved = _of(self.parameters, turn)
+            for name, parameter in self.parameters.items():
+                parameter.requires_grad_(name in moved)
+            values = self._move([batch | {"turn": turn} for batch in batches], moved)
+            told |= {f"{turn}/{name}": value for name, value in values.items()}
+            told["loss"] = values["loss"]
+        for parameter in self.parameters.values():
+            parameter.requires_grad_(True)
+        return told
+
+    def _move(
+        self, batches: Sequence[dict[str, Any]], moved: dict[str, Tensor]
+    ) -> dict[str, float]:
+        """Move parameters down the gradient of the module's loss, its mean over the batches."""
+        accelerator, scalars = self.accelerator, dict[str, Tensor]()
+        for number, batch in enumerate(batches, 1):
+            # Processes exchange their gradients once, with the last batch.
+            last = number == len(batches)
+            with nullcontext() if last else accelerator.no_sync(self.wrapped):
+                with accelerator.autocast():
+                    found = self.wrapped(batch)
+                accelerator.backward(found["loss"] / len(batches))
+            for key, value in found.items():
+                scalars[key] = scalars.get(key, 0) + value.detach() / len(batches)
+        norm = accelerator.clip_grad_norm_(moved.values(), self.schedule.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        means = {key: accelerator.reduce(value, "mean") for key, value in scalars.items()}
+        values = {key: value.item() for key, value in means.items()}
+        values["gradient_norm"] = float(norm) if norm is not None else 0.0
+        return values
+
+
+def _of(parameters: dict[str, Tensor], child: str) -> dict[str, Tensor]:
+    """Those of a module's parameters that belong to one of its children."""
+    return {name: p for name, p in parameters.items() if name.startswith(f"{child}.")}
+
+
+def _resumed(accelerator: Accelerator, folder: Path, state: Any, steps: int) -> int:
+    """Load the newest checkpoint of a folder into a training's state; returns its step."""
+    start = load_checkpoint(folder, *state)
+    optimizer = state[2]
+    if start and not optimizer.state and accelerator.is_main_process:
+        newest = checkpoints(folder)[-1]
+        decisions({str(newest): "the optimizer's moments begin anew, because it holds none"})
+    if start > steps:
+        raise DidgenError(
+            f"{folder} has {start} steps already, more than the {steps} asked for; ask for as many "
+            "or more, or choose another directory."
+        )
+    return start
 
 
 class _Told(Dataset[Item]):

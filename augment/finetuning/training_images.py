@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 from didgen.augment.prompts.prompt import diagnosis
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.training import TrainingRecipe
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
-def read_training_images(recipe: FinetuneRecipe) -> tuple[SourceManifest, list[SourceRecord]]:
+def read_training_images(recipe: TrainingRecipe) -> tuple[SourceManifest, list[SourceRecord]]:
     """Read the source of a recipe: its manifest, and those training images the recipe lets through.
 
     Raises DidgenError for a source without training masks, a collection or a class that it does not
@@ -41,7 +41,7 @@ def read_training_images(recipe: FinetuneRecipe) -> tuple[SourceManifest, list[S
     return manifest, records
 
 
-def subset(recipe: FinetuneRecipe, records: Iterable[SourceRecord]) -> list[SourceRecord]:
+def subset(recipe: TrainingRecipe, records: Iterable[SourceRecord]) -> list[SourceRecord]:
     """Those records that the recipe's `collections` and `exclude` let through, in their order.
 
     An image without a label is of no class, so `exclude` keeps it.
@@ -54,7 +54,7 @@ def subset(recipe: FinetuneRecipe, records: Iterable[SourceRecord]) -> list[Sour
     ]
 
 
-def words_of(recipe: FinetuneRecipe, record: SourceRecord) -> str | None:
+def words_of(recipe: TrainingRecipe, record: SourceRecord) -> str | None:
     """The words that follow the prefix in the prompt of an image; None for the prefix alone."""
     if recipe.prompt == "caption":
         return record.caption

@@ -13,43 +13,20 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from didgen.augment.generation.layouts import Layout, Layouts
+from didgen.augment.methods.generator import Planned
 from didgen.augment.prompts.geometry import Room, room
 from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts
 from didgen.augment.seeds import derived_seed
-from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import LEFT_OUT, AugmentRecipe
 from didgen.manifests.sources.records import SourceManifest
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One sample before it is made.
-
-    layout: the real image whose mask guides it, "drawn", or "" for none. mask_of: the sample of
-    another run whose mask guides it, itself guided by `layout`; "" where the mask is the layout's.
-    """
-
-    config: Config
-    key: str
-    label: str
-    index: int
-    seed: int
-    prompt: str
-    layout: str = ""
-    mask_of: str = ""
-
-    def row(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        return asdict(self)
 
 
 class Plan(ABC):

@@ -5,22 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from didgen.augment.diffusion.attention import layers_at
-from didgen.augment.diffusion.model_folder import load_pipeline
-from didgen.augment.diffusion.pipeline import LesionPairPipeline
-from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
-from didgen.augment.generation.generator import Generator, GuidedDiffusion
 from didgen.augment.generation.layouts import Layouts, RunMasks
 from didgen.augment.generation.plan import (
     Plan,
-    Planned,
     PlannedImages,
     PlannedPairs,
     class_counts,
     pair_layouts,
     real_counts,
 )
-from didgen.augment.prompts.prompt import P_TOKENS
+from didgen.augment.methods.generator import Generator, Planned
+from didgen.augment.methods.registry import open_model
 from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts, captions_of, read_captions
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
@@ -58,6 +53,8 @@ class GenerationJob:
     fingerprint: str
     """Of the recipe and all that it names: of what decides the result, whatever its size."""
     trained_on: TrainedOn
+    decided: Mapping[str, str]
+    """What the run records of how its generator draws."""
 
     @property
     def plan(self) -> dict[Config, Plan]:
@@ -89,22 +86,14 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
     Raises DidgenError for a model or source that is not there or does not fit the recipe.
     """
     manifest = SourceManifest.read(recipe.source) if recipe.source else None
-    pipeline = load_pipeline(recipe.model, recipe.revision)
+    opened = open_model(recipe)
     recipe = pinned(recipe)
-    missing = [t for t in P_TOKENS if t not in pipeline.tokenizer.get_vocab()]
-    if missing:
-        raise DidgenError(
-            f"The model {recipe.model} does not know {' and '.join(missing)}; "
-            "run `didgen finetune` on it first."
-        )
-    _check_sampling(recipe, pipeline)
     captions = _captions(recipe, manifest)
     real = _real_counts(manifest, captions)
-    layouts = _layouts(recipe, manifest, pipeline.image_size)
-    prompts = Prompts(
-        captions, lambda text: len(pipeline.tokenizer(text).input_ids), form=recipe.prompt
-    )
+    layouts = _layouts(recipe, manifest, opened.image_size)
+    prompts = Prompts(captions, opened.count_tokens, form=recipe.prompt)
     images, pairs = _plans(recipe, real, layouts, prompts)
+    _check_classes(recipe.model, opened.classes, images, pairs)
     seen = trained_on(recipe.model, recipe.revision)
     if layouts.run is not None:
         other = read_trained_on(layouts.run.directory, layouts.run.manifest)
@@ -112,13 +101,14 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         seen = seen | other if seen and other else TrainedOn()
     return GenerationJob(
         recipe,
-        GuidedDiffusion(pipeline, recipe.sampling),
+        opened.generator,
         tuple(real),
         layouts,
         images,
         pairs,
         fingerprint(_decided_by(recipe, captions, real, layouts)),
         seen,
+        opened.decided,
     )
 
 
@@ -176,6 +166,26 @@ def _plans(
     return images, pairs
 
 
+def _check_classes(
+    model: str,
+    known: tuple[str, ...] | None,
+    images: PlannedImages | None,
+    pairs: PlannedPairs | None,
+) -> None:
+    """Raise DidgenError for a planned class that a model of few classes was not trained on."""
+    if known is None:
+        return
+    planned = {} if images is None else dict.fromkeys(images.counts)
+    planned |= {} if pairs is None else dict.fromkeys(one.label for one in pairs.choices)
+    for label in planned:
+        if label not in known:
+            raise DidgenError(
+                f"The model {model} draws no {label or 'image without a class'}: it was trained on "
+                f"{', '.join(known) if any(known) else 'images without a class'}; leave that class "
+                "out of the recipe, with `exclude` or in `per_class`."
+            )
+
+
 def _decided_by(
     recipe: AugmentRecipe,
     captions: Mapping[str, Sequence[str]],
@@ -208,21 +218,6 @@ def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:
             "captions."
         )
     return read_captions(path)
-
-
-def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
-    """Raise DidgenError for a sampling that the model cannot do, before there is a folder of it."""
-    sampling = recipe.sampling
-    scheduler = scheduler_of(pipeline, sampling.scheduler)
-    check_timestep(scheduler, sampling.annotation)
-    trained = scheduler.config.num_train_timesteps
-    if sampling.steps > trained:
-        raise DidgenError(
-            f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "
-            "timesteps; lower it."
-        )
-    for kind in ("attn2", "attn1") if recipe.pairs else ():
-        layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
 
 
 def check_begun(out: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from didgen.augment.device import choose_device
-from didgen.augment.generation.plan import Planned
 from didgen.augment.generation.prepare import GenerationJob, check_begun
 from didgen.augment.generation.samples import draw_batch, pack
+from didgen.augment.methods.generator import Planned
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
 from didgen.manifests.privacy.paths import restored_recipe

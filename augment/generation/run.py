@@ -134,11 +134,10 @@ def _stacks(job: GenerationJob, out: Path) -> dict[str, str]:
 
 def _decisions(job: GenerationJob, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
-    sampling = job.recipe.sampling
-    return unlisted(job.recipe.model, job.trained_on) | {
+    return {
+        **unlisted(job.recipe.model, job.trained_on),
         "device": device,
-        "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
-        f"batches of {sampling.batch_size}, because the recipe says so",
+        **job.decided,
         "plan": ", ".join(
             f"{job.samples[config]} {config} in {count} shards"
             for config, count in job.shards.items()

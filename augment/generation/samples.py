@@ -15,8 +15,9 @@ import numpy as np
 
 from didgen.augment.device import Device
 from didgen.augment.generation.gates import fault, measure
-from didgen.augment.generation.plan import Planned, batches_of
+from didgen.augment.generation.plan import batches_of
 from didgen.augment.generation.prepare import GenerationJob
+from didgen.augment.methods.generator import Planned
 from didgen.manifests.images import encoded
 from didgen.manifests.shards.shard import Failure, Sample
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory

@@ -12,6 +12,7 @@ from didgen.manifests.provenance.dataset_card import (
     recipe_block,
 )
 from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.provenance.model_method import ModelMethod
 from didgen.manifests.shards.index import Ingredient
 
 
@@ -31,6 +32,36 @@ def model_card(recipe: Mapping[str, Any], made_from: Sequence[Ingredient]) -> st
             header=Block(f"---\n{header}\n---"),
             licence=licence,
             made_from=made_from,
+            recipe=recipe_block(recipe),
+        )
+    )
+
+
+RIVALS = {
+    "stylegan": "SL-StyleGAN (Qin et al., 2020)",
+}
+"""The rivals by their method, with what they are a port of."""
+
+
+def rival_card(
+    method: ModelMethod, recipe: Mapping[str, Any], made_from: Sequence[Ingredient]
+) -> str:
+    """The README.md of a rival: a port, named by how long it was trained, never the paper's own."""
+    licence = strictest(made_from)
+    header = ModelCardData(
+        library_name="didgen",
+        tags=["dermoscopy", method.method, "not-for-diagnosis", "didgen"],
+        **licence_fields(licence),
+    ).to_yaml()
+    return (
+        environment()
+        .get_template("rival.md")
+        .render(
+            header=Block(f"---\n{header}\n---"),
+            licence=licence,
+            made_from=made_from,
+            method=method,
+            port_of=RIVALS[method.method],
             recipe=recipe_block(recipe),
         )
     )

@@ -1,6 +1,5 @@
 """The recipe of `didgen finetune`."""
 
-from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -8,17 +7,14 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import (
     Count,
-    LocalPath,
     Positive,
-    Precision,
     Rate,
     Section,
-    Seed,
     Share,
 )
-from didgen.manifests.recipes.fingerprint import without_added
 from didgen.manifests.recipes.sampling import AttentionMaps, Sampling
 from didgen.manifests.recipes.small_model import Build, Perceptual
+from didgen.manifests.recipes.training import TrainingRecipe
 
 
 class Lora(Section):
@@ -36,24 +32,15 @@ class Lora(Section):
     """Linear layers that get an adapter, by the end of their name: all of attention's."""
 
 
-class FinetuneRecipe(Section):
+class FinetuneRecipe(TrainingRecipe):
     """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one.
 
     `model` alone trains the UNet of that model; `build` alone a whole model from nothing; both
     together all parts of that model, which must have that shape, on from its weights.
     """
 
-    kind: Literal["finetune"] = "finetune"
-    source: LocalPath
-    collections: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Collections of the source whose images are trained on, such as `isic2018-task1`: the field
-    `source` of their records. null is all of them."""
-    exclude: tuple[str, ...] = ()
-    """Classes whose images are left out; one without a label is of no class, and stays. The paper
-    trains on Task 1 alone for its pairs, and on Task 3 without NV for its images."""
+    method: Literal["didgen"] = "didgen"
     prompt: PromptForm = "caption"
-    """What an image is shown with: the prefix and its caption, as DiDGen is; the prefix and the
-    name of its class alone; or the bare prefix, as the paper's rivals are."""
     model: str | None = None
     revision: str | None = None
     build: Build | None = None
@@ -109,16 +96,6 @@ class FinetuneRecipe(Section):
     prompt_dropout: Share = 0.1
     """How often the prompt is empty, which is what a model from nothing learns classifier-free
     guidance by. The paper drops none, and its recipe says 0."""
-    orientations: Literal["none", "flips", "dihedral"] = "flips"
-    """How images may lie: a lesion has no upright. The paper names no augmentation."""
-    class_balance: Share = 0.0
-    """How far rare classes are drawn more often: an image of a class of n as n to the minus this;
-    0, the paper's, draws all images alike, 1 all classes alike."""
-    ema_decay: Share | None = None
-    """Decay of a moving average of the weights, which is then saved; the paper keeps none."""
-    mixed_precision: Precision | None = None
-    """null is bf16 where GPU or CPU have instructions for it, fp16 on older GPUs, else float32.
-    With null a run may move to a machine where that is another one."""
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
     compile: bool = False
@@ -131,9 +108,6 @@ class FinetuneRecipe(Section):
     sampling: Annotated[Sampling, Field(validate_default=True)] = Sampling()
     """How the sample sheets are drawn, one a checkpoint. Maps and batch size are those of the
     training unless they are given here."""
-    checkpoint_every: Positive = 500
-    save_as: Literal["float32", "float16"] = "float32"
-    seed: Seed = 42
 
     @field_validator("sampling")
     @classmethod
@@ -225,23 +199,3 @@ class FinetuneRecipe(Section):
         if self.restart_every is not None and self.schedule != "cosine":
             raise ValueError("`restart_every` needs `schedule: cosine`")
         return self
-
-
-FREE = {"checkpoint_every", "compile", "save_as", "gradient_checkpointing", "sampling"}
-"""Fields that do not decide what a run computes, and may change while it goes on."""
-
-ADDED: dict[str, Any] = {
-    "attention_reduction": "mean",
-    "attention_timesteps": "constant",
-    "collections": None,
-    "exclude": [],
-    "gradient_accumulation": 1,
-    "posterior": "mode",
-    "prompt": "caption",
-}
-"""Fields that recipes did not always have, as `without_added` takes them."""
-
-
-def asked(recipe: FinetuneRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
-    """The fields of a recipe that decide the result, as JSON values; `free` leaves out more."""
-    return without_added(recipe.model_dump(mode="json", exclude=FREE | free), ADDED)

@@ -13,10 +13,18 @@ from pydantic import ValidationError
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.recipes.faults import sentence_of_fault
 from didgen.manifests.recipes.fields import Section
+from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.rivals import StyleGanRecipe
+from didgen.manifests.recipes.training import TrainingRecipe
 from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 
 RECIPES = Path(__file__).parent / "bundled"
 """The recipes that come with didgen; `NAME` on the command line means `RECIPES / NAME.yaml`."""
+
+TRAINING: dict[str, type[TrainingRecipe]] = {
+    kind.model_fields["method"].default: kind for kind in (FinetuneRecipe, StyleGanRecipe)
+}
+"""The recipes of `didgen finetune` by their method."""
 
 R = TypeVar("R", bound=Section)
 
@@ -29,15 +37,26 @@ def read_recipe(name: str | Path, kind: type[R], instead: Mapping[str, Any] | No
     Raises DidgenError with one sentence: no such file, not YAML, a recipe of another command, an
     unknown field (with the nearest known one), a value out of range.
     """
-    path = Path(name)
-    if not path.is_file() and path.suffix == "" and (RECIPES / f"{name}.yaml").exists():
-        path = RECIPES / f"{name}.yaml"
+    path = _path(name)
     content = _mapping(name, path)
     _check_kind(name, content, kind)
     try:
         return kind.model_validate({**content, **(instead or {})})
     except ValidationError as error:
         raise DidgenError(f"{path}: {sentence_of_fault(error, kind)}") from None
+
+
+def read_training_recipe(name: str | Path) -> TrainingRecipe:
+    """Read a recipe of `didgen finetune`, of the method that it names; DiDGen's without one.
+
+    Raises DidgenError like `read_recipe`, and for a method that is not known.
+    """
+    method = _mapping(name, _path(name)).get("method", "didgen")
+    if not isinstance(method, str) or method not in TRAINING:
+        raise DidgenError(
+            f"{name}: `method` is {method!r}, but it must be one of {', '.join(TRAINING)}."
+        )
+    return read_recipe(name, TRAINING[method])
 
 
 def recipe_text(recipe: Section) -> str:
@@ -49,6 +68,12 @@ def bundled(command: str) -> list[str]:
     """The names of the bundled recipes of a command."""
     texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(RECIPES.glob("*.yaml"))}
     return [name for name, text in texts.items() if read_yaml(text)["kind"] == command]
+
+
+def _path(name: str | Path) -> Path:
+    """The file of a recipe that is named by its path, or by the name of a bundled one."""
+    path, inside = Path(name), RECIPES / f"{name}.yaml"
+    return inside if not path.is_file() and path.suffix == "" and inside.exists() else path
 
 
 def _mapping(name: str | Path, path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from benchmarks.growth import (
     write_source,
 )
 from didgen.augment.device import choose_device
-from didgen.augment.generation.plan import Planned
+from didgen.augment.methods.generator import Planned
 from didgen.manifests.images import read_image
 from didgen.manifests.shards.shard import Failure
 from didgen.manifests.sources.records import SourceManifest

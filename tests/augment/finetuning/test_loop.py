@@ -300,3 +300,77 @@ def test_a_restarted_cosine_is_one_cycle_again_and_again() -> None:
     once = replace(SCHEDULE, steps=10, warmup_steps=3)
     cycles = replace(once, steps=25, restart_every=10)
     assert [cycles.rate(step) for step in range(25)] == [once.rate(step % 10) for step in range(25)]
+
+
+class Rivals(nn.Module):
+    """Two players: `critic` moves to the pictures' mean, `painter` to what the critic is at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.critic = nn.Linear(3, 1, bias=False)
+        self.painter = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.critic.weight.fill_(1.0)
+            self.painter.weight.fill_(2.0)
+        self.told: list[tuple[int, str, bool, bool]] = []
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        learning = (self.critic.weight.requires_grad, self.painter.weight.requires_grad)
+        self.told.append((batch["step"], batch["turn"], *learning))
+        output = self.critic(batch["pixels"].mean((2, 3))).mean()
+        if batch["turn"] == "critic":
+            return {"loss": (output - 5).square() + self.painter.weight.square().sum()}
+        return {"loss": (self.painter.weight - output.detach()).square().sum()}
+
+
+TURNS = replace(SCHEDULE, turns=("critic", "painter"), weight_decay=0.0, max_grad_norm=math.inf)
+
+
+def duel(
+    manifest: SourceManifest, folder: Path, schedule: Schedule, at: Callable[[int], None] = print
+) -> Rivals:
+    """Train two players in a folder."""
+    module, dataset = Rivals(), ImageDataset(manifest, manifest.records, 64, 32, "flips", seed=0)
+    weights = np.ones(len(dataset))
+    train(Accelerator(cpu=True), "duel", module, dataset, weights, schedule, folder, at)
+    return module
+
+
+def test_nets_take_turns_and_move_in_their_own_alone(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    """One optimiser for both is two of them: each net goes where its own Adam would bring it."""
+    module = duel(manifest, tmp_path, replace(TURNS, steps=1, warmup_steps=0))
+    assert module.told == [(0, "critic", True, False), (0, "painter", False, True)]
+    # A first step of Adam is as long as the rate, whatever the gradient: it has its sign.
+    torch.testing.assert_close(
+        module.critic.weight.abs() - 1, torch.full((1, 3), 0.05).copysign(module.critic.weight - 1)
+    )
+    assert abs(module.painter.weight.item() - 2.0) == pytest.approx(0.05, abs=1e-6)
+    kept = load_file(checkpoints(tmp_path / "checkpoints" / "duel")[-1] / "optimizer.safetensors")
+    assert all(kept[f"{number}.step"].item() == 1 for number in (0, 1)), "a step of each, not two"
+
+
+def test_a_killed_duel_goes_on_to_the_same_weights_and_averages_its_last_player(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    def kill(step: int) -> None:
+        raise Killed
+
+    schedule = replace(TURNS, ema_decay=0.8)
+    straight = duel(manifest, tmp_path / "straight", schedule)
+    with pytest.raises(Killed):
+        duel(manifest, tmp_path / "killed", schedule, kill)
+    resumed = duel(manifest, tmp_path / "killed", schedule)
+    assert resumed.told[0][0] == 3
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    newest = checkpoints(tmp_path / "straight" / "checkpoints" / "duel")[-1]
+    assert {*load_file(newest / "average.safetensors")} == {"painter.weight"}
+
+
+def test_a_linear_rate_is_constant_over_the_first_half_and_falls_to_zero() -> None:
+    schedule = replace(SCHEDULE, schedule="linear", steps=10, warmup_steps=0, learning_rate=1.0)
+    rates = [schedule.rate(step) for step in range(10)]
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert not schedule.extendable

@@ -12,13 +12,13 @@ from PIL import Image
 
 from didgen.augment.generation.layouts import Layouts
 from didgen.augment.generation.plan import (
-    Planned,
     PlannedImages,
     PlannedPairs,
     class_counts,
     pair_layouts,
     real_counts,
 )
+from didgen.augment.methods.generator import Planned
 from didgen.augment.prompts.geometry import geometry, room
 from didgen.augment.prompts.prompt import PREFIX
 from didgen.augment.prompts.prompt_source import Prompts, captions_of

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from didgen.manifests.recipes.finetune import ADDED, FREE, FinetuneRecipe, asked
+from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.reading import read_recipe
 from didgen.manifests.recipes.sampling import AttentionMaps, Sampling
 from didgen.manifests.recipes.small_model import Build
+from didgen.manifests.recipes.training import ADDED, FREE, asked
 from tests.fixtures.recipes import FINETUNE, fault, written
 
 

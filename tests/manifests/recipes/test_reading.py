@@ -16,7 +16,13 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe, ImagesPlan, PairsPlan
 from didgen.manifests.recipes.finetune import FinetuneRecipe, Lora
 from didgen.manifests.recipes.mix import MixRecipe
-from didgen.manifests.recipes.reading import RECIPES, read_recipe, recipe_text
+from didgen.manifests.recipes.reading import (
+    RECIPES,
+    read_recipe,
+    read_training_recipe,
+    recipe_text,
+)
+from didgen.manifests.recipes.rivals import StyleGanRecipe
 from didgen.manifests.recipes.sampling import AttentionMaps
 from didgen.manifests.recipes.small_model import AutoencoderStage, Build
 from tests.fixtures.recipes import AUGMENT, FINETUNE, fault, written
@@ -146,10 +152,34 @@ def test_an_unknown_name_lists_the_bundled_recipes() -> None:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_bundled_recipe_is_sound(path: Path) -> None:
-    kinds: dict[str, type[Any]] = {"finetune": FinetuneRecipe, "augment": AugmentRecipe}
     kind = yaml.safe_load(path.read_text()).get("kind", "augment")
-    if kind in kinds:
-        assert read_recipe(path.stem, kinds[kind]) == read_recipe(path, kinds[kind])
+    if kind == "finetune":
+        assert read_training_recipe(path.stem) == read_training_recipe(path)
+    elif kind == "augment":
+        assert read_recipe(path.stem, AugmentRecipe) == read_recipe(path, AugmentRecipe)
+
+
+def test_a_training_recipe_is_of_the_method_that_it_names(tmp_path: Path) -> None:
+    assert type(read_training_recipe("paper-task1")) is FinetuneRecipe
+    assert type(read_training_recipe(written(tmp_path, FINETUNE))) is FinetuneRecipe
+    rival = read_training_recipe(written(tmp_path, {"method": "stylegan", "source": "a"}))
+    assert type(rival) is StyleGanRecipe and rival.r1_weight == 5.0
+
+
+@pytest.mark.parametrize("method", ["gan", 3, ["stylegan"], None])
+def test_a_method_that_is_not_known_is_a_sentence(tmp_path: Path, method: Any) -> None:
+    path = written(tmp_path, FINETUNE | {"method": method})
+    with pytest.raises(DidgenError, match="must be one of didgen, stylegan"):
+        read_training_recipe(path)
+
+
+def test_a_field_of_another_method_is_not_one_of_this(tmp_path: Path) -> None:
+    path = written(tmp_path, FINETUNE | {"r1_weight": 1})
+    with pytest.raises(DidgenError, match="`r1_weight` is not a field of a recipe"):
+        read_training_recipe(path)
+    path = written(tmp_path, {"source": "a", "method": "stylegan", "leak_weight": 1})
+    with pytest.raises(DidgenError, match="`leak_weight` is not a field of a recipe"):
+        read_training_recipe(path)
 
 
 def test_recipes_are_read_without_torch() -> None:

@@ -128,8 +128,7 @@ class Reference:
                 "classes": self.source.header.classes,
                 "plan": items,
                 "records": [
-                    r.model_dump(mode="json", exclude=AS_FIRST_WRITTEN)
-                    for r in used.values()
+                    r.model_dump(mode="json", exclude=AS_FIRST_WRITTEN) for r in used.values()
                 ],
                 "masks": {key: sha256_of(self.source.mask_path(records[key])) for key in pairs},
                 "run": [entry.sha256 for shards in self.run.configs.values() for entry in shards],

@@ -8,9 +8,10 @@ import torch
 
 from didgen.augment.device import Device, choose_device
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
-from didgen.augment.generation.generator import Generator, GuidedDiffusion
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.samples import draw_batch, make
+from didgen.augment.methods.generator import Generator
+from didgen.augment.methods.guided_diffusion import GuidedDiffusion
 from didgen.manifests.recipes.sampling import Annotation, Sampling
 from didgen.manifests.shards.shard import Failure
 from tests.contracts.generator import GeneratorContract

@@ -1,61 +1,24 @@
-"""The generator: the one interface through which the factory asks for samples.
+"""Guided diffusion: DiDGen's own generator, a Stable Diffusion model with P-Tokens."""
 
-Plan, gates, shards, provenance and the cluster know nothing of the method behind it. DiDGen's own
-is `GuidedDiffusion`; another method is another class with these two functions.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from didgen.augment.device import Device
+from didgen.augment.diffusion.attention import layers_at
+from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.noise import TrySeed
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs, draw
-from didgen.augment.generation.plan import Planned
+from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
+from didgen.augment.methods.generator import Drawing, Opened, Planned
+from didgen.augment.prompts.prompt import P_TOKENS
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.sampling import Sampling
 from didgen.manifests.views.attention_maps import AttentionHistory, moments, stretched
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A batch as it was drawn.
-
-    images: (B, H, W, 3) uint8; masks: (B, H, W) boolean, None for images without; scores: what the
-    method itself measured of each sample, for its record and the gates, empty where that is
-    nothing; attention: that of the first samples, as many as were asked for, empty where a method
-    has none.
-    """
-
-    images: NDArray[np.uint8]
-    masks: NDArray[np.bool_] | None = None
-    scores: tuple[Mapping[str, float], ...] = ()
-    attention: tuple[AttentionHistory, ...] = ()
-
-
-class Generator(Protocol):
-    """What draws samples: a loaded model with all that its recipe says of the drawing."""
-
-    def to(self, device: Device) -> None:
-        """Bring the model to a device."""
-
-    def draw(
-        self,
-        planned: Sequence[Planned],
-        seeds: Sequence[TrySeed],
-        layouts: NDArray[np.bool_] | None,
-        device: Device,
-        watched: int = 0,
-    ) -> Drawing:
-        """Draw the planned samples of one batch, each from its own seed.
-
-        seeds: (planned seed, number of the try) of each sample; a seed alone is its first try, 0.
-        layouts: (B, H, H) for pairs, None for images. watched: of how many samples, the first of
-        the batch, the attention is kept. The same samples and seeds give the same bits on a CPU.
-        """
 
 
 @dataclass(frozen=True)
@@ -110,3 +73,48 @@ def _scores(pairs: LesionPairs) -> tuple[dict[str, float], ...]:
         {"attention_contrast": round(float(span), 6), "separability": round(float(apart), 4)}
         for span, apart in zip(pairs.contrast, pairs.separability, strict=True)
     )
+
+
+def open_diffusion(recipe: AugmentRecipe) -> Opened:
+    """Load a recipe's Stable Diffusion model with its P-Tokens.
+
+    Raises DidgenError for a model that cannot be loaded, one without P-Tokens, and a sampling that
+    it cannot do.
+    """
+    pipeline = load_pipeline(recipe.model, recipe.revision)
+    known = pipeline.tokenizer.get_vocab()
+    if missing := [token for token in P_TOKENS if token not in known]:
+        raise DidgenError(
+            f"The model {recipe.model} does not know {' and '.join(missing)}; "
+            "run `didgen finetune` on it first."
+        )
+    _check_sampling(recipe, pipeline)
+    return Opened(
+        GuidedDiffusion(pipeline, recipe.sampling),
+        pipeline.image_size,
+        lambda text: len(pipeline.tokenizer(text).input_ids),
+        decided=sampling_decided(recipe.sampling),
+    )
+
+
+def sampling_decided(sampling: Sampling) -> dict[str, str]:
+    """What a run records of how a diffusion model is sampled."""
+    return {
+        "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
+        f"batches of {sampling.batch_size}, because the recipe says so"
+    }
+
+
+def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
+    """Raise DidgenError for a sampling that the model cannot do, before there is a folder of it."""
+    sampling = recipe.sampling
+    scheduler = scheduler_of(pipeline, sampling.scheduler)
+    check_timestep(scheduler, sampling.annotation)
+    trained = scheduler.config.num_train_timesteps
+    if sampling.steps > trained:
+        raise DidgenError(
+            f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "
+            "timesteps; lower it."
+        )
+    for kind in ("attn2", "attn1") if recipe.pairs else ():
+        layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)

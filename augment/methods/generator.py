@@ -1,0 +1,98 @@
+"""The generator: the one interface through which the factory asks for samples.
+
+Plan, gates, shards, provenance and the cluster know nothing of the method behind it. A model
+directory says which method it is for; what opens it gives an `Opened`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from didgen.augment.device import Device
+from didgen.augment.diffusion.noise import TrySeed
+from didgen.manifests.choices import Config
+from didgen.manifests.views.attention_maps import AttentionHistory
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One sample before it is made.
+
+    layout: the real image whose mask guides it, "drawn", or "" for none. mask_of: the sample of
+    another run whose mask guides it, itself guided by `layout`; "" where the mask is the layout's.
+    """
+
+    config: Config
+    key: str
+    label: str
+    index: int
+    seed: int
+    prompt: str
+    layout: str = ""
+    mask_of: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A batch as it was drawn.
+
+    images: (B, H, W, 3) uint8; masks: (B, H, W) boolean, None for images without; scores: what the
+    method itself measured of each sample, for its record and the gates, empty where that is
+    nothing; attention: that of the first samples, as many as were asked for, empty where a method
+    has none.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_] | None = None
+    scores: tuple[Mapping[str, float], ...] = ()
+    attention: tuple[AttentionHistory, ...] = ()
+
+
+class Generator(Protocol):
+    """What draws samples: a loaded model with all that its recipe says of the drawing."""
+
+    def to(self, device: Device) -> None:
+        """Bring the model to a device."""
+
+    def draw(
+        self,
+        planned: Sequence[Planned],
+        seeds: Sequence[TrySeed],
+        layouts: NDArray[np.bool_] | None,
+        device: Device,
+        watched: int = 0,
+    ) -> Drawing:
+        """Draw the planned samples of one batch, each from its own seed.
+
+        seeds: (planned seed, number of the try) of each sample; a seed alone is its first try, 0.
+        layouts: (B, H, H) for pairs, None for images. watched: of how many samples, the first of
+        the batch, the attention is kept. The same samples and seeds give the same bits on a CPU.
+        """
+
+
+def no_tokens(text: str) -> int:
+    """The tokens of a prompt for a method that reads none: no prompt is too long for it."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model directory opened for a recipe: its generator, and what the plan asks of it.
+
+    image_size: side of its images in pixels. count_tokens: the positions that a prompt takes, start
+    and end included. classes: those it can draw; None where a prompt can name any. decided: what
+    the run records of the drawing, each with its reason.
+    """
+
+    generator: Generator
+    image_size: int
+    count_tokens: Callable[[str], int] = no_tokens
+    classes: tuple[str, ...] | None = None
+    decided: Mapping[str, str] = field(default_factory=dict)
