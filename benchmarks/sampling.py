@@ -146,7 +146,7 @@ def against(
     pairs = zip(scores, base, strict=True)
     differences = np.array([one["layout_iou"] - other["layout_iou"] for one, other in pairs])
     low, high = bootstrap_mean(differences) or (float("nan"),) * 2
-    return {"IoU less": float(differences.mean()), "low": low, "high": high}
+    return {"IoU difference": float(differences.mean()), "low": low, "high": high}
 
 
 def main(
