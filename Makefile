@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format lock clean
+.PHONY: help install demo test test-quick test-slow coverage lint format docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with everything as locked; once, and again when the lock changes
 
@@ -38,23 +38,33 @@ demo: $(INSTALLED) ## Make a small data set with the bundled model into runs/dem
 test: $(INSTALLED) ## Run the tests, without the slow ones and those that need a GPU
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile
 
+test-quick: $(INSTALLED) ## Run the tests nearest to what changed against main, in about a minute
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --changed main || [ $$? -eq 5 ]
+
+coverage: $(INSTALLED) ## Run the tests like `make test`, and print which lines none of them reached
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --cov
+
 # pytest exits with 5 where no test is marked slow.
 test-slow: $(INSTALLED) ## Run the slow tests
 	$(BIN)/pytest -q -m "slow and not gpu" --timeout 1800 || [ $$? -eq 5 ]
 
-lint: $(INSTALLED) ## Check style, format and types
+lint: $(INSTALLED) ## Check style, format, spelling and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/mypy
 
 format: $(INSTALLED) ## Sort imports, mend what can be mended, and format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: $(INSTALLED) ## Build the site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 lock: $(UV) ## Write requirements.lock anew from pyproject.toml
 	$(UV) pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url \
-	    --extra test pyproject.toml -o requirements.lock
+	    --extra test --extra docs pyproject.toml -o requirements.lock
 
 clean: ## Remove caches and build products; .venv and runs stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,13 +43,17 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         augmenting.augment,
         describing.verify,
         describing.inspect,
+        judging.review,
         describing.mix,
         describing.export,
+        describing.push,
+        describing.pull,
     ),
     "What they are worth": (
         judging.quality,
         judging.classify,
         judging.segment,
+        judging.submission,
         judging.report,
     ),
 }

@@ -20,8 +20,8 @@ from didgen.manifests.options import (
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
+    from didgen.augment.captions.caption import Captioner
     from didgen.augment.generation.part import Part
-    from didgen.augment.prompts.caption import Captioner
 
 DEMO = Path("runs/demo")
 """The run of `didgen augment` without a recipe."""
@@ -71,8 +71,8 @@ def caption(
     """
     if backend == "measure" and (model or shorten_with or base_url):
         raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
-    from didgen.augment.prompts.caption import Described, Measured, describer, token_counter
-    from didgen.augment.prompts.llm import ChatSettings
+    from didgen.augment.captions.caption import Described, Measured, describer, token_counter
+    from didgen.augment.captions.llm import ChatSettings
 
     count_tokens = token_counter(target)
     captioner: Described | Measured
@@ -94,7 +94,7 @@ def _caption(
     source: Path, captioner: "Captioner", target: str, *, replace: bool, dry_run: bool
 ) -> None:
     """Say what is to be captioned, caption it, and say what could not be as was asked."""
-    from didgen.augment.prompts.caption import caption_source, to_do
+    from didgen.augment.captions.caption import caption_source, to_do
     from didgen.manifests.sources.records import SourceManifest
 
     manifest = SourceManifest.read(source)
@@ -105,7 +105,9 @@ def _caption(
         print(f"{others} have a caption of another backend or model; --replace redoes those.")
     if dry_run:
         return
-    if missing:
+    if not missing:
+        manifest = caption_source(source, captioner, target=target, again=replace)
+    else:
         with terminal_progress("captions") as advance:
             manifest = caption_source(
                 source, captioner, target=target, again=replace, progress=advance
@@ -140,9 +142,9 @@ def prompts(
     stopped; the key of an endpoint is read from OPENAI_API_KEY.
     Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
     """
-    from didgen.augment.prompts.caption import describer, token_counter
-    from didgen.augment.prompts.invent import write_captions
-    from didgen.augment.prompts.llm import ChatSettings
+    from didgen.augment.captions.caption import describer, token_counter
+    from didgen.augment.captions.invent import write_captions
+    from didgen.augment.captions.llm import ChatSettings
     from didgen.manifests.sources.records import SourceManifest
 
     manifest = SourceManifest.read(source)
@@ -152,9 +154,11 @@ def prompts(
         print(f"{per_class} captions of each class would be asked of {asked.name}.")
         return
     with terminal_progress("captions") as advance:
-        fallbacks = write_captions(manifest, asked, out, per_class, seed, progress=advance)
-    print(f"New captions are in {out}; name it as `captions` in a recipe.")
-    for reason, count in fallbacks.items():
+        written = write_captions(manifest, asked, out, per_class, seed, progress=advance)
+    print(f"{written.captions} new captions are in {out}; name it as `captions` in a recipe.")
+    if written.doubles:
+        print(f"{written.doubles} were dropped, because they were known or said before.")
+    for reason, count in written.recombined.items():
         print(f"{count} were recombined in place of the model's words: {reason}.")
 
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from didgen.augment.prompts.caption import CACHE_FILE, Measured, caption_source, token_counter
+from didgen.augment.captions.caption import CACHE_FILE, Measured, caption_source, token_counter
 from didgen.manifests.sources.records import HEADER_FILE, RECORDS_FILE, SourceManifest
 
 

@@ -27,7 +27,7 @@ from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.prompts.prompt import compose, diagnosis
-from didgen.augment.prompts.sentence import parse, render
+from didgen.augment.prompts.sentence import Free, parse, render
 from didgen.downstream.metrics.classification import balanced_accuracy
 from didgen.manifests.provenance.models import trained_on
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -70,8 +70,8 @@ def prompts_of(caption: str, classes: Sequence[str], *, named_only: bool) -> lis
     caption: one that `sentence.render` wrote; another is a ValueError.
     """
     attributes = parse(caption)
-    if attributes is None:
-        raise ValueError(f"{caption!r} is no caption of `didgen caption`")
+    if isinstance(attributes, Free):
+        raise ValueError(f"{caption!r} is no caption of `didgen caption`: {attributes.reason}")
     names = [diagnosis(label) for label in classes]
     if named_only:
         return [compose(f"{name}.") for name in names]
@@ -83,7 +83,9 @@ def balanced(source: SourceManifest, classes: Sequence[str], count: int) -> list
     found: list[SourceRecord] = []
     for label in classes:
         named = [r for r in source.records if r.split != "train" and r.label == label]
-        found += [record for record in named if record.caption and parse(record.caption)][:count]
+        found += [record for record in named if not isinstance(parse(record.caption or ""), Free)][
+            :count
+        ]
     return found
 
 

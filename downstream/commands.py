@@ -1,4 +1,4 @@
-"""The commands that judge data: quality, classify, segment, report; they parse and print, no more.
+"""The commands that judge data, from quality to report; they parse and print, no more.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from didgen.manifests.choices import Config, Part
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
@@ -295,6 +296,82 @@ def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:
         if one.get("judged", True):
             print(one["sentence"])
     print(f"The figures are in {out / 'benchmark.md'} and {out / 'benchmark.json'}.")
+
+
+def review(
+    directory: Annotated[Path, typer.Argument(help="Folder of a run.", parser=folder)],
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            help="Source of the nearest real images and of the blind test; else the one that the "
+            "run names.",
+            parser=folder,
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address of this machine that the page is served on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 is any free one.")] = 0,
+    images: Annotated[
+        int, typer.Option(min=2, max=1000, help="Images of the blind test, half of them real.")
+    ] = 40,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice of these images.")
+    ] = 0,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print what the reviews say, and stop.")
+    ] = False,
+) -> None:
+    """Serve a local page on which experts accept, reject and correct a run's samples.
+
+    Decisions are lines of reviews.jsonl beside the run; `mix`, `export` and benchmarks honour them
+    by `reviewed: accepted`. The page has a blind test too: real or synthetic.
+    Example: didgen review runs/mine --real runs/isic2018
+    """
+    from didgen.downstream.review.samples import prepare_review
+
+    with terminal_progress("checking") as advance:
+        job = prepare_review(directory, real, progress=advance)
+    from didgen.downstream.review.desk import Desk
+
+    desk = Desk(job, images, seed)
+    if summary:
+        from didgen.downstream.review.summary import summary as sentences
+
+        print(*sentences(desk), sep="\n")
+        return
+    try:
+        from didgen.downstream.review.serve import is_loopback, serve
+    except ModuleNotFoundError as error:
+        raise DidgenError(
+            f"The page needs {error.name}, which is not installed: pip install 'didgen[review]'."
+        ) from None
+    if not is_loopback(host):
+        print("The page is reached from other machines, unencrypted, by all who have its address.")
+    serve(desk, host, port, lambda address: print(f"Open {address}\nStop with Ctrl-C.", flush=True))
+
+
+def submission(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of a finished benchmark.", parser=folder),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="New folder.", parser=folder)],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Source of the tested images, if it has moved.", parser=folder),
+    ] = None,
+) -> None:
+    """Write a benchmark's test predictions in the form that the ISIC challenge of 2018 takes.
+
+    Masks of `segment` are PNGs of the images' own size (Task 1), probabilities of `classify` a CSV
+    of the seven diagnoses (Task 3), for each tested training.
+    Example: didgen submission runs/segment --out runs/segment-isic
+    """
+    from didgen.downstream.challenge.submissions import write_submissions
+
+    for place_ in write_submissions(directory, out, source):
+        print(place_)
 
 
 def report(

@@ -29,8 +29,11 @@ CaptionBackend: TypeAlias = Literal["measure", ChatBackend]
 PromptForm: TypeAlias = Literal["caption", "class", "prefix"]
 """What a prompt says behind the fixed prefix: a clinical sentence, the class's name, or nothing."""
 
+Reviewed: TypeAlias = Literal["accepted"]
+"""Which samples the experts' reviews leave: those that are accepted."""
+
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""
 
-Method: TypeAlias = Literal["didgen", "stylegan"]
+Method: TypeAlias = Literal["didgen", "stylegan", "pgan", "pix2pixhd"]
 """How a model makes samples: DiDGen, or a rival of its paper's tables."""

@@ -1,4 +1,4 @@
-"""The commands on data: import, verify, inspect, mix, export; they parse and print, no more.
+"""The commands on data: import, verify, inspect, mix, export, and those on the hub; they parse.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
@@ -13,7 +13,17 @@ import typer
 
 from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.options import DryRun, Run, Source, folder, place
+from didgen.manifests.hub.commands import pull as pull
+from didgen.manifests.hub.commands import push as push
+from didgen.manifests.options import (
+    DryRun,
+    OnlyReviewed,
+    Pseudonymise,
+    Run,
+    Source,
+    folder,
+    place,
+)
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
@@ -42,11 +52,10 @@ Ratio = Annotated[
         "pairs.",
     ),
 ]
-Pseudonymise = Annotated[
+DropCopies = Annotated[
     bool,
     typer.Option(
-        "--pseudonymise",
-        help="Name real images and lesions by a keyed hash, whose key stays with the source.",
+        "--drop-copies", help="Leave out what `didgen quality --write-scores` calls a copy."
     ),
 ]
 KnownTo = Annotated[
@@ -293,12 +302,8 @@ def mix(
         Config | None,
         typer.Option("--config", help="What to mix; without it, all that the run holds."),
     ] = None,
-    drop_copies: Annotated[
-        bool,
-        typer.Option(
-            "--drop-copies", help="Leave out what `didgen quality --write-scores` calls a copy."
-        ),
-    ] = False,
+    drop_copies: DropCopies = False,
+    reviewed: OnlyReviewed = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="Seed of the choice and the order.")
@@ -326,6 +331,7 @@ def mix(
         config=config,
         drop_copies=drop_copies,
         pseudonymise=pseudonymise,
+        reviewed=reviewed,
         shard_size=shard_size,
         seed=seed,
     )
@@ -363,6 +369,7 @@ def export(
             parser=folder,
         ),
     ] = None,
+    reviewed: OnlyReviewed = None,
     dry_run: DryRun = False,
 ) -> None:
     """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
@@ -373,14 +380,23 @@ def export(
     if source is not None and not pseudonymise:
         raise typer.BadParameter("a source is for --pseudonymise", param_hint="--source")
     from didgen.manifests.exports.export import export as write
-    from didgen.manifests.exports.sound_run import prepare_export
+    from didgen.manifests.exports.sound_run import only_accepted, prepare_export
 
     with terminal_progress("checking") as advance:
         job = prepare_export(
             directory, to, out, progress=advance, pseudonymise=pseudonymise, source=source
         )
+    if reviewed:
+        job = only_accepted(job)
+        print(f"reviews: {job.manifest.decisions['reviews']}")
     for (config, split), count in job.counts().items():
         print(f"{config}, {split}: {count} samples")
+    if to == "imagefolder":
+        for split, missing in job.tally.missing("images").items():
+            print(
+                f"images, {split}: no image of {', '.join(missing)}, whose folder is there and "
+                "empty: give torchvision `allow_empty=True`, and timm classes.txt as `class_map`"
+            )
     if not dry_run:
         with terminal_progress("exporting") as advance:
             write(job, progress=advance)

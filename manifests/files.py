@@ -22,6 +22,12 @@ from didgen.manifests.errors import DidgenError
 
 TEMPORARY_SUFFIX = ".tmp"
 
+LITTER = {
+    *(".ds_store", ".localized", ".directory", "icon\r"),
+    *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+}
+"""Files that systems put into folders unasked, in lower case."""
+
 STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 """Kinds of URL whose put is atomic: an object is there whole or not at all."""
 
@@ -222,7 +228,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             for written in _below(temporary):
                 _sync(written)
             _sync(temporary)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            # Another process may have been a moment faster.
+            refuse_existing(path)
+            raise
         _sync(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -308,6 +319,11 @@ def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file is one that a system puts beside others, by its name: never a user's own."""
+    return name.lower() in LITTER or name.startswith("._")
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -148,6 +148,14 @@ def read_image(path: Path) -> Image.Image:
     return upright(open_checked(path)).convert("RGB")
 
 
+def see_through(image: Image.Image) -> bool:
+    """Whether some pixels of a picture are transparent and others are not."""
+    if not image.has_transparency_data:
+        return False
+    least, most = image.convert("RGBA").getchannel("A").getextrema()
+    return least != most
+
+
 def middle(pixels: np.ndarray) -> np.ndarray:
     """The central square of an image or mask (H, W) or (H, W, C): what models are trained on."""
     side = min(pixels.shape[:2])
@@ -161,13 +169,11 @@ def as_mask(image: Image.Image, path: Path) -> np.ndarray:
     A mask has two levels at most, black and one other, and is not see-through in places; anything
     else is a `DidgenError` that names `path`.
     """
-    if image.has_transparency_data:
+    if see_through(image):
         # White on see-through white would be a mask of everything.
-        least, most = image.convert("RGBA").getchannel("A").getextrema()
-        if least != most:
-            raise DidgenError(
-                f"{path} is see-through in places; save it without transparency, as 0 and 255."
-            )
+        raise DidgenError(
+            f"{path} is see-through in places; save it without transparency, as 0 and 255."
+        )
     grey = upright(image).convert("L")
     levels = sum(count > 0 for count in grey.histogram()[1:])
     if levels > 1:

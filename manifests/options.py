@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from didgen.manifests.choices import Reviewed
+
 
 def place(text: str) -> Path:
     """A folder, or a part of an object store by its URL."""
@@ -32,6 +34,22 @@ Run = Annotated[
 ]
 RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+
+Pseudonymise = Annotated[
+    bool,
+    typer.Option(
+        "--pseudonymise",
+        help="Name real images and lesions by a keyed hash, whose key stays with the source.",
+    ),
+]
+OnlyReviewed = Annotated[
+    Reviewed | None,
+    typer.Option(
+        "--reviewed",
+        help="Take only what the experts of `didgen review` accept, with their classes and "
+        "outlines.",
+    ),
+]
 
 
 def needs_out(what: str) -> typer.BadParameter:

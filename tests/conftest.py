@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fixtures.changed import pytest_addoption, pytest_ignore_collect
 from tests.fixtures.commands import command
 from tests.fixtures.environment import closed_readers, data_dir, datasets_offline, no_hub
 from tests.fixtures.folders import photographs, source_and_run
@@ -18,6 +19,8 @@ __all__ = [
     "make_source",
     "no_hub",
     "photographs",
+    "pytest_addoption",
+    "pytest_ignore_collect",
     "run",
     "source",
     "source_and_run",

@@ -12,7 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
-from importlib.metadata import packages_distributions
+from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import didgen
+from tests.fixtures.imports import ROOMS, imports, module_of
 
 REPOSITORY = Path(__file__).parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-ROOMS = ("augment", "downstream", "manifests")
 MAY_IMPORT = {
     "manifests": {"manifests"},
     "augment": {"augment", "manifests"},
@@ -62,22 +62,6 @@ def lines_with(pattern: str) -> list[str]:
 
 def room_modules() -> list[Path]:
     return [file for room in ROOMS for file in sorted((REPOSITORY / room).rglob("*.py"))]
-
-
-def imports(file: Path) -> Iterator[str]:
-    """Dotted names of all that a module imports anywhere, also inside its functions."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level, f"{file} has a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def module_of(file: Path) -> str:
-    """The name under which a module of a room is imported."""
-    path = file.relative_to(REPOSITORY).with_suffix("")
-    return ".".join(("didgen", *path.parts)).removesuffix(".__init__")
 
 
 def import_graph() -> dict[str, set[str]]:
@@ -143,7 +127,7 @@ def test_the_lock_holds_pins_and_nothing_else() -> None:
 
 def test_the_lock_is_made_from_this_pyproject() -> None:
     pins = locked()
-    for requirement in declared("test"):
+    for requirement in declared("test", "docs"):
         for pin in pins.get(canonicalize_name(requirement.name), [None]):
             assert pin, f"{requirement} is not in requirements.lock; run `make lock`"
             (version,) = [specifier.version for specifier in pin.specifier]
@@ -151,7 +135,7 @@ def test_the_lock_is_made_from_this_pyproject() -> None:
     text = (REPOSITORY / "requirements.lock").read_text()
     wanted = re.findall(r"^([\w.-]+)==\S+.*\n(?:    #.*\n)*?    #.*didgen \(", text, re.M)
     assert {canonicalize_name(name) for name in wanted} == {
-        canonicalize_name(requirement.name) for requirement in declared("test")
+        canonicalize_name(requirement.name) for requirement in declared("test", "docs")
     }
 
 
@@ -380,10 +364,42 @@ def test_the_ci_script_parses_and_may_run() -> None:
 
 def test_pre_commit_runs_tools_the_lock_names() -> None:
     config = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())
+    makers = {
+        script.name: canonicalize_name(script.dist.name)
+        for script in entry_points(group="console_scripts")
+        if script.dist
+    }
     for repository in config["repos"]:
         assert repository["repo"] == "local"
         for hook in repository["hooks"]:
-            assert Path(hook["entry"].split()[0]).name in locked()
+            tool = Path(hook["entry"].split()[0]).name
+            assert makers.get(tool, tool) in locked()
+
+
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY / ".github" / "workflows").glob("*.yml")), ids=lambda file: file.name
+)
+def test_workflows_run_targets_that_there_are(file: Path) -> None:
+    workflow = yaml.safe_load(file.read_text())
+    targets = set(re.findall(r"^([a-z-]+):.*##", (REPOSITORY / "Makefile").read_text(), re.M))
+    # Rights are given one by one; `on` is the truth to YAML 1.1.
+    assert workflow["permissions"] == {"contents": "read"} and workflow[True]
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            called = re.findall(r"\bmake ([a-z-]+)", step.get("run", ""))
+            assert targets.issuperset(called), f"{file.name} runs {called}"
+            if "uses" in step:
+                assert re.fullmatch(r"[\w-]+/[\w-]+@[\w./-]+", step["uses"])
+
+
+def test_the_release_of_this_version_is_told() -> None:
+    for name in ("CHANGELOG.md", "UPGRADING.md"):
+        headings = re.findall(r"^## (.*)$", (REPOSITORY / name).read_text(), re.M)
+        assert any(PROJECT["version"] in heading for heading in headings), name
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    dated = rf"^## \[{re.escape(PROJECT['version'])}\] - {citation['date-released']}$"
+    assert re.search(dated, (REPOSITORY / "CHANGELOG.md").read_text(), re.M)
 
 
 @pytest.fixture(scope="session")

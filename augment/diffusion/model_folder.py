@@ -5,60 +5,172 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
 import transformers
 from diffusers import StableDiffusionPipeline
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError
 
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError, in_short
-from didgen.manifests.files import write_bytes, write_json_lines
-from didgen.manifests.provenance.models import CAPTIONS_NAME, model_folder
+from didgen.manifests.files import read_json, write_bytes, write_json, write_json_lines
+from didgen.manifests.provenance.model_files import configs_of, fault_of, parts_of, variant_of
+from didgen.manifests.provenance.models import CAPTIONS_NAME, model_place
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 
 
 def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline:
-    """Load `mini`, a folder in diffusers format, or a hub id; safetensors only, in float32.
+    """Load `mini`, a folder in diffusers format, a .safetensors file, or a hub id, in float32.
 
+    Weights are read from safetensors only, those of the variant fp16 where there are no others.
     Raises DidgenError in one sentence where it is not there, cannot be reached, or is no Stable
     Diffusion model.
     """
     _quiet()
     try:
-        pipeline = LesionPairPipeline.from_pretrained(
-            str(model_folder(model)),
-            revision=revision,
-            dtype=torch.float32,
-            use_safetensors=True,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-        # transformers makes up an empty tokenizer where its files are missing.
-        if len(pipeline.tokenizer) < 256:
-            raise ValueError("its tokenizer has no vocabulary")
-        unet = pipeline.unet.config
-        if unet.in_channels != pipeline.vae.config.latent_channels:
-            raise ValueError(f"its UNet takes {unet.in_channels} channels: is it for inpainting?")
-        if unet.addition_embed_type or unet.class_embed_type:
-            raise ValueError("its UNet asks for more than a prompt, as that of SDXL does")
-        if unet.in_channels != 4 or pipeline.vae_scale_factor != 8:
-            raise ValueError("its latents are not of 4 channels and an eighth of the side")
+        place = model_place(model)
+        if not place.exists():
+            if place.is_absolute() or len(place.parts) > 2 or place.suffix == ".safetensors":
+                raise _Fault("there is no such folder, and no such .safetensors file")
+            place = _fetched(model, revision)
+        if fault := fault_of(place):
+            raise _Fault(fault)
+        pipeline = _one_file(place) if place.is_file() else _folder(place)
+        if fault := _parts_fault(pipeline):
+            raise _Fault(fault)
         return pipeline
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+    except _Fault as fault:
+        raise DidgenError(f"The model {model} could not be loaded: {fault}.") from None
+    except _LIBRARY_FAULTS as error:
         raise DidgenError(
             f"The model {model} could not be loaded: give a folder in diffusers format with "
-            f"safetensors weights, or a hub id that can be reached ({in_short(error, 300)})."
+            "safetensors weights, one .safetensors file, or a hub id that can be reached "
+            f"({in_short(error, 300)})."
         ) from None
 
 
+class _Fault(Exception):
+    """Why a model cannot be loaded, with the mend, in words that end a sentence."""
+
+
+_LIBRARY_FAULTS = (
+    ImportError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
+"""What diffusers and transformers raise of a model that they cannot load."""
+
+_KEPT_OUT = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def _fetched(model: str, revision: str | None) -> Path:
+    """The folder of a model of the hub; its fp16 weights where it has no others."""
+    first: OSError | ValueError | None = None
+    for variant in (None, "fp16"):
+        try:
+            return Path(
+                LesionPairPipeline.download(
+                    model, revision=revision, variant=variant, use_safetensors=True, **_KEPT_OUT
+                )
+            )
+        except (OSError, ValueError) as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _folder(folder: Path) -> LesionPairPipeline:
+    """The pipeline in a folder; a part whose weights are not all there is a fault."""
+    parts: dict[str, Any] = {}
+    for part, (library, name) in parts_of(folder).items():
+        kind: Any = getattr({"diffusers": diffusers, "transformers": transformers}[library], name)
+        parts[part], read = kind.from_pretrained(
+            str(folder),
+            subfolder=part,
+            variant=variant_of(folder / part),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            # So that what does not fit can be named; diffusers names it itself.
+            ignore_mismatched_sizes=library == "transformers",
+        )
+        if read["missing_keys"]:
+            raise _Fault(
+                f"its {part} lacks weights that its config asks for, first "
+                f"{min(read['missing_keys'])}; copy or download it again"
+            )
+        if read["mismatched_keys"]:
+            key, found, asked = min(read["mismatched_keys"])
+            raise _Fault(
+                f"its {part} has {key} of shape {tuple(found)}, and its config says "
+                f"{tuple(asked)}; put back the config that the weights were saved with"
+            )
+    return LesionPairPipeline.from_pretrained(str(folder), **parts, **_KEPT_OUT)
+
+
+def _one_file(path: Path) -> LesionPairPipeline:
+    """The pipeline in one file, by the configs beside it or the hub's."""
+    try:
+        return LesionPairPipeline.from_single_file(
+            str(path), config=str(configs_of(path)), dtype=torch.float32, local_files_only=True
+        )
+    except (NotImplementedError, SingleFileComponentError):
+        # The first is torch's word for a weight that was never filled.
+        raise _Fault(
+            "it lacks weights that the configs beside it ask for: put its own there"
+        ) from None
+
+
+def _parts_fault(pipeline: LesionPairPipeline) -> str | None:
+    """What about the loaded parts of a model does not fit didgen, or each other."""
+    unet, text, tokenizer = pipeline.unet.config, pipeline.text_encoder, pipeline.tokenizer
+    # transformers makes up an empty tokenizer where its files are missing.
+    if len(tokenizer) < 256:
+        return "its tokenizer has no vocabulary: copy or download the folder tokenizer again"
+    words = text.get_input_embeddings().num_embeddings
+    if max(tokenizer.get_vocab().values()) >= words:
+        return f"its tokenizer knows {len(tokenizer)} words, and its text encoder {words}"
+    if tokenizer.model_max_length > text.config.max_position_embeddings:
+        return (
+            f"its text encoder takes {text.config.max_position_embeddings} tokens: say so in "
+            "tokenizer/tokenizer_config.json, as `model_max_length`"
+        )
+    if unet.in_channels != pipeline.vae.config.latent_channels:
+        return f"its UNet takes {unet.in_channels} channels: is it for inpainting?"
+    if unet.addition_embed_type or unet.class_embed_type:
+        return "its UNet asks for more than a prompt, as that of SDXL does"
+    if unet.time_cond_proj_dim is not None:
+        return "its UNet is distilled for a few steps (LCM); give the model it was distilled from"
+    if unet.in_channels != 4 or pipeline.vae_scale_factor != 8:
+        return "its latents are not of 4 channels and an eighth of the side"
+    if not isinstance(unet.sample_size, int):
+        return (
+            f"its UNet's `sample_size` is {unet.sample_size}, and didgen draws squares: write one "
+            "number into unet/config.json, an eighth of the side"
+        )
+    for name in ("unet", "vae", "text_encoder"):
+        for key, weight in getattr(pipeline, name).named_parameters():
+            if weight.is_meta:
+                return f"its {name} lacks the weights {key}; copy or download it again"
+            if not bool(weight.isfinite().all()):
+                return f"its {name} has weights that are no numbers, first {key}; save it again"
+    return None
+
+
 def _quiet() -> None:
-    """Turn off what diffusers says of every small model: that its autoencoder is not SD's own."""
+    """Turn off what the libraries say of small models and, at length, of those that are refused."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
 
@@ -88,6 +200,9 @@ def save_pipeline(
     with replaced(folder) as new:
         with written(new):
             plain.save_pretrained(new, safe_serialization=True)
+        # Without a dtype diffusers loads its parts in float32, and transformers as is said here.
+        config = new / "text_encoder" / "config.json"
+        write_json(config, read_json(config) | {"dtype": "float32"})
         for model in models:
             model.to(torch.float32)
         write_documents(new, captions, card, trained_on)

@@ -22,8 +22,9 @@ from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.finetuning.latent_cache import Cache
 from didgen.augment.finetuning.latents import posterior_noise
 from didgen.augment.finetuning.training_images import words_of
+from didgen.augment.prompts.places import places_in, turned
 from didgen.augment.prompts.prompt import compose
-from didgen.augment.prompts.sentence import thin, turn
+from didgen.augment.prompts.sentence import free_reasons, thin
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -32,7 +33,7 @@ ORIENTATIONS = {
     "flips": ((0, False), (0, True), (2, False), (2, True)),
     "dihedral": tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True)),
 }
-"""Orientations by name: quarter turns, and whether mirrored."""
+"""Orientations by name: quarter turns, and whether mirrored; the first one leaves all as it is."""
 
 
 def orient(image: Tensor, turns: int, mirrored: bool) -> Tensor:
@@ -125,13 +126,18 @@ class RegionDataset(Dataset[dict[str, Any]]):
         caption = self.captions[index] if captioned else None
         if caption and self.caption_thinning and rng.random() < self.caption_thinning:
             caption = thin(caption, rng)
-        prompt = item["prompt"] = _prompt(caption, orientation) if prompted else ""
+        item["prompt"] = ""
+        if prompted:
+            words = _turned(caption, orientation)
+            if words is None:
+                place, orientation, words = 0, self.orientations[0], caption
+            item["prompt"] = compose(words)
         if self.cache is None:
             pixels = load_pixels(self.manifest, self.records[index], size)
             item["pixels"] = orient(pixels, *orientation).contiguous()
             mask = F.adaptive_avg_pool2d(self.mask(index), side)
         else:
-            item |= self.cache.item(index, place, prompt)
+            item |= self.cache.item(index, place, item["prompt"])
             mask = item["mask"]
         return item | {"mask": orient(mask, *orientation).contiguous()}
 
@@ -156,18 +162,46 @@ class RegionDataset(Dataset[dict[str, Any]]):
             )
             if probability > 0
         ]
-        drawn = {
-            _prompt(caption if kept else None, orientation): None
+        shown = (
+            (caption if kept else None, orientation)
             for caption in self.captions
             for orientation in self.orientations
             for kept in captioned
-        }
+        )
+        # A caption that cannot be turned is shown as it is, with its image as it is.
+        drawn = {compose(_turned(*show) or show[0]): None for show in shown}
         return [*drawn, ""] if self.prompt_dropout > 0 else [*drawn]
 
 
-def _prompt(caption: str | None, orientation: tuple[int, bool]) -> str:
-    """The prompt of an image in an orientation, with its caption or without."""
-    return compose(turn(caption, *orientation) if caption else None)
+def _turned(caption: str | None, orientation: tuple[int, bool]) -> str | None:
+    """The caption of an image in an orientation; None where its image may not have it.
+
+    No caption denies no orientation: then it is empty.
+    """
+    return turned(caption, *orientation) if caption else ""
+
+
+TURNING_FORMAT = 1
+"""Changed with whatever turns free captions in another way."""
+
+
+def free_captions(recipe: FinetuneRecipe, records: Sequence[SourceRecord]) -> dict[str, str]:
+    """What a training does with captions that are free sentences, in words; empty without one."""
+    captions = [words for record in records if (words := words_of(recipe, record))]
+    if recipe.prompt != "caption" or not (reasons := free_reasons(captions)):
+        return {}
+    orientations = ORIENTATIONS[recipe.orientations]
+    free = [caption for caption in captions if caption in reasons]
+    fixed = {c for c in reasons if any(turned(c, *o) is None for o in orientations)}
+    placed = {c for c in reasons if any(True for _ in places_in(c))} - fixed
+    counts = Counter(reasons[caption] for caption in free)
+    told = "; ".join(f"{count} have {reason}" for reason, count in sorted(counts.items()))
+    return {
+        "captions": f"{len(free)} of {len(captions)} are free sentences, because {told}",
+        "orientations": f"of {len(free)} free captions, {sum(c in placed for c in free)} name "
+        f"places that are turned with their images, and {sum(c in fixed for c in free)} name one "
+        "that cannot be turned, so that their images are not",
+    }
 
 
 def class_weights(records: Sequence[SourceRecord], balance: float) -> NDArray[np.float64]:

@@ -25,7 +25,12 @@ from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.diffusion.small_model import build_pipeline, shape_of
 from didgen.augment.finetuning.autoencoder_stage import stage_of, train_autoencoder
-from didgen.augment.finetuning.dataset import RegionDataset, class_weights
+from didgen.augment.finetuning.dataset import (
+    TURNING_FORMAT,
+    RegionDataset,
+    class_weights,
+    free_captions,
+)
 from didgen.augment.finetuning.latent_cache import Cache, Table
 from didgen.augment.finetuning.latents import KEPT, check_posterior, encode_exactly
 from didgen.augment.finetuning.loop import Schedule, train
@@ -73,7 +78,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
-    decided |= unlisted(recipe.model, before)
+    decided |= unlisted(recipe.model, before) | free_captions(recipe, records)
     restoring = AutoencoderLoss(pipeline.vae, stage.perceptual) if stage else None
     perceptual = PerceptualDistance(recipe.perceptual) if recipe.perceptual else None
     for maps in (recipe.maps, recipe.sampling.maps):
@@ -243,7 +248,7 @@ def _claim(
     fields = asked(recipe, free) | {"processes": processes}
     stage = stage_of(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
-    decided_by = {
+    decided_by: dict[str, Any] = {
         "recipe": fields,
         "records": [
             (r.key, r.sha256, manifest.mask_digest(r), r.label, r.caption) for r in records
@@ -251,6 +256,8 @@ def _claim(
         "model": model_hashes(recipe.model, recipe.revision) if recipe.model else {},
         "perceptual": {k: sha256_of(judge.weights) for k, judge in judging.items() if judge},
     }
+    if recipe.orientations != "none" and free_captions(recipe, records):
+        decided_by["turning"] = TURNING_FORMAT
     start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
 
 

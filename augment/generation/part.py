@@ -15,7 +15,10 @@ class Part:
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
             last = f"{self.count}/{self.count}"
-            raise ValueError(f"{self.number}/{self.count} is no part; they go from 1 to {last}")
+            raise ValueError(
+                f"{self.number}/{self.count} is no part; they go from 1 to {last}, and N stays the "
+                "number of all parts where one is sent again"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:

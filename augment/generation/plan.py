@@ -17,9 +17,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from didgen.augment.captions.geometry import room
 from didgen.augment.generation.layouts import Layout, Layouts
 from didgen.augment.methods.generator import Planned
-from didgen.augment.prompts.geometry import Room, room
+from didgen.augment.prompts.agreement import Room
 from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts
 from didgen.augment.seeds import derived_seed
 from didgen.manifests.errors import DidgenError

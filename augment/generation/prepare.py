@@ -16,7 +16,13 @@ from didgen.augment.generation.plan import (
 )
 from didgen.augment.methods.generator import Generator, Planned
 from didgen.augment.methods.registry import open_model
-from didgen.augment.prompts.prompt_source import UNLABELLED, Prompts, captions_of, read_captions
+from didgen.augment.prompts.prompt_source import (
+    FREE_FORMAT,
+    UNLABELLED,
+    Prompts,
+    captions_of,
+    read_captions,
+)
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.models import (
@@ -106,7 +112,7 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         layouts,
         images,
         pairs,
-        fingerprint(_decided_by(recipe, captions, real, layouts)),
+        fingerprint(_decided_by(recipe, prompts, real, layouts)),
         seen,
         opened.decided,
     )
@@ -188,7 +194,7 @@ def _check_classes(
 
 def _decided_by(
     recipe: AugmentRecipe,
-    captions: Mapping[str, Sequence[str]],
+    prompts: Prompts,
     real: Mapping[str, int],
     layouts: Layouts,
 ) -> dict[str, Any]:
@@ -199,10 +205,11 @@ def _decided_by(
         masks = {entry.file: entry.sha256 for entry in entries}
     elif recipe.pairs is not None and recipe.pairs.layouts != "drawn" and layouts.manifest:
         masks = {key: layouts.manifest.mask_digest(r) for key, r in layouts.records.items()}
-    return {
+    free = {"free sentences": FREE_FORMAT} if prompts.decision() else {}
+    return free | {
         "plan": PLAN_FORMAT,
         "recipe": asked(recipe),
-        "captions": fingerprint(captions),
+        "captions": fingerprint(prompts.captions),
         "classes": dict(real),
         "model": model_hashes(recipe.model, recipe.revision),
         "masks": masks,

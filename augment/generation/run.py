@@ -134,8 +134,11 @@ def _stacks(job: GenerationJob, out: Path) -> dict[str, str]:
 
 def _decisions(job: GenerationJob, device: str) -> dict[str, str]:
     """A run's own choices, each with its reason."""
-    return {
-        **unlisted(job.recipe.model, job.trained_on),
+    planned = job.images if job.pairs is None else job.pairs
+    told = unlisted(job.recipe.model, job.trained_on)
+    if planned is not None:
+        told |= planned.prompts.decision()
+    return told | {
         "device": device,
         **job.decided,
         "plan": ", ".join(

@@ -38,6 +38,11 @@ METHODS: dict[Method, Places] = {
         "didgen.augment.rivals.stylegan:open_stylegan",
         "didgen.augment.rivals.stylegan:train_stylegan",
     ),
+    "pgan": Places("didgen.augment.rivals.pgan:open_pgan", "didgen.augment.rivals.pgan:train_pgan"),
+    "pix2pixhd": Places(
+        "didgen.augment.rivals.pix2pixhd:open_pix2pixhd",
+        "didgen.augment.rivals.pix2pixhd:train_pix2pixhd",
+    ),
 }
 
 

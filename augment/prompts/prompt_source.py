@@ -1,17 +1,21 @@
 """Prompt source: the captions of each class that a run draws its prompts from."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from didgen.augment.prompts.geometry import Room, agree, agree_sentence
+from didgen.augment.prompts.agreement import Room, agree, agree_sentence
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
-from didgen.augment.prompts.sentence import parse, recombine, render
+from didgen.augment.prompts.sentence import free_reasons, parse, recombine, render
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
+
+FREE_FORMAT = 2
+"""Changed with whatever makes another prompt of a free sentence."""
 
 UNLABELLED = ""
 """Label of a sample without a class."""
@@ -57,8 +61,21 @@ class Prompts:
         self.captions, self.count_tokens, self.limit = captions, count_tokens, limit
         self.form = form
         self.attributes: dict[str, list[Attributes]] = {
-            label: [read for caption in known if (read := parse(caption)) is not None]
+            label: [read for caption in known if isinstance(read := parse(caption), Attributes)]
             for label, known in captions.items()
+        }
+
+    def decision(self) -> dict[str, str]:
+        """How many captions are free sentences, and why, in words; empty where none is."""
+        known = [caption for captions in self.captions.values() for caption in captions]
+        reasons = free_reasons(known)
+        counts = Counter(reasons[caption] for caption in known if caption in reasons)
+        told = "; ".join(f"{count} have {reason}" for reason, count in sorted(counts.items()))
+        if not counts or self.form != "caption":
+            return {}
+        return {
+            "captions": f"{sum(counts.values())} of {len(known)} are free sentences, which are not "
+            f"recombined, and whose words of geometry give way to a layout's, because {told}"
         }
 
     def check(self, labels: Iterable[str]) -> None:
@@ -84,7 +101,7 @@ class Prompts:
         # The layout is drawn from the bare seed; its numbers and these must not go together.
         rng = np.random.default_rng([seed, 1])
         caption = known[int(rng.integers(len(known)))]
-        if parse(caption) is not None:
+        if isinstance(parse(caption), Attributes):
             attributes = recombine(self.attributes, label, rng)
             if layout is not None:
                 attributes = agree(attributes, layout)

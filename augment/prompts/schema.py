@@ -1,9 +1,11 @@
 """The schema of a caption: what is said of a lesion and of the skin around it."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+T = TypeVar("T", bound=StrEnum)
 
 MAX_COLORS = 3
 
@@ -54,6 +56,21 @@ class Border(StrEnum):
     BLURRED = "blurred"
 
 
+class Structure(StrEnum):
+    """The dermoscopic structures of the pattern analysis that a language model may name.
+
+    Terms of the third consensus of the International Dermoscopy Society (Kittler et al., 2016).
+    """
+
+    PIGMENT_NETWORK = "pigment network"
+    DOTS = "dots"
+    GLOBULES = "globules"
+    STREAKS = "streaks"
+    BLUE_WHITE_VEIL = "blue-white veil"
+    VESSELS = "vessels"
+    REGRESSION = "regression"
+
+
 class Color(StrEnum):
     """The colours of the ABCD rule of dermoscopy, and the three that vessels and keratin add."""
 
@@ -96,10 +113,10 @@ class Hair(StrEnum):
     DENSE = "dense"
 
 
-def _distinct(colors: tuple[Color, ...]) -> tuple[Color, ...]:
-    if len(set(colors)) < len(colors):
-        raise ValueError("names a colour twice")
-    return colors
+def _distinct(words: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(words)) < len(words):
+        raise ValueError("names a thing twice")
+    return words
 
 
 Diagnosis = Annotated[str, StringConstraints(pattern=r"^[^\s,<>]+( [^\s,<>]+)*$", max_length=200)]
@@ -107,7 +124,10 @@ Diagnosis = Annotated[str, StringConstraints(pattern=r"^[^\s,<>]+( [^\s,<>]+)*$"
 
 
 class Lesion(BaseModel):
-    """What is seen of a lesion, colours by falling share; None is what cannot be told."""
+    """What is seen of a lesion, colours by falling share; None is what cannot be told.
+
+    `structures` come from language models alone: a measure claims none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -119,6 +139,7 @@ class Lesion(BaseModel):
     position: Position
     asymmetry: Asymmetry | None
     border: Border | None
+    structures: Annotated[tuple[Structure, ...], AfterValidator(_distinct)]
 
 
 class Surround(BaseModel):

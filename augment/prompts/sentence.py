@@ -1,13 +1,19 @@
-"""The sentence: a caption's schema rendered as one clinical sentence, and parsed back."""
+"""The sentence: a caption's schema rendered as one clinical sentence, and parsed back.
+
+Notable choices:
+- A caption that does not parse is a free sentence. `parse` says why, so that a run can count them.
+- The form only grows: new clauses are optional, so that captions of older versions still parse.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
-from didgen.augment.prompts.prompt import clean
 from didgen.augment.prompts.schema import (
     MARKINGS,
     Asymmetry,
@@ -15,14 +21,16 @@ from didgen.augment.prompts.schema import (
     Border,
     Color,
     Hair,
-    Lesion,
     Position,
     Shape,
     Size,
+    Structure,
     Tint,
     Tone,
 )
 from didgen.manifests.errors import DidgenError
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def render(attributes: Attributes) -> str:
@@ -43,6 +51,7 @@ def render(attributes: Attributes) -> str:
             clauses.append(f"{lesion.asymmetry} outline")
         if lesion.border:
             clauses.append(f"{lesion.border} border")
+        clauses += lesion.structures
     if surround.tone or surround.tint:
         clauses.append(" ".join(filter(None, (surround.tone, surround.tint, "skin"))))
     if surround.hair is not Hair.NONE:
@@ -51,86 +60,132 @@ def render(attributes: Attributes) -> str:
     return ", ".join(clauses) + "."
 
 
-def _any_of(vocabulary: type[StrEnum]) -> str:
-    return "|".join(re.escape(word) for word in vocabulary)
+@dataclass(frozen=True)
+class Free:
+    """A caption that `render` did not write, and the first thing in it that the form has not."""
+
+    reason: str
 
 
-GEOMETRY = re.compile(
-    r"\b(?:tiny|small|little|minute|medium|moderate|large|big|huge|giant|massive|extensive|frame"
-    r"|fill|cover|occup|span|size|mm|cm|millimet|diameter|wide|round|oval|ovoid|circular|ellip"
-    r"|irregular|shape|elongated|linear|annular|outline|a?symmetr|center|centre|centr|middle|left"
-    r"|right|upper|lower|top|bottom|corner|edge|side|quadrant|half|above|below|eccentric|off)",
-    re.IGNORECASE,
-)
-"""Beginnings of words by which a clause of a free caption may contradict a layout; rather more
-than fewer."""
-
-CLAUSE_END = re.compile(r"[,;:.!?]\s+|\s+(?:with|on|against|surrounded by)\s+")
-
-_SENTENCE = re.compile(
-    r"(?:(?P<diagnosis>[^,]+), )?"
-    rf"a (?:(?P<size>{_any_of(Size)}) (?:(?P<shape>{_any_of(Shape)}) )?"
-    rf"(?P<colors>(?:{_any_of(Color)})(?: and (?:{_any_of(Color)}))*) )?lesion"
-    rf"(?(size) at the (?P<position>{_any_of(Position)})"
-    rf"(?:, (?P<asymmetry>{_any_of(Asymmetry)}) outline)?"
-    rf"(?:, (?P<border>{_any_of(Border)}) border)?)"
-    rf"(?:, (?:(?P<tone>{_any_of(Tone)}) )?(?:(?P<tint>{_any_of(Tint)}) )?(?<!, )skin)?"
-    rf"(?:, (?P<hair>{Hair.SOME}|{Hair.DENSE}) hair)?"
-    + "".join(rf"(?P<{name}>, {words})?" for name, words in MARKINGS.items())
-    + r"\."
-)
-
-
-def parse(caption: str) -> Attributes | None:
-    """Read back the attributes of a caption that `render` wrote; None for any other sentence."""
-    match = _SENTENCE.fullmatch(caption)
-    if match is None:
-        return None
-    said = match.groupdict()
-    lesion: dict[str, object] = {name: said[name] for name in Lesion.model_fields}
-    lesion["colors"] = (said["colors"] or "").split(" and ")
-    surround = {
-        "tone": said["tone"],
-        "tint": said["tint"],
-        "hair": said["hair"] or Hair.NONE,
-        **{name: said[name] is not None for name in MARKINGS},
-    }
+def parse(caption: str) -> Attributes | Free:
+    """Read back the attributes of a caption that `render` wrote; any other sentence is `Free`."""
+    if not caption.endswith("."):
+        return Free("no full stop at the end")
+    clauses = _Clauses(caption.removesuffix(".").split(", "))
+    # The words of a class may read like a lesion: then it is the second clause that is one.
+    diagnosis = clauses.take() if _is_lesion(clauses.left[1:2]) else None
+    if not _is_lesion(clauses.left):
+        return Free("no clause on a lesion in the form's words")
+    lesion = _lesion(clauses)
+    surround = _surround(clauses)
+    if clauses.left:
+        return Free("a clause that the form has not, or not there")
     try:
         return Attributes.model_validate(
-            {
-                "diagnosis": said["diagnosis"],
-                "lesion": lesion if said["size"] else None,
-                "surround": surround,
-            }
+            {"diagnosis": diagnosis, "lesion": lesion, "surround": surround}
         )
     except ValidationError:
+        return Free("a diagnosis or a list that the form does not allow")
+
+
+class _Clauses:
+    """The clauses of a caption that are not read yet; each method takes the next one if it fits."""
+
+    def __init__(self, clauses: list[str]) -> None:
+        self.left = clauses
+
+    def take(self) -> str:
+        """The next clause, whatever it says."""
+        return self.left.pop(0)
+
+    def words(self, words: str) -> bool:
+        """Whether the next clause is `words`."""
+        fits = self.left[:1] == [words]
+        if fits:
+            self.take()
+        return fits
+
+    def word(self, vocabulary: type[Word], noun: str = "") -> Word | None:
+        """The word of a vocabulary that is the next clause, before a noun if one is given."""
+        found = next((w for w in vocabulary if self.left[:1] == [f"{w} {noun}".rstrip()]), None)
+        if found is not None:
+            self.take()
+        return found
+
+
+_LESION = re.compile(
+    r"a (?:(?P<size>[^ ]+) (?P<form>.+) )?lesion(?(size) at the (?P<position>[a-z ]+))"
+)
+
+
+def _is_lesion(clauses: Sequence[str]) -> bool:
+    """Whether the first of some clauses is one on a lesion in the form's own words."""
+    return bool(clauses) and _core(clauses[0]) is not None
+
+
+def _core(clause: str) -> dict[str, object] | None:
+    """Size, shape, colours and position of a clause; empty of "a lesion", None of any other."""
+    match = _LESION.fullmatch(clause)
+    if match is None:
         return None
+    if match["size"] is None:
+        return {}
+    form: str = match["form"]
+    shape = next((s for s in Shape if form.startswith(f"{s} ")), None)
+    colors = form.removeprefix(f"{shape} " if shape else "").split(" and ")
+    known = (
+        match["size"] in list(Size)
+        and match["position"] in list(Position)
+        and all(color in list(Color) for color in colors)
+    )
+    if not known:
+        return None
+    return {
+        "size": match["size"],
+        "shape": shape,
+        "colors": colors,
+        "position": match["position"],
+    }
 
 
-def replace_geometry(caption: str, clause: str) -> str:
-    """Put `clause` for the clauses of a free caption that speak of size, shape or place.
-
-    The first of them is replaced and the others go; a caption that has none stays as it is.
-    """
-    clauses = CLAUSE_END.split(clean(caption).rstrip(".!?,;: "))
-    placed = [GEOMETRY.search(words) is not None for words in clauses]
-    if not any(placed):
-        return caption
-    first = placed.index(True)
-    kept = [words for n, words in enumerate(clauses) if n == first or not placed[n]]
-    kept[first] = clause
-    return ", ".join(kept) + "."
+def _lesion(clauses: _Clauses) -> dict[str, object] | None:
+    """The fields of `Lesion` in the next clauses; None where "a lesion" is all that is said."""
+    core = _core(clauses.take())
+    if not core:
+        return None
+    core["asymmetry"] = clauses.word(Asymmetry, "outline")
+    core["border"] = clauses.word(Border, "border")
+    structures = []
+    while (structure := clauses.word(Structure)) is not None:
+        structures.append(structure)
+    return core | {"structures": structures}
 
 
-def turn(caption: str, turns: int, mirrored: bool) -> str:
-    """The caption of the image turned by quarters (counter-clockwise) and then mirrored.
+def _surround(clauses: _Clauses) -> dict[str, object]:
+    """The fields of `Surround` in the next clauses."""
+    skin: dict[str, object] = {"tone": None, "tint": None}
+    if clauses.left and clauses.left[0].endswith(" skin"):
+        said = clauses.left[0].removesuffix(" skin")
+        for tone in (None, *Tone):
+            for tint in (None, *Tint):
+                if said == " ".join(filter(None, (tone, tint))):
+                    skin = {"tone": tone, "tint": tint}
+        if any(skin.values()):
+            clauses.take()
+    hair = next((h for h in (Hair.SOME, Hair.DENSE) if clauses.words(f"{h} hair")), Hair.NONE)
+    return skin | {"hair": hair} | {n: clauses.words(words) for n, words in MARKINGS.items()}
 
-    Only the position of a caption that `render` wrote changes; any other caption is returned as
-    it is, since where it speaks of a place cannot be known.
-    """
-    attributes = parse(caption)
-    if attributes is None or attributes.lesion is None:
-        return caption
+
+def free_reasons(captions: Iterable[str]) -> dict[str, str]:
+    """Those captions that are free sentences, each with the reason why `parse` refused it."""
+    read = {caption: parse(caption) for caption in captions}
+    return {caption: found.reason for caption, found in read.items() if isinstance(found, Free)}
+
+
+def turn(attributes: Attributes, turns: int, mirrored: bool) -> Attributes:
+    """What is said of the image turned by quarters (counter-clockwise) and then mirrored."""
+    if attributes.lesion is None:
+        return attributes
     # The members of Position are the 3 x 3 cells of the frame, row by row.
     cells = list(Position)
     row, column = divmod(cells.index(attributes.lesion.position), 3)
@@ -139,7 +194,7 @@ def turn(caption: str, turns: int, mirrored: bool) -> str:
     if mirrored:
         column = 2 - column
     lesion = attributes.lesion.model_copy(update={"position": cells[3 * row + column]})
-    return render(attributes.model_copy(update={"lesion": lesion}))
+    return attributes.model_copy(update={"lesion": lesion})
 
 
 def thin(caption: str, rng: np.random.Generator) -> str:

@@ -17,7 +17,6 @@ from didgen.augment.contact_sheets import image_sheet
 from didgen.augment.device import Device
 from didgen.augment.diffusion.autoencoder import levels
 from didgen.augment.diffusion.noise import TrySeed, initial_noise
-from didgen.augment.finetuning.dataset import class_weights
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.methods.generator import Drawing, Opened, Planned
 from didgen.augment.rivals.gan_images import GanImages
@@ -46,13 +45,7 @@ class Part:
 
     def images(self, run: RivalRun, table: Table) -> GanImages:
         """The training images of this part."""
-        recipe = run.recipe
-        return GanImages(table, self.rows, self.labels, recipe.orientations, recipe.seed)
-
-    def weights(self, run: RivalRun) -> NDArray[np.float64]:
-        """How often each of them is drawn."""
-        records = [run.records[row] for row in self.rows]
-        return class_weights(records, run.recipe.class_balance)
+        return GanImages(run, table, self.rows, self.labels)
 
 
 def parts_of(run: RivalRun, conditional: bool) -> list[Part]:
@@ -111,7 +104,11 @@ class ClassImages:
         images: list[NDArray[np.uint8] | None] = [None] * len(planned)
         for net, label, places in self._turns(numbers):
             labels = torch.tensor([label[place] for place in places])
-            drawn = _drawn(net, [seeds[place] for place in places], labels, device.name)
+            chosen = [seeds[place] for place in places]
+            with torch.autocast(
+                device.name, dtype=device.dtype, enabled=device.dtype != torch.float32
+            ):
+                drawn = _drawn(net, chosen, labels, device.name)
             for place, image in zip(places, drawn, strict=True):
                 images[place] = image
         return Drawing(np.stack([image for image in images if image is not None]))

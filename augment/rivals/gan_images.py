@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from didgen.augment.console import progress_bar
 from didgen.augment.diffusion.images import load_mask, load_pixels
-from didgen.augment.finetuning.dataset import ORIENTATIONS, orient
+from didgen.augment.finetuning.dataset import ORIENTATIONS, class_weights, orient
 from didgen.augment.finetuning.latent_cache import Table
-from didgen.augment.rivals.rival_run import RivalRun
+from didgen.augment.rivals.rival_run import RivalRun, Weighted
 
 
 def picture_table(run: RivalRun) -> Table:
@@ -43,25 +42,27 @@ def picture_table(run: RivalRun) -> Table:
     return table
 
 
-class GanImages(Dataset[dict[str, Any]]):
+class GanImages(Weighted):
     """Images of a table, each in a random orientation of those that a recipe allows.
 
     An item: pixels (3, S, S) float32 in [-1, 1]; `label`, the number of its class; with `masked`,
-    mask (1, S, S). rows: which rows of the table there are; labels: the class of each.
+    mask (1, S, S). rows: which rows of the table there are; labels: the class of each. `weights`
+    says how often each is drawn, by the recipe's `class_balance`.
     """
 
     def __init__(
         self,
+        run: RivalRun,
         table: Table,
         rows: Sequence[int],
         labels: Sequence[int],
-        orientations: str,
-        seed: int,
         masked: bool = False,
     ) -> None:
-        self.table, self.rows, self.labels, self.seed = table, list(rows), list(labels), seed
-        self.orientations = ORIENTATIONS[orientations]
+        recipe = run.recipe
+        self.table, self.rows, self.labels, self.seed = table, rows, labels, recipe.seed
+        self.orientations = ORIENTATIONS[recipe.orientations]
         self.names = ("pixels", "mask") if masked else ("pixels",)
+        self.weights = class_weights([run.records[row] for row in rows], recipe.class_balance)
 
     def __len__(self) -> int:
         return len(self.rows)

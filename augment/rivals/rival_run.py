@@ -1,19 +1,22 @@
 """The rival's run: its folder, its images and its model directory, like those of DiDGen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import Dataset
 
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.model_folder import replaced, write_documents
-from didgen.augment.finetuning.loop import Schedule
+from didgen.augment.finetuning.loop import Schedule, train
 from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.tensor_files import load_tensors, written
@@ -29,6 +32,12 @@ from didgen.manifests.recipes.rivals import GanRecipe
 from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
+
+
+class Weighted(Dataset[dict[str, Any]]):
+    """Training images that say how often each is drawn, 1 on average, (N,)."""
+
+    weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,19 @@ class RivalRun:
             "turns": ("discriminator", "generator"),
         }
         return Schedule(**fields | more)
+
+    def train(
+        self,
+        stage: str,
+        module: nn.Module,
+        images: Weighted,
+        schedule: Schedule,
+        sheet: Callable[[int], None],
+    ) -> None:
+        """Train a module on images, with a sample sheet at each checkpoint, as one stage."""
+        train(self.accelerator, stage, module, images, images.weights, schedule, self.out, sheet)
+        # What another stage is trained with begins anew, and needs the room.
+        self.accelerator.free_memory()
 
     def save(self, nets: Mapping[str, nn.Module], method: ModelMethod) -> Path:
         """Write the model directory: each net's weights by its name, its method, and its papers."""

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from didgen.augment.finetuning.loop import train
 from didgen.augment.methods.generator import Opened
 from didgen.augment.rivals.adversarial import (
     Adversarial,
@@ -149,10 +148,9 @@ class StyleGan(Adversarial):
         self.recipe = recipe
 
     def _draw(self, labels: Tensor) -> Tensor:
-        images: Tensor = self.generator(
-            torch.randn(len(labels), self.generator.numbers, device=labels.device), labels
-        )
-        return images
+        numbers = torch.randn(len(labels), self.generator.numbers, device=labels.device)
+        images: Tensor = self.generator(numbers, labels)
+        return images.float()
 
     def _judged(self, images: Tensor, labels: Tensor) -> Tensor:
         seen = diff_augment(images) if self.recipe.diff_augment else images
@@ -189,8 +187,7 @@ def train_stylegan(recipe: StyleGanRecipe, out: Path) -> Path:
         for number, part in enumerate(parts):
             module = StyleGan(recipe, len(part.classes))
             sheet = sheet_of(run, part, module.generator)
-            images, weights = part.images(run, table), part.weights(run)
-            train(run.accelerator, part.name, module, images, weights, schedule, out, sheet)
+            run.train(part.name, module, part.images(run, table), schedule, sheet)
             nets[f"generator-{number}"] = module.generator
         method = ModelMethod(
             method="stylegan",

@@ -25,8 +25,14 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.reviews.consensus import reviewed
 from didgen.manifests.runs.finish import read_trained_on, read_whole_run
-from didgen.manifests.runs.training_samples import SyntheticSample, check_run, training_samples
+from didgen.manifests.runs.training_samples import (
+    SyntheticSample,
+    accepted_samples,
+    check_run,
+    training_samples,
+)
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 P = TypeVar("P", bound=Pictures)
@@ -249,7 +255,14 @@ def taken_from(
             drop_copies=recipe.drop_copies,
         )
     )
-    kept = [one.key for one in taken] if recipe.drop_copies else []
+    kept: list[Any] = [one.key for one in taken] if recipe.drop_copies else []
+    if recipe.reviewed:
+        taken = [*accepted_samples(taken, config, reviewed(folder, run))]
+        if not taken:
+            raise DidgenError(
+                f"{folder} has none of its {config} accepted; go on with `didgen review {folder}`."
+            )
+        kept = [[one.key, one.label, one.curves] for one in taken]
     origin = origin_of(run, read_trained_on(folder, run), (one.layout for one in taken), source)
     return TakenRun(
         taken,

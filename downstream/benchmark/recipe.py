@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, model_val
 from didgen.downstream.benchmark.arms.record import NAME, Arm
 from didgen.downstream.benchmark.old_recipes import of_today
 from didgen.downstream.networks.network import Network
+from didgen.manifests.choices import Reviewed
 from didgen.manifests.recipes.fields import LocalPath, Positive, Precision, Rate, Section, Seed
 
 Scale = int | None
@@ -44,6 +45,8 @@ class BenchmarkRecipe(Section):
     training: each then has a run of its own."""
     drop_copies: bool = False
     """Leave out the samples that the copy check of `didgen quality` found to be copies."""
+    reviewed: Reviewed | None = None
+    """`accepted` takes only what the experts of `didgen review` accept, as they correct it."""
     networks: Annotated[tuple[Network, ...], Field(min_length=1)]
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     """Uses without a run by their names; a run by its name, which is its union with the real
@@ -210,7 +213,17 @@ class SegmentRecipe(BenchmarkRecipe):
 
 NOT_ASKED = frozenset(
     {"kind", "source", "outside", "runs", "drop_copies", "networks", "arms", "real", "seed"}
-    | {"seeds", "search", "scope", "epochs", "max_steps", "evaluate_every", "filter", "trackers"}
+    | {
+        "reviewed",
+        "seeds",
+        "search",
+        "scope",
+        "epochs",
+        "max_steps",
+        "evaluate_every",
+        "filter",
+        "trackers",
+    }
     | {"keep_weights", "records"}
 )
 """Fields that decide no training by themselves: what they come to stands beside the recipe."""

@@ -137,6 +137,22 @@ def find_tested(folder: Path, result: Result, data: Mapping[str, str]) -> Tested
     return tested if whole and tested.of == own and tested.data == data else None
 
 
+def find_tested_files(out: Path) -> list[Path]:
+    """The folders of a benchmark's trainings that were tested, in order.
+
+    Test predictions that are not as they were written are a `DidgenError`.
+    """
+    folders = sorted(path.parent for path in (out / "runs").rglob(TESTED_NAME))
+    for folder in folders:
+        tested = Tested.model_validate(read_json(folder / TESTED_NAME))
+        name = FILES_OF["test"]
+        if not _is_whole(folder / name, tested.files.get(name, "")):
+            raise DidgenError(
+                f"{folder / name} is not as it was written; let the benchmark's command test again."
+            )
+    return folders
+
+
 def _is_whole(path: Path, sha256: str) -> bool:
     return path.is_file() and sha256_of(path) == sha256
 

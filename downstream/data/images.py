@@ -156,12 +156,13 @@ def synthetic_images(
     """
     for one, place, members in synthetic_files(run, config, taken):
         index = members.get("cls", b"").decode(errors="replace")
+        made_as = one.made_as or one.label
         # Pairs of unlabelled images have no class.
         classed = config == "images" or "cls" in members
-        fits = index.isdecimal() and run_classes[int(index) : int(index) + 1] == [one.label]
+        fits = index.isdecimal() and run_classes[int(index) : int(index) + 1] == [made_as]
         if classed and not fits:
             raise DidgenError(
-                f"{place}.cls says the class {index or 'none'}, and the sidecar {one.label}; "
+                f"{place}.cls says the class {index or 'none'}, and the sidecar {made_as}; "
                 f"run `didgen verify {run}`, and make the run again."
             )
         yield members.get("jpg", b""), Path(f"{place}.jpg")

@@ -24,6 +24,7 @@ from didgen.downstream.data.images import Pictures, fitted, image_file, in_threa
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import AS_STORED, as_mask, decode, encoded, read_file, upright
 from didgen.manifests.progress import Progress
+from didgen.manifests.reviews.redrawn import redrawn_mask
 from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from didgen.manifests.sources.subset import rank
@@ -103,11 +104,13 @@ def load_synthetic_pairs(
     """
 
     def files() -> Iterator[tuple[File, File]]:
-        for _, place, members in synthetic_files(run, "pairs", taken):
+        for one, place, members in synthetic_files(run, "pairs", taken):
             image, mask = (
                 (members.get(ending, b""), Path(f"{place}.{ending}"))
                 for ending in ("jpg", "mask.png")
             )
+            if one.curves:
+                mask = redrawn_mask(one.curves, *image), mask[1]
             yield image, mask
 
     lesions = {record.key: record.lesion_id for record in source.records}

@@ -24,7 +24,8 @@ class Overlaps:
     """Figures of each image, each (N,).
 
     dice, iou, threshold_jaccard (iou, but 0 below 0.65), sensitivity and specificity in [0, 1];
-    hd95, the 95th percentile of the distances between both outlines, in pixels.
+    hd95, in pixels, the larger of two 95th percentiles: of the distances from each pixel of one
+    outline to the other outline, and the other way round (MONAI's `compute_hausdorff_distance`).
     """
 
     dice: Floats

@@ -7,8 +7,6 @@ Notable choices:
 - An export is made under a temporary name and is whole when it has its own.
 """
 
-from itertools import chain
-
 from didgen.manifests.exports.imagefolder import write_imagefolder
 from didgen.manifests.exports.nnunet import write_nnunet
 from didgen.manifests.exports.parquet import write_parquet
@@ -17,7 +15,6 @@ from didgen.manifests.files import atomic_folder, write_bytes
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME
-from didgen.manifests.shards.tally import Tally
 
 
 def export(job: Export, progress: Progress | None = None) -> None:
@@ -36,8 +33,7 @@ def export(job: Export, progress: Progress | None = None) -> None:
             if progress:
                 progress(done, total)
         seen = job.trained_on
-        tally = Tally.of(chain.from_iterable(job.sidecars().values()))
-        text = card(job.manifest, tally, job.to, seen=len(seen))
+        text = card(job.manifest, job.tally, job.to, seen=len(seen))
         write_bytes(root / CARD_NAME, text.encode())
         if seen:
             write_bytes(root / TRAINED_ON_NAME, seen.text())

@@ -1,29 +1,28 @@
 """nnU-Net: a run's pairs as raw data with `dataset.json` and splits."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from didgen.manifests.choices import Split
-from didgen.manifests.exports.sound_run import Export, write_file
+from didgen.manifests.exports.folds import Folds
+from didgen.manifests.exports.sound_run import Export, record_of, write_file
 from didgen.manifests.files import write_json
 from didgen.manifests.images import decode, encoded
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.runs.spill import Spill
 from didgen.manifests.shards.shard import split_of
 
 
 def write_nnunet(job: Export, root: Path) -> Iterator[None]:
     """nnU-Net v2's raw format for natural images: RGB in one PNG a case, labels of 0 and 1.
 
-    Training and validation cases are all in `imagesTr`, as nnU-Net has it; a `splits_final.json`
-    keeps them apart.
+    Training and validation cases are all in `imagesTr`, as nnU-Net has it; the five folds of
+    `splits_final.json` keep them apart.
     """
     cases: Counter[Split] = Counter()
-    keys: dict[Split, Spill] = {"train": Spill(), "val": Spill()}
+    folds = Folds()
     for shard in job.shards["pairs"]:
         split = split_of(shard)
         part = "Ts" if split == "test" else "Tr"
@@ -34,11 +33,9 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
             write_file(root / f"images{part}" / f"{key}_0000.png", encoded(image, "PNG"))
             write_file(root / f"labels{part}" / f"{key}.png", encoded(mask.astype(np.uint8), "PNG"))
             cases[split] += 1
-            if split in keys:
-                keys[split].append(key)
+            folds.add(key, split, record_of(members))
         yield
-    if cases["val"]:
-        _write_fold(root / "splits_final.json", keys)
+    folds.write(root / "splits_final.json")
     write_json(
         root / "dataset.json",
         {
@@ -52,15 +49,3 @@ def write_nnunet(job: Export, root: Path) -> Iterator[None]:
             "overwrite_image_reader_writer": "NaturalImage2DIO",
         },
     )
-
-
-def _write_fold(path: Path, keys: Mapping[Split, Spill]) -> None:
-    """Write the one fold of training and validation cases, key by key: they may be many."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("[\n  {")
-        for place, (split, cases) in enumerate(keys.items()):
-            file.write(f'{"," * place}\n    "{split}": [')
-            for number, key in enumerate(cases.read()):
-                file.write(f"{',' * (number > 0)}\n      {json.dumps(key)}")
-            file.write("\n    ]")
-        file.write("\n  }\n]\n")

@@ -3,8 +3,10 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.exports.accepted import Accepted
 from didgen.manifests.files import refuse_existing
 from didgen.manifests.privacy.index import nameless_manifest, shareable_manifest
 from didgen.manifests.privacy.paths import restored, without_model, without_path
@@ -25,10 +28,12 @@ from didgen.manifests.privacy.published import (
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.reviews.consensus import reviewed, summary
 from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sidecars, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
 TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
@@ -56,6 +61,8 @@ class Export:
     shards: dict[Config, list[str]]
     trained_on: TrainedOn
     pseudonyms: Pseudonyms | None = None
+    accepted: Accepted | None = None
+    """Where only what reviewers accept is exported."""
     treated: Counter[Treatment] = field(default_factory=Counter)
     """What became of the images of the shards that were read, where the run itself does not say."""
 
@@ -67,16 +74,22 @@ class Export:
     def counts(self) -> dict[tuple[Config, Split], int]:
         """How many samples of each config and split there are to export."""
         counts: dict[tuple[Config, Split], int] = {}
-        for config in self.shards:
-            for entry in self.manifest.configs[config]:
-                place = config, split_of(entry.file)
-                counts[place] = counts.get(place, 0) + entry.samples
+        for config, sidecars in self.sidecars().items():
+            for sidecar in sidecars:
+                place = config, split_of(sidecar.shard)
+                counts[place] = counts.get(place, 0) + sidecar.samples
         return counts
 
-    def sidecars(self) -> dict[Config, Sidecars]:
-        """The sidecars of the shards."""
+    @cached_property
+    def tally(self) -> Tally:
+        """What the sidecars of the shards say together."""
+        return Tally.of(chain.from_iterable(self.sidecars().values()))
+
+    def sidecars(self) -> dict[Config, Iterable[Sidecar]]:
+        """The sidecars of the shards, of what is exported; each can be gone through once."""
         listed = listed_sidecars(self.directory, self.manifest)
-        return {config: listed[config] for config in self.shards}
+        rows = self.accepted.rows if self.accepted else lambda sidecar: sidecar
+        return {config: map(rows, listed[config]) for config in self.shards}
 
     def samples(self, config: Config, shard: str) -> Iterator[tuple[str, Members, str]]:
         """Key, members and class name of each sample of a shard; "" for a pair without a class."""
@@ -84,6 +97,10 @@ class Export:
         tar, treated = self.directory / config / shard, Counter[Treatment]()
         rows = read_sidecar(tar.with_suffix(".json")).kept
         for key, members in read_shard(tar):
+            if self.accepted:
+                if (consensus := self.accepted.of(config, key)) is None:
+                    continue
+                members = self.accepted.corrected(members, consensus)
             index = (
                 members["cls"].decode(errors="replace")
                 if "cls" in members
@@ -165,6 +182,23 @@ def prepare_export(
     if not pseudonymise or manifest.recipe.get("pseudonymise"):
         return job
     return _pseudonymised(job, source)
+
+
+def only_accepted(job: Export) -> Export:
+    """An export of those samples alone that reviewers accept; where none is, a `DidgenError`."""
+    if job.manifest.recipe.get("kind") == "mix":
+        raise DidgenError(
+            f"{job.directory} is a mix, which has no reviews of its own; mix its run again with "
+            "`--reviewed accepted`."
+        )
+    accepted = Accepted(reviewed(job.directory, job.manifest), job.manifest.classes)
+    reported = summary(accepted.found, job.shards)
+    decisions = job.manifest.decisions | {"reviews": reported}
+    manifest = job.manifest.model_copy(update={"decisions": decisions})
+    chosen = replace(job, manifest=manifest, accepted=accepted)
+    if not sum(chosen.counts().values()):
+        raise DidgenError(f"{job.directory} has no sample to export: {reported}.")
+    return chosen
 
 
 def _pseudonymised(job: Export, given: Path | None) -> Export:

@@ -1,6 +1,5 @@
 """Admission: what an importer found, looked at file by file and made records or rejections."""
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +9,11 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from PIL import Image
 from pydantic import ValidationError
 
 from didgen.manifests.choices import MaskOrientation, Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import sha256_of
-from didgen.manifests.images import decode, orientation, read_file
+from didgen.manifests.importers.finding.examination import Sound, examined
 from didgen.manifests.importers.finding.groups import (
     check_classes,
     check_ids,
@@ -25,20 +22,21 @@ from didgen.manifests.importers.finding.groups import (
     refuse_torn_groups,
 )
 from didgen.manifests.importers.finding.harvest import Candidate, Harvest
-from didgen.manifests.importers.finding.masks import Fit, fit_mask, looks_like_mask
 from didgen.manifests.importers.finding.trees import listed
-from didgen.manifests.privacy.published import PixelDigests, pixel_digests, published
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.sources.records import (
+    HEADER_FILE,
     SourceHeader,
     SourceManifest,
     SourceRecord,
     first_fault,
+    refuse_others,
     sound_records,
     with_captions,
+    writing,
 )
-from didgen.manifests.sources.rejections import Reason, Rejection, write_rejections
+from didgen.manifests.sources.rejections import Rejection, writable, write_rejections
 from didgen.manifests.sources.splits import Fractions, check_fractions, split_groups
 
 ForModel = tuple[str, TrainedOn]
@@ -48,9 +46,6 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 LONGEST_KEY = 75
 """Characters of a key: a mix puts `real-` before it, and a shard takes 80."""
-
-SMALLEST = 64
-"""Pixels of the shortest side of an image: models see no more than its central square."""
 
 FEW_CORNERS = 0.1
 """The share of masks that may cover all corners of their images before it is told."""
@@ -95,23 +90,17 @@ class Import:
     label_map: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept."""
-        write_rejections(folder, self.rejections)
-        records = with_captions(self.manifest.records, sound_records(folder))
-        replace(self.manifest, records=records).write(folder)
+        """Write `rejected.jsonl`, then the manifest; captions there of the same images are kept.
 
-
-@dataclass(frozen=True)
-class _Sound:
-    """A candidate whose files are whole: its size in pixels, upright, and what it is known by."""
-
-    candidate: Candidate
-    width: int
-    height: int
-    sha256: str
-    digests: PixelDigests
-    mask_sha256: str | None = None
-    mask: Fit | None = None
+        Files of these names that no import wrote are a `DidgenError`.
+        """
+        refuse_others(folder)
+        with writing(folder):
+            records = with_captions(self.manifest.records, sound_records(folder))
+            # Without the mark nobody takes what is half-written for a manifest.
+            (folder / HEADER_FILE).unlink(missing_ok=True)
+            write_rejections(folder, self.rejections)
+            replace(self.manifest, records=records).write(folder)
 
 
 def admit(harvest: Harvest, *, importer: str, root: Path, options: ImportOptions) -> Import:
@@ -167,15 +156,17 @@ def _header(
         raise DidgenError(f"{root} cannot be imported: {first_fault(error)}; rename it.") from None
 
 
-def _examined(harvest: Harvest, options: ImportOptions) -> list[_Sound]:
+def _examined(harvest: Harvest, options: ImportOptions) -> list[Sound]:
     """The sound candidates in key order, those with a label before their namesakes without."""
     queue = sorted(
         harvest.candidates,
         key=lambda one: (one.key, one.label is None, one.mask is None, one.image),
     )
-    sound: list[_Sound] = []
+    sound: list[Sound] = []
     with ThreadPoolExecutor(options.workers) as pool:
-        examine = partial(_examine, options=options)
+        examine = partial(
+            examined, drawn_on=options.mask_orientation, inverted=options.invert_masks
+        )
         for done, outcome in enumerate(pool.map(examine, queue), 1):
             if isinstance(outcome, Rejection):
                 harvest.rejections.append(outcome)
@@ -186,49 +177,7 @@ def _examined(harvest: Harvest, options: ImportOptions) -> list[_Sound]:
     return sound
 
 
-def _examine(candidate: Candidate, options: ImportOptions) -> _Sound | Rejection:
-    path = candidate.image
-    try:
-        data = read_file(path)
-        image = decode(data, path)
-        if fault := _image_fault(image, path):
-            return Rejection.of(path, *fault)
-        turn = orientation(image)
-        seen = published(data, image, path)
-    except DidgenError as error:
-        return Rejection.of(path, "unreadable-image", str(error))
-    size, sha256 = seen.pixels.size, hashlib.sha256(data).hexdigest()
-    sound = _Sound(candidate, *size, sha256, pixel_digests(seen, path))
-    mask = candidate.mask
-    if mask is None:
-        return sound
-    fit = fit_mask(mask, path, size, turn, options.mask_orientation, options.invert_masks)
-    if isinstance(fit, Rejection):
-        return fit
-    return replace(sound, mask_sha256=sha256_of(mask), mask=fit)
-
-
-def _image_fault(image: Image.Image, path: Path) -> tuple[Reason, str] | None:
-    """Why a whole image is no photograph to learn from."""
-    if image.mode[0] in "IF":
-        sentence = f"{path} has more than 8 bits a grey level, which would be cut; save it with 8."
-        return "unreadable-image", sentence
-    if min(image.size) < SMALLEST:
-        sentence = (
-            f"{path} is {image.width}x{image.height} pixels, and its central square must have "
-            f"{SMALLEST} or more a side; take a larger one."
-        )
-        return "too-small", sentence
-    if looks_like_mask(image):
-        sentence = (
-            f"{path} holds two grey levels like a mask, and is no photograph; give masks with "
-            "--masks, which may name the folder of the images too."
-        )
-        return "looks-like-mask", sentence
-    return None
-
-
-def _without_duplicates(sound: Iterable[_Sound], harvest: Harvest) -> list[_Sound]:
+def _without_duplicates(sound: Iterable[Sound], harvest: Harvest) -> list[Sound]:
     """The first image of each key and each content; none of a content under two labels."""
     contents: defaultdict[str, list[Candidate]] = defaultdict(list)
     sound = list(sound)
@@ -264,7 +213,7 @@ def _without_duplicates(sound: Iterable[_Sound], harvest: Harvest) -> list[_Soun
     return kept
 
 
-def _refuse_doubtful_masks(sound: Sequence[_Sound]) -> None:
+def _refuse_doubtful_masks(sound: Sequence[Sound]) -> None:
     """Raise a `DidgenError` for masks that fit both the photograph as it is shown and as stored."""
     doubtful = [found.candidate for found in sound if found.mask and found.mask.doubtful]
     if doubtful:
@@ -276,8 +225,8 @@ def _refuse_doubtful_masks(sound: Sequence[_Sound]) -> None:
 
 
 def _for_models(
-    sound: list[_Sound], options: ImportOptions, harvest: Harvest
-) -> tuple[list[_Sound], set[str]]:
+    sound: list[Sound], options: ImportOptions, harvest: Harvest
+) -> tuple[list[Sound], set[str]]:
     """Without images that are given to val or test and are known to a model; the known groups."""
     trained: set[str] = set()
     for model, trained_on in options.for_models:
@@ -304,7 +253,7 @@ def _for_models(
 
 
 def _records(
-    sound: list[_Sound], root: Path, options: ImportOptions, trained: set[str], harvest: Harvest
+    sound: list[Sound], root: Path, options: ImportOptions, trained: set[str], harvest: Harvest
 ) -> list[SourceRecord]:
     given: dict[str, Split] = {
         one.group: one.split for one in (found.candidate for found in sound) if one.split
@@ -329,8 +278,12 @@ def _records(
     return records
 
 
-def _record(found: _Sound, root: Path, split: Split) -> SourceRecord:
+def _record(found: Sound, root: Path, split: Split) -> SourceRecord:
     one, mask = found.candidate, found.mask
+    try:
+        str(one.image).encode()
+    except UnicodeEncodeError:
+        raise DidgenError("its path is not UTF-8") from None
     if len(one.key) > LONGEST_KEY:
         raise DidgenError(f"its name has more than {LONGEST_KEY} characters")
     return SourceRecord(
@@ -357,7 +310,9 @@ def _record(found: _Sound, root: Path, split: Split) -> SourceRecord:
 def _refuse_lost_classes(root: Path, kept: set[str], harvest: Harvest) -> None:
     """Raise a `DidgenError` for a class of which every image was left out."""
     told = {rejection.file: rejection.sentence for rejection in harvest.rejections}
-    found = {one.label: told.get(str(one.image), "") for one in harvest.candidates if one.label}
+    found = {
+        one.label: told.get(writable(str(one.image)), "") for one in harvest.candidates if one.label
+    }
     lost = {name: why for name, why in (found | harvest.labels).items() if name not in kept}
     if lost:
         names = sorted(lost)
@@ -368,7 +323,7 @@ def _refuse_lost_classes(root: Path, kept: set[str], harvest: Harvest) -> None:
         )
 
 
-def _note_masks(sound: Sequence[_Sound], options: ImportOptions, harvest: Harvest) -> None:
+def _note_masks(sound: Sequence[Sound], options: ImportOptions, harvest: Harvest) -> None:
     """Say how many masks were turned along or inverted, and how many may be inside out."""
     fits = [found.mask for found in sound if found.mask]
     turned = sum(fit.drawn.orientation != 1 for fit in fits)

@@ -51,6 +51,8 @@ def import_folder(
     folder, an unusable table, an unclear tree or nothing sound is a `DidgenError`.
     """
     root, harvest = existing_folder(images), Harvest()
+    if not licence.strip() or not licence.isprintable():
+        raise DidgenError("The licence is empty or no line of text; give an SPDX id or a name.")
     masked = existing_folder(masks) if masks else None
     if masks is None and labels is None and folders is None and is_export(root):
         gather_export(root, licence, harvest)
@@ -203,7 +205,11 @@ def _masks(
         apart = read_tree(folder, but=tree.root if asked.together else None)
         masks += apart.images
         reject_foreign(apart, harvest)
+    before = len(harvest.rejections)
     chosen = match_masks(masks, folder, Names(photos), harvest)
+    unclear = [r.sentence for r in harvest.rejections[before:] if r.reason == "duplicate-id"]
+    if not chosen and unclear:
+        raise DidgenError(f"{folder} holds no mask of one image alone: {unclear[0]}")
     if not chosen:
         first = f"; {masks[0]} is the first of {len(masks)}" if masks else ""
         raise DidgenError(

@@ -1,5 +1,6 @@
 """Labels: what the rows of a table say of images, and which image each row means."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +115,32 @@ def read_labels(path: Path, harvest: Harvest) -> LabelTable:
         table.rows.append(
             ImageRow(name, folder, row.place, label, lesion or None, patient or None, split)
         )
+    _reject_joined(table, harvest)
+    blank = sum(row.lesion_id is None for row in table.rows)
+    if "lesion_id" in roles and blank:
+        harvest.note(
+            f"{blank} rows of {path.name} give no lesion, and each was taken for one of its own."
+        )
     return table
+
+
+def _reject_joined(table: LabelTable, harvest: Harvest) -> None:
+    """Reject the rows that give two classes in one cell, such as `MEL;NV` where both are classes.
+
+    What is no class by itself is part of a name, such as `melanoma / in situ`.
+    """
+    labels = {row.label for row in table.rows}
+    joined = {
+        label
+        for label in filter(None, labels)
+        if len(parts := [label_of(part) for part in re.split(r"[;|/+&,]", label)]) > 1
+        if labels.issuperset(parts) or {*CLASSES}.issuperset(parts)
+    }
+    for row in (row for row in table.rows if row.label in joined):
+        table.faulty.add(row.name)
+        sentence = f"{row.place} gives {row.name} more than one class ({row.label}); keep one."
+        harvest.reject(row.place, "bad-label", sentence)
+    table.rows = [row for row in table.rows if row.label not in joined]
 
 
 def _roles(raw: RawTable) -> dict[str, str]:
@@ -172,7 +198,8 @@ def _hot(row: Row) -> str:
 def hot_of(row: Row, columns: Sequence[str]) -> str:
     """The column of a row that has one 1 among 0s; empty for any other row."""
     try:
-        values = [float(row.get(column)) for column in columns]
+        # A spreadsheet of many a country writes 1,0.
+        values = [float(row.get(column).replace(",", ".")) for column in columns]
     except ValueError:
         return ""
     one_hot = values.count(1) == 1 and values.count(0) == len(values) - 1

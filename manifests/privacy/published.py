@@ -94,8 +94,16 @@ def published(data: bytes, image: Image.Image, path: Path) -> PublishedImage:
 
 
 def published_mask(data: bytes, path: Path) -> bytes:
-    """The mask file `path` without metadata and with the same pixels, as PNG."""
-    return bare_png(data, path) if is_png(data) else encoded(decode(data, path), "PNG")
+    """The mask file `path` without metadata and with the same pixels, as PNG.
+
+    One of colours that no PNG has is a `DidgenError`.
+    """
+    if is_png(data):
+        return bare_png(data, path)
+    image = decode(data, path)
+    if image.mode == "CMYK":
+        raise DidgenError(f"{path} is in the colours of print; save it as a PNG of 0 and 255.")
+    return encoded(image, "PNG")
 
 
 def without_metadata(data: bytes, path: Path) -> tuple[bytes, Treatment]:

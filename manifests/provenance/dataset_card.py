@@ -83,12 +83,14 @@ def card(
         totals={column: sum(row[column] for row in table.values()) for column in columns},
         licence=licence,
         prompts=tally.prompts,
-        masks=_masks(tally),
+        masks=_masks(tally, corrected="reviews" in manifest.decisions),
         settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
         recipe=recipe_block(manifest.recipe),
         failures=tally.reasons.most_common(20),
         form=form,
         seen=seen,
+        missing=tally.missing("images") if form == "imagefolder" else {},
+        real_pairs=tally.layouts["real"],
     )
 
 
@@ -122,9 +124,16 @@ def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) ->
                     for split in SPLITS
                     if tally.shards[config, split]
                 ],
+                # Without one, `load_dataset(FOLDER)` asks for a name.
+                **({"default": True} if config == tally.configs[0] else {}),
                 # Of itself `datasets` takes the folder of a single class for no label.
                 **({"drop_labels": False} if (form, config) == ("imagefolder", "images") else {}),
             }
+            for config in tally.configs
+        ]
+    if form == "shards":
+        fields["dataset_info"] = [
+            {"config_name": config, "features": _features(config, manifest.classes)}
             for config in tally.configs
         ]
     return DatasetCardData(
@@ -134,6 +143,23 @@ def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) ->
         tags=["dermoscopy", "medical", "synthetic", "not-for-diagnosis", "didgen"],
         **fields,
     ).to_yaml()
+
+
+def _features(config: Config, classes: list[str]) -> list[dict[str, Any]]:
+    """The columns that `datasets` makes of shards, as its own header names them.
+
+    Classes are read by name so, and the record of a sample whatever its fields.
+    """
+    names = {"names": {str(index): name for index, name in enumerate(classes)}}
+    label = {"name": "cls", "dtype": {"class_label": names} if classes else "int64"}
+    mask = {"name": "mask.png", "dtype": "image"}
+    return [
+        {"name": "jpg", "dtype": "image"},
+        label if config == "images" else mask,
+        {"name": "json", "dtype": "json"},
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+    ]
 
 
 def _pattern(form: Form, config: Config, split: Split, mixed: bool) -> str:
@@ -148,8 +174,11 @@ def _cells(tally: Tally) -> Counter[tuple[str, str]]:
     return cells
 
 
-def _masks(tally: Tally) -> list[str]:
-    """Where the masks of pairs come from, in sentences; none where there are no pairs."""
+def _masks(tally: Tally, corrected: bool) -> list[str]:
+    """Where the masks of pairs come from, in sentences; none where there are no pairs.
+
+    corrected: whether reviewers may have drawn some of them anew.
+    """
     real, drawn, source = (tally.layouts[origin] for origin in ("real", "drawn", "source"))
     generated = drawn + source
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
@@ -158,7 +187,8 @@ def _masks(tally: Tally) -> list[str]:
         guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
         sentences.append(
             f"The masks of {generated} pairs are read off the model's own attention as it drew "
-            f"them (Eq. 7 of the paper), guided by {guided}; nobody corrected them."
+            f"them (Eq. 7 of the paper), guided by {guided}; "
+            f"{'reviewers' if corrected else 'nobody'} corrected them."
         )
     return sentences
 

@@ -39,6 +39,8 @@ def model_card(recipe: Mapping[str, Any], made_from: Sequence[Ingredient]) -> st
 
 RIVALS = {
     "stylegan": "SL-StyleGAN (Qin et al., 2020)",
+    "pgan": "PGAN (Karras et al., ICLR 2018)",
+    "pix2pixhd": "Pix2PixHD (Wang et al., CVPR 2018)",
 }
 """The rivals by their method, with what they are a port of."""
 

@@ -7,9 +7,10 @@ from typing import TypeVar
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from didgen.manifests.files import sha256_of
+from didgen.manifests.files import is_litter, sha256_of
 from didgen.manifests.privacy.paths import without_folders
 from didgen.manifests.provenance.licence import card_licence, data_ingredients
+from didgen.manifests.provenance.model_files import config_files, configs_of
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.finetune import FinetuneRecipe
@@ -26,8 +27,8 @@ CAPTIONS_NAME = "captions.jsonl"
 """What a model was trained to be told, beside it: a label and a caption a line."""
 
 
-def model_folder(model: str) -> Path:
-    """Where a local model lies; for a hub id, a path that does not exist."""
+def model_place(model: str) -> Path:
+    """The folder or the file of a local model; for a hub id, a path that does not exist."""
     return MINI if model == "mini" else Path(model)
 
 
@@ -35,9 +36,14 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
     """SHA-256 of every file of a local model that decides a sample; a hub model's id and revision.
 
     Its card and the list of its training images do not, nor do what git, a download or an editor
-    keeps beside it: hidden files and folders, and names that end in `~`.
+    keeps beside it: hidden files and folders, `LITTER`, and names that end in `~`. A model in one
+    file is that file and its configs.
     """
-    folder = model_folder(model)
+    folder = model_place(model)
+    if folder.is_file():
+        configs = configs_of(folder)
+        read = {str(path.relative_to(configs)): path for path in config_files(configs)}
+        return {name: sha256_of(path) for name, path in ({folder.name: folder} | read).items()}
     if not folder.is_dir():
         return {model: revision or ""}
     files = sorted(
@@ -46,6 +52,7 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
         if path.is_file()
         and path.suffix != ".md"
         and path != folder / TRAINED_ON_NAME
+        and not is_litter(path.name)
         and not any(p[0] == "." or p[-1] == "~" for p in path.relative_to(folder).parts)
     )
     return {str(file.relative_to(folder)): sha256_of(file) for file in files}
@@ -53,7 +60,7 @@ def model_hashes(model: str, revision: str | None) -> dict[str, str]:
 
 def pinned(recipe: R) -> R:
     """A recipe whose model was loaded; one of the hub by its commit, since branches move on."""
-    if recipe.model is None or model_folder(recipe.model).is_dir():
+    if recipe.model is None or model_place(recipe.model).exists():
         return recipe
     found = try_to_load_from_cache(recipe.model, "model_index.json", revision=recipe.revision)
     commit = Path(found).parent.name if isinstance(found, str) else recipe.revision
@@ -73,7 +80,7 @@ def ingredients(
         return data
     name = without_folders(recipe.model)
     name = f"{name} at {recipe.revision}" if recipe.revision else name
-    local = model_folder(recipe.model).is_dir()
+    local = model_place(recipe.model).exists()
     model = Ingredient(
         kind="model",
         name=name,
@@ -112,10 +119,10 @@ def unlisted_run(run: Path) -> str | None:
 
 def beside(model: str, revision: str | None, name: str) -> Path:
     """Where a file beside a model lies, fetched if it is one of the hub; the path may not exist."""
-    folder = model_folder(model)
-    if not folder.is_dir():
+    place = model_place(model)
+    if not place.exists():
         try:
             return Path(hf_hub_download(model, name, revision=revision))
         except (OSError, HFValidationError):
             pass
-    return folder / name
+    return (place.parent if place.is_file() else place) / name

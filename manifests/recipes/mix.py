@@ -1,10 +1,11 @@
 """The recipe of `didgen mix`."""
 
-from typing import Annotated, Literal
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from didgen.manifests.choices import Config
+from didgen.manifests.choices import Config, Reviewed
 from didgen.manifests.recipes.fields import LocalPath, Positive, Section, Seed
 
 
@@ -19,5 +20,22 @@ class MixRecipe(Section):
     drop_copies: bool = False
     pseudonymise: bool = False
     """Whether real images and lesions go by pseudonyms, of a secret in the source's folder."""
+    reviewed: Reviewed | None = None
+    """`accepted` takes only what the experts accept, with their classes and outlines."""
     shard_size: Positive = 256
     seed: Seed = 42
+
+
+ADDED: dict[str, Any] = {"reviewed": None}
+"""Fields that recipes did not always have, with the value of what was done before: a mix that was
+begun without such a field goes on where a recipe says this value or nothing."""
+
+
+def recorded(recipe: MixRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """The fields of a recipe but those in `free`, as JSON values.
+
+    Without those that are as they were before there was such a field.
+    """
+    absent = object()
+    fields = recipe.model_dump(mode="json", exclude={*free})
+    return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}

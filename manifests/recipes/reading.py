@@ -14,7 +14,7 @@ from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.recipes.faults import sentence_of_fault
 from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.finetune import FinetuneRecipe
-from didgen.manifests.recipes.rivals import StyleGanRecipe
+from didgen.manifests.recipes.rivals import PganRecipe, Pix2PixHdRecipe, StyleGanRecipe
 from didgen.manifests.recipes.training import TrainingRecipe
 from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 
@@ -22,7 +22,8 @@ RECIPES = Path(__file__).parent / "bundled"
 """The recipes that come with didgen; `NAME` on the command line means `RECIPES / NAME.yaml`."""
 
 TRAINING: dict[str, type[TrainingRecipe]] = {
-    kind.model_fields["method"].default: kind for kind in (FinetuneRecipe, StyleGanRecipe)
+    kind.model_fields["method"].default: kind
+    for kind in (FinetuneRecipe, StyleGanRecipe, PganRecipe, Pix2PixHdRecipe)
 }
 """The recipes of `didgen finetune` by their method."""
 

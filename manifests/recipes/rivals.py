@@ -8,7 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from didgen.manifests.recipes.fields import Positive, Rate, Section
+from didgen.manifests.recipes.fields import Count, Positive, Rate, Section, Share
+from didgen.manifests.recipes.small_model import Perceptual
 from didgen.manifests.recipes.training import TrainingRecipe
 
 Channels = Annotated[tuple[Positive, ...], Field(min_length=2)]
@@ -82,5 +83,100 @@ class StyleGanRecipe(ClassGanRecipe):
             raise ValueError(
                 f"`network.channels` has {len(self.network.channels)} blocks, which end at {side} "
                 f"pixels a side; `image_size` is {self.image_size}"
+            )
+        return self
+
+
+class PganNetwork(Section):
+    """The nets of PGAN: both have the same channels."""
+
+    latent: Positive = 512
+    channels: Channels = (512, 512, 512, 512, 256, 128, 64)
+    """A level each from 4x4 on."""
+    group: Positive = 4
+    """Images over which the minibatch deviation is taken."""
+
+
+class PganRecipe(ClassGanRecipe):
+    """PGAN: progressive growing with WGAN-GP (Karras et al., ICLR 2018)."""
+
+    method: Literal["pgan"] = "pgan"
+    image_size: Positive = 256
+    learning_rate: Rate = 1e-3
+    ema_decay: Share | None = 0.999
+    fade_kimg: Rate = 600.0
+    """Thousands of images during which a new level is faded in; the first one is not."""
+    stable_kimg: Rate = 600.0
+    """Thousands of images that each level is trained with afterwards."""
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2)] = (
+        128,
+        128,
+        128,
+        64,
+        32,
+        16,
+        8,
+    )
+    """Of each level from 4x4 on."""
+    penalty: Weight = 10.0
+    """Weight of the gradient penalty (Gulrajani et al., NeurIPS 2017), whose target norm is 1."""
+    drift: Weight = 1e-3
+    """Weight of the squared output for real images, which keeps it near 0."""
+    class_weight: Weight = 1.0
+    """Weight of the class that the discriminator reads (AC-GAN), where nets are conditional."""
+    network: PganNetwork = PganNetwork()
+
+    @model_validator(mode="after")
+    def levels_that_fit(self) -> Self:
+        levels = len(self.network.channels)
+        if self.image_size != 4 * 2 ** (levels - 1):
+            raise ValueError(
+                f"`network.channels` has {levels} levels, which end at {4 * 2 ** (levels - 1)} "
+                f"pixels a side; `image_size` is {self.image_size}"
+            )
+        if len(self.batch_sizes) != levels:
+            raise ValueError(f"`batch_sizes` needs a number for each of the {levels} levels")
+        return self
+
+
+class Pix2PixHdNetwork(Section):
+    """The nets of Pix2PixHD: its global generator, and PatchGANs at falling sizes."""
+
+    channels: Positive = 64
+    downsamplings: Positive = 4
+    blocks: Positive = 9
+    discriminator_channels: Positive = 64
+    discriminator_layers: Positive = 3
+    scales: Positive = 2
+    noise_channels: Count = 0
+    """Channels of noise beside the mask. With 0, as in the source, a mask has one image, whatever
+    the seed."""
+
+
+class Pix2PixHdRecipe(GanRecipe):
+    """Pix2PixHD (Wang et al., CVPR 2018): an image of a mask, the mask's pair."""
+
+    method: Literal["pix2pixhd"] = "pix2pixhd"
+    prompt: Literal["class", "prefix"] = "prefix"
+    """Masks alone say what is drawn, as in the source; the class is that of the mask's image."""
+    image_size: Annotated[int, Field(ge=32, multiple_of=8)] = 512
+    steps: Positive = 500_000
+    """The source trains 200 epochs; with 2594 images of Task 1 that is 519,000 steps of one image.
+    The rate is constant over the first half and falls to 0 over the second."""
+    batch_size: Positive = 1
+    learning_rate: Rate = 2e-4
+    feature_weight: Weight = 10.0
+    """Weight of feature matching."""
+    perceptual: Perceptual | None = None
+    """The perceptual loss, by a network of timm instead of the source's VGG, which has no weights
+    of a free licence; its weight in the source is 10. null leaves it out."""
+    network: Pix2PixHdNetwork = Pix2PixHdNetwork()
+
+    @model_validator(mode="after")
+    def a_side_that_halves(self) -> Self:
+        if self.image_size % 2**self.network.downsamplings:
+            raise ValueError(
+                f"`image_size` must be a multiple of {2**self.network.downsamplings}, since "
+                f"`network.downsamplings` is {self.network.downsamplings}"
             )
         return self

@@ -8,7 +8,13 @@ from typing import Any, get_args
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import is_temporary, sha256_of, write_json, write_json_lines
+from didgen.manifests.files import (
+    is_litter,
+    is_temporary,
+    sha256_of,
+    write_json,
+    write_json_lines,
+)
 from didgen.manifests.privacy.paths import shareable
 from didgen.manifests.shards.index import PLAN_NAME, RUN_NAME, Run, read_manifest, read_run
 from didgen.manifests.shards.shard import INFO_NAME, is_shard_name, read_sidecar
@@ -84,6 +90,7 @@ def _foreign(directory: Path, documents: Sequence[str]) -> list[Path]:
         for path in sorted((directory / config).glob("*"))
         if path.name != INFO_NAME
         and not is_temporary(path)
+        and not is_litter(path.name)
         and not (path.suffix in (".tar", ".json") and is_shard_name(f"{path.stem}.tar", config))
     ]
 

@@ -9,8 +9,10 @@ Notable choices:
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
@@ -26,7 +28,8 @@ from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.licence import data_ingredients
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fingerprint import fingerprint
-from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.recipes.mix import MixRecipe, recorded
+from didgen.manifests.reviews.consensus import Consensus, SampleId, reviewed
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import (
     DOCUMENTS,
@@ -48,7 +51,11 @@ from didgen.manifests.runs.mix_plan import (
 )
 from didgen.manifests.runs.mixed import Mix, mixed_samples, treatments
 from didgen.manifests.runs.tidy import tidy
-from didgen.manifests.runs.training_samples import check_run, training_samples
+from didgen.manifests.runs.training_samples import (
+    accepted_samples,
+    check_run,
+    training_samples,
+)
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole
 from didgen.manifests.shards.shard import read_sidecar, write_shard
@@ -58,8 +65,8 @@ NO_CONTENT = {
     *("mask_sha256", "pixels", "published"),
     *("mask_orientation", "mask_inverted", "patient_id"),
 }
-"""Fields of a record that say of its files what their hashes say too, or that reach no sample;
-older records lack them."""
+"""Fields of a record that say of its files what their hashes say too, and the patient, who is in a
+mix's fingerprint where known; older records lack them."""
 
 
 def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
@@ -75,6 +82,7 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     check_run(recipe.run, run, recipe.source, source, recipe.config)
     pseudonyms = Pseudonyms.of(recipe.source) if recipe.pseudonymise else None
     named = pseudonyms.name if pseudonyms else as_it_is
+    reviews = reviewed(recipe.run, run) if recipe.reviewed else None
     plan = MixPlan()
     shortages: dict[str, tuple[int, int]] = {}
     everything: list[Item] = []
@@ -91,7 +99,8 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             source,
             drop_copies=recipe.drop_copies,
         )
-        generated = synthetic_items(config, taken, named)
+        chosen = taken if reviews is None else accepted_samples(taken, config, reviews)
+        generated = synthetic_items(config, chosen, named)
         there = add_config(plan, recipe, config, real, wanted, generated)
         for group, count in wanted.items():
             if count > there[group]:
@@ -99,9 +108,10 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
     records = {named(record.key): record for record in source.records}
     used = _used(recipe, plan, everything, records)
     masked = {item.taken: records[item.taken] for item in everything if item.config == "pairs"}
+    patients = {r.key: r.patient_id for r in source.records if r.patient_id}
     decided = fingerprint(
         {
-            "recipe": recipe.model_dump(mode="json", exclude={"source", "run"}),
+            "recipe": recorded(recipe, {"source", "run"}),
             "classes": source.header.classes,
             "plan": plan.rows(),
             "records": [r.model_dump(mode="json", exclude=NO_CONTENT) for r in used],
@@ -110,11 +120,18 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             # Shards of older versions hold images with their metadata.
             "images": "without metadata",
         }
+        | _outlines(reviews or {})
+        | ({"patients": patients} if patients else {})
     )
     made_from, trained_on = _origins(recipe, source, run, used)
-    return Mix(
-        recipe, source, records, run, plan, shortages, made_from, decided, trained_on, pseudonyms
-    )
+    mix = Mix(recipe, source, records, run, plan, shortages, made_from, decided, trained_on)
+    return replace(mix, pseudonyms=pseudonyms, reviews=reviews)
+
+
+def _outlines(reviews: Mapping[SampleId, Consensus]) -> dict[str, Any]:
+    """What of the reviews decides a mix and stands in no plan: the outlines that were redrawn."""
+    drawn = {f"{config}/{key}": one.curves for (config, key), one in reviews.items() if one.curves}
+    return {"outlines": drawn} if drawn else {}
 
 
 def _wanted(
@@ -180,7 +197,7 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
 
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
-    recipe = job.recipe.model_dump(mode="json")
+    recipe = recorded(job.recipe)
     if job.pseudonyms is not None:
         job.pseudonyms.store()
         recipe = nameless_recipe(recipe, ())

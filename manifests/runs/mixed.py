@@ -23,6 +23,8 @@ from didgen.manifests.privacy.published import (
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
+from didgen.manifests.reviews.redrawn import redrawn_mask
 from didgen.manifests.runs.mix_plan import Item, MixPlan
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.shard import Sample, Sidecar, read_shard
@@ -48,6 +50,8 @@ class Mix:
     fingerprint: str
     trained_on: TrainedOn
     pseudonyms: Pseudonyms | None = None
+    reviews: Mapping[SampleId, Consensus] | None = None
+    """Where only what reviewers accept is taken."""
 
     @property
     def naming(self) -> Naming:
@@ -59,6 +63,20 @@ class Mix:
         """The licence of the synthetic samples."""
         return strictest(self.run.made_from).name
 
+    @cached_property
+    def _patients(self) -> Mapping[str, int]:
+        """A number for each patient of the source, counted from 1; none where nobody names one."""
+        known = sorted({r.patient_id for r in self.source.records if r.patient_id})
+        return {patient: number for number, patient in enumerate(known, 1)}
+
+    def patient_of(self, record: SourceRecord | None) -> dict[str, int]:
+        """The field that tells the patients of a mix apart; 0 for one that is not known.
+
+        A number of its own, since that of a clinic leads to the person.
+        """
+        patient = record.patient_id if record else None
+        return {"patient": self._patients.get(patient or "", 0)} if self._patients else {}
+
     def summary(self) -> dict[str, str]:
         """What goes in, by config and split, and what there was too little of; in words."""
         samples = self.plan.samples
@@ -69,6 +87,8 @@ class Mix:
         }
         for group, (wanted, there) in self.shortages.items():
             said[f"short of {group}"] = f"{wanted} synthetic samples wanted, {there} made"
+        if self.reviews is not None:
+            said["reviews"] = summary(self.reviews, {config for config, _ in self.plan.shards})
         return said
 
 
@@ -128,6 +148,7 @@ def _described(job: Mix, item: Item, record: SourceRecord | None) -> dict[str, A
         "split": item.split,
         "source_key": item.source_key,
         "lesion_id": job.naming(record.lesion_id) if record else "",
+        **job.patient_of(record),
         "layout": item.layout,
         "run": job.run.fingerprint if item.shard else "",
         "run_key": item.taken if item.shard else "",
@@ -148,6 +169,10 @@ def _generated_members(
             f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
             "sidecar lists; run `didgen verify` to see what is wrong."
         ) from None
+    consensus = (job.reviews or {}).get((item.config, item.taken))
+    if item.config == "pairs" and consensus is not None and consensus.curves:
+        place = Path(item.shard) / f"{item.taken}.jpg"
+        members["mask.png"] = redrawn_mask(consensus.curves, members["jpg"], place)
     return members, {**known, "licence": job.licence}
 
 

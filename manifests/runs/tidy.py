@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from didgen.manifests.choices import Config
-from didgen.manifests.files import is_local, is_temporary, leftovers
+from didgen.manifests.files import is_litter, is_local, is_temporary, leftovers
 from didgen.manifests.locks import LOCK_ENDS, LOCKS, claimed
 from didgen.manifests.shards.shard import INFO_NAME, shard_path
 
@@ -28,7 +28,8 @@ def strays(directory: Path, planned: Mapping[Config, int]) -> list[Path]:
         for index in range(planned.get(config, 0)):
             tar = shard_path(directory, config, index)
             known |= {tar.name, tar.with_suffix(".json").name}
-        found += sorted(p for p in (directory / config).glob("*") if p.name not in known)
+        others = (p for p in (directory / config).glob("*") if p.name not in known)
+        found += sorted(p for p in others if not is_litter(p.name))
     return found
 
 

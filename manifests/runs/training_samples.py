@@ -1,12 +1,14 @@
 """Training samples: which samples of a run may stand in the training set of a source."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.reviews.consensus import Consensus, SampleId
+from didgen.manifests.reviews.record import Curves
 from didgen.manifests.runs.copy_scores import is_copy
 from didgen.manifests.runs.finish import read_trained_on
 from didgen.manifests.shards.index import Manifest
@@ -19,6 +21,8 @@ class SyntheticSample:
     """A synthetic sample in the tar `shard` of its run.
 
     `guide` is the training record whose mask guided it; empty for images and for drawn layouts.
+    `made_as` is the class that it was made for, where reviewers gave it another `label`; `curves`
+    are the outline that they drew.
     """
 
     key: str
@@ -26,6 +30,8 @@ class SyntheticSample:
     shard: str
     layout: str
     guide: str
+    made_as: str = ""
+    curves: Curves = ()
 
 
 def check_run(
@@ -87,3 +93,16 @@ def training_samples(
                     f"{folder}; use it with the source it was made from."
                 )
             yield SyntheticSample(key, label, sidecar.shard, layout, layout if guided else "")
+
+
+def accepted_samples(
+    samples: Iterable[SyntheticSample], config: Config, found: Mapping[SampleId, Consensus]
+) -> Iterator[SyntheticSample]:
+    """Those of the samples of a config that reviewers accept, as they correct them."""
+    for one in samples:
+        consensus = found.get((config, one.key))
+        if consensus is None or consensus.verdict != "accepted":
+            continue
+        label = consensus.label or one.label
+        made_as = one.label if label != one.label else ""
+        yield replace(one, label=label, made_as=made_as, curves=consensus.curves)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import is_temporary, leftovers, read_json, sha256_of
+from didgen.manifests.files import is_litter, is_temporary, leftovers, read_json, sha256_of
 from didgen.manifests.images import decode
 from didgen.manifests.runs.claim import plan_is_whole
 from didgen.manifests.runs.seen_keys import SeenKeys
@@ -60,9 +60,9 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
 
     The run is whole if all verdicts are "ok": "missing" is a file that was planned or belongs to
     one that is there, "torn" one cut off in writing or copying, "mismatch" one whose bytes or
-    content are not what the run recorded, "extra" one that no run writes. Nothing is extracted
-    or changed. `progress` is called with (shards judged, all shards). A directory that is no
-    run is a `DidgenError`.
+    content are not what the run recorded, "extra" one that no run writes. What systems put beside
+    files (`LITTER`) is passed by. Nothing is extracted or changed. `progress` is called with
+    (shards judged, all shards). A directory that is no run is a `DidgenError`.
     """
     indices = [path for path in (directory / RUN_NAME, directory / MANIFEST_NAME) if path.exists()]
     folders: list[Config] = [name for name in get_args(Config) if (directory / name).is_dir()]
@@ -135,7 +135,7 @@ class _ConfigCheck:
 
     def __post_init__(self) -> None:
         self.folder = self.directory / self.config
-        self.present = {path.name for path in self.folder.glob("*")}
+        self.present = {path.name for path in self.folder.glob("*") if not is_litter(path.name)}
         self.listed: dict[str, ShardEntry] = {}
         if self.manifest:
             self.listed = {e.file: e for e in self.manifest.configs.get(self.config, [])}

@@ -111,6 +111,17 @@ class Tally:
         """The configs that have a shard, in the order they were added."""
         return list(dict.fromkeys(config for config, _ in self.shards))
 
+    def missing(self, config: Config) -> dict[Split, list[str]]:
+        """The classes of a config of which one split has no sample and another has, by the one."""
+        there: dict[Split, set[str]] = {
+            split: set() for (one, split) in self.shards if one == config
+        }
+        for (one, split, _, label), count in self.samples.items():
+            if one == config and label and count:
+                there[split].add(label)
+        known = set[str]().union(*there.values())
+        return {split: sorted(known - has) for split, has in there.items() if known - has}
+
     def stack(self) -> dict[str, str]:
         """What the sidecars record of the machines under each name, each value once."""
         return {name: "; ".join(sorted(values)) for name, values in self.versions.items()}

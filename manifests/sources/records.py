@@ -2,8 +2,8 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -22,6 +22,7 @@ from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import (
     inside,
+    leftovers,
     read_json,
     read_json_lines,
     sha256_of,
@@ -29,6 +30,8 @@ from didgen.manifests.files import (
     write_json_lines,
 )
 from didgen.manifests.images import AS_STORED, Drawn, read_mask
+from didgen.manifests.locks import claimed
+from didgen.manifests.sources.rejections import REJECTED_FILE
 
 CLASS_NAMES: dict[str, str] = {
     "MEL": "melanoma",
@@ -215,12 +218,16 @@ class SourceManifest:
         Returns the manifest as it is written.
         """
         write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
+        counted = self.counted()
+        write_json(folder / HEADER_FILE, counted.header.model_dump(mode="json"))
+        return counted
+
+    def counted(self) -> Self:
+        """The manifest with a header that counts its captions."""
         by = Counter(r.caption_by for r in self.records if r.caption_by)
         fallbacks = Counter(r.caption_fallback for r in self.records if r.caption_fallback)
         counts = {"captions": dict(by), "caption_fallbacks": dict(fallbacks)}
-        header = self.header.model_copy(update=counts)
-        write_json(folder / HEADER_FILE, header.model_dump(mode="json"))
-        return replace(self, header=header)
+        return replace(self, header=self.header.model_copy(update=counts))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -251,6 +258,35 @@ class SourceManifest:
                 )
             records[record.key] = record
         return cls(header, tuple(records.values()))
+
+
+def refuse_others(folder: Path) -> None:
+    """Raise a `DidgenError` where a file of a manifest's name holds something else.
+
+    A manifest that was cut off in writing, or one of an older version, is none of these.
+    """
+    path = folder / RECORDS_FILE
+    with suppress(OSError):
+        whole = path.read_bytes().strip()
+        if whole and not (folder / HEADER_FILE).exists() and not sound_records(folder):
+            raise DidgenError(
+                f"{path} is no list of images by didgen; name another folder or move it away."
+            )
+
+
+def unfinished_writes(folder: Path) -> list[Path]:
+    """The temporary files of a manifest, in use or left by killed writes."""
+    names = tuple(f"{name}." for name in (HEADER_FILE, RECORDS_FILE, REJECTED_FILE))
+    return [path for path in leftovers(folder) if path.name.startswith(names)]
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the folder of a manifest to write there, without what killed writes left of it."""
+    with claimed(folder, "source"):
+        for path in unfinished_writes(folder):
+            path.unlink(missing_ok=True)
+        yield
 
 
 def sound_records(folder: Path) -> list[SourceRecord]:

@@ -50,10 +50,11 @@ class Rejection(BaseModel):
     @classmethod
     def of(cls, path: Path, reason: Reason, sentence: str) -> Self:
         """Reject `path`; names that are no UTF-8 are made writable first."""
-        return cls(file=_writable(str(path)), reason=reason, sentence=_writable(sentence))
+        return cls(file=writable(str(path)), reason=reason, sentence=writable(sentence))
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
+    """Text as it can be written: bytes of a name that are no UTF-8 become question marks."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -72,7 +72,7 @@ def test_a_dead_endpoint_is_exit_1_and_a_dry_run_asks_nothing(
     for asking in (["caption", str(out)], ["prompts", str(out), "--out", str(new)]):
         code, printed, _ = command(*asking, *far, "--dry-run")
         assert code == 0
-        assert "openai m, prompt 3" in printed
+        assert "openai m, prompt 4" in printed
     code, _, error = command("caption", str(out), *far, "--retries", "0")
     assert code == 1
     assert "does not answer for the model m" in error and "Traceback" not in error
@@ -100,7 +100,7 @@ def test_a_language_model_captions_anew_and_invents(photographs: Path, command: 
         far = ["--backend", "openai", "--model", "m", "--base-url", server.url]
         code, printed, _ = command("caption", str(out), "--replace", *far)
         assert code == 0
-        assert "3 of 3 images are to be captioned by openai m, prompt 3." in printed
+        assert "3 of 3 images are to be captioned by openai m, prompt 4." in printed
         inventing = ["prompts", str(out), "--out", str(new), "--per-class", "2", *far]
         code, printed, _ = command(*inventing)
         assert code == 0 and f"New captions are in {new}" in printed

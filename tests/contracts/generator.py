@@ -115,6 +115,18 @@ class GeneratorContract:
         if one.masks is not None and same.masks is not None:
             np.testing.assert_array_equal(one.masks, same.masks)
 
+    def test_it_draws_in_half_precision_too(self, generator: Generator) -> None:
+        half = Device("cpu", "bf16", "the test says so")
+        generator.to(half)
+        batch = self.batch(self.draws[0])
+        rough, exact = (
+            self.draw(generator, device, *batch).images.astype(int)
+            for device in (half, Device("cpu", "no", "the test says so"))
+        )
+        assert rough.shape == exact.shape
+        # A thumbnail of either is the same picture.
+        assert np.abs(rough.mean((1, 2)) - exact.mean((1, 2))).max() < 16
+
     @pytest.mark.parametrize("number", ["seed", "try"])
     def test_another_seed_or_try_gives_another_image(
         self, generator: Generator, device: Device, number: str

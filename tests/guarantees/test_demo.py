@@ -3,8 +3,6 @@
 import gc
 import io
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from didgen.downstream.metrics.segmentation import overlaps
 from didgen.manifests.choices import Config
 from didgen.manifests.recipes.reading import RECIPES
 from didgen.manifests.shards.shard import iterate
+from tests.fixtures.demo import didgen
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,26 +35,6 @@ all on average."""
 PAIR_MEAN, PAIR_IOU, PAIRS_OFF = 3.0, 0.95, 2
 """Grey levels on average and IoU of its masks within which a pair stays, and how many may not:
 their guidance magnifies round-off."""
-
-
-def didgen(*arguments: str) -> str:
-    """Run the command in a process of its own; it must succeed."""
-    result = subprocess.run(
-        [sys.executable, "-m", "didgen.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo recipe carried out by the command line."""
-    out = tmp_path_factory.mktemp("runs") / "demo"
-    didgen("augment", "--out", str(out))
-    return out
 
 
 def pictures(out: Path, config: Config) -> Iterator[np.ndarray]:

@@ -1,11 +1,9 @@
 """Tests of faults: runs that are killed, starved, doubled and damaged, and what is left of them."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,14 +16,13 @@ import yaml
 
 from didgen.manifests.files import located
 from didgen.manifests.runs.verify import verify
-from tests.fixtures.places import REPOSITORY
 from tests.fixtures.recipes import QUICK, UNGATED
 from tests.fixtures.runs import contents, told
+from tests.fixtures.worker import Worker, mount
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLS = 40
-SCRIPT = REPOSITORY / "tests" / "fixtures" / "warm_worker.py"
 
 RECIPE = {
     "kind": "augment",
@@ -38,59 +35,6 @@ RECIPE = {
 }
 
 
-class Worker:
-    """The warm process; one order at a time.
-
-    Its children do the work, so that a kill costs no start of Python. The whole module takes about
-    two minutes on two idle cores.
-    """
-
-    def __init__(self, recipe: Path, log: Path) -> None:
-        self.log, self.at_work = log, False
-        with log.open("a") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, SCRIPT, recipe],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-        assert self._answer() == "ready", log.read_text()
-
-    def start(self, *tasks: dict[str, object]) -> list[int]:
-        """Start tasks together; returns the process ids of the children."""
-        assert self.process.stdin is not None
-        if self.at_work:
-            # A test has failed on the way.
-            self.statuses()
-        self.at_work = True
-        self.process.stdin.write(json.dumps(tasks) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self._answer())
-
-    def statuses(self) -> list[int]:
-        """Wait for the tasks; returns their exit statuses."""
-        statuses = json.loads(self._answer())
-        self.at_work = False
-        return statuses
-
-    def run(self, out: Path | str, part: str = "1/1") -> int:
-        """Carry out the recipe, or a part of it, to the end."""
-        self.start({"out": str(out), "part": part})
-        return self.statuses()[0]
-
-    def said(self) -> str:
-        """What the children have printed on stderr since the last call."""
-        text = self.log.read_text()
-        self.log.write_text("")
-        return text
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-
 @pytest.fixture(scope="module")
 def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipes") / "faults.yaml"
@@ -100,12 +44,9 @@ def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def worker(recipe: Path, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    worker = Worker(recipe, tmp_path_factory.mktemp("logs") / "worker.log")
+    worker = Worker(tmp_path_factory.mktemp("logs") / "worker.log", recipe)
     yield worker
-    assert worker.process.stdin is not None and worker.process.stdout is not None
-    worker.process.stdin.close()
-    worker.process.stdout.close()
-    assert worker.process.wait(60) == 0
+    worker.close()
 
 
 @pytest.fixture(scope="module")
@@ -245,12 +186,6 @@ def test_parts_in_any_order_and_at_once_are_one_run(
     worker.start(*({"out": str(out), "part": part} for part in ("2/3", "1/3")))
     assert worker.statuses() == [0, 0], worker.said()
     assert_whole(out, whole)
-
-
-def mount(folder: Path, *options: str) -> bool:
-    """Mount a small file system, or change one; False where this user may not."""
-    command = ["mount", *options, "-t", "tmpfs", "tmpfs", str(folder)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture

@@ -105,7 +105,10 @@ def understand(
     `DidgenError` with the command that does.
     """
     above = {path: tree.folders_of(path) for path in images}
-    levels = asked if asked is not None else _levels(tree.root, above.values(), labelled)
+    levels = asked
+    if levels is None:
+        levels = _levels(tree.root, above.values(), labelled)
+        _refuse_lone_class(tree.root, above.values(), levels)
     places = {path: place for path, names in above.items() if (place := _place(names, levels))}
     return Folders(levels, places, _sentence(levels, above.values(), tree.root))
 
@@ -215,7 +218,10 @@ def _refuse_unclear(root: Path, names: Sequence[str]) -> None:
     names = list(dict.fromkeys(names))
     parts = [name for name in names if PARTS.intersection(words_of(name))]
     if parts:
-        levels = ("split/class", "split") if all(map(_by_words, names)) else ("class", "skip/class")
+        found = [*map(_by_words, names)]
+        levels = ("class", "skip/class")
+        if any(found):
+            levels = ("split/class", "split" if all(found) else "skip/class")
         reason = f"has folders that may be parts and no classes ({listed(parts)})"
         raise _unclear(root, reason, *levels)
     if masks := [name for name in names if is_mask_folder(name)]:
@@ -231,6 +237,29 @@ def _refuse_unclear(root: Path, names: Sequence[str]) -> None:
             f"{_command(root / holders[0], more)}; if it is one: "
             f"{_command(root, '--folders class')}."
         )
+
+
+def _refuse_lone_class(
+    root: Path, above: Iterable[tuple[str, ...]], levels: tuple[Level, ...]
+) -> None:
+    """Raise a `DidgenError` where all lie in one class folder, and folders in that may be classes.
+
+    A folder around all others is more often their holder than their class.
+    """
+    if "class" not in levels:
+        return
+    place = levels.index("class")
+    inner = [names for names in above if len(names) > place]
+    deeper = {names[len(levels)] for names in inner if len(names) > len(levels)}
+    deeper = {name for name in deeper if not is_container(name) and not is_mask_folder(name)}
+    if inner and deeper and len({names[place] for names in inner}) == 1:
+        told = f"{inner[0][place]} alone, with folders in it ({listed(sorted(deeper))})"
+        deepest = max(map(len, inner)) - 1
+        while place < deepest and len({names[place] for names in inner if names[place:]}) == 1:
+            place += 1
+        skipping = [*levels[: levels.index("class")], *["skip"] * (place - len(levels) + 1)]
+        ways = "/".join([*skipping, "class"]), "/".join([*levels, "patient"]), "/".join(levels)
+        raise _unclear(root, f"holds {told}", *ways)
 
 
 def _unclear(root: Path, reason: str, *levels: str) -> DidgenError:
@@ -254,5 +283,9 @@ def _sentence(levels: tuple[Level, ...], above: Iterable[tuple[str, ...]], root:
     deeper = sorted({names[len(levels)] for names in above if len(names) > len(levels)})
     said = f"Folders of {root}: each is {', below it '.join(told)}." if told else ""
     if deeper:
-        said += f" Folders that say nothing: {listed(deeper)}."
+        said += f" Folders that say nothing: {listed(deeper)}"
+        telling = [name for name in deeper if not is_container(name) and not is_mask_folder(name)]
+        if telling and "class" in levels and levels[-1] == "class":
+            said += f"; if they are of patients: --folders {'/'.join(levels)}/patient"
+        said += "."
     return said.strip()

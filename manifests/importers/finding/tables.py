@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +23,11 @@ NOTHING = {
 
 MARKS = ",;\t|"
 """What parts columns, the likeliest first."""
+
+JOINERS = "\u200c\u200d"
+
+SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+"""The line before the names of columns by which Excel is told what parts them."""
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -51,12 +57,18 @@ class RawTable:
 @cache
 def squashed(name: str) -> str:
     """A column's name without case, spaces and what parts words."""
-    return re.sub(r"[\s_.\-]+", "", composed(name)).casefold()
+    return re.sub(r"[\s_.\-]+", "", visible(composed(name))).casefold()
+
+
+def visible(text: str) -> str:
+    """Text without what is not seen and came by copying: marks of byte order and of direction,
+    spaces of no width, soft hyphens. Joiners stay, which some scripts are written with."""
+    return "".join(c for c in text if unicodedata.category(c) != "Cf" or c in JOINERS)
 
 
 def stated(text: str) -> str:
     """What a cell says, empty where it is a word for nothing; 7.0 is 7, as pandas writes it."""
-    text = text.strip()
+    text = visible(text).strip()
     if text.casefold() in NOTHING:
         return ""
     whole = re.fullmatch(r"(\d+)\.0+", text)
@@ -77,6 +89,8 @@ def read_table(path: Path, known: Collection[str], header: Sequence[str] = ()) -
     column that is named twice, and a file that is no CSV, are a `DidgenError`.
     """
     text = _text(path)
+    told = SEPARATOR.match(text)
+    text = text[told.end() :] if told else text
     try:
         names = {mark: list(header) or _first(text, mark) for mark in MARKS}
         wanted = {squashed(name) for name in known}
@@ -87,7 +101,8 @@ def read_table(path: Path, known: Collection[str], header: Sequence[str] = ()) -
             io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True, strict=True
         )
         columns = names[mark] if header else next(reader, [])
-        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+        above = 1 if told else 0
+        lines = [(reader.line_num + above, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise DidgenError(
             f"{path} is not CSV ({error}); close every quotation mark, and save it as such."
@@ -121,9 +136,12 @@ def _table(path: Path, columns: list[str], lines: list[tuple[int, list[str]]]) -
 def _text(path: Path) -> str:
     data = read_file(path)
     try:
-        return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
+        text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DidgenError(f"{path} is not UTF-8 CSV ({error}); save it as such.") from None
+    if "\0" in text:
+        raise DidgenError(f"{path} is not UTF-8 CSV (it holds zero bytes); save it as such.")
+    return text
 
 
 def _first(text: str, mark: str) -> list[str]:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import naming
+from didgen.manifests.files import is_litter, naming
 from didgen.manifests.images import IMAGE_SUFFIXES
 from didgen.manifests.importers.finding.harvest import Harvest
 
@@ -37,13 +37,20 @@ MAGIC = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
     b"GIF8": "GIF",
+    b"8BPS": "PSD",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"version https://git-lfs": "a pointer of Git LFS",
 }
-"""How files of some formats begin, whose names may have no ending."""
+"""How files of some formats begin, whatever their names say."""
+
+BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+"""What stands after `ftyp` in files of the formats that phones write."""
 
 JUNK = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 """Folders that systems make, some of them with small copies of the images."""
-
-JUNK_FILES = {"Thumbs.db", "desktop.ini", "ehthumbs.db"}
 
 CONTAINERS = {
     *("image", "images", "img", "imgs", "photo", "photos", "photograph", "photographs", "picture"),
@@ -123,7 +130,8 @@ def read_tree(folder: Path, but: Path | None = None) -> Tree:
     images, foreign, others = [], {}, []
     for path in _files(folder, but):
         suffix = path.suffix.lower()
-        if path.name in JUNK_FILES or not path.is_file():
+        # A link to nowhere is told by who opens it: its file was to be here.
+        if is_litter(path.name) or not (path.is_file() or path.is_symlink()):
             continue
         if suffix in IMAGE_SUFFIXES:
             images.append(path)
@@ -140,11 +148,17 @@ def _sniffed(path: Path, suffix: str) -> str | None:
         return None
     try:
         with naming(path), open(path, "rb") as file:
-            start = file.read(132)
-    except PermissionError:
+            return form_of(file.read(132))
+    except (PermissionError, FileNotFoundError):
         return None
-    if start[128:] == b"DICM":
+
+
+def form_of(start: bytes) -> str | None:
+    """The format of a picture by its first 132 bytes, if it is a known one."""
+    if start[128:132] == b"DICM":
         return "DICOM"
+    if start[4:8] == b"ftyp":
+        return BRANDS.get(start[8:12])
     return next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
 
 

@@ -1,5 +1,6 @@
 """Tests of the training data: everything random follows from the draw, masks follow images."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from didgen.augment.finetuning.dataset import (
     RegionDataset,
     class_weights,
     draws,
+    free_captions,
     orient,
 )
 from didgen.augment.prompts.prompt import PREFIX, compose
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.attributes import SENTENCE as MEASURED
 from tests.fixtures.recipes import finetune_recipe
 
 
@@ -293,3 +296,60 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
         for batch in draws(np.ones(20), 20, 0, 3, seed, 0, 1)
     }
     assert len(orders) == 6
+
+
+def told(manifest: SourceManifest, caption: str) -> SourceManifest:
+    """The source with one caption for all images."""
+    records = tuple(r.model_copy(update={"caption": caption}) for r in manifest.records)
+    return replace(manifest, records=records)
+
+
+SHOWN = {"caption_probability": 1.0, "prompt_dropout": 0.0}
+
+
+def test_an_image_whose_free_caption_cannot_turn_stays_as_it_is(manifest: SourceManifest) -> None:
+    fixed = regions(told(manifest, "streaks at the lateral margin."), **SHOWN)
+    masks = [fixed[number, 0]["mask"] for number in range(16)]
+    assert all(torch.equal(mask, fixed.mask(0)) for mask in masks)
+    assert fixed.prompts() == [compose("streaks at the lateral margin.")]
+    # Without its caption nothing is denied.
+    bare = regions(told(manifest, "streaks at the lateral margin."), caption_probability=0.0)
+    assert any(not torch.equal(bare[number, 0]["mask"], bare.mask(0)) for number in range(16))
+
+
+def test_a_free_caption_turns_with_its_image(manifest: SourceManifest) -> None:
+    dataset = regions(told(manifest, "a mole in the upper left corner."), **SHOWN)
+    corner = torch.zeros(1, 8, 8)
+    corner[0, 0, 0] = 1
+    words = {(0, 0): "upper left", (0, 7): "upper right", (7, 0): "lower left"}
+    seen = set()
+    for number in range(30):
+        item = dataset[number, 0]
+        turned = next(
+            orientation
+            for orientation in ORIENTATIONS["dihedral"]
+            if torch.equal(orient(dataset.mask(0), *orientation), item["mask"])
+        )
+        ((row, column),) = orient(corner, *turned)[0].nonzero().tolist()
+        place = words.get((row, column), "lower right")
+        assert item["prompt"] == compose(f"a mole in the {place} corner.")
+        seen.add(place)
+    assert len(seen) == 4
+
+
+def test_free_captions_are_counted_with_their_reasons(manifest: SourceManifest) -> None:
+    sentences = ["a mole at the top.", "streaks at the lateral margin.", "brown and pink", MEASURED]
+    records = [
+        record.model_copy(update={"caption": sentences[number % 4]})
+        for number, record in enumerate(manifest.records[:8])
+    ]
+    said = free_captions(finetune_recipe(model="none", orientations="flips"), records)
+    assert said["captions"] == (
+        "6 of 8 are free sentences, because 4 have no clause on a lesion in the form's words; "
+        "2 have no full stop at the end"
+    )
+    assert said["orientations"].startswith("of 6 free captions, 2 name places that are turned")
+    assert "and 2 name one that cannot be turned" in said["orientations"]
+    measured = [record.model_copy(update={"caption": MEASURED}) for record in records]
+    assert free_captions(finetune_recipe(model="none"), measured) == {}
+    assert free_captions(finetune_recipe(model="none", prompt="class"), records) == {}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from didgen.augment.captions.geometry import geometry, room
 from didgen.augment.generation.layouts import Layouts
 from didgen.augment.generation.plan import (
     PlannedImages,
@@ -19,7 +20,6 @@ from didgen.augment.generation.plan import (
     real_counts,
 )
 from didgen.augment.methods.generator import Planned
-from didgen.augment.prompts.geometry import geometry, room
 from didgen.augment.prompts.prompt import PREFIX
 from didgen.augment.prompts.prompt_source import Prompts, captions_of
 from didgen.augment.prompts.sentence import parse

@@ -16,12 +16,14 @@ from didgen.downstream.benchmark.job import (
     taken_from,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
+from didgen.downstream.data.images import load_synthetic
 from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.weights import RANDOM, Weights
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.networks import classifier
+from tests.fixtures.reviews import accept_all, write_reviews
 
 Make = Callable[..., ClassifyRecipe]
 
@@ -88,3 +90,31 @@ def test_each_scale_and_seed_may_have_a_run_of_its_own(recipe: Make) -> None:
         Path("r/all-1"): "ours",
         Path("t"): "theirs",
     }
+
+
+def test_reviews_decide_where_the_recipe_asks_for_them(
+    recipe: Make, make_run, source: Path, tmp_path: Path
+) -> None:
+    run, manifest = make_run(tmp_path / "run"), SourceManifest.read(source)
+    with pytest.raises(DidgenError, match="run `didgen review"):
+        taken_from(run, recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    accept_all(run, "pairs")
+    with pytest.raises(DidgenError, match="has none of its images accepted"):
+        taken_from(run, recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    before = taken_from(run, recipe(run=run), manifest, "images", None)
+    accept_all(run, "images", ["images-000000", "images-000002"])
+    write_reviews(run, ("images", "images-000001", {"label": "NV"}))
+    assert taken_from(run, recipe(run=run), manifest, "images", None).sha256 == before.sha256
+    found = taken_from(run, recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    assert found.sha256 != before.sha256
+    assert {one.key: (one.label, one.made_as) for one in found.samples} == {
+        "images-000000": ("MEL", ""),
+        "images-000001": ("NV", "BCC"),
+        "images-000002": ("MEL", ""),
+    }
+    images = load_synthetic(run, found.samples, manifest.header.classes, found.classes, 32)
+    assert [manifest.header.classes[label] for label in images.labels] == ["MEL", "NV", "MEL"]
+    # Another class is other data.
+    write_reviews(run, ("images", "images-000001", {"label": "MEL"}))
+    again = taken_from(run, recipe(run=run, reviewed="accepted"), manifest, "images", None)
+    assert again.sha256 != found.sha256

@@ -1,5 +1,6 @@
 """Tests of pairs: masks at another size, parts of a set, and augmentation of both as one."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from didgen.downstream.data.pairs import (
     subset_places,
 )
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.reviews.redrawn import mask_of
 from didgen.manifests.runs.finish import read_whole_run
 from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.shards.shard import iterate
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.pictures import encoded, on_its_side
+from tests.fixtures.reviews import BOX
 from tests.fixtures.sources import manifest_of, write_photo
 
 PLACE = Path("image.png"), Path("mask.png")
@@ -105,6 +108,22 @@ def test_synthetic_pairs_are_those_of_the_shards(guided_run: Path, source: Path)
         oracle = square_pair((image, PLACE[0]), (mask, PLACE[1]), 32)
         assert np.array_equal(pairs.pixels[place].numpy(), oracle[0])
         assert np.array_equal(pairs.masks[place].numpy(), oracle[1])
+
+
+def test_an_outline_that_was_redrawn_takes_the_place_of_the_mask(
+    guided_run: Path, source: Path
+) -> None:
+    manifest = SourceManifest.read(source)
+    run, sidecars = read_whole_run(guided_run)
+    taken = list(training_samples(guided_run, run, "pairs", sidecars["pairs"], source, manifest))
+    plain = load_synthetic_pairs(guided_run, taken, manifest, 16)
+    redrawn = [replace(taken[0], curves=BOX), *taken[1:]]
+    found = load_synthetic_pairs(guided_run, redrawn, manifest, 16)
+    assert torch.equal(found.pixels, plain.pixels)
+    assert torch.equal(found.masks[1:], plain.masks[1:])
+    image = np.zeros((16, 24, 3), np.uint8)
+    _, mask = squared(image, mask_of(BOX, 16, 24), 16)
+    np.testing.assert_array_equal(found.masks[0].numpy(), mask)
 
 
 def subset(pairs: Pairs, count: int | None, seed: int | tuple[int, ...]) -> Pairs:

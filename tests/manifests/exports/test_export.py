@@ -5,15 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from datasets import load_dataset
 
 from didgen.manifests.exports.export import export
 from didgen.manifests.exports.sound_run import prepare_export
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.shards.shard import iterate
+from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.environment import load
+from tests.fixtures.samples import CLASSES
+from tests.fixtures.sources import changed_source
 
 pytestmark = pytest.mark.usefixtures("datasets_offline")
 
@@ -40,16 +46,82 @@ def test_a_mix_keeps_its_splits_everywhere(mixed, tmp_path):
     # One of the six has no label.
     assert load(tmp_path / "parquet", "images", tmp_path / "cache")["test"].num_rows == 5
 
+
+def test_nnunet_gets_five_folds_of_a_mix(source, make_run, tmp_path):
+    training = SourceManifest.read(source).select(split="train", masked=True)
+    guides = [record.key for record in training[:3]]
+    twins = make_run(tmp_path / "run", layouts=("drawn", *guides))
+    mix(prepare_mix(MixRecipe(source=source, run=twins, ratio=1, shard_size=7)), tmp_path / "mix")
     out = tmp_path / "Dataset502_Mix"
-    export(prepare_export(mixed, "nnunet", out))
-    (fold,) = json.loads((out / "splits_final.json").read_text())
-    training = {path.name.removesuffix("_0000.png") for path in (out / "imagesTr").iterdir()}
-    assert set(fold["train"]) | set(fold["val"]) == training
-    assert len(fold["val"]) == 6
-    assert not any("synthetic" in key for key in fold["val"])
+    export(prepare_export(tmp_path / "mix", "nnunet", out))
+    cases = {path.name.removesuffix("_0000.png") for path in (out / "imagesTr").iterdir()}
+    records = {s.key: json.loads(s.members["json"]) for s in iterate(tmp_path / "mix", "pairs")}
+    guided = {key: records[key]["source_key"] for key in cases if "synthetic" in key}
+    assert sorted(filter(None, guided.values())) == sorted([*guides, guides[0]])
+    folds = json.loads((out / "splits_final.json").read_text())
+    assert len(folds) == 5
+    for fold in folds:
+        held_out = {records[key]["source_key"] for key in fold["val"]}
+        assert not any("synthetic" in key for key in fold["val"])
+        assert set(fold["train"]) == {k for k in cases if records[k]["source_key"] not in held_out}
+    assert {records[key]["split"] for key in folds[0]["val"]} == {"val"}
+    validated = Counter(key for fold in folds for key in fold["val"])
+    assert validated == Counter(cases - guided.keys())
     tested = [path.name for path in (out / "imagesTs").iterdir()]
     assert len(tested) == len(list((out / "labelsTs").iterdir())) == 6
-    assert json.loads((out / "dataset.json").read_text())["numTraining"] == len(training) == 30
+    assert json.loads((out / "dataset.json").read_text())["numTraining"] == len(cases) == 30
+    assert "It has five folds" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("to", ["shards", "parquet", "imagefolder"])
+def test_datasets_needs_no_config_and_knows_the_classes_by_name(mixed, tmp_path, to):
+    folder = mixed
+    if to != "shards":
+        folder = tmp_path / to
+        export(prepare_export(mixed, to, folder))
+    loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert set(loaded) == {"train", "val", "test"}
+    column = "cls" if to == "shards" else "label"
+    names = loaded["train"].features[column].names
+    # Folders are counted by the alphabet.
+    assert names == (sorted(CLASSES) if to == "imagefolder" else list(CLASSES))
+    if to == "imagefolder":
+        return
+    found = Counter(names[row[column]] for part in loaded.values() for row in part)
+    records = [json.loads(sample.members["json"]) for sample in iterate(mixed, "images")]
+    assert found == Counter(record["class"] for record in records)
+    first = next(iter(load_dataset(str(folder), streaming=True)["train"]))
+    assert names[first[column]] == records[0]["class"]
+    if to == "shards":
+        assert loaded["train"][0]["json"] == records[0] == first["json"]
+
+
+def test_the_patient_reaches_a_mix_as_a_number(run, tmp_path):
+    def change(manifest):
+        for number, record in enumerate(manifest.records):
+            # Half of each split's images are of one patient.
+            patient = f"Doe {record.split}" if number % 2 else None
+            yield record.model_copy(update={"patient_id": patient})
+
+    source = changed_source(tmp_path / "mine", change)
+    mix(prepare_mix(MixRecipe(source=source, run=run, ratio=1)), tmp_path / "mix")
+    patients = {r.key: r.patient_id for r in SourceManifest.read(source).records}
+    numbers = {None: 0, "Doe test": 1, "Doe train": 2, "Doe val": 3}
+    for sample in iterate(tmp_path / "mix", "pairs"):
+        record = json.loads(sample.members["json"])
+        own = patients[record["source_key"]] if record["origin"] == "real" else None
+        assert record["patient"] == numbers[own]
+    assert not [
+        p for p in (tmp_path / "mix").rglob("*") if p.is_file() and b"Doe" in p.read_bytes()
+    ]
+    out = tmp_path / "Dataset503_Mix"
+    export(prepare_export(tmp_path / "mix", "nnunet", out))
+    for fold in json.loads((out / "splits_final.json").read_text()):
+        both = [
+            {patients[key.removeprefix("real-")] for key in fold[side] if key.startswith("real-")}
+            for side in ("train", "val")
+        ]
+        assert both[0] & both[1] <= {None}
 
 
 def test_progress_counts_shards(run, tmp_path):

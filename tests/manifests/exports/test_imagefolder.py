@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torchvision
 from datasets import Image as ImageFeature
 from datasets import load_dataset
@@ -14,12 +17,18 @@ from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.export import export
 from didgen.manifests.exports.sound_run import prepare_export
+from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
+from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.shard import Sample, iterate, write_shard
+from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
 from tests.contracts.export import ExportContract, Picture, Pictures
+from tests.fixtures.commands import Command
 from tests.fixtures.environment import load
-from tests.fixtures.pictures import decoded
+from tests.fixtures.pictures import decoded, write_noise
+from tests.fixtures.samples import CLASSES
+from tests.fixtures.sources import changed_source
 
 pytestmark = pytest.mark.usefixtures("datasets_offline")
 
@@ -85,6 +94,64 @@ class TestImageFolder(ExportContract):
         for sample in iterate(run, "pairs"):
             path = out / "pairs" / "train" / "masks" / f"{sample.key}.png"
             assert path.read_bytes() == sample.members["mask.png"]
+
+
+@pytest.fixture(scope="module")
+def uneven(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mix whose validation split has no nevus, and whose training split has no class BCC."""
+
+    def change(manifest: SourceManifest) -> Iterator[SourceRecord]:
+        for record in manifest.records:
+            if (record.label, record.split) not in {("NV", "val"), ("BCC", "train")}:
+                yield record
+
+    folder = tmp_path_factory.mktemp("uneven")
+    source = changed_source(folder, change)
+    mix(prepare_mix(MixRecipe(source=source, run=run, ratio=0, config="images")), folder / "mix")
+    return folder / "mix"
+
+
+def test_a_class_that_a_split_lacks_shifts_no_other_class(
+    uneven: Path, tmp_path: Path, command: Command
+) -> None:
+    out = tmp_path / "out"
+    exported = command("export", uneven, "--to", "imagefolder", "--out", out)
+    assert "images, val: no image of NV, whose folder is there and empty" in exported.out
+    assert "images, train: no image of BCC" in exported.out
+    names = sorted(CLASSES)
+    lines = (out / "classes.txt").read_text().split()
+    assert lines == list(CLASSES) != names
+    for split in SPLITS:
+        folder = out / "images" / split
+        read = torchvision.datasets.ImageFolder(str(folder), allow_empty=True)
+        assert read.classes == names
+        labels = [Path(path).parent.name for path, _ in read.samples]
+        assert [names[target] for target in read.targets] == labels
+        # timm counts the folders that have images, unless it is given the classes.
+        reader = timm.data.create_dataset(
+            "", root=str(folder), class_map=str(out / "classes.txt")
+        ).reader
+        assert reader.class_to_idx == {name: place for place, name in enumerate(CLASSES)}
+    parts = load(out, "images", tmp_path / "cache")
+    assert {tuple(part.features["label"].names) for part in parts.values()} == {tuple(names)}
+    card = " ".join((out / "README.md").read_text().split())
+    assert "The split val has no image of NV. Its folder is there and empty" in card
+    assert "`classes.txt` has the order above" in card
+
+
+def test_an_export_with_empty_folders_is_imported_as_it_was(
+    uneven: Path, tmp_path: Path, command: Command
+) -> None:
+    out, source = tmp_path / "out", tmp_path / "source"
+    export(prepare_export(uneven, "imagefolder", out))
+    # Those of the run are smaller than an import takes.
+    for number, path in enumerate(sorted(out.glob("images/*/*/*.jpg"))):
+        write_noise(path, number)
+    importing = ["import", "folder", out, "--licence", "CC0-1.0", "--out", source]
+    assert command(*importing).code == 0
+    found = Counter((r.split, r.label) for r in SourceManifest.read(source).records)
+    samples = (json.loads(s.members["json"]) for s in iterate(uneven, "images"))
+    assert found == Counter((record["split"], record["class"]) for record in samples)
 
 
 def test_datasets_reads_the_folder_of_a_single_class(make_run, tmp_path):

@@ -78,7 +78,7 @@ def test_a_fold_names_its_cases_by_their_pseudonyms(make_source, make_run, tmp_p
     mix(prepare_mix(MixRecipe(source=source, run=run, ratio=0.5)), tmp_path / "mix")
     out = tmp_path / "Dataset501_Test"
     export(prepare_export(tmp_path / "mix", "nnunet", out, pseudonymise=True))
-    (fold,) = read_json(out / "splits_final.json")
+    first, *_ = read_json(out / "splits_final.json")
     cases = {path.name.removesuffix("_0000.png") for path in (out / "imagesTr").iterdir()}
-    assert {*fold["train"], *fold["val"]} == cases
+    assert {*first["train"], *first["val"]} == cases
     assert not any("ISIC" in case for case in cases)

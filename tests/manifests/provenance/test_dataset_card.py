@@ -31,9 +31,16 @@ def test_header_is_what_the_hub_reads(run):
         {
             "config_name": config,
             "data_files": [{"split": "train", "path": f"{config}/{config}-*.tar"}],
+            **({"default": True} if config == "images" else {}),
         }
         for config in ("images", "pairs")
     ]
+    images, pairs = (
+        {column["name"]: column["dtype"] for column in info["features"]}
+        for info in data.dataset_info
+    )
+    assert images["cls"] == {"class_label": {"names": {"0": "MEL", "1": "NV", "2": "BCC"}}}
+    assert "cls" not in pairs and pairs["mask.png"] == "image"
 
 
 def test_it_says_what_the_set_is_and_comes_from(run):

@@ -20,13 +20,16 @@ from didgen.manifests.locks import claimed
 from didgen.manifests.privacy.pseudonyms import KEY_NAME
 from didgen.manifests.provenance.licence import strictest
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
-from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.recipes.mix import MixRecipe, recorded
+from didgen.manifests.reviews.redrawn import mask_of
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import Mix, mix, prepare_mix
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import iterate, read_shard, shard_path, split_of, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest
+from tests.fixtures.pictures import decoded
+from tests.fixtures.reviews import BOX, write_reviews
 
 # webdataset leaves closing a shard to the garbage collector.
 pytestmark = [
@@ -174,12 +177,12 @@ def test_masks_in_shards_lie_over_the_upright_image(make_source, run, tmp_path):
             np.testing.assert_array_equal(mask, ~stored)
 
 
-def test_a_patient_that_is_known_makes_no_other_mix(make_source, run, tmp_path):
+def test_a_patient_that_becomes_known_makes_another_mix(make_source, run, tmp_path):
     source = make_source(tmp_path)
     before, plain = SourceManifest.read(source), prepared(source, run)
     changed = [r.model_copy(update={"patient_id": r.lesion_id}) for r in before.records]
     SourceManifest(before.header, tuple(changed)).write(source)
-    assert prepared(source, run).fingerprint == plain.fingerprint
+    assert prepared(source, run).fingerprint != plain.fingerprint, "records have its number"
 
 
 def test_class_indices_are_those_of_the_source(make_run, source, tmp_path):
@@ -440,3 +443,43 @@ def test_readers_read_each_split(mixed, tmp_path, monkeypatch, config):
         assert len(read) == len(rows)
         # timm leaves out what has no class.
         assert [label for _, label in read] == [r["label"] for r in rows if r["label"] >= 0]
+
+
+def test_only_what_reviewers_accept_is_mixed_as_they_correct_it(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    with pytest.raises(DidgenError, match="run `didgen review"):
+        prepared(source, own, ratio=1, reviewed="accepted")
+    plain = prepared(source, own, ratio=1)
+    write_reviews(
+        own,
+        ("images", "images-000000", {}),
+        ("images", "images-000003", {"label": "NV"}),
+        ("images", "images-000004", {"verdict": "rejected", "reason": "blurred"}),
+        ("pairs", "pairs-000002", {"curves": BOX}),
+    )
+    # Reviews alone change nothing.
+    assert prepared(source, own, ratio=1).fingerprint == plain.fingerprint
+    job = prepared(source, own, ratio=1, reviewed="accepted")
+    assert job.fingerprint != plain.fingerprint
+    assert "3 of 4 reviewed samples are accepted" in job.summary()["reviews"]
+    mix(job, tmp_path / "out")
+    rows = [row for part in by_split(tmp_path / "out", "images").values() for row in part]
+    made = {row["run_key"]: row["class"] for row in rows if row["origin"] == "synthetic"}
+    assert made == {"images-000000": "MEL", "images-000003": "NV"}
+    pairs = {sample.key: sample for sample in iterate(tmp_path / "out", "pairs")}
+    mask = decoded(pairs["synthetic-pairs-000002"].members["mask.png"])
+    np.testing.assert_array_equal(mask > 0, mask_of(BOX, 16, 24))
+    assert [key for key in pairs if key.startswith("synthetic")] == ["synthetic-pairs-000002"]
+    # Another outline is another mix.
+    write_reviews(own, ("pairs", "pairs-000002", {"curves": (BOX[0][:3],)}))
+    again = prepared(source, own, ratio=1, reviewed="accepted")
+    assert again.fingerprint != job.fingerprint
+    with pytest.raises(DidgenError, match="other inputs"):
+        mix(again, tmp_path / "out")
+
+
+def test_a_recipe_without_the_newer_fields_is_recorded_as_before(source: Path, run: Path) -> None:
+    assert "reviewed" not in recorded(prepared(source, run).recipe)
+    assert recorded(prepared(source, run).recipe)["drop_copies"] is False

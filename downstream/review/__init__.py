@@ -1,0 +1,1 @@
+"""Review: a local web page on which experts judge the samples of a run, and a blind test."""

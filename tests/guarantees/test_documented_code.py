@@ -1,0 +1,114 @@
+"""The code of README and tutorials runs as it stands there, in the order of the page."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fixtures.documents import TUTORIALS, code, named
+from tests.fixtures.pictures import write_picture
+from tests.fixtures.places import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+MASKS = {
+    "ISIC2018_Task1-2_Training_Input": "ISIC2018_Task1_Training_GroundTruth",
+    "ISIC2018_Task3_Training_Input": "HAM10000_segmentations_lesion_tschandl",
+}
+"""Folders of images of ISIC 2018, with those of their masks."""
+
+TABLES = ("HAM10000_metadata.csv", "ISIC2018_Task3_Training_LesionGroupings.csv")
+
+
+def link_isic(folder: Path, data: Path) -> None:
+    """Lay down 24 images of each task of ISIC 2018, as its archives unpack, with their masks."""
+    isic = data / "isic2018"
+    for images, masks in MASKS.items():
+        (folder / images).mkdir(parents=True)
+        (folder / masks).mkdir()
+        for image in sorted((isic / images).glob("*.jpg"))[:24]:
+            mask = isic / masks / f"{image.stem}_segmentation.png"
+            (folder / images / image.name).symlink_to(image)
+            (folder / masks / mask.name).symlink_to(mask)
+    for table in TABLES:
+        (folder / table).symlink_to(isic / table)
+
+
+def write_photographs(folder: Path) -> None:
+    """`photos/`, `masks/` and `labels.csv` of 36 drawn lesions in three classes."""
+    rows, columns = np.mgrid[:256, :256]
+    table = [("image", "label", "lesion_id")]
+    for number in range(36):
+        rng = np.random.default_rng(number)
+        row, column = rng.integers(96, 160, 2)
+        height, width = rng.integers(30, 80, 2)
+        mask = ((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 <= 1
+        image = np.where(mask[..., None], (110, 70, 50), (220, 180, 160))
+        image = np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+        name = f"case-{number:02d}"
+        write_picture(folder / "photos" / f"{name}.png", image)
+        write_picture(folder / "masks" / f"{name}.png", mask.astype(np.uint8) * 255)
+        lesion = f"lesion-{number // 6}-{number % 3}"  # of two photographs
+        table.append((name, ("MEL", "BCC", "BKL")[number % 3], lesion))
+    with open(folder / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows(table)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, demo: Path) -> Path:
+    """A folder as a reader has it: a checkout with its environment, the demo, and photographs."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "augment", "benchmarks"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "runs").mkdir()
+    # The demo was made once, by the same command: here it is found finished, and verified.
+    (tmp_path / "runs" / "demo").symlink_to(demo)
+    write_photographs(tmp_path)
+    return tmp_path
+
+
+def run(language: str, text: str, workplace: Path) -> None:
+    """Carry out one block; it must succeed."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
+        "HF_HOME": str(workplace / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "MAKEFLAGS": "-o .venv/.installed",  # this environment is the installed one
+    }
+    call = ["bash", "-euo", "pipefail", "-c", text]
+    if language == "python":
+        call = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", text]
+    result = subprocess.run(
+        call, cwd=workplace, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(file, marks=[pytest.mark.data] if "isic" in file.name else [])
+        for file in (REPOSITORY / "README.md", *TUTORIALS)
+        if any(code(file))
+    ],
+    ids=named,
+)
+def test_the_code_of_a_document_runs(
+    document: Path, workplace: Path, request: pytest.FixtureRequest
+) -> None:
+    if "isic" in document.name:
+        link_isic(workplace / "isic2018", request.getfixturevalue("data_dir"))
+    ran = 0
+    for block in code(document):
+        if block.title:
+            (workplace / block.title).write_text(block.text)
+        elif block.reason is None:
+            assert block.language in ("sh", "python"), block
+            run(block.language, block.text, workplace)
+            ran += 1
+    assert ran >= 2

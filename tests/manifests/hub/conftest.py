@@ -1,0 +1,5 @@
+"""The hub on this machine."""
+
+from tests.fixtures.hub import hub
+
+__all__ = ["hub"]
