@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from didgen.augment.prompts.caption import Cache
+from didgen.augment.captions.caption import Cache
 from PIL import Image
 
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
