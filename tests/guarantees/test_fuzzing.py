@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from didgen.augment.captions.caption import Cache
 from PIL import Image
 
+from didgen.augment.captions.caption import Cache
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from didgen.manifests.errors import DidgenError, printable
 from didgen.manifests.files import sha256_of
