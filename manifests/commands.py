@@ -13,6 +13,7 @@ import typer
 
 from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.foreign.commands import import_synthetic
 from didgen.manifests.hub.commands import pull as pull
 from didgen.manifests.hub.commands import push as push
 from didgen.manifests.options import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
 
 import_app = typer.Typer(
-    name="import", no_args_is_help=True, help="Turn folders of real images into a source manifest."
+    name="import", no_args_is_help=True, help="Real images as a source; foreign samples as a run."
 )
 
 ManifestOut = Annotated[
@@ -65,7 +66,6 @@ KnownTo = Annotated[
         "train; may be given again."
     ),
 ]
-
 
 MaskDrawnOn = Annotated[
     MaskOrientation | None,
@@ -130,6 +130,7 @@ def _public_set(name: str, about: str) -> Callable[..., None]:
 
 for _name, _about in PUBLIC_SETS.items():
     import_app.command(_name)(_public_set(_name, _about))
+import_app.command("synthetic")(import_synthetic)
 
 
 def _import_set(
@@ -389,14 +390,7 @@ def export(
     if reviewed:
         job = only_accepted(job)
         print(f"reviews: {job.manifest.decisions['reviews']}")
-    for (config, split), count in job.counts().items():
-        print(f"{config}, {split}: {count} samples")
-    if to == "imagefolder":
-        for split, missing in job.tally.missing("images").items():
-            print(
-                f"images, {split}: no image of {', '.join(missing)}, whose folder is there and "
-                "empty: give torchvision `allow_empty=True`, and timm classes.txt as `class_map`"
-            )
+    print(*job.summary(), sep="\n")
     if not dry_run:
         with terminal_progress("exporting") as advance:
             write(job, progress=advance)

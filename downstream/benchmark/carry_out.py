@@ -6,7 +6,7 @@ Notable choices:
   controls and the cheap rivals alone.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias
@@ -70,56 +70,73 @@ class Findings(Generic[E]):
         return {run: next(c.name for c in every if c.chosen) for run, every in self.choices.items()}
 
 
+class Rounds(Generic[E]):
+    """Trainings that are made round by round: those of the search, then those that were chosen.
+
+    The networks of the filter come before the trainings that need what they keep.
+    """
+
+    def __init__(self, task: Task[Any, E], out: Path, progress: Progress | None) -> None:
+        self.task, self.out, self.progress = task, out, progress
+        self.results: dict[Training, Result] = {}
+        self.judged: dict[Training, Result] = {}
+        self.steps = 0
+        self.total = sum(training.steps for training in task.job.at_most())
+
+    def go_on(self, trainings: Sequence[Training]) -> None:
+        """Make these trainings; one whose result is there is not made again."""
+        task, out = self.task, self.out
+        judges = {judge: _asked(task, judge) for judge in task.job.judges_of(trainings)}
+        self.judged |= self._made(judges, lambda t, values, step: task.judge(t, out, values, step))
+        task.learn(out, judges)
+        asked = {t: _asked(task, t) for t in trainings}
+        # What the filter decides is known only now.
+        finished(asked, out)
+        task.tell(out)
+        self.results |= self._made(asked, self.make)
+
+    def make(self, training: Training, asked: Asked, on_step: OnStep = None) -> Result:
+        """Train a network anew, or from its checkpoint."""
+        return _train(self.task, training, Place(folder_of(self.out, training), asked, on_step))
+
+    def again(self, training: Training) -> Result:
+        """Train a network whose weights are gone."""
+        return self.make(training, _asked(self.task, training))
+
+    def _made(self, asked: Mapping[Training, Asked], make: Make) -> dict[Training, Result]:
+        before, report = self.steps, self.progress
+        advance = None if report is None else lambda done, _: report(before + done, self.total)
+        self.steps += sum(training.steps for training in asked)
+        return results_of(asked, self.out, make, advance)
+
+
 def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -> Findings[E]:
     """Train, choose and test in the folder `out`.
 
     Trainings whose result is there are not made again; a long one that was stopped goes on.
     `progress` is called with (steps done, steps of all trainings).
     """
-    job = task.job
-    waiting = [t for t in job.trainings if not job.recipe.arm(t.arm).filter]
-    asked = {t: _asked(task, t) for t in (*job.judges, *waiting)}
+    job, rounds = task.job, Rounds(task, out, progress)
     _take_records(job, out)
+    waiting = [t for t in job.trainings if not job.recipe.arm(t.arm).filter]
     # A folder of another recipe is refused before anything is trained.
-    finished(asked, out)
-    first = sum(training.steps for training in job.judges)
-    total = first + sum(training.steps for training in job.trainings)
-
-    def from_(before: int) -> Progress | None:
-        return None if progress is None else lambda done, _: progress(before + done, total)
-
-    judges = {judge: asked[judge] for judge in job.judges}
-    judged = results_of(judges, out, lambda t, a, s: task.judge(t, out, a, s), from_(0))
-    task.learn(out)
-    asked |= {t: _asked(task, t) for t in job.trainings if t not in asked}
-    # Those that the filter makes are known only now.
-    finished(asked, out)
-    task.tell(out)
-
-    def make(training: Training, values: Asked, on_step: OnStep) -> Result:
-        return _train(task, training, Place(folder_of(out, training), values, on_step))
-
-    searched = {t: asked[t] for t in job.trainings if _in_search(job, t)}
-    results = results_of(searched, out, make, from_(first))
-    validation = {t: task.read(folder_of(out, t), "val") for t in searched}
+    finished({t: _asked(task, t) for t in (*job.judges, *waiting)}, out)
+    rounds.go_on([t for t in job.trainings if job.in_search(t)])
+    validation = {t: task.read(folder_of(out, t), "val") for t in rounds.results}
     choices = choices_of(task, validation)
     chosen = {one.name for every in choices.values() for one in every if one.chosen}
-    others = {t: asked[t] for t in job.trainings if t not in results and t.arm in chosen}
-    before = first + sum(training.steps for training in searched)
-    results |= results_of(others, out, make, from_(before))
+    others = [t for t in job.trainings if t not in rounds.results and t.arm in chosen]
+    rounds.go_on(others)
     validation |= {t: task.read(folder_of(out, t), "val") for t in others}
-    tested = _tested(task, out, results, choices, lambda t: make(t, asked[t], None))
+    tested = _tested(task, out, rounds.results, choices, rounds.again)
     predictions: dict[str, Mapping[Training, E]] = {"val": validation}
     for part in _parts(job):
         predictions[part] = {t: task.read(folder_of(out, t), part) for t in tested}
     _leave(job, out)
-    return Findings(results, judged, predictions, tested, choices)
-
-
-def _in_search(job: BenchmarkJob[Any], training: Training) -> bool:
-    """Whether a training is made before the choice: a use of a run has some of the seeds alone."""
-    seeds = job.recipe.seeds[: job.recipe.search]
-    return training.seed in seeds or job.recipe.arm(training.arm).role != "use"
+    if progress:
+        # The chosen use may have cost less than another one.
+        progress(rounds.total, rounds.total)
+    return Findings(rounds.results, rounds.judged, predictions, tested, choices)
 
 
 def results_of(
@@ -220,8 +237,10 @@ def choices_of(
             ]
             for arm in arms
         }
-        lesions = job.images["val"].lesions
-        choices[run] = choose(scores, lesions, task.primary.higher_is_better)
+        every = next(iter(validation.values()))
+        choices[run] = choose(
+            scores, every.units, task.primary.higher_is_better, task.strata(every)
+        )
     return choices
 
 

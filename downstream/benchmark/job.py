@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -16,13 +17,19 @@ from didgen.downstream.benchmark.arms.use import Given
 from didgen.downstream.benchmark.recipe import BenchmarkRecipe, Scale
 from didgen.downstream.benchmark.scope import Origin, Scope, origin_of, widest
 from didgen.downstream.data.images import Pictures
-from didgen.downstream.data.leaks import NearDuplicate, near_duplicates, refuse, without
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.data.leaks import (
+    NearDuplicate,
+    near_duplicates,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.weights import Weights
 from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
+from didgen.manifests.perceptual_hash import NEAR, nearest
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.reviews.consensus import reviewed
@@ -99,6 +106,8 @@ class BenchmarkJob(ABC, Generic[P]):
     runs: Mapping[Path, RunSamples[P]]
     outside: P | None
     starts: Mapping[str, Start]
+    unit: str
+    """What tests and intervals count: `patient`, `lesion`, or both where some have no patient."""
     data: Mapping[str, Any]
     """What the images are, as the results record it."""
     dropped: tuple[dict[str, Any], ...]
@@ -172,7 +181,7 @@ class BenchmarkJob(ABC, Generic[P]):
             steps = math.ceil(steps * batches(self.recipe, count) / epoch)
         return steps
 
-    @property
+    @cached_property
     def trainings(self) -> tuple[Training, ...]:
         """Every training, seed by seed, so that a stopped benchmark has all of the first seeds."""
         return tuple(
@@ -183,10 +192,33 @@ class BenchmarkJob(ABC, Generic[P]):
             for arm in self.recipe.arms
         )
 
-    @property
+    @cached_property
     def judges(self) -> tuple[Training, ...]:
-        """The trainings of the quality filter, if it has any."""
+        """Every training of the quality filter, if it has any."""
+        return self.judges_of(self.trainings)
+
+    def judges_of(self, trainings: Iterable[Training]) -> tuple[Training, ...]:
+        """The networks of the quality filter that these trainings need."""
         return ()
+
+    def in_search(self, training: Training) -> bool:
+        """Whether a training comes before the choice: a use of a run has some seeds alone."""
+        seeds = self.recipe.seeds[: self.recipe.search]
+        return training.seed in seeds or self.recipe.arm(training.arm).role != "use"
+
+    def at_most(self) -> tuple[Training, ...]:
+        """The trainings that the benchmark takes at most, those of the filter among them: of each
+        run the use that costs most, where that is chosen."""
+        first = [training for training in self.trainings if self.in_search(training)]
+        found = [*self.judges_of(first), *first]
+        for run in self.recipe.runs:
+            others: dict[str, list[Training]] = {}
+            for training in self.trainings:
+                if self.recipe.arm(training.arm).run == run and not self.in_search(training):
+                    others.setdefault(training.arm, []).append(training)
+            made = [[*self.judges_of(of), *of] for of in others.values()]
+            found += max(made, key=lambda of: sum(t.steps for t in of), default=[])
+        return tuple(found)
 
     def evaluate_every(self, training: Training) -> int:
         """Steps between evaluations. At a scale only the last step is evaluated: a full validation
@@ -326,23 +358,30 @@ def shared_records(
     return found
 
 
-def with_outside(images: Mapping[Split, P], outside: P | None, place: Path | None) -> P | None:
+def with_outside(learned: Iterable[Pictures], outside: P, place: Path | None) -> P:
     """The images of another source without those that are nearly some that were learned from."""
-    if outside is None:
-        return None
-    every: dict[Split, Pictures] = {**images, "test": outside}
-    hashed = {split: perceptual_hashes(part) for split, part in every.items()}
-    known = {one.later_key for one in near_duplicates(every, hashed) if one.later_split == "test"}
-    left = outside.take([n for n, key in enumerate(outside.keys) if key not in known])
-    if not len(left):
-        raise DidgenError(f"{place} has no image left that is not nearly one of the source.")
-    return left
+    mine = perceptual_hashes(outside)
+    near = np.zeros(len(outside), bool)
+    for part in learned:
+        if len(part):
+            near |= nearest(mine, perceptual_hashes(part))[1] <= NEAR
+    if near.all():
+        raise DidgenError(f"{place} has no image left that is not nearly one that is learned from.")
+    return outside.take(np.flatnonzero(~near).tolist())
+
+
+def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:
+    """The unit of a benchmark's tests, by the records of its sources."""
+    outside = () if recipe.outside is None else SourceManifest.read(recipe.outside).records
+    known = {record.patient_id is not None for record in (*source.records, *outside)}
+    words = {"patient": True, "lesion": False}
+    return " or ".join(word for word, patient in words.items() if patient in known)
 
 
 def check_outside(source: SourceManifest, place: Path, origins: Mapping[Path, Origin]) -> None:
     """Raise a `DidgenError` where a run's model was trained on images of the outside source."""
     for folder, origin in origins.items():
-        if known := [r for r in source.records if origin.trained_on.knows(r, r.sha256)]:
+        if known := [r for r in source.records if origin.trained_on.knows_record(r)]:
             raise DidgenError(
                 f"The model of {folder} was trained on {known[0].key}, which `outside` ({place}) "
                 f"holds, one of {len(known)} such; test on another source."

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from didgen.downstream.stats.comparison import plural
 from didgen.manifests.files import write_bytes
 
 FOLDER = "plots"
@@ -18,6 +19,13 @@ FOLDER = "plots"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Curves, from the palette of Okabe and Ito, which the colour-blind tell apart; they come with line
 styles of their own."""
+
+PARTS = {
+    "validation": "validation images",
+    "test": "test images",
+    "outside": "images of another source",
+}
+"""What curves are drawn of, in words."""
 
 STYLES = ("-", "--", "-.", ":")
 
@@ -30,7 +38,7 @@ def draw_scarcity(benchmark: Mapping[str, Any], out: Path) -> list[dict[str, str
 def _curves(benchmark: Mapping[str, Any], out: Path) -> Iterator[dict[str, str]]:
     score = benchmark["score"]
     for network in dict.fromkeys(arm["network"] for arm in benchmark["arms"]):
-        for part, images in (("validation", "validation images"), ("test", "test images")):
+        for part, images in PARTS.items():
             rows = [arm for arm in benchmark["arms"] if arm["network"] == network]
             values = {
                 name: [(arm["real"], of_part(arm, part)) for arm in rows if arm["arm"] == name]
@@ -46,7 +54,7 @@ def _curves(benchmark: Mapping[str, Any], out: Path) -> Iterator[dict[str, str]]
                 f"scarcity-{slug}.png",
                 f"{network}: {score} over real images, {images}",
                 "Mean over seeds by the number of real training images; bars are 95 % intervals "
-                "over lesions, the seeds averaged.",
+                f"over {plural(benchmark['unit'])}, the seeds averaged.",
             )
 
 

@@ -29,6 +29,12 @@ MaskLoss = Literal["dice-bce", "dice", "bce", "focal-dice", "jaccard"]
 the Jaccard index."""
 
 
+FEW_IMAGES = 25
+"""Scales up to which real images differ much from seed to seed."""
+
+ENOUGH_SEEDS = 10
+"""Seeds that such a scale needs."""
+
 RunName = Annotated[str, Field(pattern=NAME)]
 
 
@@ -116,6 +122,19 @@ class BenchmarkRecipe(Section):
     def changed(self) -> tuple[str, ...]:
         """What fields and arms of an older form are now, a sentence each."""
         return self._changed
+
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader of the results has to know of the recipe, a sentence each."""
+        small = [count for count in self.real if count is not None and count <= FEW_IMAGES]
+        if not small or len(self.seeds) >= ENOUGH_SEEDS:
+            return []
+        caution = (
+            f"The scale {small[0]} has {len(self.seeds)} seeds: so few real images differ much "
+            f"from seed to seed, and {ENOUGH_SEEDS} seeds or more are needed to tell an effect "
+            "from their luck."
+        )
+        return [caution]
 
     @model_validator(mode="after")
     def names_are_unique(self) -> Self:

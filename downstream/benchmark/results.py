@@ -52,19 +52,19 @@ DECIMALS = 7
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities (N, C) of images, their labels (N,) and lesions."""
+    """Probabilities (N, C) of images, their labels (N,) and units."""
 
     keys: tuple[str, ...]
-    lesions: tuple[str, ...]
+    units: tuple[str, ...]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
     def rows(self, classes: Sequence[str]) -> Iterator[dict[str, Any]]:
         """One row an image, as `predictions.jsonl` holds it."""
-        known = zip(self.keys, self.lesions, self.labels, self.probabilities, strict=True)
-        for key, lesion, label, chances in known:
+        known = zip(self.keys, self.units, self.labels, self.probabilities, strict=True)
+        for key, unit, label, chances in known:
             rounded = [round(float(chance), DECIMALS) for chance in chances]
-            yield {"key": key, "lesion": lesion, "label": classes[label], "probabilities": rounded}
+            yield {"key": key, "unit": unit, "label": classes[label], "probabilities": rounded}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Segmentations:
     """Predicted masks (N, S, S) of images, and how well each agrees with the true one."""
 
     keys: tuple[str, ...]
-    lesions: tuple[str, ...]
+    units: tuple[str, ...]
     overlaps: Overlaps
     masks: Masks
 
@@ -84,7 +84,7 @@ class Segmentations:
                 name: round(float(values[place]), DECIMALS) for name, values in figures.items()
             }
             mask = run_lengths(self.masks[place])
-            yield {"key": key, "lesion": self.lesions[place], **reported, "mask": mask}
+            yield {"key": key, "unit": self.units[place], **reported, "mask": mask}
 
 
 def training_folder(out: Path, network: str, arm: str, seed: int, real: int | None = None) -> Path:
@@ -221,7 +221,7 @@ def read_predictions(
             raise ValueError(f"{chances.shape} probabilities of {len(classes)} classes")
         return Predictions(
             tuple(str(row["key"]) for row in rows),
-            tuple(str(row["lesion"]) for row in rows),
+            tuple(map(_unit, rows)),
             np.array([classes.index(row["label"]) for row in rows], np.int64),
             chances,
         )
@@ -239,12 +239,17 @@ def read_segmentations(folder: Path, name: str = PREDICTIONS_NAME) -> Segmentati
         names = [one.name for one in fields(Overlaps)]
         return Segmentations(
             tuple(str(row["key"]) for row in rows),
-            tuple(str(row["lesion"]) for row in rows),
+            tuple(map(_unit, rows)),
             Overlaps(**{name: np.array([row[name] for row in rows], np.float64) for name in names}),
             np.stack([mask_of(row["mask"]) for row in rows]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(path, error) from None
+
+
+def _unit(row: Mapping[str, Any]) -> str:
+    """The patient or lesion of a row; older predictions have lesions alone."""
+    return str(row["unit"] if "unit" in row else row["lesion"])
 
 
 def _foreign(path: Path, error: Exception) -> DidgenError:

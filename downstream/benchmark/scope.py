@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -64,7 +64,7 @@ def origin_of(
     """What a run rests on, by its list of training images, its rows and its recipe."""
     training = source.select(split="train")
     by_key = {record.key: record for record in training}
-    named = {layout for layout in layouts if layout not in ("", DRAWN)}
+    named = {*layouts} - NAMELESS
     unknown = ""
     if not trained_on:
         unknown = "nobody lists what its model was trained on"

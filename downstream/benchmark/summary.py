@@ -17,10 +17,9 @@ from didgen.downstream.benchmark.carry_out import Findings, groups_of
 from didgen.downstream.benchmark.job import Training, scope_of
 from didgen.downstream.benchmark.task import E, Task, primary_scores
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, markdown
-from didgen.downstream.stats.bootstrap import bootstrap_mean
 from didgen.downstream.stats.comparison import Comparison, compare, holm, summarise
 from didgen.downstream.stats.families import against_all
-from didgen.downstream.stats.paired import lesion_means
+from didgen.downstream.stats.paired import unit_means
 from didgen.manifests.files import write_bytes, write_json
 
 PAGE_NAME = "benchmark.md"
@@ -28,9 +27,6 @@ PAGE_NAME = "benchmark.md"
 FORMAT = 2
 """Of `benchmark.json`. Records without a format are of benchmarks whose uses were still compared on
 the test images: their figures have seen these."""
-
-UNIT = "lesion"
-"""The unit of every interval and test; a patient, where a source comes to know patients."""
 
 
 def outcome(task: Task[Any, E], findings: Findings[E]) -> dict[str, Any]:
@@ -60,10 +56,11 @@ def head(task: Task[Any, E], findings: Findings[E]) -> dict[str, Any]:
         "kind": job.recipe.kind,
         "format": FORMAT,
         "score": task.primary.name,
-        "unit": UNIT,
+        "unit": job.unit,
         "recipe": job.recipe.model_dump(mode="json"),
+        "cautions": job.recipe.cautions,
         "data": dict(job.data) | {str(folder): run.sha256 for folder, run in job.runs.items()},
-        "lesions": {name: len(set(part.lesions)) for name, part in job.parts.items()},
+        "units": {name: len(set(part.units)) for name, part in job.parts.items()},
         "near_duplicates": list(job.dropped),
         "networks": [
             {
@@ -106,7 +103,7 @@ def _arm(task: Task[Any, E], findings: Findings[E], mine: Sequence[Training]) ->
     }
     if first in findings.tested:
         row |= _part(task, findings, mine, "test")
-        row |= task.details(mine, [findings.predictions["test"][t] for t in mine])
+        row |= task.details([findings.tested[t].figures["test"] for t in mine])
         if "outside" in findings.predictions:
             row["outside"] = _part(task, findings, mine, "outside")
     return row
@@ -122,13 +119,13 @@ def _part(
     ]
     predicted = [findings.predictions[part][t] for t in mine]
     scores = primary_scores(task, predicted).mean(0)
-    by_lesion = lesion_means(scores, predicted[0].lesions)
+    by_unit = unit_means(scores, predicted[0].units)
     figures = {}
     for name, figure in task.told.items():
         values = [value for value in map(figure, reported) if value is not None]
         figures[name] = vars(summarise(values)) if values else None
-    interval = bootstrap_mean(by_lesion)
-    return {"figures": figures, "score": float(by_lesion.mean()), "interval": interval}
+    interval = task.interval(scores, predicted[0])
+    return {"figures": figures, "score": float(by_unit.mean()), "interval": interval}
 
 
 def compared(task: Task[Any, E], findings: Findings[E]) -> list[Comparison]:
@@ -167,13 +164,13 @@ def _against(
         compared = compare(
             before,
             after,
-            predictions[control[0]].lesions,
+            predictions[control[0]].units,
             model=job.model_name(control[0].network, control[0].real),
             score=score,
             names=arms,
             higher_is_better=higher,
         )
-        yield replace(compared, part=part)
+        yield replace(compared, part=part, unit=job.unit)
 
 
 def _is_rival(task: Task[Any, E], findings: Findings[E], one: Comparison) -> bool:

@@ -1,7 +1,7 @@
 """The task: what one kind of benchmark does with a network, where the harness does all the rest."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -16,6 +16,8 @@ from didgen.downstream.benchmark.job import BenchmarkJob, Training
 from didgen.downstream.benchmark.results import Result
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.networks.network import Network
+from didgen.downstream.stats.bootstrap import bootstrap_mean
+from didgen.downstream.stats.paired import Interval, unit_means, unit_strata
 
 P = TypeVar("P", bound=Pictures)
 
@@ -25,12 +27,12 @@ which there is memory."""
 
 
 class Predicted(Protocol):
-    """Predictions on some images, with the keys and lesions of these."""
+    """Predictions on some images, with the keys and units of these."""
 
     @property
     def keys(self) -> tuple[str, ...]: ...
     @property
-    def lesions(self) -> tuple[str, ...]: ...
+    def units(self) -> tuple[str, ...]: ...
 
 
 E = TypeVar("E", bound=Predicted)
@@ -99,8 +101,18 @@ class Task(ABC, Generic[P, E]):
     def by_image(self, predicted: E) -> Mapping[str, NDArray[Any]]:
         """Each score of each image, (N,)."""
 
-    def details(self, mine: Sequence[Training], predicted: Sequence[E]) -> dict[str, Any]:
-        """Whatever else an arm's row says of its test, by seed."""
+    def strata(self, predicted: E) -> NDArray[np.int64] | None:
+        """The classes (N,) that an interval draws units within; None where all are alike."""
+        return None
+
+    def interval(self, scores: NDArray[np.float64], predicted: E) -> Interval | None:
+        """The interval over units of the mean of a deciding score (N,)."""
+        labels, units = self.strata(predicted), predicted.units
+        strata = None if labels is None else unit_strata(labels, units)
+        return bootstrap_mean(unit_means(scores, units), strata=strata)
+
+    def details(self, reported: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Whatever else an arm's row says of its test, from the figures of each seed."""
         return {}
 
     def images_of(self, part: str) -> P:
@@ -123,8 +135,8 @@ class Task(ABC, Generic[P, E]):
         """Train a network of the filter; a task without a filter has none."""
         raise NotImplementedError
 
-    def learn(self, out: Path) -> None:
-        """Take in the judgements of the filter's networks."""
+    def learn(self, out: Path, judges: Iterable[Training]) -> None:
+        """Take in the judgements of these networks of the filter."""
 
     def tell(self, out: Path) -> None:
         """Write what was learned, when it is known that the folder is of this recipe."""

@@ -40,12 +40,12 @@ AHEAD = 64
 class Pictures:
     """Images in memory, and what is known of each: every field has N entries.
 
-    pixels: (N, 3, S, S) uint8; keys and lesions: N each, a synthetic image being a lesion of its
-    own.
+    pixels: (N, 3, S, S) uint8. keys and units: N each; a unit is what tests and intervals count,
+    the patient where known, else the lesion. A synthetic image is a unit of its own.
     """
 
     keys: tuple[str, ...]
-    lesions: tuple[str, ...]
+    units: tuple[str, ...]
     pixels: Tensor
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ def load_real(
     """The images of records with a label; one that is not as it was imported is a `DidgenError`."""
     return Images(
         tuple(record.key for record in records),
-        tuple(record.lesion_id for record in records),
+        tuple(record.unit for record in records),
         _squares(real_files(source, records), len(records), size, progress),
         np.array([classes.index(record.label or "") for record in records], np.int64),
     )

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from didgen.downstream.data.images import Pictures
-from didgen.downstream.data.perceptual_hash import HASH_SIDE, NEAR, nearest
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.perceptual_hash import HASH_SIDE, NEAR, nearest, perceptual_hash
+from didgen.manifests.progress import Progress
 from didgen.manifests.sources.records import SPLITS, SourceRecord
+from didgen.manifests.sources.splits import group_of, in_words
 
 P = TypeVar("P", bound=Pictures)
 
@@ -50,16 +52,20 @@ def check_records(
 
 
 def check_lesions(records: Mapping[Split, Sequence[SourceRecord]], folder: object) -> None:
-    """Raise a `DidgenError` for a lesion in two splits."""
+    """Raise a `DidgenError` for a lesion, or a known patient, in two splits."""
     for one, other in combinations(SPLITS, 2):
-        lesions = {record.lesion_id: record.key for record in records[one]}
+        there = {group: record.key for record in records[one] for group in _groups(record)}
         for record in records[other]:
-            if record.lesion_id in lesions:
-                raise DidgenError(
-                    f"{folder} has the lesion {record.lesion_id} in {one} "
-                    f"({lesions[record.lesion_id]}) and in {other} ({record.key}); import it "
-                    "again, which splits by lesion."
-                )
+            for group in _groups(record):
+                if group in there:
+                    raise DidgenError(
+                        f"{folder} has {in_words(group)} in {one} ({there[group]}) and in {other} "
+                        f"({record.key}); import it again, which splits by lesion and patient."
+                    )
+
+
+def _groups(record: SourceRecord) -> set[str]:
+    return {group_of(record.lesion_id, None), group_of(record.lesion_id, record.patient_id)}
 
 
 def check_classes(
@@ -72,6 +78,16 @@ def check_classes(
                 f"{folder} has no image of {missing[0]} in {split}; import it again with other "
                 f"shares or another seed, or add {missing[0]} to `exclude`."
             )
+
+
+def perceptual_hashes(images: Pictures, progress: Progress | None = None) -> NDArray[np.bool_]:
+    """The perceptual hash of each image, (N, 256)."""
+    hashes = np.empty((len(images), HASH_SIDE**2), bool)
+    for place, pixels in enumerate(images.pixels.numpy()):
+        hashes[place] = perceptual_hash(pixels)
+        if progress:
+            progress(place + 1, len(images))
+    return hashes
 
 
 def near_duplicates(

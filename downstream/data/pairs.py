@@ -37,8 +37,8 @@ File: TypeAlias = tuple[bytes, Path]
 class Pairs(Pictures):
     """Images with lesion masks in memory.
 
-    masks: (N, S, S) bool. guides: the lesion whose mask guided a synthetic pair, empty where its
-    layout was drawn; a real pair's is its own lesion.
+    masks: (N, S, S) bool. guides: the unit of the image whose mask guided a synthetic pair, empty
+    where its layout was drawn; a real pair's is its own.
     """
 
     masks: Tensor
@@ -55,7 +55,7 @@ class Pairs(Pictures):
 
     def sha256(self) -> str:
         """Hex hash of all that is trained and tested on."""
-        reported = hashlib.sha256("\n".join((*self.keys, *self.lesions, *self.guides)).encode())
+        reported = hashlib.sha256("\n".join((*self.keys, *self.units, *self.guides)).encode())
         for part in (self.pixels, self.masks):
             reported.update(part.numpy().tobytes())
         return reported.hexdigest()
@@ -78,9 +78,9 @@ def load_real_pairs(
             image = image_file(source, record), source.image_path(record)
             yield image, (mask_file(source, record), path)
 
-    lesions = tuple(record.lesion_id for record in records)
+    units = tuple(record.unit for record in records)
     pixels, masks = _squares(files(), len(records), size, progress)
-    return Pairs(tuple(record.key for record in records), lesions, pixels, masks, lesions)
+    return Pairs(tuple(record.key for record in records), units, pixels, masks, units)
 
 
 def mask_file(source: SourceManifest, record: SourceRecord) -> bytes:
@@ -113,10 +113,10 @@ def load_synthetic_pairs(
                 mask = redrawn_mask(one.curves, *image), mask[1]
             yield image, mask
 
-    lesions = {record.key: record.lesion_id for record in source.records}
+    units = {record.key: record.unit for record in source.records}
     pixels, masks = _squares(files(), len(taken), size, progress)
     names = tuple(f"synthetic-{one.key}" for one in taken)
-    return Pairs(names, names, pixels, masks, tuple(lesions.get(one.guide, "") for one in taken))
+    return Pairs(names, names, pixels, masks, tuple(units.get(one.guide, "") for one in taken))
 
 
 def square_pair(image: File, mask: File, size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -164,13 +164,14 @@ def subset_places(pairs: Pairs, count: int | None, seed: int | Sequence[int]) ->
     return [place for place, key in enumerate(pairs.keys) if key in kept]
 
 
-def folds(lesions: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each pair in [0, count): lesions are dealt to them whole, in a hashed order."""
-    ranks = sorted(set(lesions), key=lambda lesion: rank(seed, "fold", lesion))
+def folds(units: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each pair in [0, count): patients or lesions are dealt whole, in a hashed
+    order."""
+    ranks = sorted(set(units), key=lambda unit: rank(seed, "fold", unit))
     if len(ranks) < count:
         raise DidgenError(
-            f"{len(ranks)} lesions cannot make {count} folds; set fewer `filter.folds`, or take "
-            "more real pairs."
+            f"{len(ranks)} lesions or patients cannot make {count} folds; set fewer "
+            "`filter.folds`, or take more real pairs."
         )
-    dealt = {lesion: place % count for place, lesion in enumerate(ranks)}
-    return np.array([dealt[lesion] for lesion in lesions], np.int64)
+    dealt = {unit: place % count for place, unit in enumerate(ranks)}
+    return np.array([dealt[unit] for unit in units], np.int64)

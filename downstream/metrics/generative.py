@@ -201,11 +201,11 @@ def _radii(points: Tensor, neighbours: int) -> Tensor:
 
 
 def feature_figures(
-    generated: Floats, real: Floats, lesions: ArrayLike, seed: int = 0
+    generated: Floats, real: Floats, units: ArrayLike, seed: int = 0
 ) -> dict[str, Figure]:
     """All figures of two matched samples by their features (N, D), (M, D).
 
-    lesions (M,) are those of the real images, over which the intervals of recall and coverage
+    units (M,) are those of the real images, over which the intervals of recall and coverage
     resample; those of precision and density resample images. Both leave the neighbourhoods as
     they are.
     """
@@ -216,8 +216,8 @@ def feature_figures(
         return {name: Figure(None, n, m, note=note) for name in names}
     figures = {**fid(generated, real, seed), "kid": kid(generated, real, seed)}
     for name, values in neighbourhoods(generated, real).items():
-        units = lesions if name in ("recall", "coverage") else np.arange(n)
-        interval = bootstrap_figure(_mean_of(values), units, resamples=RESAMPLES, seed=seed)
+        of = units if name in ("recall", "coverage") else np.arange(n)
+        interval = bootstrap_figure(_mean_of(values), of, resamples=RESAMPLES, seed=seed)
         figures[name] = Figure(float(values.mean()), n, m, interval)
     return figures
 

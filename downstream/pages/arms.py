@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from didgen.downstream.pages.document import Block, Heading, Listing, Paragraph, Picture, Table
-from didgen.downstream.pages.tables import interval, number, spread
+from didgen.downstream.pages.tables import interval, number, spread, units_of
 
 Row = Mapping[str, Any]
 
@@ -16,13 +16,14 @@ SEEN = (
 SCOPES = (
     "Scope: `closed` where all that an arm rests on lies within its own real images; `open` where "
     "more of the source's training images stand behind the run; `unknown` where nobody lists what "
-    "its model was trained on. No arm has seen a tested lesion."
+    "its model was trained on. No arm has seen a tested lesion or patient."
 )
 
 
 def history(benchmark: Mapping[str, Any]) -> list[Block]:
-    """A notice where the test images were seen by the choice among uses."""
-    return [] if benchmark.get("format") == 2 else [Paragraph(SEEN)]
+    """What to know first: whether the choice among uses saw the test images, and too few seeds."""
+    seen = [] if benchmark.get("format") == 2 else [SEEN]
+    return [Paragraph(sentence) for sentence in (*seen, *benchmark.get("cautions", ()))]
 
 
 def count(real: int | None) -> str:
@@ -62,9 +63,9 @@ def chosen_uses(benchmark: Mapping[str, Any]) -> list[Block]:
         Heading("Which use of a run?"),
         Paragraph(
             f"Mean {benchmark['score']} on the validation images over networks, scales and seeds, "
-            "with the 95 % interval over lesions. Uses stand in the order of their simplicity: the "
-            "first that lies within one standard error of the best is chosen, and it alone is "
-            "tested."
+            f"with the 95 % interval over {units_of(benchmark)}. Uses stand in the "
+            "order of their simplicity: the first that lies within one standard error of the best "
+            "is chosen, and it alone is tested."
         ),
         Table(
             ["run", "arm", "mean", "interval", "behind the best", "standard error", "choice"],
@@ -80,18 +81,13 @@ def validation_figures(benchmark: Mapping[str, Any]) -> list[Block]:
     return _scored("Figures on the validation images", arms, "validation", benchmark)
 
 
-def outside_figures(benchmark: Mapping[str, Any]) -> list[Block]:
-    """The deciding score of every tested arm on the other source."""
-    arms = [arm for arm in benchmark["arms"] if arm.get("outside")]
-    return _scored(f"Figures on {benchmark['recipe'].get('outside')}", arms, "outside", benchmark)
-
-
 def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[Block]:
     if not arms:
         return []
+    units = units_of(benchmark)
     return [
         Heading(title),
-        Paragraph("Mean over lesions and seeds, with the 95 % interval over lesions."),
+        Paragraph(f"Mean over {units} and seeds, with the 95 % interval over {units}."),
         Table(
             ["network", "real", "arm", "scope", benchmark["score"], "interval"],
             [
@@ -107,9 +103,19 @@ def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[
     ]
 
 
+def tested_on(benchmark: Mapping[str, Any]) -> list[tuple[str, list[Row]]]:
+    """Each part of the images that arms were tested on: a title, and a row of figures an arm."""
+    arms = tested(benchmark["arms"])
+    found: list[tuple[str, list[Row]]] = [("Figures on the test images", arms)]
+    if any(arm.get("outside") for arm in arms):
+        title = f"Figures on {benchmark['recipe']['outside']}"
+        found.append((title, [{**arm, **arm["outside"]} for arm in arms]))
+    return found
+
+
 def labels(arm: Row) -> list[str]:
     """The cells that name an arm: network, real images, arm and scope."""
-    return [arm["network"], count(arm.get("real")), arm["arm"], arm.get("scope", "-")]
+    return [arm["network"], count(arm.get("real")), arm["arm"], arm["scope"]]
 
 
 def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
@@ -118,12 +124,12 @@ def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
     if benchmark.get("format") != 2 or len(scales) < 2:
         return []
     blocks: list[Block] = [Heading("By the number of real images")]
-    for part, images in (("validation", "validation"), ("test", "test")):
+    for part, images in (("validation", "validation"), ("test", "test"), ("outside", "outside")):
         rows = []
         for network, name in dict.fromkeys((a["network"], a["arm"]) for a in benchmark["arms"]):
             mine = [a for a in benchmark["arms"] if (a["network"], a["arm"]) == (network, name)]
-            by_scale = {a["real"]: a["validation"] if part == "validation" else a for a in mine}
-            if part == "test" and not tested(mine):
+            by_scale = {a["real"]: a if part == "test" else a.get(part) for a in mine}
+            if (part == "test" and not tested(mine)) or not all(by_scale.values()):
                 continue
             cells = [
                 f"{number(by_scale[real]['score'])} ({known_interval(by_scale[real]['interval'])})"
@@ -134,7 +140,7 @@ def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
         title = f"{benchmark['score']} on {images} images by the number of real images"
         if rows:
             blocks += [
-                Paragraph(f"{title}, with 95 % intervals over lesions."),
+                Paragraph(f"{title}, with 95 % intervals over {units_of(benchmark)}."),
                 Table(header, rows, title),
             ]
     return blocks

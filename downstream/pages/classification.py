@@ -8,11 +8,12 @@ from didgen.downstream.pages.arms import (
     costs,
     figure_cells,
     history,
+    known_interval,
     labels,
-    outside_figures,
     plots,
     scarcity,
     tested,
+    tested_on,
     validation_figures,
 )
 from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
@@ -21,11 +22,11 @@ from didgen.downstream.pages.tables import (
     PARTS,
     dropped,
     in_order,
-    interval,
     machine,
     networks,
     number,
     spread,
+    units_of,
     verdicts,
 )
 
@@ -51,8 +52,8 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
             "Images by class",
         ),
         Paragraph(
-            f"The test images show {benchmark['lesions']['test']} lesions. Synthetic images are "
-            "in training only."
+            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
+            "images are in training only."
         ),
         *dropped(benchmark["near_duplicates"]),
         Paragraph(networks(benchmark)),
@@ -60,7 +61,6 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
         *chosen_uses(benchmark),
         *scarcity(benchmark),
         *_test_figures(benchmark),
-        *outside_figures(benchmark),
         *validation_figures(benchmark),
         *costs(benchmark),
         *_classes(benchmark),
@@ -69,26 +69,32 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
 
 
 def _test_figures(benchmark: Mapping[str, Any]) -> list[Block]:
-    return [
-        Heading("Figures on the test images"),
-        Paragraph(
-            "Mean over seeds ± standard deviation. The interval is of the balanced accuracy, 95 %, "
-            "by bootstrap over lesions with the seeds averaged. Each image has one class, so that "
-            "micro precision, recall and F1 are one number, the accuracy; a table in which they "
-            "differ does not hold micro averages."
-        ),
-        Table(
-            [
-                *("network", "real", "arm", "scope", "steps", "balanced accuracy", "interval"),
-                "accuracy (micro P, R, F1)",
-                *AVERAGES,
-                *("mean AUC", "ECE"),
-                f"{benchmark['recipe']['positive']} sensitivity at 90 % specificity",
-            ],
-            [_class_figures(arm) for arm in tested(benchmark["arms"])],
-            "Figures on the test images",
-        ),
-    ]
+    """The figures of the tested arms, on the test images and on another source."""
+    blocks: list[Block] = []
+    units = units_of(benchmark)
+    for title, arms in tested_on(benchmark):
+        blocks += [
+            Heading(title),
+            Paragraph(
+                "Mean over seeds ± standard deviation. The interval is of the balanced accuracy in "
+                f"which {units} count alike, 95 %, by bootstrap over {units} of each class with "
+                "the seeds averaged. Each image has one class, so that micro precision, recall and "
+                "F1 are one number, the accuracy; a table in which they differ does not hold micro "
+                "averages."
+            ),
+            Table(
+                [
+                    *("network", "real", "arm", "scope", "steps", "balanced accuracy", "interval"),
+                    "accuracy (micro P, R, F1)",
+                    *AVERAGES,
+                    *("mean AUC", "ECE"),
+                    f"{benchmark['recipe']['positive']} sensitivity at 90 % specificity",
+                ],
+                [_class_figures(arm) for arm in arms],
+                title,
+            ),
+        ]
+    return blocks
 
 
 def _classes(benchmark: Mapping[str, Any]) -> list[Block]:
@@ -127,7 +133,7 @@ def _class_figures(arm: Mapping[str, Any]) -> list[str]:
         *labels(arm),
         str(arm["steps"]),
         spread(figures["balanced_accuracy"]),
-        interval(arm["balanced_accuracy_over_lesions"]),
+        known_interval(arm["interval"]),
         *figure_cells(figures, ("accuracy", *averages, "mean_auc", "ece", "sensitivity")),
     ]
 

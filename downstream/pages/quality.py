@@ -78,16 +78,16 @@ def _overall(rows: Sequence[Mapping[str, Any]], config: str) -> list[Block]:
     cells = []
     notes: dict[str, list[str]] = {}
     for row in rows:
-        name, better = _name(row), FIGURES[row["figure"]][1]
+        name, better = figure_name(row), FIGURES[row["figure"]][1]
         baseline = row["floor"]
         if row["value"] is None:
             notes.setdefault(row["note"], []).append(name)
         cells.append(
             [
                 name,
-                _value(row),
+                figure_value(row),
                 _interval(row),
-                _value(baseline, row["figure"]),
+                figure_value(baseline, row["figure"]),
                 _interval(baseline, row["figure"]),
                 better,
                 _counted(row),
@@ -114,16 +114,16 @@ def _overall(rows: Sequence[Mapping[str, Any]], config: str) -> list[Block]:
 
 
 def _by_class(rows: Sequence[Mapping[str, Any]], config: str) -> Table:
-    names = list(dict.fromkeys(map(_name, rows)))
+    names = list(dict.fromkeys(map(figure_name, rows)))
     labels = list(dict.fromkeys(row["class"] for row in rows))
-    found = {(_name(row), row["class"]): row for row in rows}
+    found = {(figure_name(row), row["class"]): row for row in rows}
     return Table(
         ["figure", *(label or "no class" for label in labels)],
         [
             [
                 name,
                 *(
-                    f"{_value(row)} / {_value(row['floor'], row['figure'])}"
+                    f"{figure_value(row)} / {figure_value(row['floor'], row['figure'])}"
                     if (row := found.get((name, label)))
                     else "-"
                     for label in labels
@@ -135,7 +135,7 @@ def _by_class(rows: Sequence[Mapping[str, Any]], config: str) -> Table:
     )
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def figure_name(row: Mapping[str, Any]) -> str:
     """What a figure is called; one of a judge with the judge's name."""
     name = FIGURES[row["figure"]][0]
     return f"{name} ({row['extractor']})" if row["basis"] == "judge" else name
@@ -145,7 +145,8 @@ def _scaled(value: float | None, figure: str) -> str:
     return number(None if value is None else value * SCALES.get(figure, 1.0))
 
 
-def _value(row: Mapping[str, Any], figure: str | None = None) -> str:
+def figure_value(row: Mapping[str, Any], figure: str | None = None) -> str:
+    """The value of a figure in a cell, with its deviation if it has one."""
     name = figure or row["figure"]
     reported = _scaled(row["value"], name)
     return (
@@ -165,7 +166,7 @@ def _counted(row: Mapping[str, Any]) -> str:
     return ", ".join(map(str, counts))
 
 
-def _share(reported: Mapping[str, Any], name: str = "rate") -> str:
+def share(reported: Mapping[str, Any], name: str = "rate") -> str:
     """A share in percent with its interval and what it counts."""
     if reported[name] is None:
         return "-"
@@ -190,10 +191,10 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
         Table(
             ["samples", "copies", "by features", "by hash"],
             [
-                ["all", _share(copies), _share(copies["by_features"]), _share(copies["by_hash"])],
-                ["held-out images, to compare", _share(copies["held_out"]), "", ""],
+                ["all", share(copies), share(copies["by_features"]), share(copies["by_hash"])],
+                ["held-out images, to compare", share(copies["held_out"]), "", ""],
                 *(
-                    [origin, _share(reported), "", ""]
+                    [origin, share(reported), "", ""]
                     for origin, reported in origins
                     if len(origins) > 1 or "nearest_is_layout" in reported
                 ),
@@ -203,7 +204,7 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
         *(
             Paragraph(
                 "The nearest training image is the very one whose mask was the layout of "
-                f"{_share(reported['nearest_is_layout'])} of the pairs."
+                f"{share(reported['nearest_is_layout'])} of the pairs."
             )
             for _, reported in origins
             if "nearest_is_layout" in reported
@@ -212,14 +213,14 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
         Table(
             ["change", "found as a copy", "and the right image"],
             [
-                [kind, _share(reported, "recall"), _share(reported["right_image"])]
+                [kind, share(reported, "recall"), share(reported["right_image"])]
                 for kind, reported in in_order(copies["planted"], ())
             ],
             "Planted copies that were found",
         ),
     ]
     within = [
-        f"Nearly another sample of {config}, by hash: {_share(reported)}."
+        f"Nearly another sample of {config}, by hash: {share(reported)}."
         for config, reported in in_order(copies["duplicates_within"], PARTS)
     ]
     last = "The closest pairs are in copies.png, every sample in copies.jsonl."

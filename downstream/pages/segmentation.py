@@ -9,11 +9,11 @@ from didgen.downstream.pages.arms import (
     count,
     figure_cells,
     history,
+    known_interval,
     labels,
-    outside_figures,
     plots,
     scarcity,
-    tested,
+    tested_on,
     validation_figures,
 )
 from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
@@ -22,11 +22,11 @@ from didgen.downstream.pages.tables import (
     PARTS,
     dropped,
     in_order,
-    interval,
     machine,
     networks,
     number,
     spread,
+    units_of,
     verdicts,
 )
 
@@ -44,38 +44,47 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
             "Pairs of each part",
         ),
         Paragraph(
-            f"The test images show {benchmark['lesions']['test']} lesions. Synthetic pairs are in "
-            "training only."
+            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
+            "pairs are in training only."
         ),
         *dropped(benchmark["near_duplicates"]),
         Paragraph(networks(benchmark)),
         *verdicts(benchmark, f"{CROSSED} At a scale each seed has real training pairs of its own."),
         *chosen_uses(benchmark),
         *scarcity(benchmark),
-        Heading("Figures on the test images"),
-        Paragraph(
-            "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
-            f"{recipe['image_size']}: of the distances from one outline to the other the 95th "
-            "percentile, the larger of both directions; 0 where both masks are empty, and the "
-            "diagonal where one is. The interval is of the Dice, 95 %, by bootstrap over lesions "
-            "with the seeds averaged. The threshold Jaccard counts an IoU below 0.65 as 0. Images "
-            "and masks are cut to their central square. Here each image counts the same, and in "
-            "the comparisons each lesion."
-        ),
-        Table(
-            [
-                *("network", "real", "arm", "scope", "steps", "best at", "Dice", "interval"),
-                *("IoU", "threshold Jaccard", "HD95", "sensitivity", "specificity"),
-            ],
-            [_mask_figures(arm) for arm in tested(benchmark["arms"])],
-            "Figures on the test images",
-        ),
-        *outside_figures(benchmark),
+        *_test_figures(benchmark),
         *validation_figures(benchmark),
         *costs(benchmark),
         *_filters(benchmark["scales"], recipe),
         *plots(benchmark),
     ]
+
+
+def _test_figures(benchmark: Mapping[str, Any]) -> list[Block]:
+    """The figures of the tested arms, on the test images and on another source."""
+    blocks: list[Block] = []
+    units, size = units_of(benchmark), benchmark["recipe"]["image_size"]
+    for title, arms in tested_on(benchmark):
+        blocks += [
+            Heading(title),
+            Paragraph(
+                "Mean over seeds ± standard deviation of the means over images; HD95 in pixels of "
+                f"{size}: of the distances from one outline to the other the 95th percentile, the "
+                "larger of both directions; 0 where both masks are empty, and the diagonal where "
+                f"one is. The interval is of the Dice in which {units} count alike, 95 %, by "
+                f"bootstrap over {units} with the seeds averaged. The threshold Jaccard counts an "
+                "IoU below 0.65 as 0. Images and masks are cut to their central square."
+            ),
+            Table(
+                [
+                    *("network", "real", "arm", "scope", "steps", "best at", "Dice", "interval"),
+                    *("IoU", "threshold Jaccard", "HD95", "sensitivity", "specificity"),
+                ],
+                [_mask_figures(arm) for arm in arms],
+                title,
+            ),
+        ]
+    return blocks
 
 
 def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
@@ -85,14 +94,14 @@ def _mask_figures(arm: Mapping[str, Any]) -> list[str]:
         str(arm["steps"]),
         ", ".join(map(str, arm["best_steps"])),
         spread(figures["dice"]),
-        interval(arm["dice_over_lesions"]),
+        known_interval(arm["interval"]),
         *figure_cells(figures, ("iou", "threshold_jaccard", "hd95", "sensitivity", "specificity")),
     ]
 
 
 def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Block]:
     """What the quality filter kept of each run at each scale."""
-    reported = [(scale, found) for scale in scales for found in _found(scale)]
+    reported = [(scale, found) for scale in scales for found in scale["filters"]]
     if not reported:
         return []
     names = ("least_agreement_kept", "mean_agreement_kept", "mean_agreement_dropped")
@@ -124,9 +133,3 @@ def _filters(scales: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> 
             "What the filter kept",
         ),
     ]
-
-
-def _found(scale: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """What filters kept at a scale; records of an older didgen have one."""
-    older = [scale["filter"]] if scale.get("filter") else []
-    return scale.get("filters", older)

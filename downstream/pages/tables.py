@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from didgen.downstream.pages.document import Block, Heading, Listing, Paragraph, Table
+from didgen.downstream.stats.comparison import plural
 
 PARTS = ("train", "val", "test", "outside", "synthetic")
 
 CROSSED = (
-    "Each sentence rests on new lesions and new seeds both where there are two seeds or more. The "
-    "chosen use against each control, over networks and scales, is one family for Holm's "
-    "correction. Whether it beats every rival is decided by the largest p, which needs none. All "
-    "else has its interval alone. The difference that could have been shown is the one that the "
-    "test finds four times out of five."
+    "Each sentence rests on new units (lesions, or patients where known) and new seeds both where "
+    "there are two seeds or more. The chosen use against each control, over networks and scales, "
+    "is one family for Holm's correction. Whether it beats every rival is decided by the largest "
+    "p, which needs none. All else has its interval alone. The difference that could have been "
+    "shown is the one that the test finds four times out of five."
 )
 
 
@@ -76,6 +77,11 @@ def dropped(near: Sequence[Mapping[str, Any]]) -> list[Block]:
     return [Paragraph(f"Left out as near-duplicates of a later split: {pairs}{more}.")]
 
 
+def units_of(benchmark: Mapping[str, Any]) -> str:
+    """What intervals and tests are over, in words."""
+    return plural(benchmark["unit"])
+
+
 def verdicts(benchmark: Mapping[str, Any], note: str) -> list[Block]:
     """Whether the augmentation helps: a sentence for each verdict, and every test as a table."""
     comparisons = benchmark["comparisons"]
@@ -85,10 +91,10 @@ def verdicts(benchmark: Mapping[str, Any], note: str) -> list[Block]:
     judged = [one["sentence"] for one in comparisons if one.get("judged", True)]
     together = [one["sentence"] for one in benchmark.get("against_all") or []]
     sentences = [Listing(part) for part in (judged, together) if part]
-    return [*head, *sentences, *_tests(comparisons)]
+    return [*head, *sentences, *_tests(comparisons, units_of(benchmark))]
 
 
-def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _tests(comparisons: Sequence[Mapping[str, Any]], units: str) -> list[Block]:
     several = len({one["treatment"] for one in comparisons}) > 1
     elsewhere = any(one.get("part", "test") != "test" for one in comparisons)
     answers = any(one["mcnemar"] for one in comparisons)
@@ -101,7 +107,7 @@ def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
             *([one.get("part", "test")] if elsewhere else []),
             f"{one['difference']:+.3f}",
             "-" if one["bootstrap"] is None else "{:+.3f} to {:+.3f}".format(*one["bootstrap"]),
-            *(p_value(one[test]["p"]) for test in ("over_lesions", "wilcoxon")),
+            *(p_value(one[test]["p"]) for test in ("over_units", "wilcoxon")),
             *([", ".join(p_value(test["p"]) for test in one["mcnemar"]) or "-"] if answers else []),
             *(p_value(one[test]["p"]) for test in ("over_seeds", "crossed")),
             p_value(one["p_holm"]),
@@ -113,8 +119,9 @@ def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
     treatment = "the arm" if several else comparisons[0]["treatment"]
     return [
         Paragraph(
-            f"p of each test of {treatment} against a rival on the same test images. Over lesions: "
-            "these very networks; over seeds: these very lesions; crossed: both new, which decides."
+            f"p of each test of {treatment} against a rival on the same test images. Over "
+            f"{units}: these very networks; over seeds: these very {units}; crossed: both new, "
+            "which decides."
         ),
         Table(
             [
@@ -124,7 +131,7 @@ def _tests(comparisons: Sequence[Mapping[str, Any]]) -> list[Block]:
                 "score",
                 *(["images"] if elsewhere else []),
                 "difference",
-                "bootstrap over lesions",
+                f"bootstrap over {units}",
                 "t-test",
                 "Wilcoxon",
                 *(["McNemar by seed"] if answers else []),

@@ -25,6 +25,7 @@ from didgen.downstream.pages.document import markdown
 from didgen.downstream.pages.quality import RECORD_NAME, SHEET_NAME, quality_page
 from didgen.downstream.quality.copies import (
     PLANTED,
+    Calibration,
     Nearest,
     TrainingIndex,
     are_copies,
@@ -141,14 +142,8 @@ def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> 
     )
 
 
-def assess(
-    job: QualityJob, out: Path, *, scores: bool = False, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Carry an assessment out into the folder `out`, and return what `quality.json` then holds.
-
-    With `scores`, each sample's row in the sidecars of the run gets its score of the copy check.
-    `progress` is called with (images looked at, all that there are).
-    """
+def counted(job: QualityJob, progress: Progress | None) -> Callable[[int], None]:
+    """What reports images that are looked at, by their numbers, as progress."""
     done = 0
 
     def advance(count: int) -> None:
@@ -157,17 +152,56 @@ def assess(
         if progress:
             progress(done, job.looked_at)
 
+    return advance
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The real images of a source as a network sees them, for all runs that are held against it."""
+
+    train: Embedded
+    held_out: Embedded
+    index: TrainingIndex
+    calibration: Calibration
+
+
+def look_at_real(job: QualityJob, advance: Callable[[int], None]) -> RealImages:
+    """Embed the real images, and calibrate the copy check by those that were held out."""
     train = embed(job.real["train"], job.extractor, job.size, advance=advance)
-    index = TrainingIndex(train.features, train.hashes, train.collection.lesions)
+    index = TrainingIndex(train.features, train.hashes, train.collection.units)
     held_out = embed(job.real["held-out"], job.extractor, job.size, index, advance)
+    assert held_out.nearest is not None
+    # An importer takes an image of an unknown lesion for a lesion of the image's own name.
+    named = zip(held_out.collection.units, held_out.collection.keys, strict=True)
+    calibration = calibrate(held_out.nearest, [unit != key for unit, key in named])
+    return RealImages(train, held_out, index, calibration)
+
+
+def assess(
+    job: QualityJob,
+    out: Path,
+    *,
+    scores: bool = False,
+    progress: Progress | None = None,
+    seen: RealImages | None = None,
+) -> dict[str, Any]:
+    """Carry an assessment out into the folder `out`, and return what `quality.json` then holds.
+
+    With `scores`, each sample's row in the sidecars of the run gets its score of the copy check.
+    `progress` is called with (images looked at, all that there are). seen: the real images, where
+    another assessment has looked at them.
+    """
+    advance = counted(job, progress)
+    if seen is None:
+        seen = look_at_real(job, advance)
+    else:
+        advance(sum(map(len, job.real.values())))
+    index, held_out, calibration = seen.index, seen.held_out, seen.calibration
     synthetic = {
         config: embed(collection, job.extractor, job.size, index, advance)
         for config, collection in job.synthetic.items()
     }
     assert held_out.nearest is not None
-    # An importer takes an image of an unknown lesion for a lesion of the image's own name.
-    named = zip(held_out.collection.lesions, held_out.collection.keys, strict=True)
-    calibration = calibrate(held_out.nearest, [lesion != key for lesion, key in named])
     training = job.real["train"].keys
     rows = [
         row
@@ -177,7 +211,7 @@ def assess(
             config, job.samples[config], part.nearest, training, calibration.threshold
         )
     ]
-    real, rest = sides(job, train, held_out)
+    real, rest = sides(job, seen.train, held_out)
     figures = [
         {"config": config} | row
         for config, part in synthetic.items()

@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 from statsmodels.stats.proportion import proportion_confint
 from torchvision.transforms.v2 import functional as transforms
 
-from didgen.downstream.data.perceptual_hash import BLOCK, NEAR, distances
 from didgen.downstream.stats.paired import LEVEL
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import encoded
+from didgen.manifests.perceptual_hash import BLOCK, NEAR, distances
 
 Pixels = NDArray[np.uint8]
 
@@ -55,16 +55,16 @@ class Nearest:
 
 
 class TrainingIndex:
-    """The training images' features (T, D), hashes (T, 256) and lesions (T), to look up queries."""
+    """The training images' features (T, D), hashes (T, 256) and units (T), to look up queries."""
 
     def __init__(
-        self, features: NDArray[np.floating[Any]], hashes: NDArray[np.bool_], lesions: Sequence[str]
+        self, features: NDArray[np.floating[Any]], hashes: NDArray[np.bool_], units: Sequence[str]
     ) -> None:
         self.centre = features.mean(0, dtype=np.float64)
-        self.units = self._units(features)
-        self.hashes, self.lesions = hashes, np.asarray(lesions)
+        self.directions = self._directions(features)
+        self.hashes, self.units = hashes, np.asarray(units)
 
-    def _units(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    def _directions(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         centred = (features - self.centre).astype(np.float32)
         lengths = np.linalg.norm(centred, axis=-1, keepdims=True)
         return centred / np.maximum(lengths, np.finfo(np.float32).tiny)
@@ -73,19 +73,20 @@ class TrainingIndex:
         self,
         features: NDArray[np.floating[Any]],
         hashes: NDArray[np.bool_],
-        lesions: ArrayLike | None = None,
+        units: ArrayLike | None = None,
     ) -> Nearest:
         """Look up queries (B, O, D) and (B, O, 256), each in O orientations; the best one counts.
 
-        lesions (B,): a training image of a query's own lesion is not looked at.
+        units (B,): a training image of a query's own unit (patient where known, else lesion) is not
+        looked at.
         """
         count, views = features.shape[:2]
-        similarities = self._units(features.reshape(count * views, -1)) @ self.units.T
+        similarities = self._directions(features.reshape(count * views, -1)) @ self.directions.T
         cosines = similarities.reshape(count, views, -1).max(1).astype(np.float64)
         bits = distances(hashes.reshape(count * views, -1), self.hashes)
         bits = bits.reshape(count, views, -1).min(1)
-        if lesions is not None:
-            same = np.asarray(lesions)[:, None] == self.lesions
+        if units is not None:
+            same = np.asarray(units)[:, None] == self.units
             cosines = np.where(same, -1.0, cosines)
             bits = np.where(same, self.hashes.shape[1], bits)
         rows = np.arange(count)
@@ -98,7 +99,7 @@ class Calibration:
     """The similarity above which an image is a copy, and the held-out images that it comes from.
 
     duplicates: held-out images that are near-duplicates of a training image by hash, of another
-    lesion by name; they are no measure of how near strangers come, and are left out.
+    unit by name; they are no measure of how near strangers come, and are left out.
     """
 
     threshold: float
@@ -107,11 +108,11 @@ class Calibration:
 
 
 def calibrate(held_out: Nearest, known: ArrayLike | None = None) -> Calibration:
-    """The threshold from held-out images, looked up without their own lesions.
+    """The threshold from held-out images, looked up without their own units.
 
-    known (N,): whether the data say which lesion an image shows; of the others, a further
-    photograph of the same lesion may stand in training, so that they count only where none is
-    known. The threshold is their similarity at `QUANTILE`, such that at most that share of them
+    known (N,): whether the data say which lesion or patient an image shows; of the others, a
+    further photograph of the same lesion may stand in training, so that they count only where none
+    is known. The threshold is their similarity at `QUANTILE`, such that at most that share of them
     lies above; with fewer than 1 / (1 - QUANTILE) images it is their largest. Raises DidgenError
     where every one of them is nearly a training image.
     """

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from didgen.downstream.data.perceptual_hash import NEAR
 from didgen.downstream.quality.copies import (
     QUANTILE,
     Calibration,
@@ -20,7 +19,8 @@ from didgen.downstream.quality.embed import Collection
 from didgen.downstream.quality.extractors import orientations
 from didgen.downstream.quality.scorecard import PICTURE_SIDE
 from didgen.manifests.choices import Config
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.perceptual_hash import NEAR
+from didgen.manifests.recipes.fields import DRAWN, FOREIGN
 from didgen.manifests.runs.training_samples import SyntheticSample
 
 CLOSEST = 24
@@ -58,7 +58,8 @@ def _origin(config: Config, sample: SyntheticSample) -> str:
     """What the copies are counted by: whether a training image gave the layout."""
     if config == "images":
         return "images"
-    return "drawn layout" if sample.layout == DRAWN else "training layout"
+    named = {DRAWN: "drawn layout", FOREIGN: "unknown layout"}
+    return named.get(sample.layout, "training layout")
 
 
 def copy_summary(

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from didgen.downstream.data.images import real_files, squares, synthetic_images
-from didgen.downstream.data.perceptual_hash import perceptual_hash
 from didgen.downstream.quality.copies import Nearest, TrainingIndex
 from didgen.downstream.quality.extractors import Extractor, batches, orientations
 from didgen.manifests.choices import Config
+from didgen.manifests.perceptual_hash import perceptual_hash
 from didgen.manifests.runs.training_samples import SyntheticSample
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -25,11 +25,11 @@ RESIZE = "bicubic, antialiased (Pillow), central square"
 
 @dataclass(frozen=True)
 class Collection:
-    """Images by key, with class ("" for none) and lesion; `files` reads those at rising places."""
+    """Images by key, with class ("" for none) and unit; `files` reads those at rising places."""
 
     keys: tuple[str, ...]
     labels: tuple[str, ...]
-    lesions: tuple[str, ...]
+    units: tuple[str, ...]
     files: Callable[[Sequence[int]], Iterator[tuple[bytes, Path]]]
 
     def __len__(self) -> int:
@@ -37,12 +37,11 @@ class Collection:
 
     def take(self, chosen: Sequence[int]) -> "Collection":
         """The images at rising places, as a collection of their own."""
-        keys, labels, lesions = (
-            tuple(part[place] for place in chosen)
-            for part in (self.keys, self.labels, self.lesions)
+        keys, labels, units = (
+            tuple(part[place] for place in chosen) for part in (self.keys, self.labels, self.units)
         )
         return Collection(
-            keys, labels, lesions, lambda places: self.files([chosen[place] for place in places])
+            keys, labels, units, lambda places: self.files([chosen[place] for place in places])
         )
 
     def squares(self, places: Sequence[int], size: int) -> Iterator[NDArray[np.uint8]]:
@@ -63,7 +62,7 @@ def real_collection(source: SourceManifest, records: Sequence[SourceRecord]) -> 
     return Collection(
         tuple(record.key for record in records),
         tuple(record.label or "" for record in records),
-        tuple(record.lesion_id for record in records),
+        tuple(record.unit for record in records),
         lambda places: real_files(source, (records[place] for place in places)),
     )
 
@@ -71,7 +70,7 @@ def real_collection(source: SourceManifest, records: Sequence[SourceRecord]) -> 
 def synthetic_collection(
     run: Path, config: Config, samples: Sequence[SyntheticSample], classes: Sequence[str]
 ) -> Collection:
-    """Samples of a run, each a lesion of its own; one that is not there is a `DidgenError`."""
+    """Samples of a run, each a unit of its own; one that is not there is a `DidgenError`."""
     return Collection(
         tuple(one.key for one in samples),
         tuple(one.label for one in samples),
@@ -108,12 +107,12 @@ def embed(
     """
     features, hashes, nearest, done = [], [], [], 0
     for batch in batches(collection.squares(range(len(collection)), size)):
-        lesions = collection.lesions[done : done + len(batch)]
+        units = collection.units[done : done + len(batch)]
         views, bits = views_of(batch, extractor, turned=index is not None)
         features.append(views[:, 0])
         hashes.append(bits[:, 0])
         if index is not None:
-            nearest.append(index.nearest(views, bits, lesions))
+            nearest.append(index.nearest(views, bits, units))
         done += len(batch)
         advance(len(batch))
     return Embedded(

@@ -46,7 +46,7 @@ def class_fidelity(judge: Judge, synthetic: Collection) -> Iterator[dict[str, An
         return
     pixels = torch.from_numpy(np.stack([*squares(synthetic.files(places), judge.size)]))
     labels = np.array([judge.classes.index(synthetic.labels[place]) for place in places], np.int64)
-    lesions = np.array([synthetic.lesions[place] for place in places])
+    units = np.array([synthetic.units[place] for place in places])
     with torch.no_grad():
         right = class_chances(judge.network, pixels).argmax(1) == labels
     real = read_predictions(judge.folder, judge.classes)
@@ -55,8 +55,8 @@ def class_fidelity(judge: Judge, synthetic: Collection) -> Iterator[dict[str, An
     def rows(classes: NDArray[np.int64]) -> tuple[Figure, Figure]:
         mine, theirs = np.isin(labels, classes), np.isin(real.labels, classes)
         return (
-            _balanced(right[mine], labels[mine], lesions[mine]),
-            _balanced(hits[theirs], real.labels[theirs], np.asarray(real.lesions)[theirs]),
+            _balanced(right[mine], labels[mine], units[mine]),
+            _balanced(hits[theirs], real.labels[theirs], np.asarray(real.units)[theirs]),
         )
 
     present = np.unique(labels)
@@ -78,8 +78,8 @@ def mask_fidelity(
     return _row(
         judge,
         "mask_fidelity",
-        _mean(found.iou, pairs.lesions),
-        _mean(real.overlaps.iou, real.lesions),
+        _mean(found.iou, pairs.units),
+        _mean(real.overlaps.iou, real.units),
     )
 
 
@@ -100,8 +100,8 @@ def _balanced(correct: NDArray[np.bool_], labels: NDArray[np.int64], units: Arra
     return Figure(balanced_accuracy(correct, labels), len(labels), 0, interval)
 
 
-def _mean(values: NDArray[np.float64], lesions: ArrayLike) -> Figure:
-    interval = bootstrap_figure(lambda drawn: float(values[drawn].mean()), lesions)
+def _mean(values: NDArray[np.float64], units: ArrayLike) -> Figure:
+    interval = bootstrap_figure(lambda drawn: float(values[drawn].mean()), units)
     return Figure(float(values.mean()), len(values), 0, interval)
 
 

@@ -44,8 +44,8 @@ class _Matched:
         return self.sample.features[self.places]
 
     @property
-    def lesions(self) -> list[str]:
-        return [self.sample.collection.lesions[place] for place in self.places]
+    def units(self) -> list[str]:
+        return [self.sample.collection.units[place] for place in self.places]
 
     def pictures(self) -> Tensor:
         return self.sample.collection.pictures(self.places, PICTURE_SIDE)
@@ -118,7 +118,7 @@ def _feature_figures(
 ) -> dict[tuple[str, str], Figure]:
     which = slice(None) if label is None else one.labels == label
     one, other = one.chosen(which), other.chosen(which)
-    figures = feature_figures(one.features, other.features, other.lesions, seed)
+    figures = feature_figures(one.features, other.features, other.units, seed)
     return {(name, "features"): figure for name, figure in figures.items()}
 
 

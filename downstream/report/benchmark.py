@@ -10,6 +10,7 @@ import numpy as np
 from didgen.downstream.pages.arms import tested
 from didgen.downstream.pages.classification import classification_page
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, Heading, Paragraph, Picture
+from didgen.downstream.pages.older import of_today
 from didgen.downstream.pages.segmentation import segmentation_page
 from didgen.downstream.report.blocks import Content, Fold, Notice, Part
 from didgen.downstream.report.curves import training_curves
@@ -38,6 +39,7 @@ def benchmark_part(folder: Path) -> Part:
         return Part(f"Benchmark: {name}", str(folder), [notice, *training_curves(folder)])
     record = read_json(path)
     try:
+        record = of_today(record)
         kinds = {
             "classify": (classification_page, "Classification"),
             "segment": (segmentation_page, "Segmentation"),
@@ -121,7 +123,7 @@ def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
 
 
 def _interval(one: Mapping[str, Any]) -> tuple[float, float] | None:
-    test = one["crossed" if one["seeds"] > 1 else "over_lesions"]
+    test = one["crossed" if one["seeds"] > 1 else "over_units"]
     return None if test["interval"] is None else (test["interval"][0], test["interval"][1])
 
 

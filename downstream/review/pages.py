@@ -13,7 +13,7 @@ from didgen.downstream.review.queue import Filter, Words, progress
 from didgen.downstream.review.samples import ReviewJob, ReviewSample
 from didgen.downstream.review.verdicts import agreements, outcomes, reasons
 from didgen.downstream.stats.agreement import Kappa
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import DRAWN, FOREIGN
 from didgen.manifests.reviews.record import NAME_LENGTH, NOTE_LENGTH, REASONS, Review
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -137,7 +137,8 @@ def _orders(job: ReviewJob) -> dict[str, str]:
 
 
 def _caption(job: ReviewJob, sample: ReviewSample, view: View) -> str:
-    layout = "drawn" if sample.layout == DRAWN else f"the mask of {sample.layout}"
+    named = {DRAWN: "drawn", FOREIGN: "not known"}
+    layout = named.get(sample.layout, f"the mask of {sample.layout}")
     captions: Mapping[View, str] = {
         "mask": "Mask: white is lesion",
         "layout": f"Layout that guided it, {layout}",

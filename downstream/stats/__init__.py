@@ -1,1 +1,1 @@
-"""Statistics: paired tests over lesions and seeds, bootstrap intervals, comparisons."""
+"""Statistics: paired tests over lesions (or patients) and seeds, bootstrap, comparisons."""

@@ -19,9 +19,9 @@ from didgen.downstream.stats.paired import (
     PairedTest,
     crossed_test,
     effect_size,
-    lesion_means,
     mcnemar,
     t_test,
+    unit_means,
     wilcoxon,
 )
 from didgen.downstream.stats.power import smallest_gain
@@ -52,17 +52,18 @@ class Summary:
 class Comparison:
     """Treatment against control, on one score of one model.
 
-    means and difference (treatment - control): over seeds and then over lesions, each lesion
+    means and difference (treatment - control): over seeds and then over units, each unit
     counting the same. What the p of each test means:
 
-    over_lesions: paired t-test, seeds averaged; new lesions, these very networks.
+    over_units: paired t-test, seeds averaged; new units, these very networks.
     wilcoxon: the same units, by ranks.
-    over_seeds: paired t-test of the seeds' means; new trainings, these very lesions.
-    crossed: new trainings and new lesions; the one that the verdict goes by. With one seed there
-        is none, the verdict goes by `over_lesions`, and the sentence says so.
+    over_seeds: paired t-test of the seeds' means; new trainings, these very units.
+    crossed: new trainings and new units; the one that the verdict goes by. With one seed there
+        is none, the verdict goes by `over_units`, and the sentence says so.
     mcnemar: one a seed, of right and wrong answers; empty for other scores.
 
-    bootstrap: interval of the difference by resampling lesions, seeds averaged. p_holm: the
+    units: how many, each a `unit`: a lesion, or a patient where known. bootstrap: interval of the
+    difference by resampling units, seeds averaged. p_holm: the
     verdict's p after Holm's correction over `family` comparisons. part: of whose images the scores
     are. judged: whether there is a verdict; a comparison of no family has its interval alone.
     """
@@ -73,12 +74,12 @@ class Comparison:
     treatment: str
     higher_is_better: bool
     seeds: int
-    lesions: int
+    units: int
     images: int
     control_mean: float
     treatment_mean: float
     difference: float
-    over_lesions: PairedTest
+    over_units: PairedTest
     wilcoxon: PairedTest
     over_seeds: PairedTest
     crossed: PairedTest
@@ -86,6 +87,7 @@ class Comparison:
     effect: EffectSize
     mcnemar: tuple[McNemar, ...] = ()
     part: str = "test"
+    unit: str = "lesion"
     judged: bool = True
     family: int = 1
     p_holm: float | None = None
@@ -93,7 +95,7 @@ class Comparison:
     @property
     def deciding(self) -> PairedTest:
         """The test that the verdict goes by."""
-        return self.crossed if self.seeds > 1 else self.over_lesions
+        return self.crossed if self.seeds > 1 else self.over_units
 
     @property
     def p(self) -> float | None:
@@ -139,10 +141,11 @@ class Comparison:
 
     @property
     def _basis(self) -> str:
+        units = f"{self.units} {plural(self.unit)}"
         if self.seeds == 1:
-            return f"{self.lesions} lesions; one seed, so it holds for these two networks only"
+            return f"{units}; one seed, so it holds for these two networks only"
         luck = "; two seeds hardly ever show a difference" if self.seeds == 2 else ""
-        return f"{self.seeds} seeds and {self.lesions} lesions{luck}"
+        return f"{self.seeds} seeds and {units}{luck}"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, the verdict and the sentence, as JSON can hold them."""
@@ -157,7 +160,7 @@ class Comparison:
 def compare(
     control: ArrayLike,
     treatment: ArrayLike,
-    lesions: ArrayLike | None = None,
+    units: ArrayLike | None = None,
     *,
     model: str,
     score: str,
@@ -170,8 +173,8 @@ def compare(
 
     control, treatment: (S, N) finite, or (N,) for one seed; row s of both arms is the same seed,
     column i the same image. Booleans are right and wrong answers, and get McNemar's test too, on
-    lesions: a lesion is right where more than half of its images are. lesions: (N,); None where
-    every image is a lesion of its own.
+    units: one is right where more than half of its images are. units: (N,), the lesion or patient
+    of each image; None where every image is a unit of its own.
     """
     before, after = np.atleast_2d(np.asarray(control)), np.atleast_2d(np.asarray(treatment))
     if before.shape != after.shape:
@@ -180,12 +183,12 @@ def compare(
         raise ValueError(f"scores have the shape (seeds, images), not {before.shape}")
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         raise ValueError(f"a score of {model} is not finite ({score})")
-    if lesions is None:
-        lesions = np.arange(before.shape[1])
+    if units is None:
+        units = np.arange(before.shape[1])
     right = before.dtype == after.dtype == np.bool_
-    of_control, of_treatment = lesion_means(before, lesions), lesion_means(after, lesions)
+    of_control, of_treatment = unit_means(before, units), unit_means(after, units)
     differences = of_treatment - of_control
-    by_lesion = differences.mean(0)
+    by_unit = differences.mean(0)
     return Comparison(
         model=model,
         score=score,
@@ -193,17 +196,17 @@ def compare(
         treatment=names[1],
         higher_is_better=higher_is_better,
         seeds=differences.shape[0],
-        lesions=differences.shape[1],
+        units=differences.shape[1],
         images=before.shape[1],
         control_mean=float(of_control.mean()),
         treatment_mean=float(of_treatment.mean()),
         difference=float(differences.mean()),
-        over_lesions=t_test(by_lesion),
-        wilcoxon=wilcoxon(by_lesion),
+        over_units=t_test(by_unit),
+        wilcoxon=wilcoxon(by_unit),
         over_seeds=t_test(differences.mean(1)),
         crossed=crossed_test(differences),
-        bootstrap=bootstrap_mean(by_lesion, resamples=resamples, seed=seed),
-        effect=effect_size(by_lesion),
+        bootstrap=bootstrap_mean(by_unit, resamples=resamples, seed=seed),
+        effect=effect_size(by_unit),
         mcnemar=tuple(
             mcnemar(old > 0.5, new > 0.5)
             for old, new in zip(of_control, of_treatment, strict=True)
@@ -230,6 +233,11 @@ def holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     ]
 
 
+def plural(unit: str) -> str:
+    """Several units in words: `patients or lesions` of a `patient or lesion`."""
+    return " or ".join(f"{word}s" for word in unit.split(" or "))
+
+
 def summarise(figures: ArrayLike) -> Summary:
     """The figure of an arm over its seeds (S,), such as balanced accuracy: mean and t interval."""
     figures = np.asarray(figures, np.float64)
@@ -241,15 +249,17 @@ def summarise(figures: ArrayLike) -> Summary:
     return Summary(mean, seeds, deviation, (mean - reach, mean + reach))
 
 
-def balanced(scores: ArrayLike, labels: ArrayLike, lesions: ArrayLike) -> Floats:
-    """Scores weighted such that their mean over lesions is the mean over classes.
+def balanced(scores: ArrayLike, labels: ArrayLike, units: ArrayLike) -> Floats:
+    """Scores weighted such that their mean over units is the mean over classes.
 
-    scores: (S, N) or (N,), labels, lesions: (N,). Most lesions are nevi, so that a plain mean
-    says little of the rare classes; weighted correctness has balanced accuracy (each lesion
-    counting the same) as its mean, and `compare` takes it as any score.
+    scores: (S, N) or (N,), labels, units: (N,). Most lesions are nevi, so that a plain mean says
+    little of the rare classes; weighted correctness has balanced accuracy as its mean, and
+    `compare` takes it as any score. Each unit counts the same in every class that it has images of.
     """
-    _, first = np.unique(np.asarray(lesions), return_index=True)
+    _, places, sizes = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
     _, classes = np.unique(np.asarray(labels), return_inverse=True)
-    counts = np.bincount(classes[first], minlength=int(classes.max()) + 1)
-    weights = len(first) / (np.count_nonzero(counts) * counts)
-    return np.asarray(scores, np.float64) * weights[classes]
+    members = np.zeros((len(sizes), int(classes.max()) + 1))
+    np.add.at(members, (places, classes), 1)
+    per_class = np.count_nonzero(members, 0)
+    weights = len(sizes) * sizes[places] / members[places, classes]
+    return np.asarray(scores, np.float64) * weights / (len(per_class) * per_class[classes])

@@ -63,19 +63,31 @@ class EffectSize:
     note: str = ""
 
 
-def lesion_means(values: ArrayLike, lesions: ArrayLike) -> Floats:
-    """The mean of each lesion's images: the unit of the tests.
+def unit_means(values: ArrayLike, units: ArrayLike) -> Floats:
+    """The mean of the images of each unit of the tests, a lesion or a patient.
 
-    Images of one lesion err together, so they are not independent, and a test over images takes
-    chance for effect too often. values: (N,) or (S, N); lesions: (N,), any labels that sort.
-    Returns (L,) or (S, L) in the order of the sorted labels.
+    Images of one unit err together, so they are not independent, and a test over images takes
+    chance for effect too often. values: (N,) or (S, N); units: (N,), any labels that sort.
+    Returns (U,) or (S, U) in the order of the sorted labels.
     """
     values = np.asarray(values, np.float64)
-    _, places, counts = np.unique(np.asarray(lesions), return_inverse=True, return_counts=True)
+    _, places, counts = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
     if values.shape[-1:] != places.shape:
-        raise ValueError(f"values {values.shape} and lesions {places.shape} differ in images")
+        raise ValueError(f"values {values.shape} and units {places.shape} differ in images")
     sums = [np.bincount(places, row) for row in np.atleast_2d(values)]
     return (np.stack(sums) / counts).reshape(*values.shape[:-1], len(counts))
+
+
+def unit_strata(labels: ArrayLike, units: ArrayLike) -> NDArray[np.int64]:
+    """The stratum of each unit (U,), in the order of `unit_means`: units of the same classes.
+
+    labels, units: (N,). A lesion has one class, and a patient may have lesions of several.
+    """
+    names, places = np.unique(np.asarray(units), return_inverse=True)
+    _, classes = np.unique(np.asarray(labels), return_inverse=True)
+    shown = np.zeros((len(names), int(classes.max()) + 1), bool)
+    shown[places, classes] = True
+    return np.unique(shown, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def settled(differences: Floats) -> PairedTest | None:
@@ -98,7 +110,7 @@ def t_test(differences: ArrayLike) -> PairedTest:
     """Student's paired t-test (two-sided) with the t interval of the mean; differences: (n,).
 
     p is the chance of a mean at least this far from 0 if the units were drawn from a population
-    in which it is 0. Over lesions (seeds averaged first) it speaks of other lesions, judged by
+    in which it is 0. Over units (seeds averaged first) it speaks of other units, judged by
     these very networks; over seeds of other trainings, judged on these very images.
     """
     differences = np.asarray(differences, np.float64)
@@ -130,44 +142,44 @@ def wilcoxon(differences: ArrayLike) -> PairedTest:
 
 
 def crossed_test(differences: ArrayLike) -> PairedTest:
-    """Test of the mean when seeds and lesions are both samples (Dorfman, Berbaum and Metz 1992).
+    """Test of the mean when seeds and units are both samples (Dorfman, Berbaum and Metz 1992).
 
-    differences: (S, L), each seed's on each lesion. As in reader studies, with seeds as readers
-    and lesions as cases: the variance of the mean is (max(MS_S, MS_SL) + max(MS_L - MS_SL, 0))
-    / (S L), its degrees of freedom are Satterthwaite's, L - 1 at most. MS_S, which is MS_SL or more
+    differences: (S, U), each seed's on each unit. As in reader studies, with seeds as readers
+    and units as cases: the variance of the mean is (max(MS_S, MS_SU) + max(MS_U - MS_SU, 0))
+    / (S U), its degrees of freedom are Satterthwaite's, U - 1 at most. MS_S, which is MS_SU or more
     but for chance, has S - 1 degrees of freedom; without that floor seeds that agree by luck would
-    make this test less strict than one over lesions alone, which takes a seed's luck for an effect.
-    p speaks of new trainings on new lesions, which is what "the augmentation helps" claims.
+    make this test less strict than one over units alone, which takes a seed's luck for an effect.
+    p speaks of new trainings on new units, which is what "the augmentation helps" claims.
 
     Of simulated cases without an effect it calls at most 8 % one with three seeds, 6 % with five,
     at the level of 5 %. The spread of two says too little for that: they get the t distribution
     with one degree of freedom, which hardly ever shows a difference.
     """
     differences = np.asarray(differences, np.float64)
-    seeds, lesions = differences.shape
+    seeds, units = differences.shape
     if seeds < 2:
         return PairedTest(seeds, None, note=f"not tested: {seeds} of the 2 seeds that it needs")
-    if lesions < 2:
-        return PairedTest(lesions, None, note=f"not tested: {lesions} of the 2 lesions it needs")
+    if units < 2:
+        return PairedTest(units, None, note=f"not tested: {units} of the 2 units it needs")
     if known := settled(differences.ravel()):
-        return PairedTest(lesions, known.p, known.interval, known.statistic, note=known.note)
+        return PairedTest(units, known.p, known.interval, known.statistic, note=known.note)
     mean = differences.mean()
-    by_seed, by_lesion = differences.mean(1), differences.mean(0)
-    rest = differences - by_seed[:, None] - by_lesion + mean
-    of_seeds = lesions * by_seed.var(ddof=1)
-    of_lesions = seeds * by_lesion.var(ddof=1)
-    of_rest = np.square(rest).sum() / ((seeds - 1) * (lesions - 1))
-    excess = max(of_lesions - of_rest, 0.0)
-    floor, floor_df = max((of_seeds, seeds - 1), (of_rest, (seeds - 1) * (lesions - 1)))
+    by_seed, by_unit = differences.mean(1), differences.mean(0)
+    rest = differences - by_seed[:, None] - by_unit + mean
+    of_seeds = units * by_seed.var(ddof=1)
+    of_units = seeds * by_unit.var(ddof=1)
+    of_rest = np.square(rest).sum() / ((seeds - 1) * (units - 1))
+    excess = max(of_units - of_rest, 0.0)
+    floor, floor_df = max((of_seeds, seeds - 1), (of_rest, (seeds - 1) * (units - 1)))
     total = floor + excess
-    error = math.sqrt(total / (seeds * lesions))
+    error = math.sqrt(total / (seeds * units))
     if error <= ROUNDING * np.abs(differences).max():
-        return PairedTest(lesions, None, note="not tested: seeds and lesions agree without spread")
-    df = total**2 / (floor**2 / floor_df + excess**2 / (lesions - 1))
-    df = 1.0 if seeds == 2 else min(df, lesions - 1)
+        return PairedTest(units, None, note="not tested: seeds and units agree without spread")
+    df = total**2 / (floor**2 / floor_df + excess**2 / (units - 1))
+    df = 1.0 if seeds == 2 else min(df, units - 1)
     reach = scipy.stats.t.ppf((1 + LEVEL) / 2, df) * error
     return PairedTest(
-        n=lesions,
+        n=units,
         p=float(2 * scipy.stats.t.sf(abs(mean) / error, df)),
         interval=(float(mean - reach), float(mean + reach)),
         statistic=float(mean / error),

@@ -27,7 +27,7 @@ from didgen.manifests.privacy.published import (
 )
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.reviews.consensus import reviewed, summary
 from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.runs.mixed import TREATED
@@ -79,6 +79,18 @@ class Export:
                 place = config, split_of(sidecar.shard)
                 counts[place] = counts.get(place, 0) + sidecar.samples
         return counts
+
+    def summary(self) -> list[str]:
+        """What there is to export, a line each, and classes that a split of folders lacks."""
+        counted = self.counts().items()
+        said = [f"{config}, {split}: {count} samples" for (config, split), count in counted]
+        if self.to == "imagefolder":
+            said += [
+                f"images, {split}: no image of {', '.join(missing)}, whose folder is there and "
+                "empty: give torchvision `allow_empty=True`, and timm classes.txt as `class_map`"
+                for split, missing in self.tally.missing("images").items()
+            ]
+        return said
 
     @cached_property
     def tally(self) -> Tally:
@@ -209,7 +221,7 @@ def _pseudonymised(job: Export, given: Path | None) -> Export:
         for sidecar in sidecars
         for row in sidecar.kept.values()
         for name in _REAL_NAMES & row.keys()
-    } - {"", DRAWN}
+    } - NAMELESS
     recorded = job.manifest.recipe.get("source")
     if given is None and not recorded and not names:
         return replace(job, manifest=nameless_manifest(job.manifest, ()))

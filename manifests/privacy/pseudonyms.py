@@ -18,7 +18,7 @@ from typing import Self, TypeAlias
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import naming
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 KEY_NAME = "pseudonyms.key"
@@ -64,7 +64,7 @@ class Pseudonyms:
 
     def name(self, name: str) -> str:
         """The pseudonym of a key or a lesion id; what names no real image stays as it is."""
-        if name in ("", DRAWN):
+        if name in NAMELESS:
             return name
         return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()[:16]
 

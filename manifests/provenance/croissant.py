@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from didgen.manifests.choices import Config
-from didgen.manifests.provenance.dataset_card import TITLES
+from didgen.manifests.provenance.dataset_card import TITLES, kind_of
 from didgen.manifests.provenance.licence import strictest
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def croissant(manifest: "Manifest") -> str:
     sample. The same run always gives the same text.
     """
     licence = strictest(manifest.made_from)
-    mixed = manifest.recipe.get("kind") == "mix"
     distribution: list[dict[str, Any]] = []
     record_sets = [_classes(manifest.classes)] if manifest.classes else []
     for config, shards in manifest.configs.items():
@@ -90,7 +89,7 @@ def croissant(manifest: "Manifest") -> str:
         "@type": "sc:Dataset",
         "conformsTo": VERSION,
         "name": f"didgen-{manifest.fingerprint[:12]}",
-        "description": f"{TITLES[mixed]}. Not for diagnosis. {licence.sentence}",
+        "description": f"{TITLES[kind_of(manifest)]}. Not for diagnosis. {licence.sentence}",
         "license": licence.name,
         "version": "1.0.0",
         "citeAs": "Shentu, Watson, Al Moubayed: DiDGen, MICCAI 2025",

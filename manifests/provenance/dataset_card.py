@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.privacy.paths import shareable
 from didgen.manifests.provenance.licence import Licence, strictest
+from didgen.manifests.recipes.fields import FOREIGN
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SPLITS
 
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from didgen.manifests.shards.index import Manifest
 
 TITLES = {
-    False: "Synthetic dermoscopic images made with didgen",
-    True: "Real and synthetic dermoscopic images, mixed with didgen",
+    "augment": "Synthetic dermoscopic images made with didgen",
+    "mix": "Real and synthetic dermoscopic images, mixed with didgen",
+    "synthetic": "Synthetic dermoscopic images of another generator, imported with didgen",
 }
+"""The title of a set by the kind of its recipe."""
 
 Form = Literal["shards", ExportForm]
 """The shapes a set comes in: the run's own shards, and what `didgen export` writes."""
@@ -61,7 +64,7 @@ def card(
     The same run always gives the same text. Names, reasons and prompts come from outside and are
     escaped, so that none of them can be markup.
     """
-    mixed = manifest.recipe.get("kind") == "mix"
+    kind = kind_of(manifest)
     cells = _cells(tally)
     columns = list(dict.fromkeys(column for _, column in cells))
     labels = [*manifest.classes, *sorted({label for label, _ in cells} - {*manifest.classes})]
@@ -74,8 +77,8 @@ def card(
     template = environment().get_template("card.md")
     return template.render(
         header=Block(f"---\n{_header(manifest, tally, licence, form)}\n---"),
-        title=TITLES[mixed],
-        mixed=mixed,
+        title=TITLES[kind],
+        kind=kind,
         manifest=manifest,
         configs=tally.configs,
         columns=columns,
@@ -92,6 +95,12 @@ def card(
         missing=tally.missing("images") if form == "imagefolder" else {},
         real_pairs=tally.layouts["real"],
     )
+
+
+def kind_of(manifest: "Manifest") -> str:
+    """What a run is by its recipe: one of `TITLES`."""
+    kind = str(manifest.recipe.get("kind"))
+    return kind if kind in TITLES else "augment"
 
 
 def recipe_block(recipe: Mapping[str, Any]) -> Block:
@@ -113,14 +122,14 @@ def licence_fields(licence: Licence) -> dict[str, Any]:
 
 def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) -> str:
     size = min(max(len(str(tally.samples.total())) - 3, 0), len(_SIZES) - 1)
-    mixed = manifest.recipe.get("kind") == "mix"
+    kind = kind_of(manifest)
     fields = licence_fields(licence)
     if form in _FILES:
         fields["configs"] = [
             {
                 "config_name": config,
                 "data_files": [
-                    {"split": split, "path": _pattern(form, config, split, mixed)}
+                    {"split": split, "path": _pattern(form, config, split, kind == "mix")}
                     for split in SPLITS
                     if tally.shards[config, split]
                 ],
@@ -137,7 +146,7 @@ def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) ->
             for config in tally.configs
         ]
     return DatasetCardData(
-        pretty_name=TITLES[mixed],
+        pretty_name=TITLES[kind],
         size_categories=[_SIZES[size]],
         task_categories=[_TASKS[config] for config in tally.configs],
         tags=["dermoscopy", "medical", "synthetic", "not-for-diagnosis", "didgen"],
@@ -180,7 +189,7 @@ def _masks(tally: Tally, corrected: bool) -> list[str]:
     corrected: whether reviewers may have drawn some of them anew.
     """
     real, drawn, source = (tally.layouts[origin] for origin in ("real", "drawn", "source"))
-    generated = drawn + source
+    generated, foreign = drawn + source, tally.layouts[FOREIGN]
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
     if generated:
         guides = f"{drawn} drawn shapes", f"{source} training masks of the source"
@@ -189,6 +198,11 @@ def _masks(tally: Tally, corrected: bool) -> list[str]:
             f"The masks of {generated} pairs are read off the model's own attention as it drew "
             f"them (Eq. 7 of the paper), guided by {guided}; "
             f"{'reviewers' if corrected else 'nobody'} corrected them."
+        )
+    if foreign:
+        sentences.append(
+            f"The masks of {foreign} pairs came with them; which real masks guided them, if any, "
+            "is not known."
         )
     return sentences
 

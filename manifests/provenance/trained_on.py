@@ -157,9 +157,9 @@ class TrainedOn:
         )
 
     def lists(self, record: SourceRecord) -> bool:
-        """Whether this very image is listed, by its number or by its bytes."""
+        """Whether this very image is listed, by its number, bytes or pixels."""
         bare = record.model_copy(update={"lesion_id": ""})
-        return not self._marks.isdisjoint(TrainingImage.of(bare, record.sha256).marks)
+        return self.knows_record(bare)
 
     def beyond(self, records: Iterable[SourceRecord]) -> "TrainedOn":
         """Those of which no image in `records` is the same, by its number, bytes or pixels."""

@@ -10,6 +10,12 @@ from didgen.manifests.files import local
 DRAWN = "drawn"
 """Name of a layout that is drawn from its sample's seed instead of taken from a source."""
 
+FOREIGN = "foreign"
+"""Name of the layout of a pair that another generator made: what guided it is not known."""
+
+NAMELESS = frozenset({"", DRAWN, FOREIGN})
+"""Layouts that are the mask of no real image that is known."""
+
 Positive = Annotated[int, Field(ge=1)]
 
 Count = Annotated[int, Field(ge=0)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import DRAWN, FOREIGN
 from didgen.manifests.reviews.consensus import Consensus, SampleId
 from didgen.manifests.reviews.record import Curves
 from didgen.manifests.runs.copy_scores import is_copy
@@ -20,9 +20,9 @@ from didgen.manifests.sources.records import SourceManifest
 class SyntheticSample:
     """A synthetic sample in the tar `shard` of its run.
 
-    `guide` is the training record whose mask guided it; empty for images and for drawn layouts.
-    `made_as` is the class that it was made for, where reviewers gave it another `label`; `curves`
-    are the outline that they drew.
+    `guide` is the training record whose mask guided it; empty for images, for drawn layouts, and
+    for pairs of other generators. `made_as` is the class that it was made for, where reviewers gave
+    it another `label`; `curves` are the outline that they drew.
     """
 
     key: str
@@ -85,7 +85,7 @@ def training_samples(
                     f"{sidecar.shard} of {path} has the sample {key} of the class "
                     f"{label or 'none'}, which its run does not list; make the run again."
                 )
-            guided = config == "pairs" and layout != DRAWN
+            guided = config == "pairs" and layout not in (DRAWN, FOREIGN)
             if guided and layout not in training:
                 raise DidgenError(
                     f"{path} has the pair {key}, guided by the mask of "

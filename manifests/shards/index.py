@@ -115,7 +115,8 @@ class Manifest(BaseModel):
 
 def maker(recipe: Mapping[str, Any]) -> str:
     """The command that makes, and mends, runs of a recipe."""
-    return "didgen mix" if recipe.get("kind") == "mix" else "didgen augment"
+    commands = {"mix": "didgen mix", "synthetic": "didgen import synthetic"}
+    return commands.get(str(recipe.get("kind")), "didgen augment")
 
 
 def read_run(directory: Path) -> Run:

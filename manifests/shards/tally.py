@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from didgen.manifests.choices import Config, Split
-from didgen.manifests.recipes.fields import DRAWN
+from didgen.manifests.recipes.fields import DRAWN, FOREIGN
 from didgen.manifests.shards.index import FailureEntry
 from didgen.manifests.shards.shard import Sidecar, split_of
 
@@ -130,7 +130,8 @@ class Tally:
 def _layout(row: Mapping[str, Any]) -> str:
     if row.get("origin") == "real":
         return "real"
-    return "drawn" if row.get("layout") == DRAWN else "source"
+    layout = str(row.get("layout"))
+    return layout if layout in (DRAWN, FOREIGN) else "source"
 
 
 def _count(kinds: Counter[str], reason: str) -> None:

@@ -86,7 +86,7 @@ class Classification(Task[Images, Predictions]):
 
     def predict(self, module: nn.Module, images: Images) -> Predictions:
         chances = predict(module, images.pixels, self.job.recipe.batch_size)
-        return Predictions(images.keys, images.lesions, images.labels, chances)
+        return Predictions(images.keys, images.units, images.labels, chances)
 
     def rows(self, predicted: Predictions) -> Iterator[dict[str, Any]]:
         return predicted.rows(self.job.classes)
@@ -96,9 +96,9 @@ class Classification(Task[Images, Predictions]):
             read_predictions(folder, self.job.classes, FILES_OF[part]),
             self.images_of(part),
         )
-        # What was trained does not hang on lesion ids, which the source may have learned since; the
-        # intervals and tests do.
-        return replace(found, keys=images.keys, lesions=images.lesions)
+        # What was trained does not hang on ids of lesions and patients, which the source may have
+        # learned since; the intervals and tests do.
+        return replace(found, keys=images.keys, units=images.units)
 
     def figures(self, predicted: Predictions) -> dict[str, Any]:
         job = self.job
@@ -110,14 +110,16 @@ class Classification(Task[Images, Predictions]):
     def by_image(self, predicted: Predictions) -> Mapping[str, NDArray[Any]]:
         right = correctness(predicted.probabilities, predicted.labels)
         return {
-            "balanced accuracy": balanced(right, predicted.labels, predicted.lesions),
+            "balanced accuracy": balanced(right, predicted.labels, predicted.units),
             "accuracy": right,
             "log-loss": log_losses(predicted.probabilities, predicted.labels),
         }
 
-    def details(self, mine: Sequence[Training], predicted: Sequence[Predictions]) -> dict[str, Any]:
-        reported = [self.figures(one) for one in predicted]
-        return class_details(reported, predicted, self.job.classes)
+    def strata(self, predicted: Predictions) -> NDArray[np.int64]:
+        return predicted.labels
+
+    def details(self, reported: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return class_details(reported, self.job.classes)
 
     def asked(self, training: Training) -> dict[str, Any]:
         return {"classes": list(self.job.classes)}

@@ -1,6 +1,6 @@
 """The classification job: a recipe of `classify` made ready, with its data checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from didgen.downstream.benchmark.job import (
     shared_records,
     start_of,
     taken_from,
+    unit_of,
     with_outside,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
 from didgen.downstream.data.images import Images, load_real, load_synthetic
-from didgen.downstream.data.leaks import check_classes, check_records
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.data.leaks import check_classes, check_records, perceptual_hashes
 from didgen.downstream.networks.classifiers import build_classifier, find_weights
 from didgen.downstream.networks.normalise import trial
 from didgen.manifests.choices import Split
@@ -96,8 +96,11 @@ def prepare_classification(
             folder: _samples(taken[folder], part, shared[folder], images["train"])
             for folder, part in loaded.items()
         },
-        outside=_outside(recipe, classes, images, taken, progress),
+        outside=_outside(
+            recipe, classes, [images["train"], images["val"], *loaded.values()], taken, progress
+        ),
         starts=starts,
+        unit=unit_of(recipe, source),
         data={
             "real": fingerprint(
                 {split: [[r.sha256, r.label] for r in records[split]] for split in SPLITS}
@@ -146,7 +149,7 @@ def _samples(
 def _outside(
     recipe: ClassifyRecipe,
     classes: Sequence[str],
-    images: Mapping[Split, Images],
+    learned: Iterable[Images],
     taken: Mapping[Path, TakenRun],
     progress: Progress | None,
 ) -> Images | None:
@@ -162,7 +165,7 @@ def _outside(
             "test on another source."
         )
     loaded = load_real(source, records, classes, recipe.image_size, progress)
-    return with_outside(images, loaded, recipe.outside)
+    return with_outside(learned, loaded, recipe.outside)
 
 
 def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from didgen.downstream.benchmark.summary import known_mean
-from didgen.downstream.metrics.classification import balanced_accuracy, correctness
-from didgen.downstream.stats.bootstrap import bootstrap_figure
 
 SUMMARISED: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "balanced_accuracy": lambda f: f["balanced_accuracy"],
@@ -24,18 +22,9 @@ SUMMARISED: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
 """The figures of an arm that are told over its seeds, and where they stand in a result."""
 
 
-def class_details(
-    reported: Sequence[Mapping[str, Any]], predicted: Sequence[Any], classes: Sequence[str]
-) -> dict[str, Any]:
-    """Balanced accuracy over lesions, figures of each class and the confusion of an arm's test."""
-    first = predicted[0]
-    right = np.stack([correctness(one.probabilities, first.labels) for one in predicted])
+def class_details(reported: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of each class, and the confusion, of an arm's test."""
     return {
-        "balanced_accuracy_over_lesions": bootstrap_figure(
-            lambda drawn: balanced_accuracy(right[:, drawn].mean(0), first.labels[drawn]),
-            first.lesions,
-            strata=first.labels,
-        ),
         "per_class": {
             name: {
                 figure: known_mean([f["per_class"][name][figure] for f in reported])

@@ -6,7 +6,7 @@ Notable choices:
 - Masks are compared at the recipe's size, where networks predict them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from didgen.downstream.benchmark.results import (
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob, judged
 from didgen.downstream.benchmark.segmentation.pair_filter import Agreements, agree, unseen
 from didgen.downstream.benchmark.segmentation.plots import draw_plots
-from didgen.downstream.benchmark.segmentation.summary import SUMMARISED, mask_details, scales
+from didgen.downstream.benchmark.segmentation.summary import SUMMARISED, scales
 from didgen.downstream.benchmark.summary import outcome, write_benchmark
 from didgen.downstream.benchmark.task import EVALUATION_BATCH, Score, Task
 from didgen.downstream.data.loader import TrainingSet
@@ -104,7 +104,7 @@ class Segmentation(Task[Pairs, Segmentations]):
     def predict(self, module: nn.Module, images: Pairs) -> Segmentations:
         masks = predict(module, images.pixels, self.job.recipe.batch_size)
         measured = overlaps(masks, images.masks.numpy())
-        return Segmentations(images.keys, images.lesions, measured, masks)
+        return Segmentations(images.keys, images.units, measured, masks)
 
     def rows(self, predicted: Segmentations) -> Iterator[dict[str, Any]]:
         return predicted.rows()
@@ -119,11 +119,6 @@ class Segmentation(Task[Pairs, Segmentations]):
         found = predicted.overlaps
         every = (found.dice, found.iou, found.threshold_jaccard, found.hd95)
         return {score.name: part for score, part in zip(self.scores, every, strict=True)}
-
-    def details(
-        self, mine: Sequence[Training], predicted: Sequence[Segmentations]
-    ) -> dict[str, Any]:
-        return mask_details(predicted)
 
     def asked(self, training: Training) -> dict[str, Any]:
         if training in self.job.judges:
@@ -143,32 +138,31 @@ class Segmentation(Task[Pairs, Segmentations]):
         arm = self.job.recipe.arm(training.arm)
         if not arm.filter or arm.run is None:
             return None
-        seed = self.job.judge_seed(arm.run, training.real, training.seed)
-        found = self.agreements[arm.run, training.real, seed]
+        found = self.agreements[arm.run, training.real, training.seed]
         return [int(place) for place in np.flatnonzero(found.kept)]
 
-    def learn(self, out: Path) -> None:
-        """Put together what the networks of the filter say."""
+    def learn(self, out: Path, judges: Iterable[Training]) -> None:
+        """Put together what these networks of the filter say."""
         groups: dict[tuple[str, int | None, int], list[Training]] = {}
-        for judge in self.job.judges:
+        for judge in judges:
             groups.setdefault((judged(judge), judge.real, judge.seed), []).append(judge)
-        for group, judges in groups.items():
+        for group, mine in groups.items():
             said = [
                 {
                     row["key"]: row["dice"]
                     for row in read_json_lines(folder_of(out, judge) / PREDICTIONS_NAME)
                 }
-                for judge in judges
+                for judge in mine
             ]
-            pairs = self.job.judged_run(judges[0]).images
+            pairs = self.job.judged_run(mine[0]).images
             found = agree(pairs, said, self.job.recipe.filter.keep)
             self.agreements[group] = found
 
     def tell(self, out: Path) -> None:
         """Write which pairs the filter keeps, and how far its networks agree with each."""
         for (name, real, seed), found in self.agreements.items():
-            scale = "all" if real is None else f"{real}-seed-{seed}"
-            write_json_lines(out / FILTER_FOLDER / name / f"real-{scale}.jsonl", found.rows())
+            file = f"real-{'all' if real is None else real}-seed-{seed}.jsonl"
+            write_json_lines(out / FILTER_FOLDER / name / file, found.rows())
 
     def judge(self, judge: Training, out: Path, asked: dict[str, Any], on_step: Any) -> Result:
         """Train a network of the filter, and have it judge the pairs that it may."""
@@ -193,11 +187,11 @@ class Segmentation(Task[Pairs, Segmentations]):
     def _fold(self, judge: Training) -> tuple[Pairs, Pairs]:
         """The real pairs that a judge trains on, and the synthetic ones that it may judge."""
         real = self.job.real(judge.real, judge.seed)
-        dealt = folds(real.lesions, self.job.recipe.filter.folds, self.job.recipe.seed)
+        dealt = folds(real.units, self.job.recipe.filter.folds, self.job.recipe.seed)
         own = int(judge.arm.rpartition("-")[2])
         seen = real.take(np.flatnonzero(dealt != own).tolist())
         pairs = self.job.judged_run(judge).images
-        return seen, pairs.take(unseen(pairs, {*seen.lesions}))
+        return seen, pairs.take(unseen(pairs, {*seen.units}))
 
 
 def predict(network: nn.Module, pixels: Tensor, batch_size: int = EVALUATION_BATCH) -> Masks:

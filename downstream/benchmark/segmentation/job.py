@@ -1,6 +1,6 @@
 """The segmentation job: a recipe of `segment` made ready, with its data checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +20,23 @@ from didgen.downstream.benchmark.job import (
     shared_records,
     start_of,
     taken_from,
+    unit_of,
     with_outside,
 )
 from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
-from didgen.downstream.data.leaks import NearDuplicate, check_lesions, refuse, without
+from didgen.downstream.data.leaks import (
+    NearDuplicate,
+    check_lesions,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from didgen.downstream.data.pairs import (
     Pairs,
     load_real_pairs,
     load_synthetic_pairs,
     subset_places,
 )
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
 from didgen.downstream.networks.normalise import trial
 from didgen.downstream.networks.segmenters import build_segmenter, find_segmenter_weights
 from didgen.manifests.choices import Split
@@ -54,27 +60,19 @@ class SegmentationJob(BenchmarkJob[Pairs]):
     def scale_name(self, real: Scale) -> str:
         return f"{real} real pairs" if real else f"all {len(self.images['train'])} real pairs"
 
-    @property
-    def judges(self) -> tuple[Training, ...]:
-        """The trainings of the quality filter: of each run, scale and seed, a fold left out each.
+    def judges_of(self, trainings: Iterable[Training]) -> tuple[Training, ...]:
+        """The networks of the quality filter: of each run, scale and seed, a fold left out each.
 
-        With all real pairs the seeds share them, since they share the pairs.
+        Each seed has networks of its own, so that their luck is among what seeds differ in.
         """
         recipe, network = self.recipe, self.recipe.networks[0]
-        runs = dict.fromkeys(arm.run for arm in recipe.arms if arm.filter and arm.run)
+        arms = ((recipe.arm(training.arm), training) for training in trainings)
+        groups = dict.fromkeys((arm.run, t.real, t.seed) for arm, t in arms if arm.filter)
         return tuple(
             Training(network, f"{JUDGE}{run}-{fold}", seed, self.steps(network, real, seed), real)
-            for run in runs
-            for real in recipe.real
-            for seed in dict.fromkeys(self.judge_seed(run, real, seed) for seed in recipe.seeds)
+            for run, real, seed in groups
             for fold in range(recipe.filter.folds)
         )
-
-    def judge_seed(self, run: str, real: Scale, seed: int) -> int:
-        """The seed of the filter's networks for the trainings of a run, a scale and a seed."""
-        # With all real pairs and one run the networks would differ by chance alone.
-        shared = real is None and "{seed}" not in str(self.recipe.runs[run])
-        return self.recipe.seeds[0] if shared else seed
 
     def judged_run(self, judge: Training) -> RunSamples[Pairs]:
         """The run whose pairs a network of the filter judges."""
@@ -112,11 +110,8 @@ def prepare_segmentation(
         run.samples[:] = [one for one in run.samples if one.guide not in gone]
         loaded[folder] = load_synthetic_pairs(folder, run.samples, source, size, progress)
         leaking += [one for one in found if one not in leaking]
-        seen = source.select(split="train", masked=True)
-        seen = shared_records(recipe, name, seen, run.origin)
-        pairs = load_real_pairs(source, seen, size, progress)
-        copies = nearly_later(pairs, images, hashes, progress) if seen else []
-        shared[folder] = without({"train": pairs}, copies)["train"]
+        seen = shared_records(recipe, name, source.select(split="train", masked=True), run.origin)
+        shared[folder] = _shared(load_real_pairs(source, seen, size, progress), images, hashes)
     images, loaded, duplicates = screened(recipe, images, hashes, loaded, progress)
     if empty := [split for split, part in images.items() if not len(part)]:
         raise DidgenError(
@@ -125,6 +120,7 @@ def prepare_segmentation(
         )
     known = {one.key for one in duplicates}
     duplicates += [one for one in leaking if one.key not in known]
+    learned = [images["train"], images["val"], *loaded.values(), *shared.values()]
     job = SegmentationJob(
         recipe=recipe,
         images=images,
@@ -132,8 +128,9 @@ def prepare_segmentation(
         runs={
             folder: _samples(taken[folder], part, shared[folder]) for folder, part in loaded.items()
         },
-        outside=_outside(recipe, images, taken, progress),
+        outside=_outside(recipe, learned, taken, progress),
         starts=starts,
+        unit=unit_of(recipe, source),
         data=data,
         dropped=tuple(vars(one) for one in duplicates),
     )
@@ -154,6 +151,12 @@ def _starts(recipe: SegmentRecipe) -> dict[str, Start]:
     return starts
 
 
+def _shared(pairs: Pairs, images: Mapping[Split, Pairs], hashes: Hashes) -> Pairs:
+    """What a generator saw, without those that are nearly validation or test images."""
+    copies = nearly_later(pairs, images, hashes, None) if len(pairs) else []
+    return without({"train": pairs}, copies)["train"]
+
+
 def _samples(run: TakenRun, pairs: Pairs, shared: Pairs) -> RunSamples[Pairs]:
     """A run as the job has it, with the layouts of its pairs."""
     layouts = {f"synthetic-{one.key}": one.guide for one in run.samples}
@@ -164,7 +167,7 @@ def _samples(run: TakenRun, pairs: Pairs, shared: Pairs) -> RunSamples[Pairs]:
 
 def _outside(
     recipe: SegmentRecipe,
-    images: Mapping[Split, Pairs],
+    learned: Iterable[Pairs],
     taken: Mapping[Path, TakenRun],
     progress: Progress | None,
 ) -> Pairs | None:
@@ -177,7 +180,7 @@ def _outside(
     if not records:
         raise DidgenError(f"{recipe.outside} has no image with a mask; test on another source.")
     loaded = load_real_pairs(source, records, recipe.image_size, progress)
-    return with_outside(images, loaded, recipe.outside)
+    return with_outside(learned, loaded, recipe.outside)
 
 
 def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[SourceRecord]]:

@@ -54,9 +54,9 @@ class Agreements:
         }
 
 
-def unseen(pairs: Pairs, lesions: Collection[str]) -> list[int]:
-    """The places of the pairs that a judge trained on these lesions may judge."""
-    return [place for place, guide in enumerate(pairs.guides) if guide not in lesions]
+def unseen(pairs: Pairs, units: Collection[str]) -> list[int]:
+    """The places of the pairs that a judge trained on these lesions or patients may judge."""
+    return [place for place, guide in enumerate(pairs.guides) if guide not in units]
 
 
 def agree(pairs: Pairs, judgements: Sequence[Mapping[str, float]], keep: float) -> Agreements:

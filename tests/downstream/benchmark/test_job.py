@@ -14,16 +14,19 @@ from didgen.downstream.benchmark.job import (
     screened,
     start_of,
     taken_from,
+    unit_of,
+    with_outside,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.data.images import load_synthetic
-from didgen.downstream.data.perceptual_hash import perceptual_hashes
+from didgen.downstream.data.leaks import perceptual_hashes
 from didgen.downstream.networks.weights import RANDOM, Weights
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.networks import classifier
 from tests.fixtures.reviews import accept_all, write_reviews
+from tests.fixtures.sources import changed_source
 
 Make = Callable[..., ClassifyRecipe]
 
@@ -90,6 +93,27 @@ def test_each_scale_and_seed_may_have_a_run_of_its_own(recipe: Make) -> None:
         Path("r/all-1"): "ours",
         Path("t"): "theirs",
     }
+
+
+def test_the_unit_is_what_the_records_of_all_sources_know(
+    recipe: Make, source: Path, tmp_path: Path
+) -> None:
+    known = changed_source(
+        tmp_path,
+        lambda m: [r.model_copy(update={"patient_id": r.key}) for r in m.records],
+    )
+    lesions, patients = SourceManifest.read(source), SourceManifest.read(known)
+    assert unit_of(recipe(), lesions) == "lesion"
+    assert unit_of(recipe(source=known), patients) == "patient"
+    assert unit_of(recipe(source=known, outside=source), patients) == "patient or lesion"
+
+
+def test_outside_images_near_what_is_learned_are_left_out(images) -> None:
+    outside = images.take([0, 4, 8])
+    learned = [images.take([1, 4]), images.take([]), images.take([8, 9])]
+    assert with_outside(learned, outside, None).keys == ("image-0",)
+    with pytest.raises(DidgenError, match="other has no image left that is not nearly one"):
+        with_outside([images], outside, Path("other"))
 
 
 def test_reviews_decide_where_the_recipe_asks_for_them(

@@ -1,5 +1,7 @@
 """Tests of the recipes of benchmarks: bundled ones are sound, each fault is one sentence."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,10 @@ import yaml
 
 from didgen.downstream.benchmark.recipe import BenchmarkRecipe, ClassifyRecipe, SegmentRecipe
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.reading import RECIPES, read_recipe
+from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.commands import Command
 
 SOUND = {"source": "source", "runs": {"didgen": "run"}, "networks": [{"name": "vgg16"}]}
 
@@ -185,3 +190,42 @@ def test_a_fault_is_one_sentence(fields: dict[str, Any], sentence: str, tmp_path
     assert sentence in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("isic2018-classify-cpu", {}),
+        # The source of noise has 18 pairs.
+        ("isic2018-segment-cpu", {"real": [8, 12, None], "collections": None}),
+    ],
+)
+def test_the_dry_run_of_a_cpu_recipe_counts_what_its_comment_says(
+    name: str,
+    changes: dict[str, Any],
+    source: Path,
+    make_run: Callable[..., Path],
+    tmp_path: Path,
+    command: Command,
+) -> None:
+    text = (RECIPES / f"{name}.yaml").read_text()
+    (said,) = re.findall(r"(\d+) trainings of \d+ steps at most", text)
+    train = SourceManifest.read(source).select(split="train")
+    layouts = [record.key for record in train[:2]]
+    run = make_run(tmp_path / "run", trained_on=TrainedOn.of(train), layouts=layouts)
+    asked = yaml.safe_load(text) | {"source": str(source), "runs": {"didgen": str(run)}, **changes}
+    # The weights are made by a benchmark script, once.
+    asked["networks"] = [network | {"weights": "none"} for network in asked["networks"]]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(asked))
+    told = command(asked["kind"], path, "--dry-run")
+    assert told.code == 0
+    assert f"\n{said} trainings, " in told.out
+
+
+def test_few_images_need_many_seeds() -> None:
+    (caution,) = ClassifyRecipe.model_validate(SOUND | {"real": [50, 25]}).cautions
+    assert caution.startswith("The scale 25 has 5 seeds: ")
+    assert ClassifyRecipe.model_validate(SOUND | {"real": [50, None]}).cautions == []
+    many = {"real": [10], "seeds": list(range(10))}
+    assert ClassifyRecipe.model_validate(SOUND | many).cautions == []

@@ -59,7 +59,7 @@ def test_a_result_comes_back(tmp_path: Path) -> None:
     assert result is not None
     assert set(result.files) == {PREDICTIONS_NAME, WEIGHTS_NAME}
     read = read_predictions(tmp_path, CLASSES)
-    assert (read.keys, read.lesions) == (written.keys, written.lesions)
+    assert (read.keys, read.units) == (written.keys, written.units)
     assert np.array_equal(read.labels, written.labels)
     assert np.allclose(read.probabilities, written.probabilities, atol=1e-7)
     state = load_file(tmp_path / WEIGHTS_NAME)
@@ -156,7 +156,7 @@ def test_masks_come_back(tmp_path: Path) -> None:
     path = tmp_path / PREDICTIONS_NAME
     path.write_text("".join(f"{json.dumps(row)}\n" for row in written.rows()))
     read = read_segmentations(tmp_path)
-    assert (read.keys, read.lesions) == (written.keys, written.lesions)
+    assert (read.keys, read.units) == (written.keys, written.units)
     assert np.array_equal(read.masks, masks)
     for name, values in vars(written.overlaps).items():
         assert getattr(read.overlaps, name) == pytest.approx(values, abs=1e-7)

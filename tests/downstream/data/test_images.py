@@ -47,7 +47,7 @@ def test_real_images_come_in_the_order_of_their_records(source: Path) -> None:
     classes = ("BCC", "MEL", "NV")
     images = load_real(manifest, records, classes, 32)
     assert images.keys == tuple(record.key for record in records)
-    assert images.lesions == tuple(record.lesion_id for record in records)
+    assert images.units == tuple(record.lesion_id for record in records)
     assert [classes[label] for label in images.labels] == [record.label for record in records]
     for record, pixels in zip(records, images.pixels, strict=True):
         path = manifest.image_path(record)

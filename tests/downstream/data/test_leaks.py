@@ -8,12 +8,20 @@ import torch
 from PIL import Image
 
 from didgen.downstream.data.images import load_real
-from didgen.downstream.data.leaks import check_records, near_duplicates, refuse, without
-from didgen.downstream.data.perceptual_hash import NEAR, perceptual_hashes
+from didgen.downstream.data.leaks import (
+    check_lesions,
+    check_records,
+    near_duplicates,
+    perceptual_hashes,
+    refuse,
+    without,
+)
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
+from didgen.manifests.perceptual_hash import NEAR
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.pictures import decoded, encoded
+from tests.fixtures.sources import record
 
 
 def recompressed(pixels: torch.Tensor) -> torch.Tensor:
@@ -106,3 +114,15 @@ def test_the_known_pair_of_the_real_data_is_found_and_little_else(data_dir: Path
     found = near_duplicates(images, {s: perceptual_hashes(part) for s, part in images.items()})
     assert {(one.key, one.later_key) for one in found} >= {("ISIC_0029036", "ISIC_0027027")}
     assert len(found) <= 3
+
+
+def test_a_patient_in_two_splits_is_refused() -> None:
+    records = {
+        "train": [record("a", patient_id="p")],
+        "val": [record("b", patient_id="q")],
+        # A lesion may have the name of a patient.
+        "test": [record("c", patient_id="p"), record("q")],
+    }
+    with pytest.raises(DidgenError, match=r"has the patient p in train \(a\) and in test \(c\)"):
+        check_lesions(records, "source")
+    check_lesions({**records, "test": records["test"][1:]}, "source")

@@ -88,7 +88,7 @@ def test_real_pairs_are_those_of_their_records(source: Path) -> None:
     records = manifest.select(split="train", masked=True)
     pairs = load_real_pairs(manifest, records, 32)
     assert pairs.keys == tuple(record.key for record in records)
-    assert pairs.guides == pairs.lesions == tuple(record.lesion_id for record in records)
+    assert pairs.guides == pairs.units == tuple(record.lesion_id for record in records)
     for place, record in enumerate(records):
         image, mask = manifest.image_path(record), manifest.mask_path(record)
         oracle = square_pair((image.read_bytes(), image), (mask.read_bytes(), mask), 32)
@@ -157,14 +157,14 @@ def test_folds_keep_lesions_whole(lesions: list[str], count: int, seed: int) -> 
     lesions += list("abcd")
     dealt = folds(lesions, count, seed)
     assert {*dealt.tolist()} == {*range(count)}
-    by_lesion = {lesion: {*dealt[np.array(lesions) == lesion].tolist()} for lesion in lesions}
-    assert {len(found) for found in by_lesion.values()} == {1}
-    sizes = np.bincount([found.pop() for found in by_lesion.values()], minlength=count)
+    by_unit = {lesion: {*dealt[np.array(lesions) == lesion].tolist()} for lesion in lesions}
+    assert {len(found) for found in by_unit.values()} == {1}
+    sizes = np.bincount([found.pop() for found in by_unit.values()], minlength=count)
     assert sizes.max() - sizes.min() <= 1
 
 
 def test_too_few_lesions_for_the_folds_are_refused() -> None:
-    with pytest.raises(DidgenError, match="2 lesions cannot make 3 folds"):
+    with pytest.raises(DidgenError, match="2 lesions or patients cannot make 3 folds"):
         folds(["a", "b", "a"], 3, 0)
 
 
@@ -186,9 +186,7 @@ def test_augmentation_moves_a_mask_with_its_image(number: int, place: int, seed:
 
 
 def test_a_draw_of_a_pair_moves_its_image_as_it_would_alone(images) -> None:
-    pairs = Pairs(
-        images.keys, images.lesions, images.pixels, images.pixels[:, 0] > 127, images.keys
-    )
+    pairs = Pairs(images.keys, images.units, images.pixels, images.pixels[:, 0] > 127, images.keys)
     for number in range(8):
         alone, paired = Draws(images, 3)[number, number], Draws(pairs, 3)[number, number]
         assert torch.equal(alone["pixels"], paired["pixels"])

@@ -1,26 +1,27 @@
 """What pages say of arms: the choice, and records of an older didgen as what they are."""
 
+import pytest
+
 from didgen.downstream.pages.arms import SEEN, chosen_uses, costs, history, labels, scarcity
 from didgen.downstream.pages.classification import classification_page
 from didgen.downstream.pages.document import Paragraph, Table, markdown
+from didgen.downstream.pages.older import of_today
+from didgen.downstream.pages.segmentation import segmentation_page
+from didgen.manifests.files import read_json
+from tests.fixtures.benchmarks import OLDER
 
 
-def test_older_records_are_marked_as_having_seen_the_test_images(classified) -> None:
-    _, benchmark = classified
-    assert history(benchmark) == []
-    older = {name: part for name, part in benchmark.items() if name not in ("format", "choices")}
-    new = ("scope", "validation", "images_seen", "outside", "real")
-    older["arms"] = [
-        {name: part for name, part in arm.items() if name not in new} for arm in benchmark["arms"]
-    ]
-    older["comparisons"] = [
-        {name: part for name, part in one.items() if name not in ("judged", "part")}
-        for one in benchmark["comparisons"]
-    ]
+@pytest.mark.parametrize("kind", ["classify", "segment"])
+def test_older_records_are_marked_as_having_seen_the_test_images(kind: str) -> None:
+    older = of_today(read_json(OLDER / f"{kind}.json"))
     assert history(older) == [Paragraph(SEEN)]
-    page = markdown(classification_page(older))
+    page = markdown((classification_page if kind == "classify" else segmentation_page)(older))
     assert SEEN in page
     assert "Which use of a run?" not in page and "What the arms took" not in page
+
+
+def test_records_of_today_are_not(classified) -> None:
+    assert history(classified[1]) == []
 
 
 def test_the_choice_is_a_table_of_the_uses(classified) -> None:

@@ -76,12 +76,12 @@ def comparison(**changes: Any) -> dict[str, Any]:
         "sentence": "It helps.",
     }
     return (
-        given | dict.fromkeys(("over_lesions", "wilcoxon", "over_seeds", "crossed"), test) | changes
+        given | dict.fromkeys(("over_units", "wilcoxon", "over_seeds", "crossed"), test) | changes
     )
 
 
 def record(*comparisons: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {"comparisons": list(comparisons)} | fields
+    return {"comparisons": list(comparisons), "unit": "lesion"} | fields
 
 
 def test_what_has_no_verdict_is_in_the_table_alone() -> None:

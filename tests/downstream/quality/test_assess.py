@@ -59,7 +59,7 @@ def test_the_figures_are_those_of_the_features(quality_recipe, assessed) -> None
         embed(part, job.extractor, 48) for part in (job.synthetic["images"], job.real["held-out"])
     )
     one, other = matched(made.collection.labels, real.collection.labels, 0)
-    lesions = [real.collection.lesions[place] for place in other]
+    lesions = [real.collection.units[place] for place in other]
     oracle = feature_figures(made.features[one], real.features[other], lesions)
     for row in read_json(assessed[0] / "quality.json")["figures"]:
         if row["config"] == "images" and row["class"] is None and row["figure"] in oracle:

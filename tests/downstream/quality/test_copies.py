@@ -13,7 +13,6 @@ from PIL import Image
 from safetensors.torch import save
 
 from benchmarks import lite0
-from didgen.downstream.data.perceptual_hash import NEAR
 from didgen.downstream.quality.copies import (
     PLANTED,
     Nearest,
@@ -29,6 +28,7 @@ from didgen.downstream.quality.embed import embed, real_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
+from didgen.manifests.perceptual_hash import NEAR
 from tests.fixtures.pictures import smooth
 
 RNG = np.random.default_rng(0)
@@ -186,7 +186,7 @@ def test_changed_photographs_are_found_and_strangers_are_not(
         for split, count in (("train", 600), ("test", 200), ("val", 200))
     ]
     train = embed(parts[0], extractor, 128)
-    index = TrainingIndex(train.features, train.hashes, parts[0].lesions)
+    index = TrainingIndex(train.features, train.hashes, parts[0].units)
     test, val = (embed(part, extractor, 128, index).nearest for part in parts[1:])
     threshold = calibrate(test).threshold
     assert rate(are_copies(val, threshold))["count"] <= 2

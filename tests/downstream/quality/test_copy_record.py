@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from didgen.downstream.data.perceptual_hash import NEAR
 from didgen.manifests.files import read_json, read_json_lines
+from didgen.manifests.perceptual_hash import NEAR
 from tests.fixtures.photographs import COPIED, original
 
 

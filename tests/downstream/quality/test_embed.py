@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from didgen.downstream.data.perceptual_hash import perceptual_hash
 from didgen.downstream.quality.embed import embed, real_collection, synthetic_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.perceptual_hash import perceptual_hash
 from didgen.manifests.runs.finish import read_whole_run
 from didgen.manifests.runs.training_samples import training_samples
 from didgen.manifests.sources.records import SourceManifest
@@ -22,7 +22,7 @@ def test_a_collection_says_what_its_records_say(source: Path) -> None:
     found = real_collection(manifest, manifest.records)
     assert found.keys == tuple(record.key for record in manifest.records)
     assert found.labels == tuple(record.label or "" for record in manifest.records)
-    assert found.lesions == tuple(record.lesion_id for record in manifest.records)
+    assert found.units == tuple(record.lesion_id for record in manifest.records)
     assert len(found) == 30
 
 
@@ -31,7 +31,7 @@ def test_each_sample_of_a_run_is_a_lesion_of_its_own(run: Path, source: Path) ->
     manifest = SourceManifest.read(source)
     samples = list(training_samples(run, whole, "images", sidecars["images"], source, manifest))
     found = synthetic_collection(run, "images", samples, whole.classes)
-    assert found.lesions == tuple(f"synthetic-images-{n:06d}" for n in range(10))
+    assert found.units == tuple(f"synthetic-images-{n:06d}" for n in range(10))
     assert found.labels == ("MEL", "BCC") * 5
     assert len(list(found.squares(range(10), 16))) == 10
 

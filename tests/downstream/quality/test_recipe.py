@@ -40,3 +40,18 @@ def test_a_run_may_lie_in_a_store_and_a_source_may_not() -> None:
 def test_values_out_of_range_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(fields))):
         QualityRecipe.model_validate(PLACES | fields)
+
+
+def test_it_has_one_run_or_several_by_name() -> None:
+    recipe = QualityRecipe.model_validate({"real": "source", "runs": {"ours": "a", "theirs": "b"}})
+    assert recipe.synthetic == Path("a")
+    assert {name: one.synthetic for name, one in recipe.each().items()} == {
+        "ours": Path("a"),
+        "theirs": Path("b"),
+    }
+    alone = QualityRecipe.model_validate(PLACES)
+    assert alone.each() == {"": alone}
+    with pytest.raises(ValidationError, match="or `runs`, not both"):
+        QualityRecipe.model_validate(PLACES | {"runs": {"ours": "a"}})
+    with pytest.raises(ValidationError, match="runs"):
+        QualityRecipe.model_validate({"real": "source", "runs": {"../a": "a"}})

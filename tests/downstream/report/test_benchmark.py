@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from didgen.downstream.pages.arms import SEEN
 from didgen.downstream.pages.document import Heading
 from didgen.downstream.report.benchmark import benchmark_part
 from didgen.downstream.report.blocks import Figure, Fold, Notice
+from didgen.downstream.report.page import render
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_json
+from tests.fixtures.benchmarks import OLDER
+from tests.fixtures.page import Page
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,15 @@ def test_its_page_is_there_with_plots_before_its_tables(study: Path, name: str, 
     assert "Does the augmentation help?" in headings
     assert any(isinstance(block, Figure) for block in part.blocks)
     assert any(isinstance(block, Fold) for block in part.blocks)
+
+
+@pytest.mark.parametrize("kind", ["classify", "segment"])
+def test_an_older_one_is_shown_as_having_seen_the_test_images(kind: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "benchmark.json", read_json(OLDER / f"{kind}.json"))
+    part = benchmark_part(tmp_path)
+    page = Page(render("An older benchmark", [part]))
+    assert SEEN in page.text
+    assert "after Holm" in page.text
 
 
 def test_one_that_is_not_finished_has_its_curves(own_study: Path) -> None:

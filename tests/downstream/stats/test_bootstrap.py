@@ -51,6 +51,24 @@ def test_its_width_is_that_of_lesions_not_of_images() -> None:
     assert (high - low) / 2 == pytest.approx(1.96 * means.std() / np.sqrt(60), rel=0.1)
 
 
-def test_a_lesion_of_two_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match="two strata"):
-        bootstrap_figure(lambda _: 0.0, [1, 1], strata=[0, 1])
+def test_a_patient_of_two_classes_is_drawn_among_its_like() -> None:
+    # Here it is the only one.
+    assert bootstrap_figure(lambda drawn: float(drawn.mean()), [1, 1], strata=[0, 1]) == (0.5, 0.5)
+
+
+def test_strata_keep_the_spread_between_classes_out() -> None:
+    # Rare and common units of steady scores, weighted such that the mean is that over classes.
+    values, classes = np.array([3.0] * 4 + [0.75] * 16), np.repeat([0, 1], [4, 16])
+    assert bootstrap_mean(values, strata=classes) == (1.2, 1.2)
+    low, high = bootstrap_mean(values) or (0, 0)
+    assert low < 1.0 and high > 1.4
+
+
+def test_within_strata_the_width_is_that_of_the_formula() -> None:
+    rng = np.random.default_rng(5)
+    classes = np.repeat([0, 1], [50, 200])
+    values = rng.normal(0, 1, 250) + 10 * classes
+    low, high = bootstrap_mean(values, strata=classes) or (0, 0)
+    parts = [values[classes == one] for one in (0, 1)]
+    error = np.sqrt(sum(len(part) * part.var() for part in parts)) / 250
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)

@@ -1,6 +1,7 @@
 """Tests of comparisons: verdicts, one seed, Holm, and what a family of nulls is called."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from didgen.downstream.stats.comparison import (
     balanced,
     compare,
     holm,
+    plural,
     summarise,
 )
+from didgen.downstream.stats.paired import unit_means
 
 
 def compared(effect: float, *, seeds: int = 4, seed: int = 0, **options: object) -> Comparison:
@@ -41,7 +44,7 @@ def test_gain_loss_and_null_are_called_by_name() -> None:
 def test_one_seed_goes_by_lesions_and_says_so() -> None:
     one = compared(0.03, seeds=1)
     assert one.crossed.p is None and one.over_seeds.p is None
-    assert one.p == one.over_lesions.p
+    assert one.p == one.over_units.p
     assert "one seed, so it holds for these two networks only" in one.sentence
 
 
@@ -66,7 +69,7 @@ def test_right_and_wrong_answers_get_mcnemar_on_lesions() -> None:
 
 def test_all_of_it_is_json() -> None:
     read = json.loads(json.dumps(compared(0.03).to_dict(), allow_nan=False))
-    assert read["verdict"] == GAIN and read["over_lesions"]["p"] < 0.05
+    assert read["verdict"] == GAIN and read["over_units"]["p"] < 0.05
 
 
 def test_scores_that_do_not_fit_are_refused() -> None:
@@ -123,3 +126,18 @@ def test_balanced_scores_have_the_mean_over_classes(seed: int) -> None:
     weighted = balanced(correct, labels, np.arange(20))
     by_class = [correct[labels == label].mean() for label in set(labels.tolist())]
     assert weighted.mean() == pytest.approx(np.mean(by_class))
+
+
+def test_balanced_scores_of_patients_count_each_once_in_every_class() -> None:
+    patients = np.array(["a", "a", "a", "b", "c", "c", "d"])
+    labels = np.array([0, 0, 1, 0, 1, 1, 1])
+    correct = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+    found = unit_means(balanced(correct, labels, patients), patients)
+    # Class 0: a half right, b right. Class 1: a right, c wrong, d right.
+    assert found.mean() == pytest.approx(np.mean([np.mean([0.5, 1]), np.mean([1, 0, 1])]))
+
+
+def test_the_unit_is_named() -> None:
+    one = replace(compared(0.03), unit="patient or lesion")
+    assert "4 seeds and 40 patients or lesions" in one.sentence
+    assert plural("lesion") == "lesions"

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from didgen.downstream.stats.paired import (
     crossed_test,
     effect_size,
-    lesion_means,
     mcnemar,
     t_test,
+    unit_means,
+    unit_strata,
     wilcoxon,
 )
 
@@ -32,14 +33,14 @@ def test_lesion_means_are_those_of_a_loop(rows: list[tuple[float, int]]) -> None
     expected = [
         np.mean([value for value, of in rows if of == lesion]) for lesion in sorted(set(lesions))
     ]
-    np.testing.assert_allclose(lesion_means(values, lesions), expected, atol=1e-9)
-    both = lesion_means([values, np.negative(values)], lesions)
+    np.testing.assert_allclose(unit_means(values, lesions), expected, atol=1e-9)
+    both = unit_means([values, np.negative(values)], lesions)
     np.testing.assert_allclose(both, [expected, np.negative(expected)], atol=1e-9)
 
 
 def test_lesion_means_refuse_images_without_a_lesion() -> None:
     with pytest.raises(ValueError, match="differ in images"):
-        lesion_means([1.0, 2.0], ["a"])
+        unit_means([1.0, 2.0], ["a"])
 
 
 def test_t_test_is_that_of_two_samples_and_of_the_book() -> None:
@@ -104,13 +105,13 @@ def test_crossed_test_is_the_analysis_of_variance_in_loops() -> None:
     rows = [sum(row) / lesions for row in differences]
     columns = [sum(differences[:, c]) / seeds for c in range(lesions)]
     of_seeds = lesions * sum((r - mean) ** 2 for r in rows) / (seeds - 1)
-    of_lesions = seeds * sum((c - mean) ** 2 for c in columns) / (lesions - 1)
+    of_units = seeds * sum((c - mean) ** 2 for c in columns) / (lesions - 1)
     of_rest = sum(
         (differences[s, c] - rows[s] - columns[c] + mean) ** 2
         for s in range(seeds)
         for c in range(lesions)
     ) / ((seeds - 1) * (lesions - 1))
-    excess = max(of_lesions - of_rest, 0)
+    excess = max(of_units - of_rest, 0)
     variance = (max(of_seeds, of_rest) + excess) / (seeds * lesions)
     result = crossed_test(differences)
     assert result.statistic == pytest.approx(mean / math.sqrt(variance))
@@ -126,27 +127,27 @@ def test_seeds_that_agree_by_luck_are_no_evidence(seeds: int, lesions: int, numb
     differences = rng.normal(0, 1, (seeds, lesions)) + rng.normal(0, 0.3, lesions)
     # All seeds have one mean, as chance may have it.
     differences += 0.2 - differences.mean(1, keepdims=True)
-    crossed, over_lesions = crossed_test(differences), t_test(differences.mean(0))
-    assert crossed.p is not None and over_lesions.p is not None
-    assert crossed.p >= over_lesions.p * (1 - 1e-9)
+    crossed, over_units = crossed_test(differences), t_test(differences.mean(0))
+    assert crossed.p is not None and over_units.p is not None
+    assert crossed.p >= over_units.p * (1 - 1e-9)
 
 
 @pytest.mark.parametrize(
     ("seeds", "allowed"), [(2, 0.05), (3, 0.09), (4, 0.075), (5, 0.065), (8, 0.06)]
 )
 @pytest.mark.parametrize(
-    ("of_seeds", "of_lesions", "of_rest"),
+    ("of_seeds", "of_units", "of_rest"),
     [(0, 0, 1), (0, 0.3, 1), (0.1, 0.3, 1), (0.3, 1, 1), (0.5, 0.1, 0.5)],
 )
 def test_chance_is_seldom_an_effect_however_few_the_seeds(
-    seeds: int, allowed: float, of_seeds: float, of_lesions: float, of_rest: float
+    seeds: int, allowed: float, of_seeds: float, of_units: float, of_rest: float
 ) -> None:
     rng, trials, lesions = np.random.default_rng(seeds), 1000, 200
     called = 0
     for _ in range(trials):
         differences = (
             rng.normal(0, of_seeds, (seeds, 1))
-            + rng.normal(0, of_lesions, lesions)
+            + rng.normal(0, of_units, lesions)
             + rng.normal(0, of_rest, (seeds, lesions))
         )
         called += crossed_test(differences).p < 0.05  # type: ignore[operator]
@@ -170,8 +171,8 @@ def test_chance_alone_is_called_an_effect_as_often_as_it_should() -> None:
     crossed = lesion = image = 0
     for _ in range(trials):
         differences = simulated(rng, seeds=4, lesions=30, images=3, effect=0)
-        by_lesion = differences.mean(2)
-        crossed += crossed_test(by_lesion).p < 0.05  # type: ignore[operator]
+        by_unit = differences.mean(2)
+        crossed += crossed_test(by_unit).p < 0.05  # type: ignore[operator]
         clustered = rng.normal(0, 1, (30, 1)) + rng.normal(0, 0.5, (30, 3))
         lesion += t_test(clustered.mean(1)).p < 0.05  # type: ignore[operator]
         image += t_test(clustered.ravel()).p < 0.05  # type: ignore[operator]
@@ -207,3 +208,10 @@ def test_effect_size_is_mean_over_deviation_and_its_interval_covers() -> None:
         low, high = effect_size(rng.normal(0.5, 1, 20)).interval or (0, 0)
         covered += low <= 0.5 <= high
     assert within_binomial(covered, trials, 0.95)
+
+
+def test_units_of_the_same_classes_are_one_stratum() -> None:
+    units = ["b", "a", "a", "c", "d", "d"]
+    labels = ["x", "x", "y", "x", "y", "x"]
+    a, b, c, d = unit_strata(labels, units)
+    assert a == d and b == c and a != b

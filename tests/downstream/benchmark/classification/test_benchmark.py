@@ -102,12 +102,12 @@ def test_a_lost_training_is_made_again_to_the_bit(classified, recipe: Make, tmp_
     assert steps == sorted(steps)
 
 
-def test_lesions_learned_later_are_the_units_of_the_tests(
+def test_patients_learned_later_are_the_units_of_the_tests(
     classified, recipe: Make, make_source, tmp_path: Path
 ) -> None:
     def together(manifest: SourceManifest) -> list:
         return [
-            r.model_copy(update={"lesion_id": f"one-{r.label}"}) if r.split == "test" else r
+            r.model_copy(update={"patient_id": f"one-{r.label}"}) if r.split == "test" else r
             for r in manifest.records
         ]
 
@@ -116,10 +116,14 @@ def test_lesions_learned_later_are_the_units_of_the_tests(
     grouped = changed_source(tmp_path, together)
     again = classify(prepare_classification(recipe(source=grouped)), out)
     assert files(out) == before
-    # Drawn again and again, one lesion a class is always the same test set.
-    intervals = [arm["balanced_accuracy_over_lesions"] for arm in again["arms"]]
+    assert again["unit"] == "patient or lesion"
+    assert again["units"] == classified[1]["units"] | {"test": 2}
+    assert {one["units"] for one in again["comparisons"]} == {2}
+    assert "2 patients or lesions" in (out / "benchmark.md").read_text()
+    # Drawn again and again, one patient a class is always the same test set.
+    intervals = [arm["interval"] for arm in again["arms"]]
     assert all(low == high for low, high in intervals)
-    assert intervals != [arm["balanced_accuracy_over_lesions"] for arm in classified[1]["arms"]]
+    assert intervals != [arm["interval"] for arm in classified[1]["arms"]]
 
 
 def test_further_seeds_leave_the_others_alone(classified, recipe: Make, tmp_path: Path) -> None:

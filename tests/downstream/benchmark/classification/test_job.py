@@ -1,5 +1,6 @@
 """Tests of preparing a classification: its steps, and what is refused before any is trained."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from didgen.manifests.files import read_json
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.shards.shard import iterate
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.sources import changed_source
 
@@ -92,10 +94,6 @@ def test_a_synthetic_copy_of_a_test_image_is_refused(
     recipe: Make, make_run, make_source, source: Path, run: Path, tmp_path: Path
 ) -> None:
     def of_the_run(manifest: SourceManifest) -> list:
-        import hashlib
-
-        from didgen.manifests.shards.shard import iterate
-
         data = next(iter(iterate(run, "images"))).members["jpg"]
         record = manifest.records[8]
         manifest.image_path(record).write_bytes(data)
@@ -209,3 +207,29 @@ def test_a_network_may_share_what_the_generator_saw(
     assert read_json(folder / "result.json")["asked"]["images"]["shared"] == 12
     with pytest.raises(DidgenError, match=r"names no training image .* that its generator saw"):
         prepare_classification(recipe(**few | {"run": make_run(tmp_path / "unlisted")}))
+
+
+def test_another_source_needs_two_of_the_classes(
+    recipe: Make, outside: Path, tmp_path: Path
+) -> None:
+    manifest = SourceManifest.read(outside)
+    kept = tuple(r for r in manifest.records if r.label != "BCC")
+    SourceManifest(manifest.header, kept).write(outside)
+    with pytest.raises(DidgenError, match="images of fewer than two of the classes MEL, BCC"):
+        prepare_classification(recipe(outside=outside))
+
+
+def test_synthetic_copies_of_another_source_are_not_tested(
+    recipe: Make, make_run, outside: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run")
+    data = next(iter(iterate(run, "images"))).members["jpg"]
+    manifest = SourceManifest.read(outside)
+    first = manifest.select(labelled=True)[0]
+    manifest.image_path(first).write_bytes(data)
+    changed = first.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    records = tuple(changed if r.key == first.key else r for r in manifest.records)
+    SourceManifest(manifest.header, records).write(outside)
+    job = prepare_classification(recipe(run=run, outside=outside))
+    assert job.outside is not None and len(job.outside) == 18
+    assert first.key not in job.outside.keys

@@ -28,7 +28,7 @@ def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified)
     for control in ("original", "original-epochs"):
         for network in ("conv", "test_vit"):
             before, after = of_arms(out, network, (control, "didgen"))
-            labels, lesions = before[0].labels, before[0].lesions
+            labels, lesions = before[0].labels, before[0].units
             scores = [
                 np.stack(
                     [balanced(correctness(p.probabilities, labels), labels, lesions) for p in arm]

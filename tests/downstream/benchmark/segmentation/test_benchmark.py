@@ -100,6 +100,28 @@ def test_every_use_trains(segment_recipe: Make, tmp_path: Path) -> None:
     assert rival["rivals"] == ("copy-paste",)
 
 
+def test_networks_of_the_filter_come_with_the_seeds_that_need_them(
+    segment_recipe: Make, outside: Path, tmp_path: Path
+) -> None:
+    few = {"networks": [SMALL_NET], "real": [8], "seeds": [0, 1, 2], "search": 1}
+    asked = segment_recipe(**few, arms=["original", "didgen", "didgen-filtered"], outside=outside)
+    benchmark = segment(prepare_segmentation(asked), tmp_path / "out")
+    (chosen,) = (one["name"] for one in benchmark["choices"]["didgen"] if one["chosen"])
+    seeds = {arm["arm"]: arm["seeds"] for arm in benchmark["arms"]}
+    (other,) = {"didgen", "didgen-filtered"} - {chosen}
+    assert seeds == {"original": [0, 1, 2], chosen: [0, 1, 2], other: [0]}
+    judged = {path.name for path in (tmp_path / "out" / "filter" / "didgen").iterdir()}
+    wanted = (0, 1, 2) if chosen == "didgen-filtered" else (0,)
+    assert judged == {f"real-8-seed-{seed}.jsonl" for seed in wanted}
+    # The same networks are tested on the other source, in a table of the same figures.
+    page = (tmp_path / "out" / "benchmark.md").read_text()
+    start, there = (page.index(f"## Figures on {name}") for name in ("the test images", outside))
+    header = "| network | real | arm | scope | steps | best at | Dice | interval | IoU |"
+    assert header in page[start:there] and header in page[there:]
+    for arm in benchmark["arms"]:
+        assert (arm["outside"] is None) == (arm["figures"] is None)
+
+
 def test_two_runs_are_rivals_with_a_use_each(
     segment_recipe: Make, make_run, tmp_path: Path
 ) -> None:

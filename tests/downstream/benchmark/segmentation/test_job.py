@@ -8,6 +8,7 @@ import pytest
 from didgen.downstream.benchmark.recipe import SegmentRecipe
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob, prepare_segmentation
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.benchmarks import SMALL_NET
 from tests.fixtures.sources import changed_source
@@ -141,3 +142,30 @@ def test_each_seed_has_pairs_of_its_own_nested_in_their_number(segment_recipe: M
         assert (len(few), len(more)) == (4, 8)
         assert few < more < every
     assert {*job.real(4, 0).keys} != {*job.real(4, 1).keys}
+
+
+def test_another_source_needs_masks_and_a_model_that_never_saw_it(
+    segment_recipe: Make, make_run, outside: Path, tmp_path: Path
+) -> None:
+    manifest = SourceManifest.read(outside)
+    job = prepare_segmentation(segment_recipe(outside=outside))
+    assert job.outside is not None and len(job.outside) == 30
+    seen = make_run(tmp_path / "run", trained_on=TrainedOn.of(manifest.records[:2]))
+    with pytest.raises(DidgenError, match=r"other-0, which `outside` .* one of 2 such"):
+        prepare_segmentation(segment_recipe(run=seen, outside=outside))
+    bare = tuple(r.model_copy(update={"mask": None}) for r in manifest.records)
+    SourceManifest(manifest.header, bare).write(outside)
+    with pytest.raises(DidgenError, match="has no image with a mask; test on another source"):
+        prepare_segmentation(segment_recipe(outside=outside))
+
+
+def test_each_seed_has_networks_of_the_filter_of_its_own(segment_recipe: Make) -> None:
+    job = prepare_segmentation(segment_recipe(seeds=[0, 1, 2], networks=[SMALL_NET]))
+    for real in SCALES:
+        assert [j.seed for j in job.judges if j.real == real] == [0, 0, 1, 1, 2, 2]
+    first = [t for t in job.trainings if t.seed == 1 and t.real is None]
+    assert [(j.arm, j.seed, j.real) for j in job.judges_of(first)] == [
+        ("judge-didgen-0", 1, None),
+        ("judge-didgen-1", 1, None),
+    ]
+    assert job.judges_of(t for t in first if t.arm != "didgen-filtered") == ()

@@ -21,10 +21,10 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
 ) -> None:
     out, benchmark = segmented
     synthetic = pairs_of(segmentation_job)
-    for real, seed in ((8, 0), (8, 1), (None, 0)):
+    for real, seed in ((8, 0), (8, 1), (None, 0), (None, 1)):
         pairs = segmentation_job.real(real, seed)
         dealt = dict(
-            zip(pairs.lesions, folds(pairs.lesions, 2, segmentation_job.recipe.seed), strict=True)
+            zip(pairs.units, folds(pairs.units, 2, segmentation_job.recipe.seed), strict=True)
         )
         judged: dict[str, list[float]] = {key: [] for key in synthetic.keys}
         for fold in (0, 1):
@@ -33,8 +33,8 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
                 # A judge was trained on every fold but its own.
                 assert dealt.get(row["guide"], fold) == fold
                 judged[row["key"]].append(row["dice"])
-        scale = "all" if real is None else f"{real}-seed-{seed}"
-        rows = read_json_lines(out / "filter" / "didgen" / f"real-{scale}.jsonl")
+        file = f"real-{'all' if real is None else real}-seed-{seed}.jsonl"
+        rows = read_json_lines(out / "filter" / "didgen" / file)
         assert [row["key"] for row in rows] == list(synthetic.keys)
         for row in rows:
             assert row["judges"] == (1 if row["guide"] in dealt else 2)
@@ -48,7 +48,7 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
     kept_by = [
         (one["seed"], one["kept"]) for scale in benchmark["scales"] for one in scale["filters"]
     ]
-    assert kept_by == [(0, 5), (1, 5), (None, 5)]
+    assert kept_by == [(0, 5), (1, 5)] * 2
 
 
 def test_agreement_is_that_of_a_loop(segmentation_job: SegmentationJob) -> None:

@@ -32,7 +32,7 @@ def test_the_comparisons_are_those_of_the_masks_seed_by_seed(segmented) -> None:
                     compare(
                         np.stack([one.overlaps.dice for one in before]),
                         np.stack([one.overlaps.dice for one in after]),
-                        before[0].lesions,
+                        before[0].units,
                         model=f"{network}, {words}",
                         score="Dice",
                         names=(control, chosen),

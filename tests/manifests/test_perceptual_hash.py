@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from didgen.downstream.data.perceptual_hash import distances, nearest
+from didgen.manifests.perceptual_hash import distances, nearest
 
 
 @given(arrays(bool, (5, 16)), arrays(bool, (3, 16)))
@@ -19,7 +19,7 @@ def test_distances_are_those_of_the_loop(one, other) -> None:
 @given(arrays(bool, (7, 16)), arrays(bool, (3, 16)))
 def test_the_nearest_by_blocks_is_that_of_all_at_once(one, other) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("didgen.downstream.data.perceptual_hash.BLOCK", 3)
+        patch.setattr("didgen.manifests.perceptual_hash.BLOCK", 3)
         places, bits = nearest(one, other)
     apart = distances(one, other)
     np.testing.assert_array_equal(places, apart.argmin(1))

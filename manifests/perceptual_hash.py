@@ -5,9 +5,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from didgen.downstream.data.images import Pictures
-from didgen.manifests.progress import Progress
-
 HASH_SIDE = 16
 """Side of the perceptual hash: 256 bits (Zauner 2010, by imagehash)."""
 
@@ -23,16 +20,6 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """The perceptual hash of an image (3, S, S), (256,)."""
     image = Image.fromarray(pixels.transpose(1, 2, 0))
     return imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
-
-
-def perceptual_hashes(images: Pictures, progress: Progress | None = None) -> NDArray[np.bool_]:
-    """The perceptual hash of each image, (N, 256)."""
-    hashes = np.empty((len(images), HASH_SIDE**2), bool)
-    for place, pixels in enumerate(images.pixels.numpy()):
-        hashes[place] = perceptual_hash(pixels)
-        if progress:
-            progress(place + 1, len(images))
-    return hashes
 
 
 def distances(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -1,0 +1,1 @@
+"""Foreign: samples of other generators as a run."""
