@@ -14,19 +14,20 @@ from torch.nn.utils import clip_grad_norm_
 from benchmarks.measure import machine, medians, peak_memory, show
 from benchmarks.models import PROMPT, Model, disc, load
 from didgen.augment.diffusion.autoencoder import encode
-from didgen.augment.diffusion.lora import add_adapters
 from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.finetuning.lora import add_adapters
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.small_model import Build
 
 PLAIN, REGION, LEAK = "without region loss", "with L_attn", "with L_attn and L_SA"
-UNCACHED, CHECKPOINTED, LORA, HALVED = (
+UNCACHED, CHECKPOINTED, LORA, HALVED, COMPILED = (
     "with L_attn, no cache",
     "with L_attn, checkpointed",
     "with L_attn, LoRA",
     "with L_attn, no cache, half size",
+    "with L_attn, compiled",
 )
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -37,6 +38,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     CHECKPOINTED: {"gradient_checkpointing": True},
     LORA: {"lora": {"rank": 16}},
     HALVED: {"cache": False, "half_size_until": 1},
+    COMPILED: {"compile": True},
 }
 """What a recipe says for each kind of step."""
 
@@ -71,7 +73,7 @@ class Trainee:
             if recipe.build is None:
                 pipeline.text_encoder.to("meta")
         self.weights = [p for p in self.objective.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-5)
+        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-5, fused=True)
 
     def step(self) -> None:
         """One step of training."""

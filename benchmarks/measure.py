@@ -15,7 +15,21 @@ from rich.console import Console
 from rich.table import Table
 
 
-def medians(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def wall() -> float:
+    """Seconds of the clock, once a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def processor() -> float:
+    """Seconds of this process's threads: what it took, whatever else the machine does."""
+    return time.process_time()
+
+
+def medians(
+    variants: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = wall
+) -> dict[str, float]:
     """Median seconds of each variant; they take turns, so that all see the same machine.
 
     One round before the first is thrown away: it pays for caches and compilation.
@@ -23,18 +37,12 @@ def medians(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for number in range(rounds + 1):
         for name, variant in variants.items():
-            begin = _now()
+            begin = clock()
             variant()
             if number:
-                seconds[name].append(_now() - begin)
+                seconds[name].append(clock() - begin)
             print(f"round {number} of {rounds}: {name}", file=sys.stderr)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def peak_memory(function: Callable[..., object], *arguments: Any) -> float:

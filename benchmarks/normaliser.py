@@ -32,11 +32,13 @@ from torch import Tensor
 from benchmarks.heldout import ious
 from benchmarks.measure import machine
 from benchmarks.records import Records, Row
+from didgen.augment.diffusion.denoising import frozen
+from didgen.augment.diffusion.guidance import LayoutGuidance, looking
 from didgen.augment.diffusion.images import load_mask
 from didgen.augment.diffusion.map_reader import MapReader
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.noise import initial_noise
-from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw, frozen
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.seeds import derived_seed
@@ -105,8 +107,8 @@ def gradient_rows(
     layouts = torch.stack([case.layout for case in cases])
     prompts = [compose(case.record.caption) for case in cases]
     with torch.no_grad():
-        _, condition = pipeline.conditions(prompts, "", layouts)
-    assert condition is not None
+        embeds, _ = pipeline.texts(prompts)
+        condition = pipeline.condition(prompts, embeds, layouts)
     side = pipeline.unet.config.sample_size
     noise = initial_noise(
         [case.seed for case in cases], (pipeline.unet.config.in_channels, side, side)
@@ -117,8 +119,9 @@ def gradient_rows(
     with frozen(pipeline.unet):
         for both, normaliser in product((False, True), NORMALISERS):
             changed = {"cross_attention": both, "self_attention": True, "normaliser": normaliser}
-            guidance = sampling.guidance.model_copy(update=changed)
-            gradient = reader.gradient(latents, timestep, condition, guidance)
+            guidance = LayoutGuidance(sampling.guidance.model_copy(update=changed))
+            with looking(reader, guidance, latents, timestep, condition, 1.0) as look:
+                gradient = guidance.gradient(look)
             found[both, normaliser] = gradient.flatten(1).double()
     ours, printed = found[False, "region"], found[False, "paper"]
     cosine = F.cosine_similarity(ours, printed)

@@ -1,5 +1,6 @@
 """Annotation: lesion masks from attention maps (Eq. 7), and how clearly the maps part."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from didgen.manifests.recipes.sampling import Annotation
 class Annotated:
     """Masks as they were cut from maps, and two figures of each map.
 
-    masks: (B, size, size) boolean; contrast: (B,), the relative span of `contrast`; separability:
+    masks: (B, H, W) boolean; contrast: (B,), the relative span of `contrast`; separability:
     (B,), Otsu's, 0 where the map has no two levels and the mask is empty. Both lie in [0, 1].
     """
 
@@ -27,17 +28,18 @@ class Annotated:
     separability: NDArray[np.float64]
 
 
-def flow(cross: Tensor, self_map: Tensor, tau: int) -> Tensor:
+def flow(cross: Tensor, self_map: Tensor, tau: int, shape: tuple[int, int] | None = None) -> Tensor:
     """Eq. 7: A_CS = (A_S)^tau A_C of the lesion token, as it is.
 
-    cross: (B, H, W), the lesion token's map; self_map: (B, N, N) with rows that sum to 1.
-    Returns (B, S, S) with S S = N. The power is done as matrix-vector products.
+    cross: (B, h, w), the lesion token's map; self_map: (B, N, N) with rows that sum to 1; shape:
+    (H, W) with H W = N, by default a square. Returns (B, H, W). The power is done as matrix-vector
+    products.
     """
-    side = int(self_map.shape[-1] ** 0.5)
-    vector = F.interpolate(cross[:, None], (side, side), mode="bilinear").flatten(1)[..., None]
+    height, width = shape or (math.isqrt(self_map.shape[-1]),) * 2
+    vector = F.interpolate(cross[:, None], (height, width), mode="bilinear").flatten(1)[..., None]
     for _ in range(tau):
         vector = self_map @ vector
-    return vector.reshape(-1, side, side)
+    return vector.reshape(-1, height, width)
 
 
 def propagate(cross: Tensor, self_map: Tensor, tau: int) -> Tensor:
@@ -69,22 +71,24 @@ def separability(levels: NDArray[np.floating], upper: NDArray[np.bool_]) -> floa
     return min(share * (1 - share) * float(apart) ** 2 / total, 1.0)
 
 
-def annotate(maps: Tensor, size: int, annotation: Annotation) -> Annotated:
-    """Eq. 7: Otsu's threshold, then a closing, on maps (B, S, S) enlarged to the image.
+def annotate(maps: Tensor, size: int | tuple[int, int], annotation: Annotation) -> Annotated:
+    """Eq. 7: Otsu's threshold, then a closing, on maps (B, h, w) enlarged to the image.
 
-    maps: as `flow` gives them, or normalised; a mask does not hang on the scale of its map. A map
-    whose contrast is below `annotation.flat`, and one with a NaN, gives an empty mask.
+    size: the image's height and width, or its side; maps: as `flow` gives them, or normalised; a
+    mask does not hang on the scale of its map. A map whose contrast is below `annotation.flat`, and
+    one with a NaN, gives an empty mask.
     """
+    height, width = (size, size) if isinstance(size, int) else size
     spans = contrast(maps).double().cpu().numpy()
     # Normalised first: of small values, float32 and a histogram keep too little.
     stretched = normalise(maps.float())[:, None]
-    levels = F.interpolate(stretched, (size, size), mode="bicubic")[:, 0].cpu().numpy()
+    levels = F.interpolate(stretched, (height, width), mode="bicubic")[:, 0].cpu().numpy()
     masks = np.zeros(levels.shape, bool)
     apart = np.zeros(len(levels))
     for place in np.flatnonzero((spans > 0) & (spans >= annotation.flat)):
         lesion = levels[place] > threshold_otsu(levels[place])
         apart[place] = separability(levels[place], lesion)
-        masks[place] = _closed(lesion, int(annotation.closing * size))
+        masks[place] = _closed(lesion, int(annotation.closing * min(height, width)))
     return Annotated(masks, spans, apart)
 
 

@@ -5,7 +5,9 @@ Notable choices:
   its output too; only the two P-Tokens' columns leave the layer.
 - Self-attention is never formed for a loss: the region masks ride along as value channels of the
   layer's own call of scaled_dot_product_attention.
-- The last layer that is read can end the pass: what lies behind it gives no map.
+- The last layer that is read can end the pass, or the gradients: what lies behind it gives no map.
+- Layers are chosen by the sides that their maps have at the model's own size. At another size, and
+  for images that are not square, the same layers are read, and their maps have other shapes.
 - Maps are kept as float32, whatever the model computes in.
 """
 
@@ -14,6 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +30,7 @@ from didgen.manifests.recipes.sampling import AttentionMaps
 
 
 class AllRead(Exception):
-    """Raised by the last layer that is read where `Maps.early_exit` asks for it."""
+    """Raised by the last layer that is read where `Maps.early_end` asks for it."""
 
 
 @dataclass
@@ -37,18 +40,21 @@ class Maps:
     positions: (B, 2) of the P-Tokens, or None to read no cross-attention; ends: (B,) positions of
     the prompts' end tokens, read where the maps are sharpened; regions: (B, N, R) values that
     self-attention is applied to, over the whole batch, or None; keep_self: add up the whole
-    self-attention (B, N, N); early_exit: end the pass by `AllRead` once the last layer was read.
-    rows: the part of the batch that cross and whole self-attention are read of; there B counts
-    these rows.
+    self-attention (B, N, N). rows: the part of the batch that cross and whole self-attention are
+    read of; there B counts these rows. own: side of the latents that the sides in `asked` are meant
+    for; latents: height and width of those that the pass is given. early_end: what ends with the
+    last layer that is read: nothing, the gradients, or the pass, by `AllRead`.
     """
 
     asked: AttentionMaps = field(default_factory=AttentionMaps)
+    own: int = 64
+    latents: tuple[int, int] = (64, 64)
     rows: slice = field(default_factory=lambda: slice(None))
     positions: Tensor | None = None
     ends: Tensor | None = None
     regions: Tensor | None = None
     keep_self: bool = False
-    early_exit: bool = False
+    early_end: Literal["none", "gradients", "pass"] = "none"
     cross: list[Tensor] = field(default_factory=list)
     attended: list[Tensor] = field(default_factory=list)
     self_sum: Tensor | None = None
@@ -60,6 +66,16 @@ class Maps:
         self.attended.clear()
         self.self_sum, self.self_layers = None, 0
 
+    @property
+    def cross_shape(self) -> tuple[int, int]:
+        """Height and width of the cross-attention maps."""
+        return map_shape(self.latents, self.own, self.asked.cross_side)
+
+    @property
+    def self_shape(self) -> tuple[int, int]:
+        """Height and width of the image that self-attention maps pixels of."""
+        return map_shape(self.latents, self.own, self.asked.self_side)
+
     def read_cross(self, weights: Tensor) -> None:
         """Keep of a layer's probabilities (B, heads, N, T) what `cross_maps` needs."""
         assert self.positions is not None
@@ -69,7 +85,7 @@ class Maps:
         self.cross.append(mean)
 
     def cross_maps(self) -> Tensor:
-        """A_C (B, 2, side, side): mean over heads and layers of the P-Tokens' probabilities.
+        """A_C (B, 2, h, w): mean over heads and layers of the P-Tokens' probabilities.
 
         Sharpened, these are a softmax over the prompt's own words of `sharpness` times the mean.
         """
@@ -80,8 +96,7 @@ class Maps:
             words = (place > 0) & (place < self.ends[:, None])
             scores = (self.asked.sharpness * mean).masked_fill(~words[:, None], -torch.inf)
             mean = _columns(scores.softmax(-1), self.positions)
-        side = int(mean.shape[1] ** 0.5)
-        return mean.transpose(1, 2).unflatten(-1, (side, side))
+        return mean.transpose(1, 2).unflatten(-1, self.cross_shape)
 
     def attended_regions(self) -> Tensor:
         """A_S applied to the regions, (B, N, R): mean over heads and layers."""
@@ -126,9 +141,14 @@ class _Processor:
         self.maps, self.last = maps, last
 
     def finish(self) -> None:
-        """End the pass where this was the last layer to be read and nothing else is wanted."""
-        if self.last and self.maps.early_exit:
+        """End the pass, or its gradients, where this was the last layer to be read."""
+        if not self.last:
+            return
+        if self.maps.early_end == "pass":
             raise AllRead
+        if self.maps.early_end == "gradients":
+            # For the rest of the pass: whoever asked for gradients is their context manager.
+            torch.set_grad_enabled(False)
 
 
 class CrossProcessor(_Processor):
@@ -199,6 +219,21 @@ def attend_with(
     return output[..., :width], output[..., width : width + extra]
 
 
+def own_side(unet: UNet2DConditionModel) -> int:
+    """Side of the latents that a UNet was trained on; the shorter one where they are not square."""
+    size = unet.config.sample_size
+    return int(size) if isinstance(size, int) else int(min(size))
+
+
+def map_shape(latents: tuple[int, int], own: int, side: int) -> tuple[int, int]:
+    """Height and width of the maps at latents (h, w) of layers that have `side` at the own side."""
+    level = 0
+    while math.ceil(own / 2**level) > side:
+        level += 1
+    height, width = (math.ceil(extent / 2**level) for extent in latents)
+    return height, width
+
+
 def layer_side(unet: UNet2DConditionModel, name: str, latent_side: int) -> int:
     """Side of the feature map at a layer of the UNet, for latents of the given side."""
     depth = len(unet.config.block_out_channels) - 1
@@ -263,7 +298,7 @@ def install(
     self_attention: bool = True,
 ) -> Maps:
     """Put capture processors on the layers that are read, and SDPA on all others."""
-    maps = Maps(asked)
+    maps = Maps(asked, latent_side, (latent_side, latent_side))
     cross = layers_at(unet, "attn2", asked, latent_side) if cross_attention else []
     own = layers_at(unet, "attn1", asked, latent_side) if self_attention else []
     last = max([*cross, *own], key=_place)

@@ -11,12 +11,13 @@ from torchvision.transforms.functional import gaussian_blur
 from didgen.manifests.recipes.sampling import Normaliser
 
 
-def region_masks(lesion: Tensor, side: int) -> Tensor:
+def region_masks(lesion: Tensor, size: int | tuple[int, int]) -> Tensor:
     """M_l and M_s = 1 - M_l of Eq. 3, reduced by area.
 
-    lesion: (B, 1, H, W) in [0, 1]. Returns (B, 2, side, side) in [0, 1], lesion first.
+    lesion: (B, 1, H, W) in [0, 1]; size: height and width (h, w) of the maps, or their side.
+    Returns (B, 2, h, w) in [0, 1], lesion first.
     """
-    small = F.adaptive_avg_pool2d(lesion.float(), side)
+    small = F.adaptive_avg_pool2d(lesion.float(), size)
     return torch.cat([small, 1 - small], 1)
 
 

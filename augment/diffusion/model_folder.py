@@ -15,7 +15,7 @@ from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError
 
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
-from didgen.augment.diffusion.tensor_files import written
+from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import read_json, write_bytes, write_json, write_json_lines
 from didgen.manifests.provenance.model_files import configs_of, fault_of, parts_of, variant_of

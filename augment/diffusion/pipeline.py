@@ -1,53 +1,66 @@
 """The pipeline: prompts, layouts and generators in, images and their annotated masks out.
 
 Notable choices:
+- It is called as diffusers' own text-to-image pipelines are, and gives what they give; layouts,
+  maps and masks come on top.
 - One noise and one generator a sample: the batch it is in does not matter.
-- The guided pass asks for no weight gradients. The annotation's maps come from the conditional half
-  of the last ordinary pass, unless a recipe names the noise level that they are read at.
-- Latents are float32 between the passes, whatever the weights are kept in.
-- Only the ordinary passes go through a compiled UNet: capture changes processors as it goes.
 - Maps that are only looked at come from passes of their own, so that no sample's bits hang on it.
+- No safety checker is asked: none knows skin lesions.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 from diffusers.utils import BaseOutput
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from didgen.augment.device import exact
 from didgen.augment.diffusion.annotation import annotate, flow
-from didgen.augment.diffusion.attention import Maps, captured
-from didgen.augment.diffusion.autoencoder import decode, levels
+from didgen.augment.diffusion.attention import own_side
+from didgen.augment.diffusion.autoencoder import decode
+from didgen.augment.diffusion.denoising import (
+    ClassifierFree,
+    Denoising,
+    Step,
+    eager,
+    frozen,
+)
+from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
-from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of, step_sizes
+from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
-from didgen.manifests.views.attention_maps import moments
 
 Masks = Tensor | np.ndarray | Image.Image | Sequence[Image.Image | np.ndarray | Tensor]
 """What a caller may have for layouts."""
+
+OUTPUTS = ("pil", "np", "pt", "latent")
+"""What images are given as."""
+
+StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
+"""What is called at the end of a step: pipeline, number, timestep and tensors in, tensors out."""
 
 
 @dataclass
 class LesionPairs(BaseOutput):
     """A batch as it was drawn.
 
-    images: (B, H, W, 3) uint8, or B PIL images; masks: (B, H, W) bool, or B PIL images of 0 and
-    255, or None where no layout was given; attention: the maps that the masks were cut from,
-    (B, S, S) in [0, 1], or None; contrast and separability: (B,) each, how clearly these maps part
-    (see `Annotated`), or None; history: the lesion token's cross-attention of the first W samples
-    at the steps of `moments`, (W, T, S, S), the last as it was annotated, or None where none was
-    watched.
+    images: as `output_type` says: B PIL images; (B, H, W, 3) or (B, 3, H, W) float32 in [0, 1];
+    finished latents (B, 4, h, w); or, from `draw`, (B, H, W, 3) uint8. masks: B PIL images of 0 and
+    255 beside PIL images, else (B, H, W) bool, or None where no layout was given; attention: the
+    maps that the masks were cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
+    each, how clearly these maps part (see `Annotated`), or None; history: the lesion token's
+    cross-attention of the first W samples at the steps of `moments`, (W, T, S, S), the last as it
+    was annotated, or None where none was watched. Maps of images that are not square are not.
     """
 
     images: Any
@@ -57,14 +70,14 @@ class LesionPairs(BaseOutput):
     separability: np.ndarray | None = None
     history: np.ndarray | None = None
 
-    def pictures(self) -> "LesionPairs":
-        """The same batch as PIL images."""
-        masks = self.masks
-        if masks is not None:
-            masks = [Image.fromarray(mask).convert("L") for mask in masks]
-        images = [Image.fromarray(image) for image in self.images]
-        figures = (self.attention, self.contrast, self.separability, self.history)
-        return LesionPairs(images, masks, *figures)
+
+@dataclass(frozen=True)
+class StepEnds:
+    """What is called at the ends of steps, the tensors that it is given, and one of them."""
+
+    callback: StepEnd | PipelineCallback | MultiPipelineCallbacks | None
+    wanted: Sequence[str]
+    negative: Tensor | None
 
 
 class LesionPairPipeline(StableDiffusionPipeline):
@@ -74,159 +87,215 @@ class LesionPairPipeline(StableDiffusionPipeline):
     put in by `pipeline.scheduler = scheduler_of(pipeline, "ddim")`.
     """
 
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **parts: Any) -> Self:
+        """A pipeline over the parts of another one; `parts` replaces some.
+
+        diffusers itself would leave out an autoencoder that is no AutoencoderKL.
+        """
+        made: Self = super().from_pipe(pipeline, **{"vae": pipeline.vae} | parts)
+        return made
+
     @property
     def image_size(self) -> int:
-        """Side of the images the model was trained for, in pixels."""
-        return int(self.unet.config.sample_size * self.vae_scale_factor)
+        """Side of the images the model was trained for, in pixels; the shorter one."""
+        return own_side(self.unet) * int(self.vae_scale_factor)
 
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         masks: Masks | None = None,
         *,
+        height: int | None = None,
+        width: int | None = None,
         num_inference_steps: int = 20,
+        timesteps: list[int] | None = None,
+        sigmas: list[float] | None = None,
         guidance_scale: float = 7.5,
         guidance_rescale: float = 0.0,
-        negative_prompt: str | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_images_per_prompt: int = 1,
+        eta: float = 0.0,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
         maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
-        guidance: Guidance = Guidance(),  # noqa: B008
+        guidance: Guidance | MapGuidance = Guidance(),  # noqa: B008
         annotation: Annotation = Annotation(),  # noqa: B008
         watched: int = 0,
         output_type: str = "pil",
-    ) -> LesionPairs:
-        """Draw one image a prompt; with masks also guide it (Eq. 6) and annotate it (Eq. 7).
+        return_dict: bool = True,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        callback_on_step_end: StepEnd | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> LesionPairs | tuple[Any, Any]:
+        """Draw images; with masks also guide them (Eq. 6) and annotate them (Eq. 7).
 
-        masks: the layouts, B PIL images or arrays, or (B, H, H) or (B, 1, H, H) in [0, 1], or None
-        for plain classifier-free sampling; generator: B of them, one a sample, as diffusers takes
-        them; latents: standard normal noise (B, 4, h, w) to begin with, else drawn from the
-        generators; watched: samples, the first of the batch, whose `history` is kept where they
-        have masks; output_type: "pil" or "np". Raises DidgenError for a prompt that is to be guided
-        and has not both P-Tokens, and for a model without attention maps of the sides, or without
-        the timestep, that are read; ValueError for masks of another number, shape or range.
+        masks: a layout for each prompt, PIL images or arrays, (B, H, W) or (B, 1, H, W) in [0, 1],
+        in the proportions of the image, or None for plain classifier-free sampling; latents:
+        standard normal noise (B, 4, h, w) to begin with; guidance: the recipe's, or another;
+        watched: samples, the first of the batch, whose `history` is kept where they have masks. All
+        else is as in `StableDiffusionPipeline`. Without `return_dict`: (images, masks). Raises
+        DidgenError for a prompt that is to be guided and has not both P-Tokens, and for a model
+        without attention maps of the sides, or without the timestep, that are read; ValueError for
+        masks of another number, proportion or range, and for others of `OUTPUTS`.
         """
-        if output_type not in ("pil", "np"):
-            raise ValueError(f"output_type is pil or np, not {output_type}")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        both, condition = self.conditions(prompts, negative_prompt or "", masks)
-        scheduler, device = self.scheduler, self._execution_device
-        check_timestep(scheduler, annotation)
-        scheduler.set_timesteps(num_inference_steps, device=device)
-        latents = start = self.prepare_latents(
-            len(prompts),
-            self.unet.config.in_channels,
-            self.image_size,
-            self.image_size,
-            torch.float32,
-            device,
-            generator,
-            latents,
-        )
-        # Schedulers that draw noise as they go draw it from the samples' own generators.
-        extra = self.prepare_extra_step_kwargs(generator, 0.0)
-        etas = step_sizes(guidance, scheduler.timesteps.tolist())
-        reader = MapReader(self._eager_unet, scheduler, maps)
-        history: list[Tensor] = []
-        read: Maps | None = None
-        looks = moments(len(scheduler.timesteps)) if condition is not None and watched else []
-        with frozen(self.unet), self.progress_bar(total=len(scheduler.timesteps)) as bar:
-            for number, timestep in enumerate(scheduler.timesteps):
-                if condition is not None and etas[number] > 0:
-                    latents = self._guide(
-                        latents, timestep, condition, etas[number], maps, guidance
-                    )
-                if condition is not None and number in looks[:-1]:
-                    few = condition.first(watched)
-                    history.append(reader.lesion_maps(latents[:watched], timestep, few))
-                last = number == len(scheduler.timesteps) - 1
-                annotated = condition if last and annotation.timestep is None else None
-                plain, prompted, read = self._predict(latents, timestep, both, annotated, maps)
-                output = classifier_free(plain, prompted, guidance_scale, guidance_rescale)
-                latents = scheduler.step(output, timestep, latents, **extra).prev_sample
-                bar.update()
-            if condition is not None and annotation.timestep is not None:
-                noise = start / scheduler.init_noise_sigma
-                read = reader.noised(latents, annotation.timestep, noise, condition)
-        drawn = self._output(latents, read, annotation)
-        if looks:
-            assert read is not None
-            history.append(read.cross_maps()[:watched, 0])
-            drawn.history = torch.stack(history, 1).cpu().numpy()
-        if output_type == "pil":
-            drawn = drawn.pictures()
-        self.maybe_free_model_hooks()
-        return drawn
-
-    def conditions(
-        self, prompts: Sequence[str], negative: str, masks: Masks | None
-    ) -> tuple[Tensor, Condition | None]:
-        """Text embeddings without and with the prompts (2 B, T, C); what pairs are drawn for."""
+        wanted: Sequence[str] = callback_on_step_end_tensor_inputs
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            wanted = callback_on_step_end.tensor_inputs
+        prompt = [prompt] if isinstance(prompt, str) else prompt and list(prompt)
+        size = self._size(height, width, latents)
+        texts = (negative_prompt, prompt_embeds, negative_prompt_embeds)
+        self.check_inputs(prompt, *size, None, *texts, callback_on_step_end_tensor_inputs=wanted)
+        layouts = checked(prompt, masks, size, output_type)
+        check_timestep(self.scheduler, annotation)
+        self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
+        self._cross_attention_kwargs, self._interrupt = cross_attention_kwargs, False
+        free, copies = self.do_classifier_free_guidance, num_images_per_prompt
+        embeds, negative = self.texts(prompt, *texts, copies=copies, free=free)
+        condition = None
+        if prompt is not None and layouts is not None:
+            condition = self.condition(prompt, embeds, layouts)
         device = self._execution_device
-        input_ids = tokenize(self.tokenizer, [negative, *prompts]).to(device)
-        context = self.text_encoder(input_ids)[0].to(self.unet.dtype)
-        both = torch.cat([context[:1].expand(len(prompts), -1, -1), context[1:]])
-        if masks is None:
-            return both, None
-        condition = Condition(
-            context[1:],
-            p_token_positions(self.tokenizer, input_ids[1:]),
-            end_positions(self.tokenizer, input_ids[1:]),
-            as_layouts(masks, len(prompts)).to(device),
-        )
-        return both, condition
+        retrieve_timesteps(self.scheduler, num_inference_steps, device, timesteps, sigmas)
+        channels = self.unet.config.in_channels
+        latents = start = self.prepare_latents(
+            len(embeds), channels, *size, torch.float32, device, generator, latents
+        ).float()
+        reader = MapReader(eager(self.unet), self.scheduler, maps, self._further(device))
+        by_maps = LayoutGuidance(guidance) if isinstance(guidance, Guidance) else guidance
+        # Schedulers that draw noise as they go draw it from the samples' own generators.
+        extra = self.prepare_extra_step_kwargs(generator, eta)
+        both = embeds if negative is None else torch.cat([negative, embeds])
+        batch = Denoising(self.unet, reader, by_maps, both, condition, watched, extra)
+        ends = StepEnds(callback_on_step_end, wanted, negative)
+        with frozen(self.unet):
+            latents = self._denoise(batch, batch.steps(annotation), latents, ends)
+        if condition is not None and annotation.timestep is not None and not self.interrupt:
+            noise = start / self.scheduler.init_noise_sigma
+            batch.annotate_at(annotation.timestep, latents, noise)
+        drawn = self._output(latents, batch, annotation, output_type)
+        self.maybe_free_model_hooks()
+        return drawn if return_dict else (drawn.images, drawn.masks)
 
-    def _predict(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        both: Tensor,
-        annotated: Condition | None,
-        maps: AttentionMaps,
-    ) -> tuple[Tensor, Tensor, Maps | None]:
-        """Predictions without and with the prompts, and the maps of the latter if asked for."""
-        doubled = self.scheduler.scale_model_input(torch.cat([latents, latents]), timestep)
-        doubled = doubled.to(self.unet.dtype)
-        if annotated is None:
-            output, read = self.unet(doubled, timestep, both).sample, None
-        else:
-            with captured(self._eager_unet, latents.shape[-1], maps) as read:
-                read.rows = slice(len(latents), None)
-                read.positions, read.ends = annotated.positions, annotated.ends
-                read.keep_self = True
-                output = self._eager_unet.forward(doubled, timestep, both).sample
-        plain, prompted = output.float().chunk(2)
-        return plain, prompted, read
-
-    @property
-    def _eager_unet(self) -> UNet2DConditionModel:
-        """The UNet itself where `self.unet` is a compiled one; its `forward` is never compiled."""
-        return getattr(self.unet, "_orig_mod", self.unet)
-
-    def _guide(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        condition: Condition,
-        eta: float,
-        maps: AttentionMaps,
-        guidance: Guidance,
+    def _denoise(
+        self, batch: Denoising, steps: list[Step], latents: Tensor, ends: StepEnds
     ) -> Tensor:
-        """Eq. 6: z - eta grad (L_CA + L_SA), each sample with its own gradient."""
-        reader = MapReader(self._eager_unet, self.scheduler, maps)
-        return latents - eta * reader.gradient(latents, timestep, condition, guidance)
+        """Finished latents (B, 4, h, w), or where a callback interrupts, those of that step."""
+        self._num_timesteps = len(steps)
+        with self.progress_bar(total=len(steps)) as bar:
+            for number, step in enumerate(steps):
+                if self.interrupt:
+                    break
+                on = self.do_classifier_free_guidance
+                free = ClassifierFree(on, self._guidance_scale, self._guidance_rescale)
+                latents = batch.advance(latents, step, free)
+                if ends.callback is not None:
+                    tensors: dict[str, Tensor | None] = {
+                        "latents": latents,
+                        "prompt_embeds": batch.embeds,
+                        "negative_prompt_embeds": ends.negative,
+                    }
+                    asked = {name: tensors[name] for name in ends.wanted}
+                    changed = ends.callback(self, number, step.timestep, asked)
+                    latents = changed.get("latents", latents)
+                    batch.embeds = changed.get("prompt_embeds", batch.embeds)
+                bar.update()
+        return latents
 
-    def _output(self, latents: Tensor, read: Maps | None, annotation: Annotation) -> LesionPairs:
-        """Decode latents (B, 4, h, w) and cut the masks out of the maps that were read."""
-        images = levels(decode(self.vae, latents)).movedim(1, -1).cpu().numpy()
-        if read is None:
-            return LesionPairs(images)
+    def texts(
+        self,
+        prompt: str | Sequence[str] | None,
+        negative_prompt: str | Sequence[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        *,
+        copies: int = 1,
+        free: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Text embeddings (B, T, C) with the prompts, and where guidance is `free` without them.
+
+        copies: images of a prompt, which lie side by side.
+        """
+        device, dtype = self._execution_device, self.unet.dtype
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+        count = len(prompts) if prompt_embeds is None else len(prompt_embeds)
+        without: list[str] = []
+        if free and negative_prompt_embeds is None:
+            without = negatives(negative_prompt, count)
+        if without or prompts:
+            input_ids = tokenize(self.tokenizer, [*without, *prompts])
+            context = self.text_encoder(input_ids.to(device))[0]
+            # Beside given embeddings of the one kind, only the other is encoded.
+            prompt_embeds = context[len(without) :] if prompts else prompt_embeds
+            negative_prompt_embeds = context[: len(without)] if without else negative_prompt_embeds
+        assert prompt_embeds is not None
+        embeds = prompt_embeds.to(device, dtype).repeat_interleave(copies, 0)
+        if not free:
+            return embeds, None
+        assert negative_prompt_embeds is not None
+        negative = negative_prompt_embeds.to(device, dtype).expand(count, -1, -1)
+        return embeds, negative.repeat_interleave(copies, 0)
+
+    def condition(self, prompts: Sequence[str], embeds: Tensor, layouts: Tensor) -> Condition:
+        """What pairs are drawn for; layouts: (P, 1, H, W), of P prompts with B / P images each."""
+        copies = len(embeds) // len(prompts)
+        input_ids = tokenize(self.tokenizer, list(prompts)).to(embeds.device)
+        return Condition(
+            embeds,
+            p_token_positions(self.tokenizer, input_ids).repeat_interleave(copies, 0),
+            end_positions(self.tokenizer, input_ids).repeat_interleave(copies, 0),
+            layouts.to(embeds.device).repeat_interleave(copies, 0),
+        )
+
+    def _size(
+        self, height: int | None, width: int | None, latents: Tensor | None
+    ) -> tuple[int, int]:
+        """Height and width of the images in pixels: those of the latents, or as asked."""
+        own = self.unet.config.sample_size
+        if latents is not None:
+            own, height, width = latents.shape[-2:], None, None
+        own = (own, own) if isinstance(own, int) else own
+        factor = int(self.vae_scale_factor)
+        return height or own[0] * factor, width or own[1] * factor
+
+    def _further(self, device: torch.device) -> dict[str, Any]:
+        """What the UNet is called with besides latents, timestep and text."""
+        further: dict[str, Any] = {}
+        if self._cross_attention_kwargs is not None:
+            further["cross_attention_kwargs"] = self._cross_attention_kwargs
+        width = self.unet.config.time_cond_proj_dim
+        if width is not None:
+            # A distilled model is given the scale instead of a second half.
+            scale = torch.tensor([self._guidance_scale - 1.0])
+            embedding = self.get_guidance_scale_embedding(scale, embedding_dim=width)
+            further["timestep_cond"] = embedding.to(device, self.unet.dtype)
+        return further
+
+    def _output(
+        self, latents: Tensor, batch: Denoising, annotation: Annotation, output_type: str
+    ) -> LesionPairs:
+        """Decode latents (B, 4, h, w), and cut the masks out of the maps that were read."""
+        drawn = LesionPairs(shown(self.vae, latents, output_type))
+        if batch.read is None:
+            return drawn
+        read, factor = batch.read, int(self.vae_scale_factor)
         with exact(latents.device):
-            attention = flow(read.cross_maps()[:, 0], read.self_map(), annotation.tau)
-        cut = annotate(attention, images.shape[1], annotation)
-        shown = normalise(attention).cpu().numpy()
-        return LesionPairs(images, cut.masks, shown, cut.contrast, cut.separability)
+            cross = read.cross_maps()
+            attention = flow(cross[:, 0], read.self_map(), annotation.tau, read.self_shape)
+        height, width = (factor * extent for extent in latents.shape[-2:])
+        cut = annotate(attention, (height, width), annotation)
+        drawn.masks = cut.masks
+        if output_type == "pil":
+            drawn.masks = [Image.fromarray(mask).convert("L") for mask in cut.masks]
+        drawn.attention = normalise(attention).cpu().numpy()
+        drawn.contrast, drawn.separability = cut.contrast, cut.separability
+        if batch.watched:
+            maps = [*batch.history, cross[: batch.watched, 0]]
+            drawn.history = torch.stack(maps, 1).cpu().numpy()
+        return drawn
 
 
 def draw(
@@ -237,12 +306,15 @@ def draw(
     layouts: Tensor | None = None,
     watched: int = 0,
 ) -> LesionPairs:
-    """Draw a batch as a recipe says, as arrays: one seed a sample, the rest as the pipeline's."""
+    """Draw a batch as a recipe says, as uint8 and boolean arrays, of the model's own size.
+
+    One seed a sample, the rest as the pipeline's.
+    """
     pipeline.scheduler = scheduler_of(pipeline, sampling.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     config = pipeline.unet.config
     shape = (config.in_channels, config.sample_size, config.sample_size)
-    return pipeline(
+    drawn = pipeline(
         prompts,
         layouts,
         num_inference_steps=sampling.steps,
@@ -256,20 +328,53 @@ def draw(
         watched=watched,
         output_type="np",
     )
+    assert isinstance(drawn, LesionPairs)
+    drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
+    return drawn
 
 
-def classifier_free(plain: Tensor, prompted: Tensor, scale: float, rescale: float) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022), rescaled (Lin et al., WACV 2024, Section 3.4).
+def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
+    """Images of finished latents (B, 4, h, w), as one of `OUTPUTS`."""
+    if output_type == "latent":
+        return latents
+    images = (decode(vae, latents) / 2 + 0.5).clamp(0, 1)
+    if output_type == "pt":
+        return images
+    arrays = images.movedim(1, -1).cpu().numpy()
+    if output_type == "np":
+        return arrays
+    return [Image.fromarray(image) for image in np.rint(255 * arrays).astype(np.uint8)]
 
-    plain, prompted: predictions (B, C, h, w) without and with the prompt; rescale: in [0, 1], how
-    far the guided prediction's deviation is brought to that of the prompted one, sample by sample.
+
+def negatives(negative: str | Sequence[str] | None, count: int) -> list[str]:
+    """The prompts to stay away from: one for all samples, or one each; ValueError for others."""
+    if negative is None or isinstance(negative, str):
+        return [negative or ""]
+    if len(negative) != count:
+        raise ValueError(f"negative_prompt has {len(negative)} prompts for {count} of prompt")
+    return list(negative)
+
+
+def checked(
+    prompt: Sequence[str] | None, masks: Masks | None, size: tuple[int, int], output_type: str
+) -> Tensor | None:
+    """The layouts of a call, if any; ValueError for a call that cannot be answered."""
+    if output_type not in OUTPUTS:
+        raise ValueError(f"output_type is pil, np, pt or latent, not {output_type}")
+    if prompt is not None and not prompt:
+        raise ValueError("prompt is an empty list; give at least one")
+    if masks is None:
+        return None
+    if prompt is None:
+        raise ValueError("masks need `prompt` in words: their tokens <lesion> and <skin> are read")
+    return as_layouts(masks, len(prompt), size)
+
+
+def as_layouts(masks: Masks, count: int, size: tuple[int, int] = (1, 1)) -> Tensor:
+    """Layouts (count, 1, H, W) float in [0, 1] of what a caller has; ValueError where it is not.
+
+    size: height and width of the images, whose proportions they must have.
     """
-    prediction = plain + scale * (prompted - plain)
-    return rescale_noise_cfg(prediction, prompted, rescale) if rescale else prediction
-
-
-def as_layouts(masks: Masks, count: int) -> Tensor:
-    """Layouts (count, 1, H, H) float in [0, 1] of what a caller has; ValueError where it is not."""
     if isinstance(masks, Image.Image):
         masks = [masks]
     if not isinstance(masks, Tensor | np.ndarray):
@@ -283,21 +388,11 @@ def as_layouts(masks: Masks, count: int) -> Tensor:
         )
     layouts = torch.as_tensor(masks).float()
     layouts = layouts[:, None] if layouts.ndim == 3 else layouts
-    if layouts.ndim != 4 or layouts.shape[:2] != (count, 1) or layouts.shape[2] != layouts.shape[3]:
-        raise ValueError(f"masks of {count} prompts are ({count}, 1, H, H), not {masks.shape}")
+    if layouts.ndim != 4 or layouts.shape[:2] != (count, 1):
+        raise ValueError(f"masks of {count} prompts are ({count}, 1, H, W), not {masks.shape}")
+    if layouts.shape[2] * size[1] != layouts.shape[3] * size[0]:
+        wanted = "square" if size[0] == size[1] else f"in proportions of {size[0]} to {size[1]}"
+        raise ValueError(f"masks are {wanted}, like the images, not {tuple(layouts.shape[2:])}")
     if not bool(((layouts >= 0) & (layouts <= 1)).all()):
         raise ValueError("masks lie in [0, 1]; divide levels of 0 to 255 by 255")
     return layouts
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Ask for no gradients of a module's weights for a while."""
-    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learned:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learned:
-            parameter.requires_grad_(True)

@@ -26,17 +26,20 @@ def step_sizes(guidance: Guidance, timesteps: Sequence[int]) -> list[float]:
     """The eta of every timestep, 0 where it is not guided; a part of a step is guided as a whole.
 
     Where a timestep comes twice, PNDM takes the step before it once more, from the latents that
-    it kept: moving those at hand would do nothing, so the first of the two is not guided.
+    it kept. Moving those at hand would do nothing, so the first of the two is not guided; and of a
+    guidance that moves results, the step before it is not.
     """
     etas = [0.0] * len(timesteps)
     if not (guidance.cross_attention or guidance.self_attention):
         return etas
-    taken = [i for i, t in enumerate(timesteps) if timesteps[i + 1 : i + 2] != [t]]
+    twice = {i for i, t in enumerate(timesteps) if timesteps[i + 1 : i + 2] == [t]}
+    lost = twice if guidance.update == "before" else {place - 1 for place in twice}
+    taken = [place for place in range(len(timesteps)) if place not in lost]
     # Rounded first: 0.1 of 30 steps is a little more than 3.
     first = math.floor(round(guidance.start * len(taken), 6))
     last = math.ceil(round(guidance.until * len(taken), 6))
     line = np.linspace(1, 0.5, len(taken)) if guidance.decay == "sqrt" else np.ones(len(taken))
-    for place in range(first, last):
+    for place in range(first, last, guidance.every):
         etas[taken[place]] = float(guidance.eta * math.sqrt(line[place]))
     return etas
 

@@ -9,10 +9,10 @@ from safetensors.torch import save
 
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss, start_as_area_average
 from didgen.augment.diffusion.images import load_pixels
-from didgen.augment.diffusion.tensor_files import load_tensors
 from didgen.augment.finetuning.checkpoint import checkpoints
 from didgen.augment.finetuning.dataset import ImageDataset, class_weights
 from didgen.augment.finetuning.loop import Schedule, train
+from didgen.augment.tensor_files import load_tensors
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
 from didgen.manifests.recipes.finetune import FinetuneRecipe

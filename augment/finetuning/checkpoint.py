@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from didgen.augment.diffusion.tensor_files import load_tensors, read_tensors, written
+from didgen.augment.tensor_files import load_tensors, read_tensors, written
 
 PREFIX = "step-"
 

@@ -20,7 +20,6 @@ from didgen.augment.console import decisions, progress_bar
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss
-from didgen.augment.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
 from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
@@ -35,6 +34,7 @@ from didgen.augment.finetuning.dataset import (
 from didgen.augment.finetuning.latent_cache import Cache, Table
 from didgen.augment.finetuning.latents import KEPT, check_posterior, encode_exactly
 from didgen.augment.finetuning.loop import Schedule, train
+from didgen.augment.finetuning.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.sample_sheets import SampleSheets
 from didgen.augment.finetuning.training_images import read_training_images, words_of
@@ -71,9 +71,9 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     device = choose_device(recipe.mixed_precision, training=True)
     accelerator = accelerator_of(device, out)
     decided = {"device": str(device), "training images": str(len(records))}
-    if accelerator.num_processes > 1:
-        each, count = recipe.batch_size, accelerator.num_processes
-        decided["batch"] = f"{each * count} a step, because {count} processes take {each} each"
+    count = accelerator.num_processes * recipe.gradient_accumulation
+    if count > 1:
+        decided["batch"] = _batch_in_words(recipe, accelerator.num_processes)
     pipeline = _start(recipe, records)
     recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
@@ -101,7 +101,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             records,
             recipe,
             pipeline.scheduler.config.num_train_timesteps,
-            recipe.half_size_until * recipe.batch_size * accelerator.num_processes,
+            recipe.half_size_until * recipe.batch_size * count,
         )
         objective = RegionLoss(pipeline, recipe, perceptual)
         if recipe.cache:
@@ -225,6 +225,14 @@ def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -
             pipeline.text_encoder.to("cpu")
 
 
+def _batch_in_words(recipe: FinetuneRecipe, processes: int) -> str:
+    """How many images a step sees, and why."""
+    each, parts = recipe.batch_size, recipe.gradient_accumulation
+    why = f"{processes} processes take {each} each" if processes > 1 else f"batches are of {each}"
+    added = f" and {parts} batches are added up" if parts > 1 else ""
+    return f"{each * parts * processes} a step, because {why}{added}"
+
+
 def _claim(
     recipe: FinetuneRecipe,
     manifest: SourceManifest,
@@ -267,4 +275,5 @@ def _schedule(recipe: FinetuneRecipe) -> Schedule:
         recipe.checkpoint_every,
         recipe.seed,
         recipe.restart_every,
+        accumulation=recipe.gradient_accumulation,
     )

@@ -1,9 +1,10 @@
 """The training loop that all stages share, under accelerate: one process or many, any device."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +43,8 @@ class Schedule:
     Hutter, ICLR 2017, with equal cycles). `turns` names the children of the module that take turns
     within a step, as the nets of a GAN do: each has a loss of its own, and an optimiser of its own,
     since AdamW moves what has a gradient alone. The average is that of the last of them. With an
-    infinite `max_grad_norm` gradients stay as they are.
+    infinite `max_grad_norm` gradients stay as they are. A step adds up the gradients of as many
+    batches as `accumulation` says, as if they were one.
     """
 
     steps: int
@@ -58,6 +60,7 @@ class Schedule:
     restart_every: int | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     turns: tuple[str, ...] = ()
+    accumulation: int = 1
 
     @property
     def extendable(self) -> bool:
@@ -145,8 +148,9 @@ def train(
     parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     last = _of(parameters, schedule.turns[-1]) if schedule.turns else parameters
     average = None if schedule.ema_decay is None else Average(last, schedule.ema_decay)
+    groups = _groups(module, schedule.weight_decay)
     optimizer = torch.optim.AdamW(
-        _groups(module, schedule.weight_decay), lr=schedule.learning_rate, betas=schedule.betas
+        groups, lr=schedule.learning_rate, betas=schedule.betas, fused=True
     )
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     optimisation = Optimisation(accelerator, wrapped, optimizer, parameters, schedule)
@@ -158,12 +162,9 @@ def train(
     with progress_bar(disable=not accelerator.is_main_process) as progress:
         task = progress.add_task(name, total=schedule.steps, completed=start, state="")
         wrapped.train()
-        lost = 0
-        for step, batch in enumerate(loader, start):
-            if isinstance(batch, TOLD):
-                raise batch
-            batch = _to_device(batch, accelerator.device) | {"step": step}
-            values = optimisation.step(batch)
+        lost, batches = 0, iter(loader)
+        for step in range(start, schedule.steps):
+            values = optimisation.step(step, list(islice(batches, schedule.accumulation)))
             if average is not None:
                 average.update(step)
 
@@ -202,21 +203,25 @@ def _loader(
     schedule: Schedule,
     start: int,
 ) -> DataLoader[Item]:
-    """This process's batches of the steps from `start` on."""
-    batches = draws(
-        weights,
-        schedule.batch_size,
-        start,
-        schedule.steps,
-        schedule.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
+    """This process's batches of the steps from `start` on; those of a step lie side by side."""
+    count, rank = schedule.accumulation, accelerator.process_index
+    parts = [
+        draws(
+            weights,
+            schedule.batch_size,
+            start,
+            schedule.steps,
+            schedule.seed,
+            rank * count + part,
+            accelerator.num_processes * count,
+        )
+        for part in range(count)
+    ]
     # Full-size photographs take longer to read than a GPU to learn from.
     workers = 1 if accelerator.device.type == "cpu" else WAITING
     return DataLoader(
         _Told(dataset),
-        batch_sampler=list(batches),
+        batch_sampler=list(chain.from_iterable(zip(*parts, strict=True))),
         num_workers=workers,
         # As many batches wait in shared memory, of which containers have little, in either case.
         prefetch_factor=WAITING // workers,
@@ -235,37 +240,51 @@ class Optimisation:
     parameters: dict[str, Tensor]
     schedule: Schedule
 
-    def step(self, batch: dict[str, Any]) -> dict[str, float]:
+    def step(self, number: int, items: Sequence[Item]) -> dict[str, float]:
         """Take a step, each child that takes turns in its turn; returns the scalars of them all.
 
-        Those of a turn are named `TURN/NAME`; `loss` is that of the last.
+        Those of a turn are named `TURN/NAME`; `loss` is that of the last. An item that is an error
+        is raised.
         """
+        batches = []
+        for item in items:
+            if isinstance(item, TOLD):
+                raise item
+            batches.append(_to_device(item, self.accelerator.device) | {"step": number})
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(batch["step"])
+            group["lr"] = self.schedule.rate(number)
         if not self.schedule.turns:
-            return self._move(batch, self.parameters)
+            return self._move(batches, self.parameters)
         told: dict[str, float] = {}
         for turn in self.schedule.turns:
             moved = _of(self.parameters, turn)
             for name, parameter in self.parameters.items():
                 parameter.requires_grad_(name in moved)
-            values = self._move(batch | {"turn": turn}, moved)
+            values = self._move([batch | {"turn": turn} for batch in batches], moved)
             told |= {f"{turn}/{name}": value for name, value in values.items()}
             told["loss"] = values["loss"]
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         return told
 
-    def _move(self, batch: dict[str, Any], moved: dict[str, Tensor]) -> dict[str, float]:
-        """Move parameters down the gradient of the module's loss."""
-        accelerator = self.accelerator
-        with accelerator.autocast():
-            scalars = self.wrapped(batch)
-        accelerator.backward(scalars["loss"])
+    def _move(
+        self, batches: Sequence[dict[str, Any]], moved: dict[str, Tensor]
+    ) -> dict[str, float]:
+        """Move parameters down the gradient of the module's loss, its mean over the batches."""
+        accelerator, scalars = self.accelerator, dict[str, Tensor]()
+        for number, batch in enumerate(batches, 1):
+            # Processes exchange their gradients once, with the last batch.
+            last = number == len(batches)
+            with nullcontext() if last else accelerator.no_sync(self.wrapped):
+                with accelerator.autocast():
+                    found = self.wrapped(batch)
+                accelerator.backward(found["loss"] / len(batches))
+            for key, value in found.items():
+                scalars[key] = scalars.get(key, 0) + value.detach() / len(batches)
         norm = accelerator.clip_grad_norm_(moved.values(), self.schedule.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        means = {key: accelerator.reduce(value.detach(), "mean") for key, value in scalars.items()}
+        means = {key: accelerator.reduce(value, "mean") for key, value in scalars.items()}
         values = {key: value.item() for key, value in means.items()}
         values["gradient_norm"] = float(norm) if norm is not None else 0.0
         return values

@@ -80,6 +80,9 @@ class RegionLoss(nn.Module):
             )
         if recipe.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        # Its forward alone: samples of the sheets meet other processors and shapes.
+        forward = self.unet.forward
+        self.predict = torch.compile(forward) if recipe.compile else forward
         _fix_p_tokens(pipeline)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -91,7 +94,7 @@ class RegionLoss(nn.Module):
         asked = recipe.maps if whole else recipe.maps.halved()
         self._ask(batch, asked)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        output = self.unet(noisy, timesteps, context).sample.float()
+        output = self.predict(noisy, timesteps, context).sample.float()
         aim = target(self.scheduler, latents, noise, timesteps)
         terms = {"reconstruction": (1.0, self._reconstruction(output, aim, timesteps))}
         if recipe.attention_weight > 0:
@@ -110,6 +113,8 @@ class RegionLoss(nn.Module):
         maps, device = self.maps, batch["noise"].device
         # What the last backward pass wrote, too, where it ran layers again.
         maps.clear()
+        height, width = batch["noise"].shape[-2:]
+        maps.latents = height, width
         if self.recipe.attention_weight > 0:
             prompted = batch["prompted"]
             input_ids = tokenize(self.tokenizer, batch["prompt"]).to(device)

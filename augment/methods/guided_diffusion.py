@@ -29,8 +29,13 @@ class GuidedDiffusion:
     sampling: Sampling
 
     def to(self, device: Device) -> None:
-        """Bring the model to a device."""
-        self.pipeline.to(device.name)
+        """Bring the model to a device and its number format, compiled where the recipe says so.
+
+        The weights are rounded once: autocast over float32 would do it again in every pass.
+        """
+        self.pipeline.to(device.name, device.dtype)
+        if self.sampling.compile:
+            self.pipeline.unet.compile()
 
     def draw(
         self,
@@ -42,15 +47,8 @@ class GuidedDiffusion:
     ) -> Drawing:
         """Draw a batch: images by prompt alone, or pairs by prompt and layout."""
         guides = None if layouts is None else torch.from_numpy(layouts)[:, None].float()
-        with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
-            pairs = draw(
-                self.pipeline,
-                [one.prompt for one in planned],
-                seeds,
-                self.sampling,
-                guides,
-                watched,
-            )
+        prompts = [one.prompt for one in planned]
+        pairs = draw(self.pipeline, prompts, seeds, self.sampling, guides, watched)
         masks = None if pairs.masks is None else np.asarray(pairs.masks)
         history = tuple(self._history(pairs, place) for place in range(watched))
         return Drawing(np.asarray(pairs.images), masks, _scores(pairs), history)

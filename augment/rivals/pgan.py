@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from didgen.augment.diffusion.tensor_files import load_tensors
 from didgen.augment.finetuning.checkpoint import checkpoints
 from didgen.augment.methods.generator import Opened
 from didgen.augment.rivals.adversarial import (
@@ -28,6 +27,7 @@ from didgen.augment.rivals.adversarial import (
 from didgen.augment.rivals.class_gan import Part, open_class_gan, parts_of, sheet_of
 from didgen.augment.rivals.gan_images import GanImages, picture_table
 from didgen.augment.rivals.rival_run import RivalRun, rival_run
+from didgen.augment.tensor_files import load_tensors
 from didgen.manifests.provenance.model_method import ModelMethod
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.rivals import PganNetwork, PganRecipe

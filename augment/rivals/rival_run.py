@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.model_folder import replaced, write_documents
-from didgen.augment.diffusion.tensor_files import load_tensors, written
 from didgen.augment.finetuning.loop import Schedule, train
 from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.finetuning.training_run import accelerator_of, begun
+from didgen.augment.tensor_files import load_tensors, written
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.provenance.licence import data_ingredients

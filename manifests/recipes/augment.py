@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import Count, LocalPath, Positive, Section, Seed, Share
+from didgen.manifests.recipes.fingerprint import without_added
 from didgen.manifests.recipes.sampling import Sampling
 
 LEFT_OUT = ("NV",)
@@ -130,6 +131,12 @@ SPEED_ONLY: dict[str, Any] = {"sampling": {"batch_size"}, "cluster": True}
 """Fields of an AugmentRecipe that change how fast samples are made, not which."""
 
 
+ADDED: dict[str, Any] = {
+    "sampling": {"compile": False, "guidance": {"update": "before", "every": 1}},
+}
+"""Fields that recipes did not always have, as `without_added` takes them."""
+
+
 def asked(recipe: AugmentRecipe) -> dict[str, Any]:
     """The fields of a recipe that decide the result, as JSON values."""
-    return recipe.model_dump(mode="json", exclude=SPEED_ONLY)
+    return without_added(recipe.model_dump(mode="json", exclude=SPEED_ONLY), ADDED)

@@ -53,6 +53,9 @@ class FinetuneRecipe(TrainingRecipe):
     such as what a word looks like, is then learned in cheaper ones. None in the paper."""
     steps: Positive = 20_000
     """Steps, batch size (of one process) and learning rate are the paper's."""
+    gradient_accumulation: Positive = 1
+    """Batches that a step adds up, for what does not fit in memory at once: the step is that of a
+    batch so many times as large."""
     batch_size: Positive = 4
     learning_rate: Rate = 1e-5
     schedule: Literal["constant", "cosine"] = "constant"
@@ -95,6 +98,8 @@ class FinetuneRecipe(TrainingRecipe):
     guidance by. The paper drops none, and its recipe says 0."""
     gradient_checkpointing: bool = False
     """Form the UNet's activations anew in the backward pass: less memory, about a fifth slower."""
+    compile: bool = False
+    """Compile the UNet by torch.compile: the first step takes minutes, each later one less."""
     cache: bool = True
     """Keep latents, and text embeddings where the text encoder is fixed, on disk for the run."""
     posterior: Literal["mode", "sample"] = "mode"

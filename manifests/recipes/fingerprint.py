@@ -18,6 +18,26 @@ def fingerprint(value: Any) -> str:
     return digest.hexdigest()
 
 
+_ABSENT = object()
+
+
+def without_added(fields: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe, as JSON values, less those of `added` that hold the value there.
+
+    added: fields that recipes did not always have, with the value of what was done before, and for
+    a section the same of its fields. A run that was begun without such a field then goes on where
+    a recipe says this value or nothing.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in fields.items():
+        before = added.get(name, _ABSENT)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            kept[name] = without_added(value, before)
+        elif before is _ABSENT or before != value:
+            kept[name] = value
+    return kept
+
+
 def _pieces(mapping: Mapping[str, Any]) -> Iterator[str]:
     """The text of a mapping, piece by piece."""
     for number, name in enumerate(sorted(mapping)):

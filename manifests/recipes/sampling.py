@@ -48,6 +48,12 @@ class Guidance(Section):
     """Share of the steps before guidance begins."""
     until: Share = 0.5
     """Share of the steps at which it ends, rounded up: the first half in the paper."""
+    update: Literal["before", "after"] = "before"
+    """What is moved: the latents before a step, by a pass of their own, as in Eq. 6; or the step's
+    result, by the gradient of its own conditional half, which is cheaper. An experiment of ours."""
+    every: Positive = 1
+    """Which of these steps are guided: each, as in the paper, or one in so many, the first of them
+    included. Eta stays as it is."""
     smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
     """Width of the Gaussian that smooths the maps of L_CA, in map pixels."""
     cross_attention: bool = True
@@ -98,6 +104,9 @@ class Sampling(Section):
     batch_size: Positive = 8
     mixed_precision: Precision | None = None
     """null is bf16 or fp16 on a GPU, and float32 on a CPU: not every CPU is faster in bf16."""
+    compile: bool = False
+    """Compile the UNet's ordinary passes by torch.compile: the first batch of each kind takes
+    minutes, each later one less. Samples differ in their last bits."""
     maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
     annotation: Annotation = Annotation()

@@ -15,6 +15,7 @@ from didgen.manifests.recipes.fields import (
     Seed,
     Share,
 )
+from didgen.manifests.recipes.fingerprint import without_added
 
 
 class TrainingRecipe(Section):
@@ -49,7 +50,7 @@ class TrainingRecipe(Section):
     seed: Seed = 42
 
 
-FREE = {"checkpoint_every", "save_as", "gradient_checkpointing", "sampling"}
+FREE = {"checkpoint_every", "compile", "save_as", "gradient_checkpointing", "sampling"}
 """Fields that do not decide what a run computes, and may change while it goes on."""
 
 ADDED: dict[str, Any] = {
@@ -57,16 +58,14 @@ ADDED: dict[str, Any] = {
     "attention_timesteps": "constant",
     "collections": None,
     "exclude": [],
+    "gradient_accumulation": 1,
     "method": "didgen",
     "posterior": "mode",
     "prompt": "caption",
 }
-"""Fields that recipes did not always have, with the value of what was done before: a run that was
-begun without such a field goes on where a recipe says this value or nothing."""
+"""Fields that recipes did not always have, as `without_added` takes them."""
 
 
 def asked(recipe: TrainingRecipe, free: AbstractSet[str] = frozenset()) -> dict[str, Any]:
     """The fields of a recipe that decide the result, as JSON values; `free` leaves out more."""
-    fields = recipe.model_dump(mode="json", exclude=FREE | free)
-    absent = object()
-    return {name: value for name, value in fields.items() if ADDED.get(name, absent) != value}
+    return without_added(recipe.model_dump(mode="json", exclude=FREE | free), ADDED)

@@ -103,7 +103,7 @@ def test_a_language_model_captions_anew_and_invents(photographs: Path, command: 
         assert "3 of 3 images are to be captioned by openai m, prompt 4." in printed
         inventing = ["prompts", str(out), "--out", str(new), "--per-class", "2", *far]
         code, printed, _ = command(*inventing)
-        assert code == 0 and f"New captions are in {new}" in printed
+        assert code == 0 and f"4 new captions are in {new}" in printed
     said = [row["caption"] for row in read_json_lines(out / "records.jsonl")]
     assert all("A round lesion number" in caption for caption in said)
     rows = read_json_lines(new)

@@ -35,6 +35,6 @@ def test_the_naive_baseline_draws_the_same_pairs() -> None:
     with torch.no_grad():
         pixels = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
     images = ((pixels.clamp(-1, 1) + 1) * 127.5).round().movedim(1, -1).numpy()
-    assert np.abs(images - ours.images).max() <= 1
+    assert np.abs(images - 255 * ours.images).max() <= 1.01
     # Random weights give maps of little contrast, whose threshold a rounding error can move.
     assert (masks.numpy() == ours.masks).mean() > 0.98

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from didgen.augment.prompts.caption import Cache
+from didgen.augment.captions.caption import Cache
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from didgen.manifests.errors import DidgenError, printable
 from didgen.manifests.files import sha256_of

@@ -20,7 +20,7 @@ def test_each_list_is_written_once() -> None:
     assert get_args(Split) == SPLITS == ("train", "val", "test")
     assert get_args(ExportForm) == TARGETS == ("imagefolder", "parquet", "nnunet")
     assert get_args(Config) == ("images", "pairs")
-    assert get_args(Part) == ("held-out", "train")
+    assert get_args(Part) == ("held-out", "train", "val", "test")
     assert get_args(Engine) == ("local", "ray")
 
 

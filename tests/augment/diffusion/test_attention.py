@@ -291,23 +291,27 @@ def test_parts_choose_the_layers(unet: UNet2DConditionModel) -> None:
         layers_at(unet, "attn2", AttentionMaps(parts=("mid",)), SIDE)
 
 
+@pytest.mark.parametrize("early", ["gradients", "pass"])
 @pytest.mark.parametrize("parts", [("down",), ("down", "mid", "up")])
-def test_an_early_exit_gives_the_same_maps_and_gradients(
+def test_an_early_end_gives_the_same_maps_and_gradients(
     unet: UNet2DConditionModel,
     inputs: tuple[Tensor, Tensor, Tensor],
     parts: tuple[Literal["down", "mid", "up"], ...],
+    early: Literal["gradients", "pass"],
 ) -> None:
     latents, timestep, context = inputs
     asked = AttentionMaps(parts=parts)
     results = []
-    for early in (False, True):
+    for end in ("none", early):
         start = latents.clone().requires_grad_()
-        ended = pytest.raises(AllRead) if early else nullcontext()
-        with captured(unet, SIDE, asked) as maps, ended:
-            maps.positions, maps.early_exit = POSITIONS, early
+        ended = pytest.raises(AllRead) if end == "pass" else nullcontext()
+        with torch.enable_grad(), captured(unet, SIDE, asked) as maps, ended:
+            maps.positions, maps.early_end = POSITIONS, end
             maps.regions = torch.ones(3, READ.self_side**2, 1)
             maps.regions[:, :300] = 0
-            unet(start, timestep, context)
+            output = unet(start, timestep, context).sample
+            assert output.requires_grad == (end == "none")
+        assert torch.is_grad_enabled()
         loss = maps.cross_maps().square().sum() + maps.attended_regions().square().sum()
         results.append((maps.cross_maps(), *torch.autograd.grad(loss, start)))
     for whole, exited in zip(*results, strict=True):

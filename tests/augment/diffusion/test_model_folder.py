@@ -14,10 +14,10 @@ import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from didgen.augment.diffusion.lora import add_adapters, save_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
 from didgen.augment.diffusion.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
+from didgen.augment.finetuning.lora import add_adapters, save_adapters
 from didgen.augment.prompts.prompt import LESION, SKIN, compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.model_files import FIRST_RELEASE

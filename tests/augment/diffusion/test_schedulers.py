@@ -1,5 +1,7 @@
 """Tests of schedulers: their noise schedule, and the steps that are guided."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,9 @@ def test_eta_is_nothing_outside_its_range_and_falls_as_asked() -> None:
     assert step_sizes(Guidance(eta=20), [4, 3, 2, 1]) == [20, 20, 0, 0]
     assert step_sizes(Guidance(eta=3, start=0.25, until=1), [4, 3, 2, 1]) == [0, 3, 3, 3]
     assert step_sizes(Guidance(cross_attention=False, self_attention=False), [2, 1]) == [0, 0]
+    assert step_sizes(Guidance(eta=1, every=2), range(9, 0, -1)) == [1, 0, 1, 0, 1, 0, 0, 0, 0]
+    late = Guidance(eta=1, start=0.25, until=1, every=3)
+    assert step_sizes(late, range(8, 0, -1)) == [0, 0, 1, 0, 0, 1, 0, 0]
     line = [20 * (1 - 0.5 * number / 50) ** 0.5 for number in range(51)]
     falling = step_sizes(Guidance(decay="sqrt", until=1), range(51, 0, -1))
     np.testing.assert_allclose(falling, line)
@@ -48,10 +53,13 @@ def test_a_part_of_a_step_is_guided_as_a_whole(steps: int, guided: int) -> None:
     assert [eta > 0 for eta in etas] == [place < guided for place in range(steps)]
 
 
-def test_every_guided_step_of_pndm_moves_what_it_draws(shape: Build) -> None:
+@pytest.mark.parametrize("update", ["before", "after"])
+def test_every_guided_step_of_pndm_moves_what_it_draws(
+    shape: Build, update: Literal["before", "after"]
+) -> None:
     epsilon = shape.model_copy(update={"prediction_type": "epsilon"})
     model = build_pipeline(epsilon, PROMPTS, 256, 0)
-    etas = step_sizes(Guidance(), scheduler_steps(scheduler_of(model, "pndm")))
+    etas = step_sizes(Guidance(update=update), scheduler_steps(scheduler_of(model, "pndm")))
     assert len(etas) == 11
     assert sum(eta > 0 for eta in etas) == 5
 
@@ -60,10 +68,12 @@ def test_every_guided_step_of_pndm_moves_what_it_draws(shape: Build) -> None:
         scheduler_steps(scheduler)
         latents = start(1)
         for number, timestep in enumerate(scheduler.timesteps):
-            if number == moved:
+            if number == moved and update == "before":
                 latents = latents + 1
             # A model whose output does not hang on its input: what moves is the latents alone.
             latents = scheduler.step(torch.ones(1, 4, 32, 32), timestep, latents).prev_sample
+            if number == moved and update == "after":
+                latents = latents + 1
         return latents
 
     for number, eta in enumerate(etas):

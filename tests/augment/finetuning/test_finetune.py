@@ -27,12 +27,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from didgen.augment.device import choose_device
-from didgen.augment.diffusion.lora import merge_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.augment.finetuning.checkpoint import checkpoints
 from didgen.augment.finetuning.finetune import _claim, finetune
 from didgen.augment.finetuning.latent_cache import Table
+from didgen.augment.finetuning.lora import merge_adapters
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.prompts.prompt import LESION, SKIN, compose
 from didgen.manifests.errors import DidgenError
@@ -255,6 +255,37 @@ def test_a_cpu_trains_in_what_it_is_fast_in(
     assert ("with instructions for bf16" in told) == able
     precision = "bf16" if able else "'no'"
     assert f"mixed_precision: {precision}\n" in ModelCard.load(model / "README.md").text
+
+
+@pytest.mark.slow
+def test_batches_are_added_up_and_the_record_says_so(
+    source: Path, finetuned: Path, tmp_path: Path
+) -> None:
+    recipe = quick(
+        source, model=str(finetuned / "model"), steps=2, batch_size=1, gradient_accumulation=3
+    )
+    model = finetune(recipe, tmp_path / "run")
+    told = read_json(tmp_path / "run" / "decisions.json")["batch"]
+    assert told == "3 a step, because batches are of 1 and 3 batches are added up"
+    assert read_json(tmp_path / "run" / "run.json")["recipe"]["gradient_accumulation"] == 3
+    weights = load_pipeline(str(model)).unet.state_dict()
+    before = load_pipeline(str(finetuned / "model")).unet.state_dict()
+    assert any((weights[name] != before[name]).any() for name in weights)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_trains_in_every_format(
+    source: Path, finetuned: Path, tmp_path: Path, precision: str, compiled: bool
+) -> None:
+    fields = {"mixed_precision": precision, "compile": compiled, "gradient_accumulation": 2}
+    recipe = quick(source, model=str(finetuned / "model"), **fields)
+    model = finetune(recipe, tmp_path / "run")
+    weights = load_pipeline(str(model)).unet.state_dict()
+    before = load_pipeline(str(finetuned / "model")).unet.state_dict()
+    assert all(value.isfinite().all() for value in weights.values())
+    assert any((weights[name] != before[name]).any() for name in weights)
 
 
 def test_a_thinned_checkpoint_is_gone_on_from(

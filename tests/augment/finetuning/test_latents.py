@@ -70,7 +70,7 @@ def test_autocast_does_not_reach_the_latents(
     scale = expected.std()
     kept = found["latents"].to(KEPT).float()
     assert (kept - expected).square().mean().sqrt() < 5e-4 * scale
-    assert (rounded - expected).square().mean().sqrt() > 2e-3 * scale
+    assert (rounded - expected).square().mean().sqrt() > 1e-3 * scale
     assert torch.backends.cudnn.allow_tf32
 
 

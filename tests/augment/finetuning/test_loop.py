@@ -217,6 +217,36 @@ def test_the_steps_are_those_of_plain_adamw(manifest: SourceManifest, tmp_path: 
     assert torch.equal(module.frozen.weight, before["frozen.weight"])
 
 
+def test_batches_that_are_added_up_are_one_large_batch(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    schedule = replace(SCHEDULE, batch_size=4, ema_decay=0.8)
+    whole = run(manifest, tmp_path / "whole", schedule)
+    parts = run(manifest, tmp_path / "added", replace(schedule, batch_size=2, accumulation=2))
+    assert parts.steps == [step for step in range(6) for _ in range(2)]
+    for step, pixels in enumerate(whole.seen):
+        assert torch.equal(torch.cat(parts.seen[2 * step : 2 * step + 2]), pixels)
+    for name, value in whole.trained.state_dict().items():
+        torch.testing.assert_close(parts.trained.state_dict()[name], value)
+
+
+def test_a_killed_run_of_added_batches_goes_on_with_whole_steps(
+    manifest: SourceManifest, tmp_path: Path
+) -> None:
+    added = replace(SCHEDULE, accumulation=3)
+    straight = run(manifest, tmp_path / "straight", added)
+
+    def kill(module: Brightness) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(manifest, tmp_path / "killed", added, then=kill)
+    resumed = run(manifest, tmp_path / "killed", added)
+    assert resumed.steps == [3, 3, 3, 4, 4, 4, 5, 5, 5]
+    for name, value in straight.trained.state_dict().items():
+        assert torch.equal(value, resumed.trained.state_dict()[name]), name
+
+
 def test_checkpoints_hold_what_trains_and_no_more(manifest: SourceManifest, tmp_path: Path) -> None:
     run(manifest, tmp_path, replace(SCHEDULE, ema_decay=0.8))
     newest = tmp_path / "checkpoints" / "net" / "step-0000006"

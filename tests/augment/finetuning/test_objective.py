@@ -1,6 +1,7 @@
 """Tests of the objective: Eq. 4 recomputed by hand, min-SNR, and what costs nothing."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -350,6 +351,30 @@ def test_checkpointed_gradients_are_those_of_a_plain_pass(
     # A second step is not disturbed by what the first backward pass left behind.
     checkpointed.zero_grad()
     torch.testing.assert_close(gradients(checkpointed, batch)["loss"], expected["loss"])
+
+
+@pytest.mark.slow
+# torch's own tracer looks at the `.grad` of tensors that are no leaves.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_it_has_the_same_gradients(
+    shape: Build, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced, and then run by torch itself: what a processor keeps must leave the graph."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain, compiled = (
+        RegionLoss(
+            build_pipeline(shape, [PREFIX], 256, 0),
+            recipe_of(build=shape, leak_weight=0.5, attention_weight=0.5, compile=asked),
+        )
+        for asked in (False, True)
+    )
+    expected = gradients(plain, batch)
+    for _ in range(2):
+        compiled.zero_grad()
+        found = gradients(compiled, batch)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_the_perceptual_term_joins_at_its_step(

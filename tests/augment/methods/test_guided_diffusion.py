@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from didgen.augment.device import Device, choose_device
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
@@ -84,3 +85,46 @@ def test_flat_attention_stops_a_pair_and_says_so(model: Path) -> None:
             assert isinstance(result, Failure)
             assert "at last flat attention: its relative span is" in result.reason
             assert len(result.row["rejected"]) == 2
+
+
+def test_weights_are_rounded_once_to_the_number_format_of_the_device(model: Path) -> None:
+    recipe = tiny_recipe(model, sampling=QUICK | {"mixed_precision": "bf16"})
+    generator = prepare_generation(recipe).generator
+    assert isinstance(generator, GuidedDiffusion)
+    generator.to(choose_device("bf16"))
+    parts = ("unet", "vae", "text_encoder")
+    assert {getattr(generator.pipeline, part).dtype for part in parts} == {torch.bfloat16}
+    casts: list[torch.dtype] = []
+    watch = generator.pipeline.unet.conv_in.register_forward_pre_hook(
+        lambda _, given: casts.append(given[0].dtype)
+    )
+    planned = prepare_generation(recipe).plan["images"].shard(0)[:1]
+    drawing = generator.draw(planned, [5], None, choose_device("bf16"))
+    watch.remove()
+    assert set(casts) == {torch.bfloat16} and drawing.images.std() > 0
+
+
+@pytest.mark.slow
+def test_a_recipe_may_have_its_unet_compiled(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def traced(graph: torch.fx.GraphModule, _: object) -> object:
+        calls.append(graph)
+        return graph.forward
+
+    plain = prepare_generation(tiny_recipe(model))
+    recipe = tiny_recipe(model, sampling=QUICK | {"compile": True})
+    job = prepare_generation(recipe)
+    assert job.fingerprint != plain.fingerprint
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self: compile_module(self, backend=traced)
+    )
+    device = choose_device()
+    for one in (plain, job):
+        one.generator.to(device)
+    pairs = job.plan["pairs"].shard(0)[:1]
+    layouts = np.stack([job.layouts.mask(one.layout, one.seed) for one in pairs])
+    expected, found = (one.generator.draw(pairs, [3], layouts, device) for one in (plain, job))
+    assert calls
+    assert np.abs(found.images.astype(int) - expected.images).max() <= 1

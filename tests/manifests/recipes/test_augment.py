@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from didgen.manifests.recipes.augment import AugmentRecipe, ImagesPlan, PairsPlan, asked
-from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.recipes.augment import ADDED, AugmentRecipe, ImagesPlan, PairsPlan, asked
+from didgen.manifests.recipes.fingerprint import fingerprint, without_added
 from didgen.manifests.recipes.reading import read_recipe
 from didgen.manifests.recipes.sampling import Annotation, Guidance, Sampling
 from tests.fixtures.recipes import AUGMENT, fault, written
@@ -112,6 +112,9 @@ def test_the_fingerprint_does_not_see_what_decides_only_speed(
         {"sampling": {"cfg_rescale": 0.7}},
         {"sampling": {"guidance": {"eta": 19}}},
         {"sampling": {"guidance": {"normaliser": "paper"}}},
+        {"sampling": {"guidance": {"update": "after"}}},
+        {"sampling": {"guidance": {"every": 2}}},
+        {"sampling": {"compile": True}},
         {"sampling": {"annotation": {"timestep": 0}}},
         {"sampling": {"annotation": {"flat": 0}}},
         {"gates": {"separability": 0.5}},
@@ -121,3 +124,25 @@ def test_the_fingerprint_does_not_see_what_decides_only_speed(
 def test_the_fingerprint_sees_what_decides_the_result(changes: dict[str, Any]) -> None:
     one, other = (AugmentRecipe.model_validate(AUGMENT | c) for c in ({}, changes))
     assert fingerprint(asked(one)) != fingerprint(asked(other))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "before"),
+    [
+        ({}, "1c2ab08c5b6241c76ba01da24f6997903c0c96dfb809292545862021f3fa5a25"),
+        (
+            {"guidance": {"eta": 80}},
+            "ab27ef1744bd4545f635b4677faa4f6780b01eb7d2ae5842c7b7b89facc6c4dc",
+        ),
+    ],
+)
+def test_a_run_from_before_a_field_is_the_run_of_a_recipe_that_does_not_change_it(
+    sampling: dict[str, Any], before: str
+) -> None:
+    """The hashes were computed by the version before the fields of `ADDED`."""
+    recipe = AugmentRecipe.model_validate({"source": "a", "sampling": sampling})
+    assert fingerprint(asked(recipe)) == before
+    defaults = AugmentRecipe.model_validate({"source": "a"}).model_dump(mode="json")
+    assert without_added(defaults, ADDED)["sampling"] != defaults["sampling"]
+    for name, value in ADDED["sampling"]["guidance"].items():
+        assert defaults["sampling"]["guidance"][name] == value

@@ -96,6 +96,7 @@ def test_an_added_field_has_the_value_of_before_as_its_default() -> None:
         {"attention_timesteps": "signal"},
         {"collections": ["isic2018-task1"]},
         {"exclude": ["NV"]},
+        {"gradient_accumulation": 2},
         {"posterior": "sample"},
         {"prompt": "prefix"},
     ],

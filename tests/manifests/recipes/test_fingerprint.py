@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.recipes.fingerprint import fingerprint, without_added
 
 
 def test_the_fingerprint_does_not_depend_on_order_or_process() -> None:
@@ -35,3 +35,18 @@ def test_other_values_are_hashed_as_they_are() -> None:
     for value in ([], {}, ["a", "b"], {"a": (1, 2)}, "text"):
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         assert fingerprint(value) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_added_fields_are_left_out_where_they_say_what_was_done_before() -> None:
+    added = {"new": [1], "part": {"new": False, "deep": {"new": "a"}}, "gone": 3}
+    before = {"old": 1, "part": {"old": 2, "deep": {}}}
+    now = {"old": 1, "new": [1], "part": {"old": 2, "new": False, "deep": {"new": "a"}}}
+    assert without_added(now, added) == before
+    for changed in (
+        {"new": []},
+        {"part": now["part"] | {"new": True}},  # type: ignore[operator]
+        {"part": {"old": 2, "new": 0.5, "deep": {"new": "b"}}},
+        {"part": None},
+    ):
+        assert without_added(now | changed, added) != before
+    assert without_added(now, {}) == now

@@ -33,6 +33,8 @@ AS_FIRST_WRITTEN = {
     *("mask_orientation", "mask_inverted", "patient_id"),
 }
 """Fields that came to records later: a mix has the fingerprint that it had without them."""
+NOT_ASKED = {"source", "run", "reviewed"}
+"""Where things lie, and a field that recipes got later, at its default."""
 GUIDES = ("drawn", "ISIC_0000001", "drawn", "ISIC_0000012")
 
 
@@ -124,7 +126,7 @@ class Reference:
         pairs = {i["taken"] for i in items if i["origin"] == "real" and i["config"] == "pairs"}
         return fingerprint(
             {
-                "recipe": self.recipe.model_dump(mode="json", exclude={"source", "run"}),
+                "recipe": self.recipe.model_dump(mode="json", exclude=NOT_ASKED),
                 "classes": self.source.header.classes,
                 "plan": items,
                 "records": [

@@ -9,8 +9,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from didgen.augment.diffusion.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
+from didgen.augment.finetuning.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.finetune import Lora

@@ -12,7 +12,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 
-from didgen.augment.diffusion.tensor_files import written
+from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.finetune import Lora
 

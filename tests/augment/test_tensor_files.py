@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from didgen.augment.diffusion.tensor_files import written
+from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError
 
 
