@@ -86,7 +86,12 @@ def load_checkpoint(
     load_tensors(newest / "weights.safetensors", weights)
     if average is not None:
         kept = newest / "average.safetensors"
-        load_tensors(kept if kept.exists() else newest / "weights.safetensors", average)
+        if kept.exists():
+            load_tensors(kept, average)
+        else:
+            # Of nets that take turns, only some may have an average.
+            for name, value in average.items():
+                value.copy_(weights[name])
     if not (newest / "optimizer.safetensors").exists():
         return _step(newest)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -121,7 +121,7 @@ def rival_run(recipe: GanRecipe, out: Path, **judges: Path) -> Iterator[RivalRun
 
     def claim() -> None:
         fields = asked(recipe)
-        masks = {r.key: sha256_of(manifest.mask_path(r)) for r in records}
+        masks = {r.key: manifest.mask_digest(r) for r in records}
         decided_by = {
             "recipe": fields,
             "records": [(r.key, r.sha256, masks[r.key], r.label) for r in records],

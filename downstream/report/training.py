@@ -10,9 +10,20 @@ from didgen.downstream.report.pictures import figure_of_file
 from didgen.downstream.report.run import recipe_blocks
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
+from didgen.manifests.provenance.model_method import METHOD_NAME
 from didgen.manifests.shards.index import read_run
 
-ASKED = ("source", "model", "build", "lora", "steps", "learning_rate", "batch_size", "image_size")
+ASKED = (
+    "method",
+    "source",
+    "model",
+    "build",
+    "lora",
+    "steps",
+    "learning_rate",
+    "batch_size",
+    "image_size",
+)
 MORE = ("attention_weight", "leak_weight", "processes", "seed")
 
 
@@ -23,7 +34,7 @@ def training_part(folder: Path) -> Part:
 
 def _blocks(folder: Path) -> Iterator[Content]:
     run = read_run(folder)
-    if not (folder / "model" / "model_index.json").is_file():
+    if not any((folder / "model" / name).is_file() for name in ("model_index.json", METHOD_NAME)):
         yield Notice(
             "This training is not finished: it has no model yet; run `didgen finetune` again to "
             "go on."

@@ -24,12 +24,16 @@ class Accepted:
         return consensus if consensus and consensus.verdict == "accepted" else None
 
     def rows(self, sidecar: Sidecar) -> Sidecar:
-        """A sidecar with the rows of accepted samples alone, by their corrected classes."""
+        """A sidecar with the rows of accepted samples, their classes corrected, and of failed ones."""
         rows = []
-        for key, row in sidecar.kept.items():
-            if consensus := self.of(sidecar.config, key):
+        samples = 0
+        for row in sidecar.rows:
+            if row["status"] == "failed":
+                rows.append(row)
+            elif consensus := self.of(sidecar.config, row["key"]):
                 rows.append(row | ({"label": consensus.label} if consensus.label else {}))
-        return sidecar.model_copy(update={"rows": rows, "samples": len(rows)})
+                samples += 1
+        return sidecar.model_copy(update={"rows": rows, "samples": samples})
 
     def corrected(self, members: dict[str, bytes], consensus: Consensus) -> dict[str, bytes]:
         """The members of an accepted sample with the class and the outline of its reviewers."""

@@ -35,7 +35,9 @@ class Folds:
             return
         real, name = record.get("origin") == "real", str(record.get("source_key") or "")
         if real:
-            unit = str(record.get("patient") or record.get("lesion_id") or name or key)
+            patient = record.get("patient")
+            # A patient's number may be the name of another's lesion.
+            unit = f"patient\n{patient}" if patient else str(record.get("lesion_id") or name or key)
             self._units[name] = unit
             self._counts[split][unit] += 1
         self._cases.append((key, name, real))

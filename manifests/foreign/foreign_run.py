@@ -83,6 +83,15 @@ class Foreign:
             )
         return said
 
+    def record(self) -> dict[str, str]:
+        """What the run's own record says of it: counts, without the name of a file or an image."""
+        said = self.summary()
+        if self.near:
+            said["near-duplicates"] = f"{len(self.near)} samples were left out"
+        if self.found.rejections:
+            said["rejected"] = f"{len(self.found.rejections)} files"
+        return said
+
     def shards(self, config: Config) -> list[Sequence[SourceRecord]]:
         """The samples of a config, cut into shards."""
         records, size = self.configs[config], self.recipe.shard_size
@@ -106,6 +115,11 @@ def prepare_foreign(recipe: SyntheticRecipe, progress: Progress | None = None) -
         options=ImportOptions(fractions=(1.0, 0.0, 0.0), progress=progress),
     )
     samples = found.manifest
+    if held := next((one for one in samples.records if one.split != "train"), None):
+        raise DidgenError(
+            f"{recipe.images} gives {held.key} to the split {held.split}, and synthetic samples "
+            "are for training alone; name a folder that holds nothing else."
+        )
     labels = {record.label for record in samples.records if record.label}
     if unknown := sorted(labels - {*source.header.classes}):
         raise DidgenError(
@@ -233,7 +247,7 @@ def _carry_out(job: Foreign, out: Path, progress: Progress | None) -> Manifest:
     return finish_run(
         out,
         planned,
-        decisions=job.summary(),
+        decisions=job.record(),
         versions=versions,
         classes=classes,
         made_from=made_from,
@@ -249,8 +263,8 @@ def _samples(
     for record in records:
         layout = FOREIGN if config == "pairs" else ""
         row = {"label": record.label or "", "layout": layout}
-        if reason := job.near.get(record.key):
-            yield Failure(record.key, f"near-duplicate: {reason}", row)
+        if record.key in job.near:
+            yield Failure(record.key, "near-duplicate: it is nearly a held-out image", row)
         else:
             yield Sample(record.key, _members(job, config, record, classed), row)
 

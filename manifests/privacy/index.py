@@ -15,7 +15,7 @@ from didgen.manifests.privacy.paths import (
 from didgen.manifests.shards.index import Ingredient, Manifest, Run
 from didgen.manifests.sources.records import SourceRecord
 
-_PATHS = ("source", "run", "captions")
+_PATHS = ("source", "run", "captions", "images", "labels", "masks")
 """Fields of recipes that name a folder or a file of this machine."""
 
 
@@ -61,7 +61,8 @@ def nameless_ingredients(
 
 def nameless_recipe(recipe: Mapping[str, Any], made_from: Iterable[Ingredient]) -> dict[str, Any]:
     """A recipe without the paths of its inputs."""
-    fields = {name for name in _PATHS if recipe.get(name)}
+    # `images` of a recipe of augment is a section, and no path.
+    fields = {name for name in _PATHS if recipe.get(name) and isinstance(recipe[name], str)}
     if any(map(_is_local, made_from)):
         fields |= {"model"} & recipe.keys()
     return {**recipe, **dict.fromkeys(fields, LEFT_OUT)}

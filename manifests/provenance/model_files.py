@@ -81,7 +81,11 @@ def _config_faults(folder: Path) -> Iterator[str]:
 
 def _without_index(folder: Path) -> str:
     """What a folder without the index of a model is instead."""
-    if (folder / "model" / INDEX_NAME).is_file():
+    # The file of a rival's model: `METHOD_NAME` of `model_method`, which imports this module.
+    method = "didgen.json"
+    if (folder / method).is_file():
+        return "it is a rival's model: `didgen augment` draws from it, and nothing finetunes it"
+    if any((folder / "model" / name).is_file() for name in (INDEX_NAME, method)):
         return f"its model lies in {folder / 'model'}: give that folder"
     if (folder / RUN_NAME).is_file():
         return "it is a run without a model: let `didgen finetune` finish it"

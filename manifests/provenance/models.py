@@ -62,8 +62,13 @@ def pinned(recipe: R) -> R:
     """A recipe whose model was loaded; one of the hub by its commit, since branches move on."""
     if recipe.model is None or model_place(recipe.model).exists():
         return recipe
-    found = try_to_load_from_cache(recipe.model, "model_index.json", revision=recipe.revision)
-    commit = Path(found).parent.name if isinstance(found, str) else recipe.revision
+    # The second is a rival's: `METHOD_NAME` of `model_method`, which imports this module.
+    cached = (
+        try_to_load_from_cache(recipe.model, name, revision=recipe.revision)
+        for name in ("model_index.json", "didgen.json")
+    )
+    found = next((path for path in cached if isinstance(path, str)), None)
+    commit = recipe.revision if found is None else Path(found).parent.name
     return recipe.model_copy(update={"revision": commit})
 
 

@@ -39,7 +39,7 @@ from didgen.manifests.views.outlines import pair_panel
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a picture is written as, by the ending of its file."""
 
-RUN_KINDS = ("augment", "mix")
+RUN_KINDS = ("augment", "mix", "synthetic")
 """Recipes whose directories hold shards."""
 
 

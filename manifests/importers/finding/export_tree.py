@@ -110,8 +110,10 @@ def _pairs(folder: Path, make: _Maker, harvest: Harvest) -> Iterator[Candidate]:
                 sentence = f"{place} names {missing}, which is not there; restore it."
                 harvest.reject(place, "missing-image", sentence, label_of(label) or None)
             else:
-                lesion = stated(lesion)
-                yield make(image, _split(part.name), label, mask=mask, lesion_id=lesion)
+                # 0 stands for a patient who is not known.
+                known = {"lesion_id": stated(lesion), "patient_id": str(row.get("patient") or "")}
+                known["patient_id"] = known["patient_id"] or None
+                yield make(image, _split(part.name), label, mask=mask, **known)
 
 
 def _split(name: str) -> Split:
