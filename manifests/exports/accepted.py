@@ -24,7 +24,7 @@ class Accepted:
         return consensus if consensus and consensus.verdict == "accepted" else None
 
     def rows(self, sidecar: Sidecar) -> Sidecar:
-        """A sidecar with the rows of accepted samples, their classes corrected, and of failed ones."""
+        """A sidecar with the rows of failed samples and of accepted ones, classes corrected."""
         rows = []
         samples = 0
         for row in sidecar.rows:

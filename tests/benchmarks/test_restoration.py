@@ -50,7 +50,7 @@ def test_an_image_is_what_its_latents_decode_to(mini: LesionPairPipeline) -> Non
 def test_a_restored_collection_is_the_same_but_for_its_pixels(mini: LesionPairPipeline) -> None:
     before = collection()
     after = restored(before, mini)
-    assert (after.keys, after.labels, after.lesions) == (before.keys, before.labels, before.lesions)
+    assert (after.keys, after.labels, after.units) == (before.keys, before.labels, before.units)
     first, last = after.squares([0, 2], 256)
     assert [path.name for _, path in after.files([0, 2])] == ["a", "c"]
     expected = restore(torch.from_numpy(np.stack(pictures())).movedim(-1, 1), mini)

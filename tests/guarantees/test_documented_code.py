@@ -111,4 +111,4 @@ def test_the_code_of_a_document_runs(
             assert block.language in ("sh", "python"), block
             run(block.language, block.text, workplace)
             ran += 1
-    assert ran >= 2
+    assert ran

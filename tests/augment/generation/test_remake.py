@@ -26,7 +26,7 @@ def job(model: Path) -> GenerationJob:
         "images": {"per_class": {"MEL": 4, "BCC": 3}},
         "pairs": {"count": 5, "layouts": "drawn"},
         "sampling": QUICK | {"batch_size": 3},
-        "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 1},
+        "gates": {"mask_area": (0, 1), "components": None, "layout_iou": 0, "redraws": 3},
     }
     first = prepare_generation(AugmentRecipe.model_validate(asked))
     drawn = [draw_batch(first, plan.shard(0), 0, choose_device()) for plan in first.plan.values()]
@@ -111,7 +111,7 @@ def test_what_cannot_be_remade_is_one_sentence(
         if row["status"] == "failed"
     ]
     assert failed
-    with pytest.raises(DidgenError, match=r"is in no shard .* drawn 2 times, at last near-blank"):
+    with pytest.raises(DidgenError, match=r"is in no shard .* drawn 4 times, at last near-blank"):
         remake(job, finished, failed[0])
     start_run(tmp_path, fingerprint="f00d", recipe={"kind": "mix"})
     with pytest.raises(DidgenError, match="holds no recipe of `didgen augment`"):
