@@ -111,8 +111,8 @@ def _pairs(folder: Path, make: _Maker, harvest: Harvest) -> Iterator[Candidate]:
                 harvest.reject(place, "missing-image", sentence, label_of(label) or None)
             else:
                 # 0 stands for a patient who is not known.
-                known = {"lesion_id": stated(lesion), "patient_id": str(row.get("patient") or "")}
-                known["patient_id"] = known["patient_id"] or None
+                patient = str(row.get("patient") or "") or None
+                known = {"lesion_id": stated(lesion), "patient_id": patient}
                 yield make(image, _split(part.name), label, mask=mask, **known)
 
 
