@@ -21,6 +21,10 @@ class Device:
         """What autocast computes in."""
         return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
+    def autocast(self) -> torch.autocast:
+        """A context in which float32 weights compute in `dtype`; nothing where that is float32."""
+        return torch.autocast(self.name, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
     def __str__(self) -> str:
         kind = str(self.dtype).removeprefix("torch.")
         return f"{self.name}, {kind}, because {self.reason}"

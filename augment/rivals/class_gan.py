@@ -26,6 +26,7 @@ from didgen.manifests.files import write_bytes
 from didgen.manifests.images import encoded
 from didgen.manifests.provenance.model_method import ModelMethod, method_of
 from didgen.manifests.recipes.augment import AugmentRecipe
+from didgen.manifests.recipes.rivals import PganRecipe, StyleGanRecipe
 
 EACH = 4
 """Images of each class on a sample sheet."""
@@ -63,6 +64,20 @@ def parts_of(run: RivalRun, conditional: bool) -> list[Part]:
         labels = tuple(group.index(named[row]) for row in rows)
         parts.append(Part(f"{run.recipe.method}-{number}", group, rows, labels))
     return parts
+
+
+def method_of_parts(
+    recipe: StyleGanRecipe | PganRecipe, parts: Sequence[Part], trained: str
+) -> ModelMethod:
+    """What the model directory of a class GAN says of its nets, one a part."""
+    return ModelMethod(
+        method=recipe.method,
+        trained=trained,
+        image_size=recipe.image_size,
+        classes=[label for part in parts for label in part.classes],
+        conditional=recipe.conditional,
+        network=recipe.network.model_dump(mode="json"),
+    )
 
 
 def sheet_of(run: RivalRun, part: Part, net: nn.Module) -> Callable[[int], None]:
@@ -105,9 +120,7 @@ class ClassImages:
         for net, label, places in self._turns(numbers):
             labels = torch.tensor([label[place] for place in places])
             chosen = [seeds[place] for place in places]
-            with torch.autocast(
-                device.name, dtype=device.dtype, enabled=device.dtype != torch.float32
-            ):
+            with device.autocast():
                 drawn = _drawn(net, chosen, labels, device.name)
             for place, image in zip(places, drawn, strict=True):
                 images[place] = image

@@ -24,7 +24,13 @@ from didgen.augment.rivals.adversarial import (
     gradient_penalty,
     minibatch_deviation,
 )
-from didgen.augment.rivals.class_gan import Part, open_class_gan, parts_of, sheet_of
+from didgen.augment.rivals.class_gan import (
+    Part,
+    method_of_parts,
+    open_class_gan,
+    parts_of,
+    sheet_of,
+)
 from didgen.augment.rivals.gan_images import GanImages, picture_table
 from didgen.augment.rivals.rival_run import RivalRun, rival_run
 from didgen.augment.tensor_files import load_tensors
@@ -226,15 +232,8 @@ def train_pgan(recipe: PganRecipe, out: Path) -> Path:
         levels = len(recipe.network.channels)
         total = kimg * levels - recipe.fade_kimg
         steps = sum(sum(_steps(recipe, level)) for level in range(levels))
-        method = ModelMethod(
-            method="pgan",
-            trained=f"{total:g} kimg, {steps} steps",
-            image_size=recipe.image_size,
-            classes=[label for part in parts for label in part.classes],
-            conditional=recipe.conditional,
-            network=recipe.network.model_dump(mode="json"),
-        )
-        return run.save(nets, method)
+        trained = f"{total:g} kimg, {steps} steps"
+        return run.save(nets, method_of_parts(recipe, parts, trained))
 
 
 def _grown(run: RivalRun, recipe: PganRecipe, part: Part, images: GanImages) -> nn.Module:

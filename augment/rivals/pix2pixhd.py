@@ -213,7 +213,7 @@ class PairsOfMasks:
     ) -> Drawing:
         """Draw a batch of pairs by their layouts alone."""
         assert layouts is not None, "the recipe's `images` were refused"
-        with torch.autocast(device.name, dtype=device.dtype, enabled=device.dtype != torch.float32):
+        with device.autocast():
             images = drawn_pairs(self.net, seeds, layouts, device.name)
         return Drawing(images, layouts)
 

@@ -22,7 +22,7 @@ from didgen.augment.rivals.adversarial import (
     least_squares,
     squared_gradient,
 )
-from didgen.augment.rivals.class_gan import open_class_gan, parts_of, sheet_of
+from didgen.augment.rivals.class_gan import method_of_parts, open_class_gan, parts_of, sheet_of
 from didgen.augment.rivals.gan_images import picture_table
 from didgen.augment.rivals.rival_run import rival_run
 from didgen.manifests.provenance.model_method import ModelMethod
@@ -189,15 +189,8 @@ def train_stylegan(recipe: StyleGanRecipe, out: Path) -> Path:
             sheet = sheet_of(run, part, module.generator)
             run.train(part.name, module, part.images(run, table), schedule, sheet)
             nets[f"generator-{number}"] = module.generator
-        method = ModelMethod(
-            method="stylegan",
-            trained=f"{recipe.steps} steps of {recipe.batch_size} images",
-            image_size=recipe.image_size,
-            classes=[label for part in parts for label in part.classes],
-            conditional=recipe.conditional,
-            network=recipe.network.model_dump(mode="json"),
-        )
-        return run.save(nets, method)
+        trained = f"{recipe.steps} steps of {recipe.batch_size} images"
+        return run.save(nets, method_of_parts(recipe, parts, trained))
 
 
 def open_stylegan(recipe: AugmentRecipe) -> Opened:

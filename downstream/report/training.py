@@ -10,7 +10,7 @@ from didgen.downstream.report.pictures import figure_of_file
 from didgen.downstream.report.run import recipe_blocks
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
-from didgen.manifests.provenance.model_method import METHOD_NAME
+from didgen.manifests.provenance.model_files import is_model
 from didgen.manifests.shards.index import read_run
 
 ASKED = (
@@ -34,7 +34,7 @@ def training_part(folder: Path) -> Part:
 
 def _blocks(folder: Path) -> Iterator[Content]:
     run = read_run(folder)
-    if not any((folder / "model" / name).is_file() for name in ("model_index.json", METHOD_NAME)):
+    if not is_model(folder / "model"):
         yield Notice(
             "This training is not finished: it has no model yet; run `didgen finetune` again to "
             "go on."

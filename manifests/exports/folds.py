@@ -16,6 +16,7 @@ from typing import Any
 
 from didgen.manifests.choices import Split
 from didgen.manifests.runs.spill import Spill
+from didgen.manifests.sources.splits import group_of
 
 FOLDS = 5
 """As many as nnU-Net asks for; it makes one up at random that the file lacks."""
@@ -35,9 +36,8 @@ class Folds:
             return
         real, name = record.get("origin") == "real", str(record.get("source_key") or "")
         if real:
-            patient = record.get("patient")
-            # A patient's number may be the name of another's lesion.
-            unit = f"patient\n{patient}" if patient else str(record.get("lesion_id") or name or key)
+            lesion, patient = record.get("lesion_id") or name or key, record.get("patient")
+            unit = group_of(str(lesion), str(patient) if patient else None)
             self._units[name] = unit
             self._counts[split][unit] += 1
         self._cases.append((key, name, real))

@@ -65,31 +65,28 @@ class Foreign:
         """What made the samples, in words."""
         return self.recipe.generator or self.recipe.images.name
 
-    def summary(self) -> dict[str, str]:
-        """What goes in by config, and what was left out, in words."""
+    def record(self) -> dict[str, str]:
+        """What goes in by config, and how much was left out, without a name of file or image."""
         said: dict[str, str] = {}
         for config, records in self.configs.items():
             kept = sum(record.key not in self.near for record in records)
             said[config] = f"{kept} samples in {len(self.shards(config))} shards"
         if self.near:
-            first = next(iter(self.near))
             said["near-duplicates"] = (
-                f"{len(self.near)} samples are nearly held-out images and were left out; "
-                f"{first} {self.near[first]}"
+                f"{len(self.near)} samples are nearly held-out images and were left out"
             )
-        if self.found.rejections:
-            said["rejected"] = (
-                f"{len(self.found.rejections)} files; {self.found.rejections[0].sentence}"
-            )
-        return said
-
-    def record(self) -> dict[str, str]:
-        """What the run's own record says of it: counts, without the name of a file or an image."""
-        said = self.summary()
-        if self.near:
-            said["near-duplicates"] = f"{len(self.near)} samples were left out"
         if self.found.rejections:
             said["rejected"] = f"{len(self.found.rejections)} files"
+        return said
+
+    def summary(self) -> dict[str, str]:
+        """The record for this machine alone: with the first name of what was left out."""
+        said = self.record()
+        if self.near:
+            first = next(iter(self.near))
+            said["near-duplicates"] += f"; {first} {self.near[first]}"
+        if self.found.rejections:
+            said["rejected"] += f"; {self.found.rejections[0].sentence}"
         return said
 
     def shards(self, config: Config) -> list[Sequence[SourceRecord]]:

@@ -42,8 +42,9 @@ def push(
     copies than real images would be. A push that was cut off goes on when it is run again.
     Example: didgen push runs/mine me/dermoscopy --quality runs/quality
     """
-    from didgen.manifests.hub.push import cleared_model, is_model
+    from didgen.manifests.hub.push import cleared_model
     from didgen.manifests.hub.push import push as share
+    from didgen.manifests.provenance.model_files import is_model
 
     if is_model(directory):
         if quality or reviewed or pseudonymise:

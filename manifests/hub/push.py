@@ -25,13 +25,9 @@ from didgen.manifests.hub.clearance import CopyCheck, check_images, check_licenc
 from didgen.manifests.hub.faults import told_of
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.licence import card_licence, strictest
-from didgen.manifests.provenance.model_method import METHOD_NAME
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME
 
 Kind = Literal["dataset", "model"]
-
-MODEL_INDEXES = ("model_index.json", METHOD_NAME)
-"""What lies in a model's folder: the index of diffusers, or the name of a rival's method."""
 
 MODEL_FILES = (
     "*.json",
@@ -110,11 +106,6 @@ def cleared_model(directory: Path) -> Push:
         )
     check_licence(directory, licence)
     return Push(directory, "model", licence)
-
-
-def is_model(directory: Path) -> bool:
-    """Whether a folder is a model."""
-    return any((directory / name).is_file() for name in MODEL_INDEXES)
 
 
 def push(asked: Push, repository: str, *, public: bool, progress: Progress | None = None) -> str:

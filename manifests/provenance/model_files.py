@@ -21,6 +21,11 @@ from didgen.manifests.shards.index import RUN_NAME
 
 INDEX_NAME = "model_index.json"
 
+METHOD_NAME = "didgen.json"
+
+MODEL_INDEXES = (INDEX_NAME, METHOD_NAME)
+"""What lies in a model's folder: the index of diffusers, or the name of a rival's method."""
+
 CLASSES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "LesionPairPipeline")
 """The pipelines whose parts are those of Stable Diffusion 1 and 2."""
 
@@ -42,6 +47,11 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 _TAKEN = "didgen takes Stable Diffusion 1 and 2, with a UNet and one text encoder"
 
 _SCHEDULES = ("epsilon", "v_prediction", "sample")
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder is a model's: Stable Diffusion's, or a rival's."""
+    return any((folder / name).is_file() for name in MODEL_INDEXES)
 
 
 def fault_of(path: Path) -> str | None:
@@ -81,11 +91,9 @@ def _config_faults(folder: Path) -> Iterator[str]:
 
 def _without_index(folder: Path) -> str:
     """What a folder without the index of a model is instead."""
-    # The file of a rival's model: `METHOD_NAME` of `model_method`, which imports this module.
-    method = "didgen.json"
-    if (folder / method).is_file():
+    if (folder / METHOD_NAME).is_file():
         return "it is a rival's model: `didgen augment` draws from it, and nothing finetunes it"
-    if any((folder / "model" / name).is_file() for name in (INDEX_NAME, method)):
+    if is_model(folder / "model"):
         return f"its model lies in {folder / 'model'}: give that folder"
     if (folder / RUN_NAME).is_file():
         return "it is a run without a model: let `didgen finetune` finish it"

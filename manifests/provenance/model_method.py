@@ -8,10 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from didgen.manifests.choices import Method
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_json
+from didgen.manifests.provenance.model_files import METHOD_NAME
 from didgen.manifests.provenance.models import beside
 from didgen.manifests.sources.records import first_fault
-
-METHOD_NAME = "didgen.json"
 
 
 class ModelMethod(BaseModel):

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from didgen.manifests.files import is_litter, sha256_of
 from didgen.manifests.privacy.paths import without_folders
 from didgen.manifests.provenance.licence import card_licence, data_ingredients
-from didgen.manifests.provenance.model_files import config_files, configs_of
+from didgen.manifests.provenance.model_files import MODEL_INDEXES, config_files, configs_of
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.finetune import FinetuneRecipe
@@ -62,10 +62,9 @@ def pinned(recipe: R) -> R:
     """A recipe whose model was loaded; one of the hub by its commit, since branches move on."""
     if recipe.model is None or model_place(recipe.model).exists():
         return recipe
-    # The second is a rival's: `METHOD_NAME` of `model_method`, which imports this module.
     cached = (
         try_to_load_from_cache(recipe.model, name, revision=recipe.revision)
-        for name in ("model_index.json", "didgen.json")
+        for name in MODEL_INDEXES
     )
     found = next((path for path in cached if isinstance(path, str)), None)
     commit = recipe.revision if found is None else Path(found).parent.name

@@ -94,7 +94,8 @@ def run(language: str, text: str, workplace: Path) -> None:
     [
         pytest.param(file, marks=[pytest.mark.data] if "isic" in file.name else [])
         for file in (REPOSITORY / "README.md", *TUTORIALS)
-        if any(code(file))
+        # `test_tutorials.py` runs the page of one script, and looks at what it leaves.
+        if any(code(file)) and file.name != "pair-in-python.md"
     ],
     ids=named,
 )
@@ -111,4 +112,4 @@ def test_the_code_of_a_document_runs(
             assert block.language in ("sh", "python"), block
             run(block.language, block.text, workplace)
             ran += 1
-    assert ran
+    assert ran >= 2

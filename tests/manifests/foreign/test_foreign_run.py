@@ -112,7 +112,7 @@ def test_what_is_nearly_a_test_image_is_left_out_and_counted(
         # A record that may be shared names no real image.
         assert failure.reason == "near-duplicate: it is nearly a held-out image"
     assert "ISIC_" not in json.dumps(manifest.decisions)
-    assert manifest.decisions["near-duplicates"].startswith("1 samples were left out")
+    assert manifest.decisions["near-duplicates"].startswith("1 samples are nearly held-out images")
     assert "near-duplicate" in (out / "README.md").read_text()
 
 

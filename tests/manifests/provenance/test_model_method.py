@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.provenance.model_method import METHOD_NAME, ModelMethod, method_of
+from didgen.manifests.provenance.model_files import METHOD_NAME
+from didgen.manifests.provenance.model_method import ModelMethod, method_of
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
