@@ -3,16 +3,20 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from didgen.manifests.choices import CaptionBackend, ChatBackend, Engine
+from didgen.manifests.next_step import NextStep, beside, then
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
+    RecipeSource,
     Source,
+    complete_recipe,
     folder,
     needs_out,
     place,
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
 DEMO = Path("runs/demo")
 """The run of `didgen augment` without a recipe."""
+
+SMALL = 256
+"""Side of the images of models that the bundled recipe `mini-own-samples` draws by."""
 
 ChatModel = Annotated[
     str | None, typer.Option(help="Language model: a hub id, a folder, or the endpoint's name.")
@@ -63,7 +70,7 @@ def caption(
     sheet_count: Annotated[int, typer.Option(min=1, help="Images on that sheet.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed of that sheet.")] = 0,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Write one clinical sentence (DermPrompt) for every image that has none into the manifest.
 
     Goes on where a stopped run stopped; the key of an endpoint is read from OPENAI_API_KEY.
@@ -88,6 +95,7 @@ def caption(
 
         write_caption_sheet(SourceManifest.read(source), sheet, sheet_count, seed)
         print(f"The sheet is {sheet}.")
+    return None if dry_run else then("init", source)
 
 
 def _caption(
@@ -135,7 +143,7 @@ def prompts(
     target: Target = "mini",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the examples shown.")] = 42,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Write new captions by a language model, for a recipe's `captions` field.
 
     Without them, `augment` recombines what is known of a class. Goes on where a stopped run
@@ -152,7 +160,7 @@ def prompts(
     asked = describer(settings, shorten_with, token_counter(target))
     if dry_run:
         print(f"{per_class} captions of each class would be asked of {asked.name}.")
-        return
+        return None
     with terminal_progress("captions") as advance:
         written = write_captions(manifest, asked, out, per_class, seed, progress=advance)
     print(f"{written.captions} new captions are in {out}; name it as `captions` in a recipe.")
@@ -160,6 +168,7 @@ def prompts(
         print(f"{written.doubles} were dropped, because they were known or said before.")
     for reason, count in written.recombined.items():
         print(f"{count} were recombined in place of the model's words: {reason}.")
+    return then("recipes", "mini-images")
 
 
 def finetune(
@@ -168,8 +177,9 @@ def finetune(
         Path | None,
         typer.Option("--out", help="Folder for checkpoints, sheets, the model.", parser=folder),
     ] = None,
+    source: RecipeSource = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Finetune a model with the region-aware loss, train a small one from nothing, or a rival.
 
     The recipe's `method` says which; without one it is DiDGen.
@@ -180,22 +190,31 @@ def finetune(
     from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.reading import read_training_recipe, recipe_text
 
-    config = read_training_recipe(recipe)
+    config = read_training_recipe(recipe, {"source": source} if source else None)
     if dry_run:
         print(recipe_text(config), end="")
-        return
+        named = ("--source", source) if source else ()
+        return then("finetune", recipe, *named, "--out", out or Path("runs") / Path(recipe).stem)
     if out is None:
         raise needs_out("a training")
     # What is wrong with the data is said at once, before the heavy imports.
     read_training_images(config)
     from didgen.augment.methods.registry import train_model
 
-    print(f"The model is in {train_model(config, out)}.")
+    model = train_model(config, out)
+    print(f"The model is in {model}.")
+    if config.method != "didgen" or config.image_size > SMALL:
+        return then("report", out)
+    made = ("--model", model, "--source", config.source, "--out", beside(out, "samples"))
+    return then("augment", "mini-own-samples", *made)
 
 
 def augment(
     recipe: Annotated[
-        str | None, typer.Argument(help="Recipe file, or name of a bundled one.")
+        str | None,
+        typer.Argument(
+            help="Recipe file, or name of a bundled one.", autocompletion=complete_recipe
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -222,8 +241,13 @@ def augment(
         Path | None,
         typer.Option("--to", help="Folder for the files of the sample of --only.", parser=folder),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model in place of the recipe's: mini, a folder, a file or a hub id."),
+    ] = None,
+    source: RecipeSource = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Make class-balanced images and lesion-mask pairs, as shards any training code reads.
 
     Goes on where a stopped run of the same recipe stopped, and mends what is broken of it.
@@ -236,17 +260,25 @@ def augment(
         raise typer.BadParameter("a recipe needs the folder of its run", param_hint="--out")
     if (only is None) != (to is None):
         raise typer.BadParameter("--only and --to go together", param_hint="--only")
+    given = {"model": model, "source": source}
+    instead = {name: value for name, value in given.items() if value is not None}
+    if instead and recipe is None:
+        raise typer.BadParameter("--model and --source are for a recipe: name it")
     if only is not None and to is not None:
         if part is not None:
             raise typer.BadParameter("one sample has no parts", param_hint="--part")
         if engine == "ray":
             raise typer.BadParameter("one sample is made here", param_hint="--engine")
-        _remake(recipe, out or DEMO, only, None if dry_run else to)
-    elif dry_run:
+        _remake(recipe, instead, out or DEMO, only, None if dry_run else to)
+        return None
+    if dry_run:
         _part(part)
-        _dry_run(recipe or "demo", out)
-    else:
-        _augment(recipe or "demo", out or DEMO, _part(part), engine)
+        _dry_run(recipe or "demo", instead, out)
+        named = [word for name, value in instead.items() for word in (f"--{name}", value)]
+        place_ = out or Path("runs") / Path(recipe or "demo").stem
+        return then("augment", *filter(None, (recipe,)), *named, "--out", place_)
+    _augment(recipe or "demo", instead, out or DEMO, _part(part), engine)
+    return then("verify", out or DEMO)
 
 
 def _part(text: str | None) -> "Part":
@@ -258,7 +290,7 @@ def _part(text: str | None) -> "Part":
         raise typer.BadParameter(str(error), param_hint="--part") from None
 
 
-def _dry_run(recipe: str, out: Path | None) -> None:
+def _dry_run(recipe: str, instead: Mapping[str, Any], out: Path | None) -> None:
     """Print a recipe with its defaults, and what it would make."""
     from didgen.augment.console import decisions
     from didgen.augment.generation.prepare import check_source, prepare_generation
@@ -266,7 +298,7 @@ def _dry_run(recipe: str, out: Path | None) -> None:
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe, recipe_text
 
-    config = read_recipe(recipe, AugmentRecipe)
+    config = read_recipe(recipe, AugmentRecipe, instead)
     job = prepare_generation(config)
     check_source(job, out)
     decisions(unlisted(job.recipe.model, job.trained_on))
@@ -275,12 +307,14 @@ def _dry_run(recipe: str, out: Path | None) -> None:
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
 
 
-def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
+def _augment(
+    recipe: str, instead: Mapping[str, Any], out: Path, part: "Part", engine: Engine
+) -> None:
     """Carry a recipe out, and print what came of it; exit 1 where samples are missing."""
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    config = read_recipe(recipe, AugmentRecipe)
+    config = read_recipe(recipe, AugmentRecipe, instead)
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.run import augment as run
 
@@ -304,14 +338,17 @@ def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
         raise typer.Exit(1)
 
 
-def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
+def _remake(
+    recipe: str | None, instead: Mapping[str, Any], out: Path, key: str, to: Path | None
+) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.remake import recipe_of, remake, write_members
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    job = prepare_generation(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
+    read = read_recipe(recipe, AugmentRecipe, instead) if recipe else recipe_of(out)
+    job = prepare_generation(read)
     if to is None:
         print(f"{key} of {out} would be drawn again.")
         return

@@ -10,6 +10,7 @@ import typer
 
 from didgen.downstream.quality.commands import quality as quality
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.next_step import NextStep, beside, then, to_open
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
@@ -40,7 +41,7 @@ def classify(
     out: BenchmarkOut = None,
     records: Records = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Train classifiers with and without synthetic images, and test what changed.
 
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
@@ -65,10 +66,11 @@ def classify(
         print(f"{name}: {len(part)} images ({by_class})")
     _print_trainings(job)
     if dry_run or out is None:
-        return
+        return then("classify", recipe, "--out", out or f"runs/{Path(recipe).stem}")
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
+    return then("report", out)
 
 
 def segment(
@@ -76,7 +78,7 @@ def segment(
     out: BenchmarkOut = None,
     records: Records = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Train segmentation nets with and without synthetic pairs, and test what changed.
 
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
@@ -98,10 +100,11 @@ def segment(
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
     _print_trainings(job)
     if dry_run or out is None:
-        return
+        return then("segment", recipe, "--out", out or f"runs/{Path(recipe).stem}")
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
+    return then("report", out)
 
 
 def _print_trainings(job: "BenchmarkJob[Any]") -> None:
@@ -165,7 +168,7 @@ def review(
     summary: Annotated[
         bool, typer.Option("--summary", help="Print what the reviews say, and stop.")
     ] = False,
-) -> None:
+) -> NextStep:
     """Serve a local page on which experts accept, reject and correct a run's samples.
 
     Decisions are lines of reviews.jsonl beside the run; `mix`, `export` and benchmarks honour them
@@ -183,7 +186,7 @@ def review(
         from didgen.downstream.review.summary import summary as sentences
 
         print(*sentences(desk), sep="\n")
-        return
+        return then("review", directory)
     try:
         from didgen.downstream.review.serve import is_loopback, serve
     except ModuleNotFoundError as error:
@@ -193,6 +196,9 @@ def review(
     if not is_loopback(host):
         print("The page is reached from other machines, unencrypted, by all who have its address.")
     serve(desk, host, port, lambda address: print(f"Open {address}\nStop with Ctrl-C.", flush=True))
+    # Reviews that are there are what an export or a mix can be held to.
+    accepted = ("--reviewed", "accepted", "--out", beside(directory, "accepted"))
+    return then("export", directory, "--to", "imagefolder", *accepted)
 
 
 def submission(
@@ -205,7 +211,7 @@ def submission(
         Path | None,
         typer.Option(help="Source of the tested images, if it has moved.", parser=folder),
     ] = None,
-) -> None:
+) -> NextStep:
     """Write a benchmark's test predictions in the form that the ISIC challenge of 2018 takes.
 
     Masks of `segment` are PNGs of the images' own size (Task 1), probabilities of `classify` a CSV
@@ -216,6 +222,7 @@ def submission(
 
     for place_ in write_submissions(directory, out, source):
         print(place_)
+    return then("report", directory)
 
 
 def report(
@@ -231,7 +238,7 @@ def report(
         Path | None,
         typer.Option("--out", help="The HTML file; else report.html in the folder.", parser=folder),
     ] = None,
-) -> None:
+) -> NextStep:
     """Write one self-contained HTML page: what was asked and made, pictures, curves, tables.
 
     It needs no network, reads well on a phone, and follows the light or dark of the system. What is
@@ -243,4 +250,6 @@ def report(
     from didgen.downstream.report.page import NAME
     from didgen.downstream.report.page import report as write
 
-    print(f"The report is {write(directories, out or directories[0] / NAME)}.")
+    page = write(directories, out or directories[0] / NAME)
+    print(f"The report is {page}.")
+    return to_open(page)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
+from didgen.manifests.choices import Config, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.exports.commands import export as export
 from didgen.manifests.foreign.commands import import_synthetic
 from didgen.manifests.hub.commands import pull as pull
 from didgen.manifests.hub.commands import push as push
+from didgen.manifests.next_step import NextStep, beside, then
 from didgen.manifests.options import (
     DryRun,
     OnlyReviewed,
@@ -26,6 +28,7 @@ from didgen.manifests.options import (
     place,
 )
 from didgen.manifests.progress import terminal_progress
+from didgen.manifests.recipes.commands import recipes as recipes
 
 if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
@@ -94,7 +97,7 @@ PUBLIC_SETS = {
 """Public sets by the command that imports them; the module of one has the same name."""
 
 
-def _public_set(name: str, about: str) -> Callable[..., None]:
+def _public_set(name: str, about: str) -> Callable[..., NextStep]:
     """The command that imports a public set."""
 
     def command(
@@ -105,8 +108,8 @@ def _public_set(name: str, about: str) -> Callable[..., None]:
         for_model: KnownTo = None,
         mask_orientation: MaskDrawnOn = None,
         dry_run: DryRun = False,
-    ) -> None:
-        _import_set(name, None, root, None if dry_run else out, for_model)(
+    ) -> NextStep:
+        return _import_set(name, None, root, None if dry_run else out, for_model)(
             seed=seed, fractions=split, mask_orientation=mask_orientation
         )
 
@@ -120,8 +123,10 @@ def _public_set(name: str, about: str) -> Callable[..., None]:
         split: Fractions = (0.8, 0.1, 0.1),
         for_model: KnownTo = None,
         dry_run: DryRun = False,
-    ) -> None:
-        _import_set(name, by, root, None if dry_run else out, for_model)(seed=seed, fractions=split)
+    ) -> NextStep:
+        return _import_set(name, by, root, None if dry_run else out, for_model)(
+            seed=seed, fractions=split
+        )
 
     chosen = labelled if name in ("isic2020", "isic-archive") else command
     chosen.__doc__ = f"Import {about}\n\nExample: didgen import {name} ~/{name} --out runs/{name}"
@@ -135,15 +140,15 @@ import_app.command("synthetic")(import_synthetic)
 
 def _import_set(
     name: str, by: LabelBy | None, root: Path, out: Path | None, for_model: list[str] | None
-) -> Callable[..., None]:
+) -> Callable[..., NextStep]:
     """What imports a public set with the options that it is called with."""
     from didgen.manifests.importers.gathering import import_collection
 
     module = import_module(f"didgen.manifests.importers.{name.replace('-', '_')}")
     collection = module.collection(by) if by else module.COLLECTION
 
-    def carry_out(**options: Any) -> None:
-        _carry_out(
+    def carry_out(**options: Any) -> NextStep:
+        return _carry_out(
             lambda given: import_collection(collection, root, given), out, for_model, options
         )
 
@@ -176,7 +181,7 @@ def import_folder_command(
     split: Fractions = (0.8, 0.1, 0.1),
     for_model: KnownTo = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Import your own images, with masks and labels where you have them.
 
     Example: didgen import folder photos --labels labels.csv --licence CC-BY-4.0 --out runs/mine
@@ -194,7 +199,7 @@ def import_folder_command(
         levels = read_levels(folders) if folders is not None else None
     except DidgenError as error:
         raise typer.BadParameter(str(error), param_hint="--folders") from None
-    _carry_out(
+    return _carry_out(
         lambda given: import_folder(
             images, licence=licence, masks=masks, labels=labels, folders=levels, options=given
         ),
@@ -214,7 +219,7 @@ def _carry_out(
     out: Path | None,
     for_model: list[str] | None,
     options: dict[str, Any],
-) -> None:
+) -> NextStep:
     """Import with some options, write the manifest, and say what was understood."""
     from didgen.manifests.importers.admission import ImportOptions
     from didgen.manifests.views.import_screen import print_import
@@ -225,6 +230,11 @@ def _carry_out(
     if out is not None:
         result.write(out)
     print_import(result, out, known)
+    if out is None:
+        return None
+    # Finetuning learns where lesions are, by masks of training images.
+    masked = result.manifest.select(split="train", masked=True)
+    return then("caption" if masked else "annotate", out)
 
 
 def _known_to(models: list[str] | None) -> "list[ForModel]":
@@ -236,7 +246,7 @@ def _known_to(models: list[str] | None) -> "list[ForModel]":
     return [(model, trained_on(model)) for model in models]
 
 
-def verify(directory: Run) -> None:
+def verify(directory: Run) -> NextStep:
     """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra.
 
     Example: didgen verify runs/mine
@@ -254,6 +264,7 @@ def verify(directory: Run) -> None:
         print(f"{bad} of {len(verdicts)} files are not ok.")
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
+    return then("report", directory)
 
 
 def inspect(
@@ -268,7 +279,7 @@ def inspect(
         Path | None,
         typer.Option("--picture", help="File for its picture: .png, .jpg or .webp.", parser=folder),
     ] = None,
-) -> None:
+) -> NextStep:
     """Say what a run or a source manifest holds: counts, failures; with KEY, one sample's record.
 
     Example: didgen inspect runs/mine pair-000003 --picture pair.png
@@ -277,19 +288,21 @@ def inspect(
         raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
     from rich.console import Console
 
-    from didgen.manifests.views.contents import find, write_picture
+    from didgen.manifests.views.contents import SourceContents, find, write_picture
     from didgen.manifests.views.contents import inspect as look
     from didgen.manifests.views.terminal import contents_listing, sample_listing
 
     contents = look(directory)
     if key is None:
         Console().print(*contents_listing(contents), sep="\n")
-        return
+        return then("caption" if isinstance(contents, SourceContents) else "report", directory)
     found = find(contents, key)
     Console().print(*sample_listing(found), sep="\n")
     if picture is not None:
         write_picture(found, picture)
         print(f"The picture is {picture}.")
+        return None
+    return then("inspect", directory, key, "--picture", f"{key}.png")
 
 
 def mix(
@@ -311,7 +324,7 @@ def mix(
     ] = 42,
     pseudonymise: Pseudonymise = False,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Mix real and synthetic samples into one set of shards; synthetic only ever in training.
 
     Goes on where a stopped mix stopped. The splits are those of the source. Real images leave
@@ -349,51 +362,5 @@ def mix(
             print(f"real images: {manifest.decisions['real images']}")
         totals = manifest.totals
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
-
-
-def export(
-    directory: Run,
-    to: Annotated[ExportForm, typer.Option("--to", help="The layout.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            help="New folder; for nnU-Net one named like Dataset501_DiDGen.",
-            parser=folder,
-        ),
-    ],
-    pseudonymise: Pseudonymise = False,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            help="Source whose key makes the pseudonyms; else the one that the run names.",
-            parser=folder,
-        ),
-    ] = None,
-    reviewed: OnlyReviewed = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
-
-    Nothing is resized, and JPEG is encoded no second time. Images leave without metadata.
-    Example: didgen export runs/mine --to parquet --out runs/mine-parquet
-    """
-    if source is not None and not pseudonymise:
-        raise typer.BadParameter("a source is for --pseudonymise", param_hint="--source")
-    from didgen.manifests.exports.export import export as write
-    from didgen.manifests.exports.sound_run import only_accepted, prepare_export
-
-    with terminal_progress("checking") as advance:
-        job = prepare_export(
-            directory, to, out, progress=advance, pseudonymise=pseudonymise, source=source
-        )
-    if reviewed:
-        job = only_accepted(job)
-        print(f"reviews: {job.manifest.decisions['reviews']}")
-    print(*job.summary(), sep="\n")
-    if not dry_run:
-        with terminal_progress("exporting") as advance:
-            write(job, progress=advance)
-        if job.changed:
-            print(f"images of an older mix or another maker: {job.changed}")
-        print(f"The export is in {out}.")
+        return then("export", out, "--to", "imagefolder", "--out", beside(out, "export"))
+    return None

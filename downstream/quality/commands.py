@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from didgen.manifests.choices import Config, Part
+from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder, needs_out, place
 from didgen.manifests.progress import terminal_progress
 
@@ -99,7 +100,7 @@ def quality(
         ),
     ] = False,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Measure how near a run's images are to real ones, and which are copies of training images.
 
     FID, KID, precision, recall, density, coverage, MS-SSIM and LPIPS, each beside what real images
@@ -122,7 +123,7 @@ def quality(
         "judges": judges or None,
         "seed": seed,
     }
-    _quality(
+    return _quality(
         recipe,
         {name: value for name, value in given.items() if value is not None},
         out,
@@ -133,7 +134,7 @@ def quality(
 
 def _quality(
     name: str | None, given: dict[str, Any], out: Path | None, *, scores: bool, dry_run: bool
-) -> None:
+) -> NextStep:
     """Assess what a recipe and the options say, and print what came of it."""
     if name is None and (missing := [one for one in ("real", "synthetic") if one not in given]):
         raise typer.BadParameter(
@@ -152,7 +153,7 @@ def _quality(
     for job in jobs.values():
         _print_assessed(job)
     if dry_run or out is None:
-        return
+        return None
     with terminal_progress("looking") as advance:
         records = assess_runs(jobs, out, scores=scores, progress=advance)
     for name, record in records.items():
@@ -164,6 +165,7 @@ def _quality(
         print(f"The figures are in {place / 'quality.md'} and {place / 'quality.json'}.")
     if len(records) > 1:
         print(f"They stand side by side in {out / 'runs.md'}.")
+    return then("report", out)
 
 
 def _print_assessed(job: "QualityJob") -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from didgen.manifests.errors import printable
+from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder
 from didgen.manifests.progress import terminal_progress
 
@@ -34,7 +35,7 @@ def import_synthetic(
     generator: Annotated[str | None, typer.Option(help="What made them, in words.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Take samples of any other generator in as a run, so that benchmarks can compare it.
 
     Samples that are nearly held-out images of the source are left out and counted. What such a
@@ -65,3 +66,5 @@ def import_synthetic(
             manifest = import_foreign(job, out, progress=advance)
         totals = manifest.totals
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
+        return then("verify", out)
+    return None

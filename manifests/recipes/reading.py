@@ -47,7 +47,9 @@ def read_recipe(name: str | Path, kind: type[R], instead: Mapping[str, Any] | No
         raise DidgenError(f"{path}: {sentence_of_fault(error, kind)}") from None
 
 
-def read_training_recipe(name: str | Path) -> TrainingRecipe:
+def read_training_recipe(
+    name: str | Path, instead: Mapping[str, Any] | None = None
+) -> TrainingRecipe:
     """Read a recipe of `didgen finetune`, of the method that it names; DiDGen's without one.
 
     Raises DidgenError like `read_recipe`, and for a method that is not known.
@@ -57,7 +59,7 @@ def read_training_recipe(name: str | Path) -> TrainingRecipe:
         raise DidgenError(
             f"{name}: `method` is {method!r}, but it must be one of {', '.join(TRAINING)}."
         )
-    return read_recipe(name, TRAINING[method])
+    return read_recipe(name, TRAINING[method], instead)
 
 
 def recipe_text(recipe: Section) -> str:
