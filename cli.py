@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
-from click import get_current_context
 from typer.core import TyperGroup
 
 from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
 from didgen.manifests.errors import printable, sentence_of
-from didgen.manifests.next_step import NextStep, sentence
+from didgen.manifests.next_step import sentence
 
 
 class InOrder(TyperGroup):
@@ -29,21 +28,21 @@ class InOrder(TyperGroup):
         ctx.obj = [*args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and say the next step where it ended well."""
+        step = super().invoke(ctx)
+        if said := sentence(step, ctx.obj):
+            print(printable(said), file=sys.stderr)
+        return step
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Names as they were registered under their headings."""
         return [name_of(member) for members in GROUPS.values() for member in members]
 
 
-def _say_next(step: NextStep, **_: object) -> None:
-    """Print the next step of a command that ended well."""
-    if said := sentence(step, get_current_context().obj):
-        print(printable(said), file=sys.stderr)
-
-
 app = typer.Typer(
     name="didgen",
     cls=InOrder,
-    result_callback=_say_next,
     help="Class-balanced dermoscopic images and lesion-mask pairs from one diffusion model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
