@@ -49,9 +49,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Its two ways stand in rooms that do not know each other.
+annotate = describing.annotating(augmenting.by_attention, judging.by_network)
+
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     "Start": (describing.recipes,),
-    "Real images": (describing.import_app, augmenting.caption, augmenting.prompts),
+    "Real images": (describing.import_app, annotate, augmenting.caption, augmenting.prompts),
     "The model": (augmenting.finetune,),
     "Synthetic samples": (
         augmenting.augment,

@@ -24,6 +24,7 @@ from didgen.manifests.options import (
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
+    from didgen.augment.annotating.attention_annotator import AttentionAnnotator
     from didgen.augment.captions.caption import Captioner
     from didgen.augment.generation.part import Part
 
@@ -46,6 +47,13 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Images that transformers ta
 Target = Annotated[
     str, typer.Option(help="Stable Diffusion model whose tokenizer counts the 77 tokens.")
 ]
+
+
+def by_attention(model: str) -> "AttentionAnnotator":
+    """What `didgen annotate` draws masks by: the attention of a model."""
+    from didgen.augment.annotating.attention_annotator import AttentionAnnotator
+
+    return AttentionAnnotator(model)
 
 
 def caption(

@@ -20,6 +20,7 @@ from didgen.manifests.options import (
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
+    from didgen.downstream.annotating.network_annotator import NetworkAnnotator
     from didgen.downstream.benchmark.job import BenchmarkJob
 
 BenchmarkOut = Annotated[
@@ -34,6 +35,13 @@ Records = Annotated[
         parser=folder,
     ),
 ]
+
+
+def by_network(directory: Path) -> "NetworkAnnotator":
+    """What `didgen annotate --network` draws masks by: a training of `segment`."""
+    from didgen.downstream.annotating.network_annotator import NetworkAnnotator
+
+    return NetworkAnnotator(directory)
 
 
 def classify(
@@ -98,6 +106,8 @@ def segment(
     if dry_run:
         print(recipe_text(config), end="")
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
+    if job.no_truths:
+        print(f"{job.no_truths}.")
     _print_trainings(job)
     if dry_run or out is None:
         return then("segment", recipe, "--out", out or f"runs/{Path(recipe).stem}")

@@ -29,6 +29,7 @@ from didgen.manifests.options import (
 )
 from didgen.manifests.progress import terminal_progress
 from didgen.manifests.recipes.commands import recipes as recipes
+from didgen.manifests.sources.commands import annotating as annotating
 
 if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions

@@ -1,6 +1,8 @@
 """Options: the arguments that commands of several rooms share; nothing heavy is imported here."""
 
+from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated
 
 import typer
@@ -27,8 +29,10 @@ def folder(text: str) -> Path:
 
 def complete_recipe(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of bundled recipes that begin like this: those of the command that is typed."""
-    from didgen.manifests.recipes.catalogue import names
-
+    # As text: the recipes' package builds on this one.
+    names: Callable[[str | None], list[str]] = resolve_name(
+        "didgen.manifests.recipes.catalogue:names"
+    )
     command = ctx.info_name
     kind = command if command in ("finetune", "augment", "classify", "segment") else None
     return [name for name in names(kind) if name.startswith(incomplete)]

@@ -37,11 +37,11 @@ from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import naming
 from didgen.manifests.provenance.model_files import configs_of
 from didgen.manifests.provenance.models import model_place
+from didgen.manifests.sources.carried_over import with_captions
 from didgen.manifests.sources.records import (
     SourceManifest,
     SourceRecord,
     unfinished_writes,
-    with_captions,
     writing,
 )
 

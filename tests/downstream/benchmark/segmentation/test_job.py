@@ -105,7 +105,10 @@ def test_data_that_does_not_fit_is_refused(
     for fields, sentence in (
         ({"run": tmp_path}, "finish the run"),
         ({"source": changed_source(tmp_path / "a", shared)}, "has the lesion lesion 0 in"),
-        ({"source": changed_source(tmp_path / "b", bare)}, "no image with a mask in val"),
+        (
+            {"source": changed_source(tmp_path / "b", bare)},
+            "no image with a mask that a person drew in val",
+        ),
         ({"collections": ["photos", "task 1"]}, "of the collection task 1; it has photos"),
         ({"real": [19]}, "asks for 19 training pairs and the source has 18"),
         ({"networks": [{"name": "monai.UNets"}]}, "no segmentation net monai.UNets"),
