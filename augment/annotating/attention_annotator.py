@@ -2,7 +2,8 @@
 
 Notable choices:
 - The photograph's latents get the noise of a late step of sampling, at which the maps of a sample
-  are read too. The noise is drawn from the image's hash, so that a mask can be drawn again.
+  are read too. The maps of several draws are averaged. Noise is drawn from the image's hash, so
+  that a mask can be drawn again.
 - The whole photograph is read, brought to the model's square: a lesion may lie outside its middle.
 - The prompt is the prefix alone: what a caption says of a lesion is measured by its mask.
 """
@@ -28,6 +29,9 @@ from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 NEAR_THE_END = 0.05
 """Share of the model's timesteps whose noise is about what the last step of sampling has left."""
+
+DRAWS = 3
+"""Draws of noise whose maps are averaged."""
 
 BATCH = 8
 
@@ -62,23 +66,25 @@ class AttentionAnnotator:
 
     @torch.no_grad()
     def _maps(self, pixels: Tensor, seeds: Sequence[int]) -> Tensor:
-        """A_CS of Eq. 7 (B, h, w) of images (B, 3, S, S) in [-1, 1]."""
+        """A_CS of Eq. 7 (B, h, w) of images (B, 3, S, S) in [-1, 1], the mean over draws of noise.
+
+        seeds: B.
+        """
         pipeline, device = self.pipeline, self.pipeline.device
         latents = encode(pipeline.vae, pixels.to(device)).float()
-        noise = torch.stack(
-            [
-                torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
-                for seed in seeds
-            ]
-        ).to(device)
         prompts = [compose(None)] * len(pixels)
         embeds, _ = pipeline.texts(prompts)
         condition = pipeline.condition(prompts, embeds, torch.zeros(len(pixels), 1, 1, 1))
         timestep = int(NEAR_THE_END * pipeline.scheduler.config.num_train_timesteps)
         reader = MapReader(pipeline.unet, pipeline.scheduler, AttentionMaps())
-        read = reader.noised(latents, timestep, noise, condition)
-        cross = read.cross_maps()[:, 0]
-        return flow(cross, read.self_map(), Annotation().tau, read.self_shape)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        drawn = []
+        for _ in range(DRAWS):
+            noise = [torch.randn(latents.shape[1:], generator=one) for one in generators]
+            read = reader.noised(latents, timestep, torch.stack(noise).to(device), condition)
+            cross = read.cross_maps()[:, 0]
+            drawn.append(flow(cross, read.self_map(), Annotation().tau, read.self_shape))
+        return torch.stack(drawn).mean(0)
 
 
 def _square(manifest: SourceManifest, record: SourceRecord, size: int) -> Tensor:

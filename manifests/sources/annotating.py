@@ -62,7 +62,9 @@ class MaskGates:
     mask_area: tuple[float, float] = (0.005, 0.95)
     components: int | None = 3
     attention_contrast: float = 0.0
-    separability: float = 0.0
+    separability: float = 0.8
+    """Maps of held-out photographs whose masks were wrong had 0.66 to 0.79; see the page on
+    `annotate` for figures."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def annotating(by_attention: ByAttention, by_network: ByNetwork) -> Callable[...
         separability: Annotated[
             float,
             typer.Option(min=0, max=1, help="Least separability (Otsu) of the model's attention."),
-        ] = 0.0,
+        ] = 0.8,
         again: Annotated[
             bool, typer.Option("--again", help="Redraw masks that no person drew or corrected.")
         ] = False,
