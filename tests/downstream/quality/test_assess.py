@@ -227,7 +227,7 @@ def test_inception_without_its_weights_is_one_sentence(smooth_data, tmp_path: Pa
     ]
     assert didgen(*arguments) == 1
     error = capsys.readouterr().err
-    assert "metric_weights inception" in error and "Traceback" not in error
+    assert "didgen weights inception" in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
 
 
