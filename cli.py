@@ -53,7 +53,7 @@ app = typer.Typer(
 annotate = describing.annotating(augmenting.by_attention, judging.by_network)
 
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
-    "Start": (describing.recipes, judging.weights),
+    "Start": (augmenting.init, describing.recipes, judging.weights),
     "Real images": (describing.import_app, annotate, augmenting.caption, augmenting.prompts),
     "The model": (augmenting.finetune,),
     "Synthetic samples": (

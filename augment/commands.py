@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from didgen.augment.starting.commands import init as init
 from didgen.manifests.choices import CaptionBackend, ChatBackend, Engine
 from didgen.manifests.next_step import NextStep, beside, then
 from didgen.manifests.options import (
