@@ -269,10 +269,7 @@ def augment(
         raise typer.BadParameter("a recipe needs the folder of its run", param_hint="--out")
     if (only is None) != (to is None):
         raise typer.BadParameter("--only and --to go together", param_hint="--only")
-    given = {"model": model, "source": source}
-    instead = {name: value for name, value in given.items() if value is not None}
-    if instead and recipe is None:
-        raise typer.BadParameter("--model and --source are for a recipe: name it")
+    instead = _instead(recipe, model, source)
     if only is not None and to is not None:
         if part is not None:
             raise typer.BadParameter("one sample has no parts", param_hint="--part")
@@ -283,11 +280,25 @@ def augment(
     if dry_run:
         _part(part)
         _dry_run(recipe or "demo", instead, out)
-        named = [word for name, value in instead.items() for word in (f"--{name}", value)]
-        place_ = out or Path("runs") / Path(recipe or "demo").stem
-        return then("augment", *filter(None, (recipe,)), *named, "--out", place_)
+        return _after_dry_run(recipe, instead, out)
     _augment(recipe or "demo", instead, out or DEMO, _part(part), engine)
     return then("verify", out or DEMO)
+
+
+def _instead(recipe: str | None, model: str | None, source: Path | None) -> dict[str, Any]:
+    """The values that options give in the place of a recipe's own."""
+    given = {"model": model, "source": source}
+    instead = {name: value for name, value in given.items() if value is not None}
+    if instead and recipe is None:
+        raise typer.BadParameter("--model and --source are for a recipe: name it")
+    return instead
+
+
+def _after_dry_run(recipe: str | None, instead: Mapping[str, Any], out: Path | None) -> NextStep:
+    """The command that makes what a dry run told of."""
+    named = [word for name, value in instead.items() for word in (f"--{name}", value)]
+    place_ = out or Path("runs") / Path(recipe or "demo").stem
+    return then("augment", *filter(None, (recipe,)), *named, "--out", place_)
 
 
 def _part(text: str | None) -> "Part":

@@ -40,7 +40,7 @@ class BundledRecipe:
 
 def names(kind: str | None = None) -> list[str]:
     """The names of the bundled recipes, of one command or of all."""
-    every = (file.stem for file in sorted(RECIPES.glob("*.yaml")))
+    every = sorted(file.stem for file in RECIPES.glob("*.yaml"))
     return [name for name in every if kind in (None, _kind(name))]
 
 

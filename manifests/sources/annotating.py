@@ -23,7 +23,7 @@ from didgen.manifests.progress import Progress
 from didgen.manifests.sources.mask_gates import MaskBounds, mask_fault, mask_scores
 from didgen.manifests.sources.records import SourceManifest, SourceRecord, writing
 
-FOLDER = "masks"
+FOLDER = "annotated"
 """Where a manifest's folder has the masks that no person drew."""
 
 TRIES_FILE = "annotated.jsonl"

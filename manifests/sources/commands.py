@@ -15,7 +15,7 @@ from didgen.manifests.options import DryRun, Source, folder
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
-    from didgen.manifests.sources.annotating import Annotator
+    from didgen.manifests.sources.annotating import Annotator, MaskGates
 
 ByAttention: TypeAlias = "Callable[[str], Annotator]"
 ByNetwork: TypeAlias = "Callable[[Path], Annotator]"
@@ -57,28 +57,43 @@ def annotating(by_attention: ByAttention, by_network: ByNetwork) -> Callable[...
     ) -> NextStep:
         """Give the images of a source that have no mask one, drawn by a model or a network.
 
-        Masks lie in SOURCE/masks. They are trained on, but are never the truth of a test or of
+        Masks lie in SOURCE/annotated. They are trained on, but are never the truth of a test or of
         validation. Correct them in any editor, and call this again.
         Example: didgen annotate runs/own
         """
-        from didgen.manifests.sources.annotating import MaskGates, annotate_source, without_mask
-        from didgen.manifests.sources.records import SourceManifest
+        from didgen.manifests.sources.annotating import MaskGates
 
-        manifest = SourceManifest.read(source)
-        todo, total = without_mask(manifest, again=again), len(manifest.records)
-        print(f"{len(todo)} of {total} images are to get a mask.")
-        if dry_run:
-            return None
+        def opened() -> "Annotator":
+            return by_network(network) if network else by_attention(model)
+
         bounds = MaskGates(area, components, separability=separability)
-        opened = (lambda: by_network(network)) if network else (lambda: by_attention(model))
-        with terminal_progress("masks") as advance:
-            done = annotate_source(source, opened, bounds, again=again, progress=advance)
-        if done.corrected:
-            print(f"{done.corrected} masks were corrected by hand, and are taken in.")
-        print(f"{done.drawn} masks are drawn, and {len(done.stopped)} were stopped by the gates.")
-        for reason, count in Counter(done.stopped.values()).most_common(3):
-            print(f"  {count}: {reason}")
-        print(f"Masks are in {source / 'masks'}; no test takes them for the truth.")
-        return then("caption", source, "--sheet", f"{source.name}-captions.png")
+        return _annotate(source, None if dry_run else opened, bounds, again=again)
 
     return annotate
+
+
+def _annotate(
+    source: Path,
+    opened: "Callable[[], Annotator] | None",
+    bounds: "MaskGates",
+    *,
+    again: bool,
+) -> NextStep:
+    """Say what is to be drawn, draw it, and say what came of it; nothing is drawn by None."""
+    from didgen.manifests.sources.annotating import FOLDER, annotate_source, without_mask
+    from didgen.manifests.sources.records import SourceManifest
+
+    manifest = SourceManifest.read(source)
+    todo = len(without_mask(manifest, again=again))
+    print(f"{todo} of {len(manifest.records)} images are to get a mask.")
+    if opened is None:
+        return None
+    with terminal_progress("masks") as advance:
+        done = annotate_source(source, opened, bounds, again=again, progress=advance)
+    if done.corrected:
+        print(f"{done.corrected} masks were corrected by hand, and are taken in.")
+    print(f"{done.drawn} masks are drawn, and {len(done.stopped)} were stopped by the gates.")
+    for reason, count in Counter(done.stopped.values()).most_common(3):
+        print(f"  {count}: {reason}")
+    print(f"Masks are in {source / FOLDER}; no test takes them for the truth.")
+    return then("caption", source, "--sheet", f"{source.name}-captions.png")
