@@ -50,6 +50,18 @@ Target = Annotated[
 ]
 
 
+RecipeOrDemo = Annotated[
+    str | None,
+    typer.Argument(help="Recipe file, or name of a bundled one.", autocompletion=complete_recipe),
+]
+RecipeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Model in place of the recipe's: mini, a folder, a file or a hub id."
+    ),
+]
+
+
 def by_attention(model: str) -> "AttentionAnnotator":
     """What `didgen annotate` draws masks by: the attention of a model."""
     from didgen.augment.annotating.attention_annotator import AttentionAnnotator
@@ -219,12 +231,7 @@ def finetune(
 
 
 def augment(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            help="Recipe file, or name of a bundled one.", autocompletion=complete_recipe
-        ),
-    ] = None,
+    recipe: RecipeOrDemo = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -250,10 +257,7 @@ def augment(
         Path | None,
         typer.Option("--to", help="Folder for the files of the sample of --only.", parser=folder),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model in place of the recipe's: mini, a folder, a file or a hub id."),
-    ] = None,
+    model: RecipeModel = None,
     source: RecipeSource = None,
     dry_run: DryRun = False,
 ) -> NextStep:
