@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.admission import Import, ImportOptions
+from didgen.manifests.importers.collection import Collection
 from didgen.manifests.importers.finding.folders import public_importer
 from didgen.manifests.importers.finding.trees import existing_folder, is_mask_folder, read_tree
 from didgen.manifests.importers.folder import import_folder
@@ -96,9 +98,11 @@ def survey(place: Path, licence: str, progress: Progress | None = None) -> Surve
     return _surveyed(place, found, then(*words, "--licence", licence))
 
 
-def _collection(name: str) -> object:
-    module = import_module(f"didgen.manifests.importers.{name.replace('-', '_')}")
-    return module.collection("diagnosis") if hasattr(module, "collection") else module.COLLECTION
+def _collection(name: str) -> Collection:
+    module: Any = import_module(f"didgen.manifests.importers.{name.replace('-', '_')}")
+    labelled = hasattr(module, "collection")
+    found: Collection = module.collection("diagnosis") if labelled else module.COLLECTION
+    return found
 
 
 def _surveyed(place: Path, found: Import, command: tuple[str, ...]) -> Survey:

@@ -155,7 +155,7 @@ def _corrections(manifest: SourceManifest) -> tuple[SourceManifest, int]:
     """
     records, corrected = [], 0
     for record in manifest.records:
-        if record.mask_by:
+        if name := record.mask_by:
             path = manifest.mask_path(record)
             if not path.is_file():
                 record = _bare(record)
@@ -166,8 +166,8 @@ def _corrections(manifest: SourceManifest) -> tuple[SourceManifest, int]:
                         f"{path} has {width} x {height} pixels and its image {record.width} x "
                         f"{record.height}; draw it at that size, or delete it."
                     )
-                name = record.mask_by.removesuffix(CORRECTED) + CORRECTED
-                said = {"mask": record.mask, "mask_by": name, "mask_sha256": digest}
+                by = name.removesuffix(CORRECTED) + CORRECTED
+                said = {"mask": record.mask, "mask_by": by, "mask_sha256": digest}
                 record = _bare(record).model_copy(update=said)
                 corrected += 1
         records.append(record)
