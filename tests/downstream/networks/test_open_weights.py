@@ -1,6 +1,7 @@
 """Tests of published weights: as safetensors they are what they were in their networks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,10 +67,10 @@ def test_a_file_that_is_no_tensors_is_refused(
 
 def test_lpips_has_its_backbone_and_its_heads(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = alexnet()
+    network: Any = alexnet()
     file = tmp_path / "lpips.safetensors"
     save_file({name: part.clone() for name, part in lpips(network.state_dict()).items()}, file)
-    loaded = load_lpips(file)
+    loaded: Any = load_lpips(file)
     pixels = torch.rand((1, 3, 64, 64))
     with torch.no_grad():
         assert torch.equal(loaded.net(pixels)[-1], network.features[:12](pixels))

@@ -1,5 +1,6 @@
 """Tests of the catalogue: what is said of each bundled recipe, and copies of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,11 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import complete_recipe
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.catalogue import bundled_recipe, catalogue, names
+from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.reading import read_recipe, read_training_recipe
 from tests.fixtures.commands import Command
 
-READ = {
+READ: dict[str, Callable[[str | Path], Section]] = {
     "finetune": read_training_recipe,
     "augment": lambda file: read_recipe(file, AugmentRecipe),
     "classify": lambda file: read_recipe(file, ClassifyRecipe),

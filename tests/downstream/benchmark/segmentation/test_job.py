@@ -93,7 +93,7 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
 
 
 def test_masks_that_no_person_drew_are_trained_on_and_test_nothing(
-    segment_recipe: Make, make_source, tmp_path: Path
+    segment_recipe: Make, make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = make_source(tmp_path)
     manifest = SourceManifest.read(source)
