@@ -7,6 +7,7 @@ import pytest
 
 from didgen.augment.starting.survey import PRIVATE, survey
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.hub.clearance import check_licence
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.commands import Command
 from tests.fixtures.pictures import noise, square, write_picture
@@ -75,6 +76,11 @@ def test_a_public_set_has_its_importer(tmp_path: Path) -> None:
     found = survey(tmp_path / "isic", PRIVATE)
     assert found.command == ("didgen", "import", "isic2018", str(tmp_path / "isic"))
     assert len(found.manifest.records) == 10 and found.masked
+
+
+def test_what_is_private_cannot_be_pushed() -> None:
+    with pytest.raises(DidgenError, match="which is no licence that didgen knows to allow sharing"):
+        check_licence(Path("runs/mine"), PRIVATE)
 
 
 def test_what_is_unclear_is_a_sentence(photos: Path) -> None:
