@@ -12,6 +12,7 @@ Notable choices:
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -196,36 +197,11 @@ def assess(
         seen = look_at_real(job, advance)
     else:
         advance(sum(map(len, job.real.values())))
-    index, held_out, calibration = seen.index, seen.held_out, seen.calibration
     synthetic = {
-        config: embed(collection, job.extractor, job.size, index, advance)
+        config: embed(collection, job.extractor, job.size, seen.index, advance)
         for config, collection in job.synthetic.items()
     }
-    assert held_out.nearest is not None
-    training = job.real["train"].keys
-    rows = [
-        row
-        for config, part in synthetic.items()
-        if part.nearest is not None
-        for row in copy_rows(
-            config, job.samples[config], part.nearest, training, calibration.threshold
-        )
-    ]
-    real, rest = sides(job, seen.train, held_out)
-    figures = [
-        {"config": config} | row
-        for config, part in synthetic.items()
-        for row in scorecard(
-            part,
-            real,
-            rest,
-            pairs=job.recipe.pairs,
-            network=job.lpips,
-            seed=job.recipe.seed,
-        )
-    ]
-    # Once each: that of LPIPS has the hash of its file.
-    bases = {basis: _basis(job, basis) for basis in {row["basis"] for row in figures}}
+    rows = _copy_rows(job, seen, synthetic)
     record = {
         "kind": "quality",
         "real": str(job.recipe.real),
@@ -237,19 +213,8 @@ def assess(
         "weights": job.extractor.weights,
         "features": job.extractor.dimension,
         **_basis(job, "features"),
-        "figures": [row | bases[row["basis"]] for row in figures] + [*_fidelity(job)],
-        "copies": {
-            **_basis(job, "features"),
-            **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),
-            "trained_on": {
-                "images": len(job.trained_on),
-                "beyond": len(job.trained_on.beyond(job.source.select(split="train"))),
-            },
-            "planted": _planted(job, index, calibration.threshold, advance),
-            "duplicates_within": {
-                config: rate(duplicates_within(part.hashes)) for config, part in synthetic.items()
-            },
-        },
+        "figures": [*_figures(job, seen, synthetic), *_fidelity(job)],
+        "copies": _copies(job, seen, synthetic, rows, advance),
         "versions": {
             name: version(name)
             for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
@@ -260,8 +225,61 @@ def assess(
     write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
     write_json(out / RECORD_NAME, record)
     if scores:
-        _write_scores(job, rows, calibration.threshold)
+        _write_scores(job, rows, seen.calibration.threshold)
     return record
+
+
+def _copy_rows(
+    job: QualityJob, seen: RealImages, synthetic: Mapping[Config, Embedded]
+) -> list[dict[str, Any]]:
+    """What the copy check says of each synthetic image."""
+    training, threshold = job.real["train"].keys, seen.calibration.threshold
+    return [
+        row
+        for config, part in synthetic.items()
+        if part.nearest is not None
+        for row in copy_rows(config, job.samples[config], part.nearest, training, threshold)
+    ]
+
+
+def _figures(
+    job: QualityJob, seen: RealImages, synthetic: Mapping[Config, Embedded]
+) -> Iterator[dict[str, Any]]:
+    """The scorecard of each config, every figure with what it rests on."""
+    real, rest = sides(job, seen.train, seen.held_out)
+    # Once each: that of LPIPS has the hash of its file.
+    basis = cache(partial(_basis, job))
+    for config, part in synthetic.items():
+        for row in scorecard(
+            part, real, rest, pairs=job.recipe.pairs, network=job.lpips, seed=job.recipe.seed
+        ):
+            yield {"config": config} | row | basis(row["basis"])
+
+
+def _copies(
+    job: QualityJob,
+    seen: RealImages,
+    synthetic: Mapping[Config, Embedded],
+    rows: Sequence[dict[str, Any]],
+    advance: Callable[[int], None],
+) -> dict[str, Any]:
+    """The record of the copy check, with the copies that were planted to try it."""
+    held_out, training = seen.held_out, job.real["train"].keys
+    assert held_out.nearest is not None
+    return {
+        **_basis(job, "features"),
+        **copy_summary(
+            rows, seen.calibration, held_out.nearest, held_out.collection.keys, training
+        ),
+        "trained_on": {
+            "images": len(job.trained_on),
+            "beyond": len(job.trained_on.beyond(job.source.select(split="train"))),
+        },
+        "planted": _planted(job, seen.index, seen.calibration.threshold, advance),
+        "duplicates_within": {
+            config: rate(duplicates_within(part.hashes)) for config, part in synthetic.items()
+        },
+    }
 
 
 def sides(job: QualityJob, train: Embedded, held_out: Embedded) -> tuple[Embedded, Embedded]:
