@@ -201,7 +201,7 @@ def assess(
         config: embed(collection, job.extractor, job.size, seen.index, advance)
         for config, collection in job.synthetic.items()
     }
-    rows = _copy_rows(job, seen, synthetic)
+    rows = [row for config, part in synthetic.items() for row in _checked(job, config, part, seen)]
     record = {
         "kind": "quality",
         "real": str(job.recipe.real),
@@ -227,19 +227,6 @@ def assess(
     if scores:
         _write_scores(job, rows, seen.calibration.threshold)
     return record
-
-
-def _copy_rows(
-    job: QualityJob, seen: RealImages, synthetic: Mapping[Config, Embedded]
-) -> list[dict[str, Any]]:
-    """What the copy check says of each synthetic image."""
-    training, threshold = job.real["train"].keys, seen.calibration.threshold
-    return [
-        row
-        for config, part in synthetic.items()
-        if part.nearest is not None
-        for row in copy_rows(config, job.samples[config], part.nearest, training, threshold)
-    ]
 
 
 def _figures(
@@ -351,6 +338,15 @@ def _planted(
         kind: {"recall" if name == "rate" else name: value for name, value in reported.items()}
         for kind, reported in found.items()
     }
+
+
+def _checked(
+    job: QualityJob, config: Config, part: Embedded, seen: RealImages
+) -> list[dict[str, Any]]:
+    """The copy check of the samples of a config."""
+    assert part.nearest is not None
+    training, threshold = job.real["train"].keys, seen.calibration.threshold
+    return copy_rows(config, job.samples[config], part.nearest, training, threshold)
 
 
 def _write_scores(job: QualityJob, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
