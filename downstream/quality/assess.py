@@ -343,8 +343,9 @@ def _planted(
 def _checked(
     job: QualityJob, config: Config, part: Embedded, seen: RealImages
 ) -> list[dict[str, Any]]:
-    """The copy check of the samples of a config."""
-    assert part.nearest is not None
+    """The copy check of the samples of a config; a config without any has none."""
+    if part.nearest is None:
+        return []
     training, threshold = job.real["train"].keys, seen.calibration.threshold
     return copy_rows(config, job.samples[config], part.nearest, training, threshold)
 
