@@ -13,6 +13,7 @@ from didgen.downstream.pages.document import Heading, Table
 from didgen.downstream.report.blocks import Content, Part
 from didgen.downstream.report.folders import parts_of
 from didgen.manifests.files import write_bytes
+from didgen.manifests.locks import sole_writer
 
 NAME = "report.html"
 
@@ -33,7 +34,9 @@ def report(directories: Sequence[Path], out: Path) -> Path:
     parts = parts_of(directories)
     title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
     # A record may hold half a character, which JSON can name and UTF-8 cannot.
-    write_bytes(out, render(title, parts).encode(errors="replace"))
+    page = render(title, parts).encode(errors="replace")
+    with sole_writer(out.parent, "report", out):
+        write_bytes(out, page)
     return out
 
 

@@ -2,8 +2,8 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -22,15 +22,15 @@ from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import (
     inside,
-    leftovers,
     read_json,
     read_json_lines,
     sha256_of,
+    unfinished,
     write_json,
     write_json_lines,
 )
 from didgen.manifests.images import AS_STORED, Drawn, read_mask
-from didgen.manifests.locks import claimed
+from didgen.manifests.locks import sole_writer
 from didgen.manifests.sources.rejections import REJECTED_FILE
 
 CLASS_NAMES: dict[str, str] = {
@@ -276,17 +276,16 @@ def refuse_others(folder: Path) -> None:
 
 def unfinished_writes(folder: Path) -> list[Path]:
     """The temporary files of a manifest, in use or left by killed writes."""
-    names = tuple(f"{name}." for name in (HEADER_FILE, RECORDS_FILE, REJECTED_FILE))
-    return [path for path in leftovers(folder) if path.name.startswith(names)]
+    return unfinished(*_files(folder))
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder of a manifest to write there, without what killed writes left of it."""
-    with claimed(folder, "source"):
-        for path in unfinished_writes(folder):
-            path.unlink(missing_ok=True)
-        yield
+    return sole_writer(folder, "source", *_files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / name for name in (HEADER_FILE, RECORDS_FILE, REJECTED_FILE)]
 
 
 def sound_records(folder: Path) -> list[SourceRecord]:
