@@ -224,7 +224,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     refuse_existing(path)
     for other in path.parent.glob(f"*{TEMPORARY_SUFFIX}"):
-        if other.name.startswith(f"{path.name}.") and is_abandoned(other):
+        if other.name.startswith(f"{path.name}.{socket.gethostname()}-") and is_abandoned(other):
             shutil.rmtree(other, ignore_errors=True)
     temporary = _temporary(path)
     temporary.mkdir(parents=True)
@@ -315,12 +315,20 @@ def read_json_lines(path: Path) -> list[Any]:
         raise DidgenError(f"{path} cannot be read ({error}); check its rights.") from None
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            rows.append(json.loads(line, object_pairs_hook=_once))
         except (ValueError, RecursionError) as error:
             raise DidgenError(
                 f"{path} line {number} is not JSON ({error}); make it again."
             ) from None
     return rows
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object; of one that comes twice the last would count in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a field comes twice")
+    return found
 
 
 def sha256_of(path: Path) -> str:

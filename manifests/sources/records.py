@@ -61,6 +61,9 @@ HEADER_FILE = "source.json"
 
 RECORDS_FILE = "records.jsonl"
 
+IMAGES = "images"
+"""The field of `source.json` that counts the records, so that none is lost in silence."""
+
 
 def _one_line(text: str) -> str:
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
@@ -204,7 +207,10 @@ class SourceManifest:
         """What the mask of `record` is known by: its file's hash, and how that is read."""
         drawn = record.drawn
         read = "" if drawn == AS_STORED else f" {drawn.orientation} {drawn.inverted}"
-        return sha256_of(self.mask_path(record)) + read
+        path = self.mask_path(record)
+        if not path.is_file():
+            raise DidgenError(f"{path} does not exist; restore it or import again.")
+        return sha256_of(path) + read
 
     def write(self, folder: Path) -> None:
         """Write `records.jsonl`, then `source.json` as the mark that the manifest is whole."""
@@ -219,7 +225,8 @@ class SourceManifest:
         """
         write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
         counted = self.counted()
-        write_json(folder / HEADER_FILE, counted.header.model_dump(mode="json"))
+        told = counted.header.model_dump(mode="json") | {IMAGES: len(self.records)}
+        write_json(folder / HEADER_FILE, told)
         return counted
 
     def counted(self) -> Self:
@@ -238,7 +245,10 @@ class SourceManifest:
         path = folder / HEADER_FILE
         if not path.is_file():
             raise DidgenError(f"{folder} holds no {HEADER_FILE}; make it with `didgen import`.")
-        header = _validated(SourceHeader, read_json(path), str(path))
+        told = read_json(path)
+        # Older versions did not count them.
+        images = told.pop(IMAGES, None) if isinstance(told, dict) else None
+        header = _validated(SourceHeader, told, str(path))
         if not Path(header.root).is_dir():
             raise DidgenError(
                 f"{path} names the image folder {header.root}, which does not exist; "
@@ -257,6 +267,11 @@ class SourceManifest:
                     "import again."
                 )
             records[record.key] = record
+        if images not in (None, len(records)):
+            raise DidgenError(
+                f"{path} holds {len(records)} images, and {HEADER_FILE} counts {images}; restore "
+                f"it, or correct `{IMAGES}` in {HEADER_FILE}."
+            )
         return cls(header, tuple(records.values()))
 
 
