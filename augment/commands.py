@@ -314,7 +314,8 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    job = prepare_generation(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
+    config = recipe_of(out) if recipe is None else read_recipe(recipe, AugmentRecipe)
+    job = prepare_generation(config)
     if to is None:
         print(f"{key} of {out} would be drawn again.")
         return

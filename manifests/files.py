@@ -33,9 +33,11 @@ STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 
 
 def local(place: Any) -> Any:
-    """A place on this machine as it is; the URL of a store, or an empty name, is a ValueError."""
+    """A place on this machine as it is; what names none, such as a URL, is a ValueError."""
     if str(place) == "":
         raise ValueError("the path is empty; name a folder or file")
+    if "\0" in str(place):
+        raise ValueError("the path holds a zero byte; name a folder or file")
     if "://" in str(place):
         raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
     return place
