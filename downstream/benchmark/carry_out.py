@@ -34,8 +34,6 @@ from didgen.downstream.benchmark.results import (
     FILTER_FOLDER,
     VALIDATION_NAME,
     WEIGHTS_NAME,
-    Result,
-    Tested,
     copy_records,
     find_result,
     find_tested,
@@ -45,6 +43,7 @@ from didgen.downstream.benchmark.results import (
 )
 from didgen.downstream.benchmark.task import E, Task, primary_scores
 from didgen.downstream.benchmark.training import start_accelerator
+from didgen.downstream.benchmark.training_result import Result, Tested
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.stats.choice import Candidate, choose
 from didgen.manifests.errors import DidgenError

@@ -101,12 +101,15 @@ def test_a_command_killed_at_any_moment_ends_well_the_next_time(
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         (status,) = worker.statuses()
+        kills += status == -signal.SIGKILL
         if status == -signal.SIGKILL:
-            kills += 1
             task.check(out, whole)
-            continue
-        assert status == 0, worker.said()
-        assert_whole(out, whole)
+            # An export that has its name is done, even where its command was killed after that.
+            if name not in EXPORTS or not out.exists():
+                continue
+        else:
+            assert status == 0, worker.said()
+            assert_whole(out, whole)
         if kills >= task.kills or runs > 3 * task.kills:
             break
         runs += 1
