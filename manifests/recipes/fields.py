@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
 from didgen.manifests.files import local
 
@@ -54,7 +53,8 @@ class Section(BaseModel):
         )
         kinds = {*_kinds(cls.model_fields[str(info.field_name)].annotation)}
         if flags and kinds & {int, float} and kinds <= NO_FLAGS:
-            raise PydanticCustomError("no_flag", "true or false is no number")
+            # Not a ValueError: the sentence is to say what may stand there.
+            raise AssertionError("true or false is no number")
         return value
 
 
