@@ -242,18 +242,21 @@ def augment(
         if engine == "ray":
             raise typer.BadParameter("one sample is made here", param_hint="--engine")
         _remake(recipe, out or DEMO, only, None if dry_run else to)
-    elif dry_run:
+        return
+    # An empty name is a variable of a script that was not set, and means no demo.
+    name = "demo" if recipe is None else recipe
+    if dry_run:
         _part(part)
-        _dry_run(recipe or "demo", out)
+        _dry_run(name, out)
     else:
-        _augment(recipe or "demo", out or DEMO, _part(part), engine)
+        _augment(name, out or DEMO, _part(part), engine)
 
 
 def _part(text: str | None) -> "Part":
     from didgen.augment.generation.part import Part
 
     try:
-        return Part.parse(text) if text else Part()
+        return Part() if text is None else Part.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
 
@@ -311,7 +314,8 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    job = prepare_generation(read_recipe(recipe, AugmentRecipe) if recipe else recipe_of(out))
+    config = recipe_of(out) if recipe is None else read_recipe(recipe, AugmentRecipe)
+    job = prepare_generation(config)
     if to is None:
         print(f"{key} of {out} would be drawn again.")
         return

@@ -53,6 +53,7 @@ from didgen.downstream.quality.scorecard import PICTURE_SIDE, scorecard
 from didgen.manifests.choices import Config, Part
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_bytes, write_json, write_json_lines
+from didgen.manifests.locks import sole_writer
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.copy_scores import COPY, write_scores
@@ -220,10 +221,7 @@ def assess(
             for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
         },
     }
-    write_bytes(out / SHEET_NAME, closest_sheet(rows, job.real["train"], job.synthetic))
-    write_json_lines(out / COPIES_NAME, rows)
-    write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
-    write_json(out / RECORD_NAME, record)
+    _write(out, record, rows, closest_sheet(rows, job.real["train"], job.synthetic))
     if scores:
         _write_scores(job, rows, seen.calibration.threshold)
     return record
@@ -267,6 +265,20 @@ def _copies(
             config: rate(duplicates_within(part.hashes)) for config, part in synthetic.items()
         },
     }
+
+
+def _write(
+    out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheet: bytes
+) -> None:
+    """Write what an assessment says, its record last of all."""
+    names = (SHEET_NAME, COPIES_NAME, PAGE_NAME, RECORD_NAME)
+    with sole_writer(out, "quality", *(out / name for name in names)):
+        # Without it, the files of two assessments are not taken for those of one.
+        (out / RECORD_NAME).unlink(missing_ok=True)
+        write_bytes(out / SHEET_NAME, sheet)
+        write_json_lines(out / COPIES_NAME, rows)
+        write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
+        write_json(out / RECORD_NAME, record)
 
 
 def sides(job: QualityJob, train: Embedded, held_out: Embedded) -> tuple[Embedded, Embedded]:

@@ -12,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from didgen.downstream.pages.document import Heading, Table
 from didgen.downstream.report.blocks import Content, Part
 from didgen.downstream.report.folders import parts_of
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
+from didgen.manifests.locks import sole_writer
 
 NAME = "report.html"
 
@@ -30,10 +32,14 @@ class Section:
 
 def report(directories: Sequence[Path], out: Path) -> Path:
     """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises."""
+    if out.is_dir():
+        raise DidgenError(f"{out} is a folder; name a file, such as {out / NAME}.")
     parts = parts_of(directories)
     title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
     # A record may hold half a character, which JSON can name and UTF-8 cannot.
-    write_bytes(out, render(title, parts).encode(errors="replace"))
+    page = render(title, parts).encode(errors="replace")
+    with sole_writer(out.parent, "report", out):
+        write_bytes(out, page)
     return out
 
 

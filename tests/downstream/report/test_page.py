@@ -57,6 +57,11 @@ def test_every_folder_is_a_part_with_its_sections(html: str, study: Path) -> Non
     assert anchors <= {f"#{name}" for name in ids} and len(ids) == len(set(ids))
 
 
+def test_a_folder_is_no_file_for_a_report(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(DidgenError, match=rf"is a folder; name a file, such as .*{NAME}"):
+        report([study], tmp_path)
+
+
 def test_it_says_what_the_records_hold(html: str, study: Path) -> None:
     text = Page(html).text
     for kind in ("classify", "segment"):
