@@ -50,7 +50,29 @@ def render(title: str, parts: Sequence[Part]) -> str:
         for number, part in enumerate(parts, 1)
     ]
     template = _environment().get_template("page.html")
-    return template.render(title=title, parts=numbered, version=version("didgen"))
+    return template.render(
+        title=title, parts=numbered, links=links(parts), version=version("didgen")
+    )
+
+
+def links(parts: Sequence[Part]) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
+    """By the id of a part: which parts it is made from, and which are made from it, in words."""
+    names = [(f"part-{number}", part.title) for number, part in enumerate(parts, 1)]
+    uses = {
+        (user, used)
+        for user, part in enumerate(parts)
+        for used, other in enumerate(parts)
+        for folder in part.uses
+        # A model lies in the folder of its finetuning.
+        if user != used and folder.resolve().is_relative_to(Path(other.place).resolve())
+    }
+    return {
+        name: [
+            ("Made from", [names[used] for user, used in sorted(uses) if user == number]),
+            ("Used by", [names[user] for user, used in sorted(uses) if used == number]),
+        ]
+        for number, (name, _) in enumerate(names)
+    }
 
 
 def sections(blocks: Iterable[Content], name: str) -> list[Section]:

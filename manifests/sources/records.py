@@ -49,6 +49,12 @@ CLASSES: tuple[str, ...] = tuple(CLASS_NAMES)
 FURTHER_CLASS_NAMES = {"SCC": "squamous cell carcinoma"}
 """Codes of later challenges, which are no column of 2018."""
 
+
+def class_words(label: str) -> str:
+    """A class in words; one whose code nobody knows is itself."""
+    return (CLASS_NAMES | FURTHER_CLASS_NAMES).get(label, label)
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
