@@ -295,7 +295,13 @@ def taken_from(
                 f"{folder} has none of its {config} accepted; go on with `didgen review {folder}`."
             )
         kept = [[one.key, one.label, one.curves] for one in taken]
-    origin = origin_of(run, read_trained_on(folder, run), (one.layout for one in taken), source)
+    origin = origin_of(
+        run,
+        read_trained_on(folder, run),
+        (one.layout for one in taken),
+        source,
+        (one.start for one in taken),
+    )
     return TakenRun(
         taken,
         fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept]),

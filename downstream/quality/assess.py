@@ -34,7 +34,12 @@ from didgen.downstream.quality.copies import (
     planted,
     rate,
 )
-from didgen.downstream.quality.copy_record import closest_sheet, copy_rows, copy_summary
+from didgen.downstream.quality.copy_record import (
+    closest_sheet,
+    copy_rows,
+    copy_summary,
+    with_start_similarity,
+)
 from didgen.downstream.quality.embed import (
     RESIZE,
     Collection,
@@ -203,14 +208,7 @@ def assess(
     }
     assert held_out.nearest is not None
     training = job.real["train"].keys
-    rows = [
-        row
-        for config, part in synthetic.items()
-        if part.nearest is not None
-        for row in copy_rows(
-            config, job.samples[config], part.nearest, training, calibration.threshold
-        )
-    ]
+    rows = [row for config, part in synthetic.items() for row in _checked(job, config, part, seen)]
     real, rest = sides(job, seen.train, held_out)
     figures = [
         {"config": config} | row
@@ -333,6 +331,16 @@ def _planted(
         kind: {"recall" if name == "rate" else name: value for name, value in reported.items()}
         for kind, reported in found.items()
     }
+
+
+def _checked(
+    job: QualityJob, config: Config, part: Embedded, seen: RealImages
+) -> list[dict[str, Any]]:
+    """The copy check of the samples of a config."""
+    assert part.nearest is not None
+    training, threshold = job.real["train"].keys, seen.calibration.threshold
+    rows = copy_rows(config, job.samples[config], part.nearest, training, threshold)
+    return with_start_similarity(rows, part.features, seen.index, training)
 
 
 def _write_scores(job: QualityJob, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:
