@@ -232,7 +232,7 @@ TOO_LONG = {
     "augment/finetuning/finetune.py:finetune": 75,
     "augment/finetuning/loop.py:train": 73,
     "downstream/metrics/classification.py:figures": 64,
-    "downstream/quality/assess.py:assess": 88,
+    "downstream/quality/assess.py:assess": 78,
 }
 """Functions that are still over 60 lines, with their lengths: this list may only shrink."""
 

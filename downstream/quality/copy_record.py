@@ -75,7 +75,7 @@ def with_start_similarity(
     index: TrainingIndex,
     training: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Rows with the similarity of variations, (N, D) features, to the image that they start from."""
+    """Rows with the similarity of variations, features (N, D), to the images they start from."""
     places = {key: place for place, key in enumerate(training)}
     varied = [place for place, row in enumerate(rows) if "start" in row]
     starts = [places[rows[place]["start"]] for place in varied]

@@ -22,8 +22,8 @@ class SyntheticSample:
 
     `guide` is the training record whose mask guided it; empty for images, for drawn layouts, and
     for pairs of other generators. `start` is the training record that it is a variation of; empty
-    where it began from noise alone. `made_as` is the class that it was made for, where reviewers gave
-    it another `label`; `curves` are the outline that they drew.
+    where it began from noise alone. `made_as` is the class that it was made for, where reviewers
+    gave it another `label`; `curves` are the outline that they drew.
     """
 
     key: str
