@@ -27,6 +27,7 @@ from didgen.augment.diffusion.attention import own_side
 from didgen.augment.diffusion.autoencoder import decode
 from didgen.augment.diffusion.denoising import Denoising, Step, eager, frozen
 from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
+from didgen.augment.diffusion.images import Masks, as_layouts
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
@@ -36,9 +37,6 @@ from didgen.augment.variety.classifier_free import ClassifierFree
 from didgen.augment.variety.start import Start
 from didgen.augment.variety.variety import Variety, WeakerModel
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
-
-Masks = Tensor | np.ndarray | Image.Image | Sequence[Image.Image | np.ndarray | Tensor]
-"""What a caller may have for layouts."""
 
 OUTPUTS = ("pil", "np", "pt", "latent")
 """What images are given as."""
@@ -397,31 +395,3 @@ def checked(
     if prompt is None:
         raise ValueError("masks need `prompt` in words: their tokens <lesion> and <skin> are read")
     return as_layouts(masks, len(prompt), size)
-
-
-def as_layouts(masks: Masks, count: int, size: tuple[int, int] = (1, 1)) -> Tensor:
-    """Layouts (count, 1, H, W) float in [0, 1] of what a caller has; ValueError where it is not.
-
-    size: height and width of the images, whose proportions they must have.
-    """
-    if isinstance(masks, Image.Image):
-        masks = [masks]
-    if not isinstance(masks, Tensor | np.ndarray):
-        masks = np.stack(
-            [
-                np.asarray(mask.convert("L"), np.float32) / 255
-                if isinstance(mask, Image.Image)
-                else np.asarray(mask)
-                for mask in masks
-            ]
-        )
-    layouts = torch.as_tensor(masks).float()
-    layouts = layouts[:, None] if layouts.ndim == 3 else layouts
-    if layouts.ndim != 4 or layouts.shape[:2] != (count, 1):
-        raise ValueError(f"masks of {count} prompts are ({count}, 1, H, W), not {masks.shape}")
-    if layouts.shape[2] * size[1] != layouts.shape[3] * size[0]:
-        wanted = "square" if size[0] == size[1] else f"in proportions of {size[0]} to {size[1]}"
-        raise ValueError(f"masks are {wanted}, like the images, not {tuple(layouts.shape[2:])}")
-    if not bool(((layouts >= 0) & (layouts <= 1)).all()):
-        raise ValueError("masks lie in [0, 1]; divide levels of 0 to 255 by 255")
-    return layouts

@@ -16,7 +16,6 @@ from didgen.augment.diffusion.noise import initial_noise
 from didgen.augment.diffusion.pipeline import (
     LesionPairPipeline,
     LesionPairs,
-    as_layouts,
     draw,
 )
 from didgen.augment.diffusion.schedulers import SCHEDULERS, scheduler_of
@@ -214,22 +213,6 @@ def test_it_is_saved_and_loaded_as_a_diffusers_pipeline(
     ]
     np.testing.assert_array_equal(pairs[0].images, pairs[1].images)
     np.testing.assert_array_equal(pairs[0].masks, pairs[1].masks)
-
-
-@pytest.mark.parametrize(
-    ("masks", "sentence"),
-    [
-        (torch.zeros(2, 1, 8, 8), r"masks of 1 prompts are \(1, 1, H, W\), not .*2, 1, 8, 8"),
-        (torch.zeros(1, 1, 8, 9), r"masks are square, like the images, not \(8, 9\)"),
-        (torch.full((1, 8, 8), 255), "divide levels"),
-        (np.full((1, 8, 8), -1.0), r"\[0, 1\]"),
-    ],
-)
-def test_layouts_of_another_number_shape_or_range_are_refused(
-    masks: Tensor | np.ndarray, sentence: str
-) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        as_layouts(masks, 1)
 
 
 def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(

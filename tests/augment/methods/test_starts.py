@@ -138,6 +138,7 @@ def test_what_cannot_be_varied_is_refused(
         "source": tmp_path,
         "images": {"per_class": {"DF": 2}},
         "pairs": None,
+        "prompt": "prefix",
         "variations": {"strength": 0.5},
     }
     with pytest.raises(DidgenError, match="no training image of DF to vary"):
