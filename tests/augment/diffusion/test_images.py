@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
-from didgen.augment.diffusion.images import load_mask, load_pixels
+from didgen.augment.diffusion.images import as_layouts, load_mask, load_pixels
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures.sources import manifest_of, record
