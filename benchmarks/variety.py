@@ -107,7 +107,7 @@ class Study:
             changes["autoguidance"] = self.weaker
         sampling = plain.sampling.model_dump(exclude_unset=True) | changes
         classes = 7 - len(LEFT_OUT)
-        plans = {
+        plans: dict[Config, dict[str, Any]] = {
             "images": {"images": {"per_class": max(1, self.counts["images"] // classes)}},
             "pairs": {"pairs": {"count": self.counts["pairs"], "layouts": "source", "exclude": []}},
         }
@@ -194,7 +194,7 @@ class Study:
             asked = read_recipe("isic2018-segment-cpu", SegmentRecipe, given)
             task = Segmentation(prepare_segmentation(asked))
         out = self.folder(setting, f"only-{config}")
-        rounds = Rounds(task, out, None)
+        rounds: Rounds[Any] = Rounds(task, out, None)
         rounds.go_on(task.job.trainings)
         # Only their figures on validation images were made: nothing was tested.
         figure = task.told["balanced_accuracy" if config == "images" else "dice"]

@@ -159,11 +159,6 @@ def _varied(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> tuple[Starts
     """The images that a recipe varies, and by how much; (None, 1) where it varies none."""
     if recipe.variations is None or recipe.source is None:
         return None, 1.0
-    if recipe.sampling.scheduler == "pndm":
-        raise DidgenError(
-            "PNDM begins its steps from noise alone; set `sampling.scheduler` to another one for "
-            "`variations`."
-        )
     starts = Starts(pipeline.image_size, SourceManifest.read(recipe.source))
     return starts, recipe.variations.strength
 

@@ -143,6 +143,12 @@ class AugmentRecipe(Section):
         return self
 
     @model_validator(mode="after")
+    def variations_that_begin_late(self) -> Self:
+        if self.variations is not None and self.sampling.scheduler == "pndm":
+            raise ValueError("PNDM begins from noise alone: `variations` need another `scheduler`")
+        return self
+
+    @model_validator(mode="after")
     def variations_of_masked_images(self) -> Self:
         layouts = None if self.pairs is None else self.pairs.layouts
         if self.variations is not None and (layouts == "drawn" or isinstance(layouts, RunLayouts)):

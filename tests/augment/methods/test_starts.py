@@ -12,7 +12,7 @@ from didgen.augment.diffusion.autoencoder import decode, encode
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.remake import remake
 from didgen.augment.generation.run import augment
-from didgen.augment.methods.guided_diffusion import GuidedDiffusion, open_diffusion
+from didgen.augment.methods.guided_diffusion import GuidedDiffusion
 from didgen.augment.methods.starts import Starts
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
@@ -143,5 +143,3 @@ def test_what_cannot_be_varied_is_refused(
     }
     with pytest.raises(DidgenError, match="no training image of DF to vary"):
         prepare_generation(tiny_recipe(model, **fields))
-    with pytest.raises(DidgenError, match="PNDM begins its steps from noise alone"):
-        open_diffusion(tiny_recipe(model, **fields, sampling=QUICK | {"scheduler": "pndm"}))
