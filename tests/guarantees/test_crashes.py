@@ -36,7 +36,7 @@ class Task:
     """A command into a folder: its words, what lies there before, and what may be read there."""
 
     words: Callable[[Path], list[str]]
-    begin: Callable[[Path], None]
+    begin: Callable[[Path], object]
     check: Callable[[Path, Path], None]
 
     def order(self, out: Path) -> dict[str, object]:
@@ -112,7 +112,7 @@ def tasks(
         "import": Task(lambda out: [*words, str(out)], nothing, check_import),
         "caption": Task(
             lambda out: ["caption", str(out)],
-            lambda out: shutil.copytree(root / "source", out) and None,
+            lambda out: shutil.copytree(root / "source", out),
             check_caption,
         ),
         "mix": Task(lambda out: [*mixing, str(out)], nothing, check_mix),
