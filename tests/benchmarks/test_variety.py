@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.records import Records
 from benchmarks.variety import SETTINGS, Study, chosen_settings, told
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from tests.fixtures.lesions import source
 from tests.fixtures.recipes import QUICK, UNGATED
@@ -18,14 +19,14 @@ def study(model: Path, source: Path, tmp_path: Path) -> Study:
     """One image of each class by a tiny model, and no pairs."""
     instead = {"model": str(model), "captions": None, "gates": UNGATED}
     records = Records(tmp_path / "variety.jsonl", {})
-    counts = {"images": 6, "pairs": 0}
-    return Study(source, tmp_path, Path("none"), None, [], counts, instead, 1, records)  # type: ignore[arg-type]
+    counts: dict[Config, int] = {"images": 6, "pairs": 0}
+    return Study(source, tmp_path, Path("none"), None, [], counts, instead, 1, records)
 
 
 def test_every_setting_is_a_recipe_of_its_own(study: Study) -> None:
     study.weaker = Path("weaker")
     for config in ("images", "pairs"):
-        recipes = [study.recipe(config, setting).sampling for setting in SETTINGS]  # type: ignore[arg-type]
+        recipes = [study.recipe(config, setting).sampling for setting in SETTINGS]
         assert len({recipe.model_dump_json() for recipe in recipes}) == len(SETTINGS)
         assert recipes[0].guidance.eta == (80 if config == "pairs" else 20)
 

@@ -625,6 +625,7 @@ def test_variations_stay_the_nearer_the_less_strength_they_have(
             start=Start(clean, strength),
             output_type="latent",
         )
+        assert isinstance(drawn, LesionPairs)
         distances.append(float((drawn.images - clean).square().mean()))
         assert pipeline.num_timesteps == round(5 * strength)
     assert distances[0] < 0.5 * distances[1]
