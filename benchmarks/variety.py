@@ -33,7 +33,7 @@ from didgen.augment.generation.run import augment
 from didgen.downstream.benchmark.carry_out import Rounds
 from didgen.downstream.benchmark.classification.benchmark import Classification
 from didgen.downstream.benchmark.classification.job import prepare_classification
-from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+from didgen.downstream.benchmark.recipe import BenchmarkRecipe, ClassifyRecipe, SegmentRecipe
 from didgen.downstream.benchmark.segmentation.benchmark import Segmentation
 from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
 from didgen.downstream.benchmark.task import Task
@@ -175,11 +175,17 @@ class Study:
 
     def only(self, config: Config, setting: str) -> Row:
         """Networks that learn from a setting's samples alone, by validation images."""
-        arms = [{"name": "only", "run": "varied", "use": "only"}]
+        name = {"images": "isic2018-classify-cpu", "pairs": "isic2018-segment-cpu"}[config]
+        kind: type[BenchmarkRecipe] = ClassifyRecipe if config == "images" else SegmentRecipe
+        networks = [network.model_dump() for network in read_recipe(name, kind).networks]
+        for network in networks:
+            if network["weights"] != "none":
+                network["weights"] = str(self.weights)
         given = {
             "source": self.source,
             "runs": {"varied": self.folder(setting, config)},
-            "arms": arms,
+            "arms": [{"name": "only", "run": "varied", "use": "only"}],
+            "networks": networks,
             "real": [None],
             "seeds": [0, 1, 2],
             "search": None,
@@ -188,11 +194,10 @@ class Study:
         }
         task: Task[Any, Any]
         if config == "images":
-            chosen = read_recipe("isic2018-classify-cpu", ClassifyRecipe, given)
+            chosen = read_recipe(name, ClassifyRecipe, given)
             task = Classification(prepare_classification(chosen))
         else:
-            asked = read_recipe("isic2018-segment-cpu", SegmentRecipe, given)
-            task = Segmentation(prepare_segmentation(asked))
+            task = Segmentation(prepare_segmentation(read_recipe(name, SegmentRecipe, given)))
         out = self.folder(setting, f"only-{config}")
         rounds: Rounds[Any] = Rounds(task, out, None)
         rounds.go_on(task.job.trainings)
@@ -236,7 +241,7 @@ def _row(study: Study, config: Config, setting: str) -> dict[str, str]:
         row["copies"] = str(quality["copies"])
     row |= {f"only, {n}": f"{v:.3f}" for n, v in only.items() if n not in ("kind", "setting")}
     row["samples"], row["redraws"] = str(drawn["samples"]), str(drawn["redraws"])
-    return row | {"seconds": f"{drawn['seconds']:.0f}"}
+    return row | {name: f"{drawn[name]:.0f}" for name in ("processor", "seconds")}
 
 
 def chosen_settings(named: str | None, weaker: Path | None) -> list[str]:
