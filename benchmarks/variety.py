@@ -11,6 +11,8 @@ images: no test image is looked at.
 Notable choices:
 - A part whose row stands in `OUT/variety.jsonl` is not measured again. A drawing that was stopped
   begins anew, so that its seconds are those of all its samples.
+- Variations of real images are measured where they are named alone (`--settings "variations 0.4"`).
+  How near they are to the images that they start from is told beside them.
 - Seconds are of the drawing alone, with the model loaded: by the clock, and of the processor.
 """
 
@@ -70,6 +72,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Changes of `sampling`, by name; `autoguidance` takes the weaker model of `--weaker`."""
 
+STRENGTHS = {f"variations {strength}": strength for strength in (0.2, 0.4, 0.6, 0.8)}
+"""Variations of real images by their strength, which are measured where they are named."""
+
 FIGURES = {
     "fid_inf": "distance",
     "precision": "precision",
@@ -102,7 +107,7 @@ class Study:
     def recipe(self, config: Config, setting: str) -> AugmentRecipe:
         """The recipe of a setting's images or pairs."""
         plain = read_recipe(RECIPES[config], AugmentRecipe)
-        changes = dict(SETTINGS[setting])
+        changes = dict(SETTINGS.get(setting, {}))
         if setting == "autoguidance":
             changes["autoguidance"] = self.weaker
         sampling = plain.sampling.model_dump(exclude_unset=True) | changes
@@ -112,6 +117,8 @@ class Study:
             "pairs": {"pairs": {"count": self.counts["pairs"], "layouts": "source", "exclude": []}},
         }
         given = {"source": self.source, "sampling": sampling} | plans[config] | dict(self.instead)
+        if setting in STRENGTHS:
+            given["variations"] = {"strength": STRENGTHS[setting]}
         return read_recipe(RECIPES[config], AugmentRecipe, given)
 
     def folder(self, setting: str, part: str) -> Path:
@@ -163,6 +170,9 @@ class Study:
         self.seen = self.seen or look_at_real(job, counted(job, None))
         found = assess(job, self.folder(setting, f"quality-{config}"), seen=self.seen)
         row: Row = {"copies": found["copies"]["count"]}
+        if varied := found["copies"]["origins"].get("variations"):
+            row["copies of the start"] = varied["of_start"]["count"]
+            row["similarity to the start"] = round(varied["start_similarity"], 3)
         for name in FIGURES:
             values = [
                 one["value"]
@@ -237,8 +247,9 @@ def _row(study: Study, config: Config, setting: str) -> dict[str, str]:
     quality = study.find(setting, f"quality {config}") or {}
     only = study.find(setting, f"only {config}") or {}
     row = {word: f"{quality[name]:.3f}" for name, word in FIGURES.items() if name in quality}
-    if "copies" in quality:
-        row["copies"] = str(quality["copies"])
+    for name in ("copies", "copies of the start", "similarity to the start"):
+        if name in quality:
+            row[name] = str(quality[name])
     row |= {f"only, {n}": f"{v:.3f}" for n, v in only.items() if n not in ("kind", "setting")}
     row["samples"], row["redraws"] = str(drawn["samples"]), str(drawn["redraws"])
     return row | {name: f"{drawn[name]:.0f}" for name in ("processor", "seconds")}
@@ -250,8 +261,9 @@ def chosen_settings(named: str | None, weaker: Path | None) -> list[str]:
     if named is None and weaker is None:
         settings.remove("autoguidance")
     for name in settings:
-        if name not in SETTINGS:
-            raise DidgenError(f"{name} is none of the settings {'; '.join(SETTINGS)}.")
+        if name not in SETTINGS | STRENGTHS:
+            there = "; ".join([*SETTINGS, *STRENGTHS])
+            raise DidgenError(f"{name} is none of the settings {there}.")
     if "autoguidance" in settings and weaker is None:
         raise DidgenError("autoguidance takes a weaker model; name its folder by `--weaker`.")
     return settings
@@ -279,7 +291,7 @@ def main(
         for part in parts.split(","):
             study.part(part.strip(), setting)
     for config in RECIPES:
-        console.print(told(study, config, list(SETTINGS)))
+        console.print(told(study, config, [*SETTINGS, *STRENGTHS]))
     console.print(machine())
 
 

@@ -29,6 +29,8 @@ def test_every_setting_is_a_recipe_of_its_own(study: Study) -> None:
         recipes = [study.recipe(config, setting).sampling for setting in SETTINGS]
         assert len({recipe.model_dump_json() for recipe in recipes}) == len(SETTINGS)
         assert recipes[0].guidance.eta == (80 if config == "pairs" else 20)
+        varied = study.recipe(config, "variations 0.4").variations
+        assert varied is not None and varied.strength == 0.4
 
 
 def test_what_was_measured_stands_and_is_told(study: Study) -> None:
