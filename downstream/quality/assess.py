@@ -35,7 +35,12 @@ from didgen.downstream.quality.copies import (
     planted,
     rate,
 )
-from didgen.downstream.quality.copy_record import closest_sheet, copy_rows, copy_summary
+from didgen.downstream.quality.copy_record import (
+    closest_sheet,
+    copy_rows,
+    copy_summary,
+    with_start_similarity,
+)
 from didgen.downstream.quality.embed import (
     RESIZE,
     Collection,
@@ -359,7 +364,8 @@ def _checked(
     if part.nearest is None:
         return []
     training, threshold = job.real["train"].keys, seen.calibration.threshold
-    return copy_rows(config, job.samples[config], part.nearest, training, threshold)
+    rows = copy_rows(config, job.samples[config], part.nearest, training, threshold)
+    return with_start_similarity(rows, part.features, seen.index, training)
 
 
 def _write_scores(job: QualityJob, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:

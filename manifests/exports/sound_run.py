@@ -40,7 +40,7 @@ TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
 
 Members = dict[str, bytes]
 
-_REAL_NAMES = {"layout", "lesion_id", "source_key"}
+_REAL_NAMES = {"layout", "lesion_id", "source_key", "start"}
 """Fields of a record that name a real image or its lesion."""
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[A-Za-z0-9]+")

@@ -171,6 +171,8 @@ def _generated_members(
         if reported.get("key", item.taken) != item.taken:
             raise ValueError("the record is of another sample")
         known = {"prompt": str(reported.get("prompt", "")), "seed": int(reported.get("seed", -1))}
+        if start := str(reported.get("start", "")):
+            known["start"] = job.naming(start)
     except (KeyError, ValueError, TypeError, AttributeError):
         raise DidgenError(
             f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
