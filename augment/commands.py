@@ -281,11 +281,13 @@ def augment(
             raise typer.BadParameter("one sample is made here", param_hint="--engine")
         _remake(recipe, instead, out or DEMO, only, None if dry_run else to)
         return None
+    # An empty name is a variable of a script that was not set, and means no demo.
+    name = "demo" if recipe is None else recipe
     if dry_run:
         _part(part)
-        _dry_run(recipe or "demo", instead, out)
+        _dry_run(name, instead, out)
         return _after_dry_run(recipe, instead, out)
-    _augment(recipe or "demo", instead, out or DEMO, _part(part), engine)
+    _augment(name, instead, out or DEMO, _part(part), engine)
     return then("verify", out or DEMO)
 
 
@@ -301,15 +303,15 @@ def _instead(recipe: str | None, model: str | None, source: Path | None) -> dict
 def _after_dry_run(recipe: str | None, instead: Mapping[str, Any], out: Path | None) -> NextStep:
     """The command that makes what a dry run told of."""
     named = [word for name, value in instead.items() for word in (f"--{name}", value)]
-    place_ = out or Path("runs") / Path(recipe or "demo").stem
-    return then("augment", *filter(None, (recipe,)), *named, "--out", place_)
+    place_ = out or Path("runs") / Path("demo" if recipe is None else recipe).stem
+    return then("augment", *([] if recipe is None else [recipe]), *named, "--out", place_)
 
 
 def _part(text: str | None) -> "Part":
     from didgen.augment.generation.part import Part
 
     try:
-        return Part.parse(text) if text else Part()
+        return Part() if text is None else Part.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--part") from None
 
@@ -371,8 +373,8 @@ def _remake(
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    read = read_recipe(recipe, AugmentRecipe, instead) if recipe else recipe_of(out)
-    job = prepare_generation(read)
+    given = recipe_of(out) if recipe is None else read_recipe(recipe, AugmentRecipe, instead)
+    job = prepare_generation(given)
     if to is None:
         print(f"{key} of {out} would be drawn again.")
         return

@@ -33,9 +33,11 @@ STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "memory")
 
 
 def local(place: Any) -> Any:
-    """A place on this machine as it is; the URL of a store, or an empty name, is a ValueError."""
+    """A place on this machine as it is; what names none, such as a URL, is a ValueError."""
     if str(place) == "":
         raise ValueError("the path is empty; name a folder or file")
+    if "\0" in str(place):
+        raise ValueError("the path holds a zero byte; name a folder or file")
     if "://" in str(place):
         raise ValueError(f"{place} is a URL; this takes a folder or file of this machine")
     return place
@@ -142,10 +144,10 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{path.name}.{owner}{TEMPORARY_SUFFIX}")
 
 
-def _is_abandoned(temporary: Path, path: Path) -> bool:
-    """Whether `temporary` was made for `path` by a process of this machine that is gone."""
-    ours, end = map(re.escape, (f"{path.name}.{socket.gethostname()}", TEMPORARY_SUFFIX))
-    made_by = re.fullmatch(rf"{ours}-(\d+)-[0-9a-f]+{end}", temporary.name)
+def is_abandoned(temporary: Path) -> bool:
+    """Whether a temporary file or folder is of a process of this machine that is gone."""
+    ours, end = map(re.escape, (f".{socket.gethostname()}", TEMPORARY_SUFFIX))
+    made_by = re.search(rf"{ours}-(\d+)-[0-9a-f]+{end}$", temporary.name)
     if made_by is None:
         return False
     try:
@@ -190,15 +192,23 @@ def kept_whole(*paths: Path) -> Iterator[None]:
 
 def clear(path: Path) -> None:
     """Remove a file, and what killed writes of it left; nobody may be writing it."""
-    path.unlink(missing_ok=True)
-    for leftover in leftovers(path.parent):
-        if leftover.name.startswith(f"{path.name}."):
-            leftover.unlink(missing_ok=True)
+    for one in (path, *unfinished(path)):
+        one.unlink(missing_ok=True)
 
 
 def leftovers(directory: Path) -> list[Path]:
     """The temporary files in a folder, in use or left by killed writes."""
     return sorted(path for path in directory.glob(f"*{TEMPORARY_SUFFIX}") if is_temporary(path))
+
+
+def unfinished(*paths: Path) -> list[Path]:
+    """The temporary files of writes to these paths, in use or left by killed writes."""
+    return [
+        leftover
+        for path in paths
+        for leftover in leftovers(path.parent)
+        if leftover.name.startswith(f"{path.name}.")
+    ]
 
 
 def is_temporary(path: Path) -> bool:
@@ -216,7 +226,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     refuse_existing(path)
     for other in path.parent.glob(f"*{TEMPORARY_SUFFIX}"):
-        if _is_abandoned(other, path):
+        if other.name.startswith(f"{path.name}.{socket.gethostname()}-") and is_abandoned(other):
             shutil.rmtree(other, ignore_errors=True)
     temporary = _temporary(path)
     temporary.mkdir(parents=True)
@@ -307,12 +317,20 @@ def read_json_lines(path: Path) -> list[Any]:
         raise DidgenError(f"{path} cannot be read ({error}); check its rights.") from None
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            rows.append(json.loads(line, object_pairs_hook=_once))
         except (ValueError, RecursionError) as error:
             raise DidgenError(
                 f"{path} line {number} is not JSON ({error}); make it again."
             ) from None
     return rows
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object; of one that comes twice the last would count in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a field comes twice")
+    return found
 
 
 def sha256_of(path: Path) -> str:

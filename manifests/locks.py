@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import is_local
+from didgen.manifests.files import is_local, unfinished
 
 LOCKS = ".locks"
 """Folder of a run directory for the lock files; it goes when the last of them does."""
@@ -52,6 +52,18 @@ def claimed(directory: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         lock.release()
         with suppress(OSError):
             path.parent.rmdir()
+
+
+@contextmanager
+def sole_writer(directory: Path, name: str, *paths: Path) -> Iterator[None]:
+    """Hold the lock `name` of a folder to write these files, without what killed writes left.
+
+    Whoever writes them holds this lock; temporary files of other paths stay.
+    """
+    with claimed(directory, name):
+        for path in unfinished(*paths):
+            path.unlink(missing_ok=True)
+        yield
 
 
 def _acquired(path: Path, wait: bool) -> BaseFileLock:

@@ -25,23 +25,18 @@ from didgen.augment.device import exact
 from didgen.augment.diffusion.annotation import annotate, flow
 from didgen.augment.diffusion.attention import own_side
 from didgen.augment.diffusion.autoencoder import decode
-from didgen.augment.diffusion.denoising import (
-    ClassifierFree,
-    Denoising,
-    Step,
-    eager,
-    frozen,
-)
+from didgen.augment.diffusion.denoising import Denoising, Step, eager, frozen
 from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
+from didgen.augment.diffusion.images import Masks, as_layouts
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
+from didgen.augment.variety.classifier_free import ClassifierFree
+from didgen.augment.variety.start import Start
+from didgen.augment.variety.variety import Variety, WeakerModel
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
-
-Masks = Tensor | np.ndarray | Image.Image | Sequence[Image.Image | np.ndarray | Tensor]
-"""What a caller may have for layouts."""
 
 OUTPUTS = ("pil", "np", "pt", "latent")
 """What images are given as."""
@@ -124,6 +119,8 @@ class LesionPairPipeline(StableDiffusionPipeline):
         maps: AttentionMaps = AttentionMaps(),  # noqa: B008 - immutable
         guidance: Guidance | MapGuidance = Guidance(),  # noqa: B008
         annotation: Annotation = Annotation(),  # noqa: B008
+        variety: Variety = Variety(),  # noqa: B008
+        start: Start | None = None,
         watched: int = 0,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -135,16 +132,16 @@ class LesionPairPipeline(StableDiffusionPipeline):
 
         masks: a layout for each prompt, PIL images or arrays, (B, H, W) or (B, 1, H, W) in [0, 1],
         in the proportions of the image, or None for plain classifier-free sampling; latents:
-        standard normal noise (B, 4, h, w) to begin with; guidance: the recipe's, or another;
-        watched: samples, the first of the batch, whose `history` is kept where they have masks. All
-        else is as in `StableDiffusionPipeline`. Without `return_dict`: (images, masks). Raises
-        DidgenError for a prompt that is to be guided and has not both P-Tokens, and for a model
-        without attention maps of the sides, or without the timestep, that are read; ValueError for
-        masks of another number, proportion or range, and for others of `OUTPUTS`.
+        standard normal noise (B, 4, h, w) to begin with, or to add to `start`, images of which the
+        samples are variations; guidance: the recipe's, or another; variety: what else a recipe's
+        `sampling` asks of the steps; watched: samples, the first of the batch, whose `history` is
+        kept where they have masks. All else is as in `StableDiffusionPipeline`. Without
+        `return_dict`: (images, masks). Raises DidgenError for a prompt that is to be guided and has
+        not both P-Tokens, and for a model without attention maps of the sides, or without the
+        timestep, that are read; ValueError for masks of another number, proportion or range, for
+        others of `OUTPUTS`, and for a weaker model beside negative prompts or embeddings.
         """
-        wanted: Sequence[str] = callback_on_step_end_tensor_inputs
-        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
-            wanted = callback_on_step_end.tensor_inputs
+        wanted = wanted_tensors(callback_on_step_end, callback_on_step_end_tensor_inputs)
         prompt = [prompt] if isinstance(prompt, str) else prompt and list(prompt)
         size = self._size(height, width, latents)
         texts = (negative_prompt, prompt_embeds, negative_prompt_embeds)
@@ -153,28 +150,26 @@ class LesionPairPipeline(StableDiffusionPipeline):
         check_timestep(self.scheduler, annotation)
         self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
         self._cross_attention_kwargs, self._interrupt = cross_attention_kwargs, False
-        free, copies = self.do_classifier_free_guidance, num_images_per_prompt
-        embeds, negative = self.texts(prompt, *texts, copies=copies, free=free)
-        condition = None
-        if prompt is not None and layouts is not None:
-            condition = self.condition(prompt, embeds, layouts)
+        besides = (layouts, variety.weaker, num_images_per_prompt)
+        embeds, negative, condition = self._conditioned(prompt, texts, *besides)
         device = self._execution_device
         retrieve_timesteps(self.scheduler, num_inference_steps, device, timesteps, sigmas)
-        channels = self.unet.config.in_channels
-        latents = start = self.prepare_latents(
-            len(embeds), channels, *size, torch.float32, device, generator, latents
-        ).float()
-        reader = MapReader(eager(self.unet), self.scheduler, maps, self._further(device))
+        shape = (len(embeds), self.unet.config.in_channels, *size)
+        latents = self.prepare_latents(*shape, torch.float32, device, generator, latents).float()
+        noise, first = latents / self.scheduler.init_noise_sigma, 0
+        if start is not None:
+            first, latents = start.begin(self.scheduler, noise)
         by_maps = LayoutGuidance(guidance) if isinstance(guidance, Guidance) else guidance
+        reader = MapReader(eager(self.unet), self.scheduler, maps, self._further(device))
         # Schedulers that draw noise as they go draw it from the samples' own generators.
         extra = self.prepare_extra_step_kwargs(generator, eta)
         both = embeds if negative is None else torch.cat([negative, embeds])
-        batch = Denoising(self.unet, reader, by_maps, both, condition, watched, extra)
+        batch = Denoising(self.unet, reader, by_maps, both, condition, watched, extra, variety)
+        batch.generator = generator
         ends = StepEnds(callback_on_step_end, wanted, negative)
         with frozen(self.unet):
-            latents = self._denoise(batch, batch.steps(annotation), latents, ends)
-        if condition is not None and annotation.timestep is not None and not self.interrupt:
-            noise = start / self.scheduler.init_noise_sigma
+            latents = self._denoise(batch, batch.steps(annotation, first), latents, ends)
+        if not self.interrupt:
             batch.annotate_at(annotation.timestep, latents, noise)
         drawn = self._output(latents, batch, annotation, output_type)
         self.maybe_free_model_hooks()
@@ -238,6 +233,28 @@ class LesionPairPipeline(StableDiffusionPipeline):
         assert negative_prompt_embeds is not None
         negative = negative_prompt_embeds.to(device, dtype).expand(count, -1, -1)
         return embeds, negative.repeat_interleave(copies, 0)
+
+    def _conditioned(
+        self,
+        prompt: Sequence[str] | None,
+        texts: tuple[str | Sequence[str] | None, Tensor | None, Tensor | None],
+        layouts: Tensor | None,
+        weaker: WeakerModel | None,
+        copies: int,
+    ) -> tuple[Tensor, Tensor | None, Condition | None]:
+        """As `texts`, with a weaker model's embeddings in place of those without, and `condition`.
+
+        texts: negative prompts, and embeddings with the prompts and without.
+        """
+        if weaker is not None:
+            if prompt is None or texts[0] or texts[2] is not None:
+                raise ValueError("a weaker model needs `prompt` in words, and no negative prompt")
+            texts = (None, texts[1], weaker.texts(tokenize(self.tokenizer, list(prompt))))
+        free = self.do_classifier_free_guidance
+        embeds, negative = self.texts(prompt, *texts, copies=copies, free=free)
+        if prompt is None or layouts is None:
+            return embeds, negative, None
+        return embeds, negative, self.condition(prompt, embeds, layouts)
 
     def condition(self, prompts: Sequence[str], embeds: Tensor, layouts: Tensor) -> Condition:
         """What pairs are drawn for; layouts: (P, 1, H, W), of P prompts with B / P images each."""
@@ -304,11 +321,11 @@ def draw(
     seeds: Sequence[TrySeed],
     sampling: Sampling,
     layouts: Tensor | None = None,
-    watched: int = 0,
+    **besides: Any,
 ) -> LesionPairs:
     """Draw a batch as a recipe says, as uint8 and boolean arrays, of the model's own size.
 
-    One seed a sample, the rest as the pipeline's.
+    One seed a sample; besides: what else the pipeline is called with, such as `watched`.
     """
     pipeline.scheduler = scheduler_of(pipeline, sampling.scheduler)
     pipeline.set_progress_bar_config(disable=True)
@@ -325,8 +342,8 @@ def draw(
         maps=sampling.maps,
         guidance=sampling.guidance,
         annotation=sampling.annotation,
-        watched=watched,
         output_type="np",
+        **{"variety": Variety.of(sampling)} | besides,
     )
     assert isinstance(drawn, LesionPairs)
     drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
@@ -344,6 +361,16 @@ def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
     if output_type == "np":
         return arrays
     return [Image.fromarray(image) for image in np.rint(255 * arrays).astype(np.uint8)]
+
+
+def wanted_tensors(
+    callback: StepEnd | PipelineCallback | MultiPipelineCallbacks | None, named: Sequence[str]
+) -> Sequence[str]:
+    """Which tensors a callback is given: those it names itself, or those of the call."""
+    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+        own: Sequence[str] = callback.tensor_inputs
+        return own
+    return named
 
 
 def negatives(negative: str | Sequence[str] | None, count: int) -> list[str]:
@@ -368,31 +395,3 @@ def checked(
     if prompt is None:
         raise ValueError("masks need `prompt` in words: their tokens <lesion> and <skin> are read")
     return as_layouts(masks, len(prompt), size)
-
-
-def as_layouts(masks: Masks, count: int, size: tuple[int, int] = (1, 1)) -> Tensor:
-    """Layouts (count, 1, H, W) float in [0, 1] of what a caller has; ValueError where it is not.
-
-    size: height and width of the images, whose proportions they must have.
-    """
-    if isinstance(masks, Image.Image):
-        masks = [masks]
-    if not isinstance(masks, Tensor | np.ndarray):
-        masks = np.stack(
-            [
-                np.asarray(mask.convert("L"), np.float32) / 255
-                if isinstance(mask, Image.Image)
-                else np.asarray(mask)
-                for mask in masks
-            ]
-        )
-    layouts = torch.as_tensor(masks).float()
-    layouts = layouts[:, None] if layouts.ndim == 3 else layouts
-    if layouts.ndim != 4 or layouts.shape[:2] != (count, 1):
-        raise ValueError(f"masks of {count} prompts are ({count}, 1, H, W), not {masks.shape}")
-    if layouts.shape[2] * size[1] != layouts.shape[3] * size[0]:
-        wanted = "square" if size[0] == size[1] else f"in proportions of {size[0]} to {size[1]}"
-        raise ValueError(f"masks are {wanted}, like the images, not {tuple(layouts.shape[2:])}")
-    if not bool(((layouts >= 0) & (layouts <= 1)).all()):
-        raise ValueError("masks lie in [0, 1]; divide levels of 0 to 255 by 255")
-    return layouts

@@ -10,6 +10,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
+    UniPCMultistepScheduler,
 )
 
 from didgen.manifests.errors import DidgenError
@@ -17,6 +18,8 @@ from didgen.manifests.recipes.sampling import Annotation, Guidance
 
 SCHEDULERS = {
     "dpm++": DPMSolverMultistepScheduler,
+    "dpm++-sde": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
     "ddim": DDIMScheduler,
     "pndm": PNDMScheduler,
 }
@@ -44,6 +47,19 @@ def step_sizes(guidance: Guidance, timesteps: Sequence[int]) -> list[float]:
     return etas
 
 
+def keep_moves(scheduler: Any, etas: Sequence[float], update: str) -> None:
+    """Have a scheduler keep what a guidance moves; etas: those of its steps.
+
+    UniPC's corrector takes a step anew from where it began, and would lose what was moved at its
+    end. It rests there, and the step stands as UniPC's predictor leaves it.
+    """
+    if not hasattr(scheduler, "disable_corrector"):
+        return
+    first = (scheduler.begin_index or 0) - (update == "before")
+    moved = [first + place for place, eta in enumerate(etas) if eta > 0]
+    scheduler.disable_corrector = [*scheduler.config.disable_corrector, *moved]
+
+
 def check_timestep(scheduler: Any, annotation: Annotation) -> None:
     """Raise DidgenError for maps that are to be read at a timestep that was not trained with."""
     timestep, trained = annotation.timestep, scheduler.config.num_train_timesteps
@@ -54,11 +70,13 @@ def check_timestep(scheduler: Any, annotation: Annotation) -> None:
         )
 
 
-def scheduler_of(
-    pipeline: StableDiffusionPipeline, name: str
-) -> DPMSolverMultistepScheduler | DDIMScheduler | PNDMScheduler:
+def scheduler_of(pipeline: StableDiffusionPipeline, name: str) -> Any:
     """A fresh scheduler of the given kind for the model's own noise schedule."""
     config = pipeline.scheduler.config
+    if name.startswith("dpm++"):
+        # What the last batch was drawn by stands in the config, and it may be the other form.
+        form = "sde-dpmsolver++" if name == "dpm++-sde" else "dpmsolver++"
+        return DPMSolverMultistepScheduler.from_config(config, algorithm_type=form)
     if name == "ddim" and "clip_sample" not in config:
         # A model saved with another scheduler says nothing, and DDIM clips unasked, as for pixels.
         return DDIMScheduler.from_config(config, clip_sample=False)
@@ -67,7 +85,7 @@ def scheduler_of(
     if config.get("rescale_betas_zero_snr") or config.get("prediction_type") == "sample":
         raise DidgenError(
             "PNDM cannot sample a model trained to zero terminal SNR or to predict the image "
-            "itself; set `sampling.scheduler` to dpm++ or ddim."
+            "itself; set `sampling.scheduler` to dpm++, unipc or ddim."
         )
     # As in every release of Stable Diffusion: Runge-Kutta steps would come on top of `steps`.
     return PNDMScheduler.from_config(config, skip_prk_steps=True)

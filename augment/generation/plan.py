@@ -67,11 +67,22 @@ class Plan(ABC):
 
 
 class PlannedImages(Plan):
-    """The class-balanced images of a recipe, the classes taking turns; `counts` by class."""
+    """The class-balanced images of a recipe, the classes taking turns; `counts` by class.
 
-    def __init__(self, recipe: AugmentRecipe, counts: Mapping[str, int], prompts: Prompts) -> None:
+    starts: by class, the real images that they are variations of, in the order in which they come,
+    again and again; none where they begin from noise alone.
+    """
+
+    def __init__(
+        self,
+        recipe: AugmentRecipe,
+        counts: Mapping[str, int],
+        prompts: Prompts,
+        starts: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         super().__init__(sum(counts.values()), recipe.shard_size)
         self.counts, self.prompts, self.seed = counts, prompts, recipe.seed
+        self.starts = starts or {}
         self.slugs = _slugs(counts)
 
     def _turn(self, place: int) -> tuple[str, int]:
@@ -95,7 +106,9 @@ class PlannedImages(Plan):
         label, index = self._turn(place)
         seed = derived_seed(self.seed, "images", label, index)
         key, prompt = f"{self.slugs[label]}-{index:06d}", self.prompts.draw(label, seed)
-        return Planned("images", key, label, index, seed, prompt)
+        starts = self.starts.get(label, [""])
+        start = starts[index % len(starts)]
+        return Planned("images", key, label, index, seed, prompt, start=start)
 
 
 class PlannedPairs(Plan):
@@ -111,7 +124,7 @@ class PlannedPairs(Plan):
         assert recipe.pairs is not None
         super().__init__(recipe.pairs.count, recipe.shard_size)
         self.choices, self.layouts, self.prompts = choices, layouts, prompts
-        self.seed = recipe.seed
+        self.seed, self.varied = recipe.seed, recipe.variations is not None
         # A source's masks come again and again, and to measure one takes longer than to plan.
         self._measured: dict[Layout, Room | None] = {}
 
@@ -123,9 +136,9 @@ class PlannedPairs(Plan):
         """A pair whose prompt agrees with its layout."""
         layout, seed, found = self._choice(place)
         prompt = self.prompts.draw(layout.label, seed, found)
-        return Planned(
-            "pairs", self.key(place), layout.label, place, seed, prompt, layout.name, layout.mask_of
-        )
+        key, guide = self.key(place), (layout.name, layout.mask_of)
+        start = layout.name if self.varied else ""
+        return Planned("pairs", key, layout.label, place, seed, prompt, *guide, start)
 
     def _choice(self, place: int) -> tuple[Layout, int, Room]:
         """The layout of a place, the pair's seed, and the room that its lesion has."""

@@ -1,7 +1,9 @@
 """The generation job: a recipe made ready to be carried out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from didgen.augment.generation.plan import (
     pair_layouts,
     real_counts,
 )
-from didgen.augment.methods.generator import Generator, Planned
+from didgen.augment.methods.generator import Generator, Opened, Planned
 from didgen.augment.methods.registry import open_model
+from didgen.augment.methods.starts import Starts
 from didgen.augment.prompts.prompt_source import (
     FREE_FORMAT,
     UNLABELLED,
@@ -39,7 +42,7 @@ from didgen.manifests.runs.claim import claim_of
 from didgen.manifests.runs.finish import read_trained_on
 from didgen.manifests.shards.index import read_manifest
 from didgen.manifests.shards.shard import read_sidecars
-from didgen.manifests.sources.records import CLASSES, SourceManifest
+from didgen.manifests.sources.records import CLASSES, SourceManifest, SourceRecord
 from didgen.manifests.views.attention_maps import WATCHED
 
 PLAN_FORMAT = 2
@@ -98,13 +101,12 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
     real = _real_counts(manifest, captions)
     layouts = _layouts(recipe, manifest, opened.image_size)
     prompts = Prompts(captions, opened.count_tokens, form=recipe.prompt)
-    images, pairs = _plans(recipe, real, layouts, prompts)
+    starts = _starts(recipe, manifest, opened)
+    images, pairs = _plans(recipe, real, layouts, prompts, starts)
     _check_classes(recipe.model, opened.classes, images, pairs)
-    seen = trained_on(recipe.model, recipe.revision)
-    if layouts.run is not None:
-        other = read_trained_on(layouts.run.directory, layouts.run.manifest)
-        # What one of them was trained on may be all that is known, and then it is not enough.
-        seen = seen | other if seen and other else TrainedOn()
+    seen = _seen(recipe, layouts)
+    if starts is not None and seen:
+        seen = seen | TrainedOn.of(_varied(starts, images, pairs))
     return GenerationJob(
         recipe,
         opened.generator,
@@ -112,10 +114,47 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         layouts,
         images,
         pairs,
-        fingerprint(_decided_by(recipe, prompts, real, layouts)),
+        fingerprint(_decided_by(recipe, prompts, real, layouts, starts)),
         seen,
         opened.decided,
     )
+
+
+def _seen(recipe: AugmentRecipe, layouts: Layouts) -> TrainedOn:
+    """The real images behind all that a recipe draws with; empty where one of them lists none."""
+    seen = [trained_on(recipe.model, recipe.revision)]
+    if recipe.sampling.autoguidance is not None:
+        seen.append(trained_on(str(recipe.sampling.autoguidance)))
+    if layouts.run is not None:
+        seen.append(read_trained_on(layouts.run.directory, layouts.run.manifest))
+    # What one of them was trained on may be all that is known, and then it is not enough.
+    return reduce(or_, seen) if all(seen) else TrainedOn()
+
+
+def _starts(
+    recipe: AugmentRecipe, manifest: SourceManifest | None, opened: Opened
+) -> Starts | None:
+    """The real images that a recipe varies, if any; DidgenError for a model that cannot."""
+    if recipe.variations is None:
+        return None
+    if not opened.varies:
+        raise DidgenError(
+            f"The model {recipe.model} draws no `variations` of real images, which take a Stable "
+            "Diffusion model; leave them out of the recipe."
+        )
+    assert manifest is not None
+    return Starts(opened.image_size, manifest)
+
+
+def _varied(
+    starts: Starts, images: PlannedImages | None, pairs: PlannedPairs | None
+) -> Iterator[SourceRecord]:
+    """The real images that the samples of a plan may start from."""
+    if images is not None:
+        for label, names in images.starts.items():
+            yield from (starts.records[name] for name in names[: images.counts[label]])
+    if pairs is not None:
+        yield from (starts.records[choice.name] for choice in pairs.choices)
 
 
 def _captions(recipe: AugmentRecipe, manifest: SourceManifest | None) -> dict[str, list[str]]:
@@ -156,13 +195,24 @@ def _layouts(recipe: AugmentRecipe, manifest: SourceManifest | None, size: int) 
 
 
 def _plans(
-    recipe: AugmentRecipe, real: Mapping[str, int], layouts: Layouts, prompts: Prompts
+    recipe: AugmentRecipe,
+    real: Mapping[str, int],
+    layouts: Layouts,
+    prompts: Prompts,
+    starts: Starts | None,
 ) -> tuple[PlannedImages | None, PlannedPairs | None]:
     """The plans of images and of pairs; a recipe that asks for no sample is a `DidgenError`."""
     counts = {} if recipe.images is None else class_counts(recipe, real)
     if prompts.form == "caption":
         prompts.check(counts)
-    images = PlannedImages(recipe, counts, prompts) if counts else None
+    varied = {} if starts is None else {c: starts.of_class(c, recipe.seed) for c in counts}
+    for label, names in varied.items():
+        if not names:
+            raise DidgenError(
+                f"The source has no training image of {label or 'no class'} to vary; leave that "
+                "class out of `images`."
+            )
+    images = PlannedImages(recipe, counts, prompts, varied) if counts else None
     pairs = None
     if recipe.pairs is not None and recipe.pairs.count:
         choices = pair_layouts(recipe, tuple(real), layouts, prompts.captions)
@@ -199,6 +249,7 @@ def _decided_by(
     prompts: Prompts,
     real: Mapping[str, int],
     layouts: Layouts,
+    starts: Starts | None,
 ) -> dict[str, Any]:
     """All that decides a run beside the code: the recipe, and what it names, by hash."""
     masks: dict[str, str] = {}
@@ -207,7 +258,11 @@ def _decided_by(
         masks = {entry.file: entry.sha256 for entry in entries}
     elif recipe.pairs is not None and recipe.pairs.layouts != "drawn" and layouts.manifest:
         masks = {key: layouts.manifest.mask_digest(r) for key, r in layouts.records.items()}
-    free = {"free sentences": FREE_FORMAT} if prompts.decision() else {}
+    free: dict[str, Any] = {"free sentences": FREE_FORMAT} if prompts.decision() else {}
+    if recipe.sampling.autoguidance is not None:
+        free["autoguidance"] = model_hashes(str(recipe.sampling.autoguidance), None)
+    if starts is not None:
+        free["starts"] = {name: record.sha256 for name, record in starts.records.items()}
     return free | {
         "plan": PLAN_FORMAT,
         "recipe": asked(recipe),

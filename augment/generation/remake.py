@@ -65,12 +65,17 @@ def remake(job: GenerationJob, out: Path, key: str) -> Sample:
 
 
 def _redrawn(job: GenerationJob, rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> Sample:
-    batch = [Planned(**{name: rows[key][name] for name in PLANNED}) for key in row["batch"]]
+    batch = [planned_of(rows[key]) for key in row["batch"]]
     device = choose_device(job.recipe.sampling.mixed_precision)
     job.generator.to(device)
     drawn = draw_batch(job, batch, row["redraws"], device)
     one = next(one for one in drawn if one.planned.key == row["key"])
     return pack(one, row["rejected"], job)
+
+
+def planned_of(row: dict[str, Any]) -> Planned:
+    """The plan of a sample that its row keeps; of a row without `start`, one from noise alone."""
+    return Planned(**{name: row[name] for name in PLANNED if name != "start" or name in row})
 
 
 def write_members(sample: Sample, folder: Path) -> list[Path]:

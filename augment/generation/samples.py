@@ -114,6 +114,8 @@ def pack(drawn: Drawn, rejected: Sequence[str], job: GenerationJob) -> Sample:
         "run": job.fingerprint,
         "scores": drawn.scores,
     }
+    if planned.start:
+        record["start"] = planned.start
     members["json"] = json.dumps(record, sort_keys=True).encode()
     row = planned.row() | {
         "scores": drawn.scores,

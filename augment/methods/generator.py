@@ -23,6 +23,7 @@ class Planned:
 
     layout: the real image whose mask guides it, "drawn", or "" for none. mask_of: the sample of
     another run whose mask guides it, itself guided by `layout`; "" where the mask is the layout's.
+    start: the real image that it is a variation of, "" where it begins from noise alone.
     """
 
     config: Config
@@ -33,10 +34,14 @@ class Planned:
     prompt: str
     layout: str = ""
     mask_of: str = ""
+    start: str = ""
 
     def row(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        return asdict(self)
+        """The record as JSON values; `start` of variations alone."""
+        row = asdict(self)
+        if not self.start:
+            del row["start"]
+        return row
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,14 @@ class Opened:
     """A model directory opened for a recipe: its generator, and what the plan asks of it.
 
     image_size: side of its images in pixels. count_tokens: the positions that a prompt takes, start
-    and end included. classes: those it can draw; None where a prompt can name any. decided: what
-    the run records of the drawing, each with its reason.
+    and end included. classes: those it can draw; None where a prompt can name any. varies: whether
+    it draws variations of real images. decided: what the run records of the drawing, each with its
+    reason.
     """
 
     generator: Generator
     image_size: int
     count_tokens: Callable[[str], int] = no_tokens
     classes: tuple[str, ...] | None = None
+    varies: bool = False
     decided: Mapping[str, str] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.sources.records import CLASS_NAMES, FURTHER_CLASS_NAMES
+from didgen.manifests.sources.records import class_words
 
 LESION = "<lesion>"
 
@@ -39,8 +39,7 @@ def diagnosis(label: str | None) -> str | None:
     """The words of a class, without the commas that part the clauses of a caption."""
     if label is None:
         return None
-    names = CLASS_NAMES | FURTHER_CLASS_NAMES
-    return clean(names.get(label, label).replace(",", " ")).lower() or None
+    return clean(class_words(label).replace(",", " ")).lower() or None
 
 
 def compose(caption: str | None) -> str:

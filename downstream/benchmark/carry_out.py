@@ -6,7 +6,8 @@ Notable choices:
   controls and the cheap rivals alone.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias
@@ -28,7 +29,9 @@ from didgen.downstream.benchmark.fit import (
     record_of,
 )
 from didgen.downstream.benchmark.job import BenchmarkJob, Training
+from didgen.downstream.benchmark.plots import FOLDER as PLOTS_FOLDER
 from didgen.downstream.benchmark.results import (
+    FILTER_FOLDER,
     VALIDATION_NAME,
     WEIGHTS_NAME,
     copy_records,
@@ -43,6 +46,9 @@ from didgen.downstream.benchmark.training import start_accelerator
 from didgen.downstream.benchmark.training_result import Result, Tested
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.stats.choice import Candidate, choose
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import is_abandoned, leftovers
+from didgen.manifests.locks import claimed
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 
@@ -107,6 +113,29 @@ class Rounds(Generic[E]):
         advance = None if report is None else lambda done, _: report(before + done, self.total)
         self.steps += sum(training.steps for training in asked)
         return results_of(asked, self.out, make, advance)
+
+
+@contextmanager
+def alone(job: BenchmarkJob[Any], out: Path) -> Iterator[None]:
+    """Keep other processes out of a benchmark's folder, and delete what killed writes left there.
+
+    A DidgenError where another process is at work in it.
+    """
+    with claimed(out, "benchmark", wait=False) as got:
+        if not got:
+            raise DidgenError(
+                f"Another process is at work in {out}; wait for it, or choose another folder."
+            )
+        trainings = (*job.judges, *job.trainings)
+        parts = [*(folder_of(out, one) for one in trainings), *(out / FILTER_FOLDER).glob("*")]
+        found = [path for part in (*parts, out / PLOTS_FOLDER) for path in leftovers(part)]
+        if records := job.recipe.records:
+            # Other benchmarks may be writing there.
+            kept = (path for one in trainings for path in leftovers(folder_of(records, one)))
+            found += filter(is_abandoned, kept)
+        for path in found:
+            path.unlink(missing_ok=True)
+        yield
 
 
 def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -> Findings[E]:

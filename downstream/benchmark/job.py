@@ -295,7 +295,8 @@ def taken_from(
                 f"{folder} has none of its {config} accepted; go on with `didgen review {folder}`."
             )
         kept = [[one.key, one.label, one.curves] for one in taken]
-    origin = origin_of(run, read_trained_on(folder, run), (one.layout for one in taken), source)
+    layouts, starts = ([getattr(one, name) for one in taken] for name in ("layout", "start"))
+    origin = origin_of(run, read_trained_on(folder, run), layouts, source, starts)
     return TakenRun(
         taken,
         fingerprint([*(sidecar.sha256 for sidecar in sidecars[config]), *kept]),

@@ -37,6 +37,9 @@ from didgen.manifests.runs.claim import differences
 
 CURVES_NAME = "curves"
 
+FILTER_FOLDER = "filter"
+"""Folder of a benchmark for what the networks of the filter say, by run."""
+
 VALIDATION_NAME = "validation.jsonl"
 
 PREDICTIONS_NAME = "predictions.jsonl"

@@ -34,13 +34,15 @@ class Origin:
     """The real images that a run is known to rest on, and whatever nobody knows of it.
 
     trained_on: those of its model, all parts of it, and of the model behind another run's masks.
-    layouts, captions: the records whose masks guided it, or whose captions it was told.
+    layouts, captions: the records whose masks guided it, or whose captions it was told. starts: the
+    source images of its variations, which stand in trained_on too.
     """
 
     trained_on: TrainedOn
     layouts: TrainedOn = field(default_factory=TrainedOn)
     captions: TrainedOn = field(default_factory=TrainedOn)
     unknown: str = ""
+    starts: tuple[SourceRecord, ...] = ()
 
     def scope(self, records: Iterable[SourceRecord]) -> Scope:
         """The scope of an arm that was given these real images."""
@@ -48,7 +50,8 @@ class Origin:
         if self.unknown:
             return Scope("unknown", self.unknown)
         beyond = {
-            "its model saw": self.trained_on.beyond(given),
+            "its model saw": self.trained_on.beyond([*given, *self.starts]),
+            "its variations start from": TrainedOn.of(self.starts).beyond(given),
             "its layouts are of": self.layouts.beyond(given),
             "its captions are of": self.captions.beyond(given),
         }
@@ -59,12 +62,20 @@ class Origin:
 
 
 def origin_of(
-    run: Manifest, trained_on: TrainedOn, layouts: Iterable[str], source: SourceManifest
+    run: Manifest,
+    trained_on: TrainedOn,
+    layouts: Iterable[str],
+    source: SourceManifest,
+    starts: Iterable[str] = (),
 ) -> Origin:
-    """What a run rests on, by its list of training images, its rows and its recipe."""
+    """What a run rests on, by its list of training images, its rows and its recipe.
+
+    layouts, starts: names of the real images whose masks guided its samples, and of those that its
+    variations start from.
+    """
     training = source.select(split="train")
     by_key = {record.key: record for record in training}
-    named = {*layouts} - NAMELESS
+    named, varied = {*layouts} - NAMELESS, {*starts} - NAMELESS
     unknown = ""
     if not trained_on:
         unknown = "nobody lists what its model was trained on"
@@ -72,6 +83,8 @@ def origin_of(
         unknown = "its captions are of a file, and nobody lists their images"
     elif named - by_key.keys():
         unknown = "its layouts are of images that the source does not hold"
+    elif varied - by_key.keys():
+        unknown = "its variations start from images that the source does not hold"
     # A run with a source tells its model captions of that source's training images.
     told = run.recipe.get("source") is not None and run.recipe.get("prompt", "caption") == "caption"
     captioned = [record for record in training if record.caption] if told else []
@@ -80,6 +93,7 @@ def origin_of(
         TrainedOn.of(by_key[key] for key in named & by_key.keys()),
         TrainedOn.of(captioned),
         unknown,
+        tuple(by_key[key] for key in sorted(varied & by_key.keys())),
     )
 
 

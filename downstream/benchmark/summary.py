@@ -21,6 +21,7 @@ from didgen.downstream.stats.comparison import Comparison, compare, holm, summar
 from didgen.downstream.stats.families import against_all
 from didgen.downstream.stats.paired import unit_means
 from didgen.manifests.files import write_bytes, write_json
+from didgen.manifests.locks import sole_writer
 
 PAGE_NAME = "benchmark.md"
 
@@ -196,5 +197,6 @@ def known_mean(values: Sequence[float | None]) -> float | None:
 
 def write_benchmark(out: Path, benchmark: Mapping[str, Any], page: Iterable[Block]) -> None:
     """Write all that a benchmark says, and its page."""
-    write_json(out / BENCHMARK_NAME, benchmark)
-    write_bytes(out / PAGE_NAME, markdown(page).encode())
+    with sole_writer(out, "figures", out / BENCHMARK_NAME, out / PAGE_NAME):
+        write_json(out / BENCHMARK_NAME, benchmark)
+        write_bytes(out / PAGE_NAME, markdown(page).encode())

@@ -121,14 +121,7 @@ def figures(
     table = multiclass_confusion_matrix(guess, truth, num_classes=size)
     counts = np.bincount(classes, minlength=size)
     present = counts > 0
-    by_class = {
-        name: np.asarray(measure(guess, truth, num_classes=size, average="none"), np.float64)
-        for name, measure in (
-            ("precision", multiclass_precision),
-            ("recall", multiclass_recall),
-            ("f1", multiclass_f1_score),
-        )
-    }
+    by_class = _by_class(guess, truth, size)
     accuracy = float((chances.argmax(1) == classes).mean())
     averages = {
         name: Averages(
@@ -169,6 +162,19 @@ def figures(
         },
         confusion=table.tolist(),
     )
+
+
+def _by_class(guess: torch.Tensor, truth: torch.Tensor, size: int) -> dict[str, Floats]:
+    """Precision, recall and F1 of each class; (N,) each, of `size` classes."""
+    measures = {
+        "precision": multiclass_precision,
+        "recall": multiclass_recall,
+        "f1": multiclass_f1_score,
+    }
+    return {
+        name: np.asarray(measure(guess, truth, num_classes=size, average="none"), np.float64)
+        for name, measure in measures.items()
+    }
 
 
 def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from didgen.downstream.pages.document import Block, Heading, Listing, Paragraph, Picture, Table
-from didgen.downstream.pages.tables import interval, number, spread, units_of
+from didgen.downstream.pages.tables import (
+    dropped,
+    interval,
+    networks,
+    number,
+    spread,
+    units_of,
+    verdicts,
+)
 
 Row = Mapping[str, Any]
 
@@ -24,6 +32,26 @@ def history(benchmark: Mapping[str, Any]) -> list[Block]:
     """What to know first: whether the choice among uses saw the test images, and too few seeds."""
     seen = [] if benchmark.get("format") == 2 else [SEEN]
     return [Paragraph(sentence) for sentence in (*seen, *benchmark.get("cautions", ()))]
+
+
+def compared(
+    benchmark: Mapping[str, Any], samples: str, crossed: str, figures: Sequence[Block]
+) -> list[Block]:
+    """What a benchmark says from its test images to its costs; samples: `images` or `pairs`."""
+    return [
+        Paragraph(
+            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
+            f"{samples} are in training only."
+        ),
+        *dropped(benchmark["near_duplicates"]),
+        Paragraph(networks(benchmark)),
+        *verdicts(benchmark, crossed),
+        *chosen_uses(benchmark),
+        *scarcity(benchmark),
+        *figures,
+        *validation_figures(benchmark),
+        *costs(benchmark),
+    ]
 
 
 def count(real: int | None) -> str:

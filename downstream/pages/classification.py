@@ -4,30 +4,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from didgen.downstream.pages.arms import (
-    chosen_uses,
-    costs,
+    compared,
     figure_cells,
     history,
     known_interval,
     labels,
     plots,
-    scarcity,
     tested,
     tested_on,
-    validation_figures,
 )
 from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
 from didgen.downstream.pages.tables import (
     CROSSED,
     PARTS,
-    dropped,
     in_order,
     machine,
-    networks,
     number,
     spread,
     units_of,
-    verdicts,
 )
 
 AVERAGES = [f"{kind} {name}" for kind in ("macro", "weighted") for name in ("P", "R", "F1")]
@@ -51,18 +45,7 @@ def classification_page(benchmark: Mapping[str, Any]) -> list[Block]:
             ],
             "Images by class",
         ),
-        Paragraph(
-            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
-            "images are in training only."
-        ),
-        *dropped(benchmark["near_duplicates"]),
-        Paragraph(networks(benchmark)),
-        *verdicts(benchmark, CROSSED),
-        *chosen_uses(benchmark),
-        *scarcity(benchmark),
-        *_test_figures(benchmark),
-        *validation_figures(benchmark),
-        *costs(benchmark),
+        *compared(benchmark, "images", CROSSED, _test_figures(benchmark)),
         *_classes(benchmark),
         *plots(benchmark),
     ]

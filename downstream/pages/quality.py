@@ -196,7 +196,7 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
                 *(
                     [origin, share(reported), "", ""]
                     for origin, reported in origins
-                    if len(origins) > 1 or "nearest_is_layout" in reported
+                    if len(origins) > 1 or reported.keys() & {"nearest_is_layout", "of_start"}
                 ),
             ],
             "Copies of training images",
@@ -208,6 +208,15 @@ def _copies(copies: Mapping[str, Any]) -> list[Block]:
             )
             for _, reported in origins
             if "nearest_is_layout" in reported
+        ),
+        *(
+            Paragraph(
+                f"Copies of the very image that they start from are {share(reported['of_start'])} "
+                "of the variations; their other copies are of another one. Their similarity to the "
+                f"image that they start from has a median of {reported['start_similarity']:.3f}."
+            )
+            for _, reported in origins
+            if "of_start" in reported
         ),
         Paragraph("Training images that were changed and looked for again:"),
         Table(

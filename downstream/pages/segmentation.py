@@ -4,31 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from didgen.downstream.pages.arms import (
-    chosen_uses,
-    costs,
+    compared,
     count,
     figure_cells,
     history,
     known_interval,
     labels,
     plots,
-    scarcity,
     tested_on,
-    validation_figures,
 )
 from didgen.downstream.pages.document import Block, Heading, Paragraph, Table
 from didgen.downstream.pages.tables import (
     CROSSED,
     PARTS,
-    dropped,
     in_order,
     machine,
-    networks,
     number,
     spread,
     units_of,
-    verdicts,
 )
+
+SCALED = "At a scale each seed has real training pairs of its own."
 
 
 def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
@@ -43,18 +39,7 @@ def segmentation_page(benchmark: Mapping[str, Any]) -> list[Block]:
             [["all", *(str(pairs) for _, pairs in images)]],
             "Pairs of each part",
         ),
-        Paragraph(
-            f"The test images show {benchmark['units']['test']} {units_of(benchmark)}. Synthetic "
-            "pairs are in training only."
-        ),
-        *dropped(benchmark["near_duplicates"]),
-        Paragraph(networks(benchmark)),
-        *verdicts(benchmark, f"{CROSSED} At a scale each seed has real training pairs of its own."),
-        *chosen_uses(benchmark),
-        *scarcity(benchmark),
-        *_test_figures(benchmark),
-        *validation_figures(benchmark),
-        *costs(benchmark),
+        *compared(benchmark, "pairs", f"{CROSSED} {SCALED}", _test_figures(benchmark)),
         *_filters(benchmark["scales"], recipe),
         *plots(benchmark),
     ]

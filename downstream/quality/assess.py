@@ -12,6 +12,7 @@ Notable choices:
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,12 @@ from didgen.downstream.quality.copies import (
     planted,
     rate,
 )
-from didgen.downstream.quality.copy_record import closest_sheet, copy_rows, copy_summary
+from didgen.downstream.quality.copy_record import (
+    closest_sheet,
+    copy_rows,
+    copy_summary,
+    with_start_similarity,
+)
 from didgen.downstream.quality.embed import (
     RESIZE,
     Collection,
@@ -52,6 +58,7 @@ from didgen.downstream.quality.scorecard import PICTURE_SIDE, scorecard
 from didgen.manifests.choices import Config, Part
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_bytes, write_json, write_json_lines
+from didgen.manifests.locks import sole_writer
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.copy_scores import COPY, write_scores
@@ -196,36 +203,11 @@ def assess(
         seen = look_at_real(job, advance)
     else:
         advance(sum(map(len, job.real.values())))
-    index, held_out, calibration = seen.index, seen.held_out, seen.calibration
     synthetic = {
-        config: embed(collection, job.extractor, job.size, index, advance)
+        config: embed(collection, job.extractor, job.size, seen.index, advance)
         for config, collection in job.synthetic.items()
     }
-    assert held_out.nearest is not None
-    training = job.real["train"].keys
-    rows = [
-        row
-        for config, part in synthetic.items()
-        if part.nearest is not None
-        for row in copy_rows(
-            config, job.samples[config], part.nearest, training, calibration.threshold
-        )
-    ]
-    real, rest = sides(job, seen.train, held_out)
-    figures = [
-        {"config": config} | row
-        for config, part in synthetic.items()
-        for row in scorecard(
-            part,
-            real,
-            rest,
-            pairs=job.recipe.pairs,
-            network=job.lpips,
-            seed=job.recipe.seed,
-        )
-    ]
-    # Once each: that of LPIPS has the hash of its file.
-    bases = {basis: _basis(job, basis) for basis in {row["basis"] for row in figures}}
+    rows = [row for config, part in synthetic.items() for row in _checked(job, config, part, seen)]
     record = {
         "kind": "quality",
         "real": str(job.recipe.real),
@@ -237,31 +219,71 @@ def assess(
         "weights": job.extractor.weights,
         "features": job.extractor.dimension,
         **_basis(job, "features"),
-        "figures": [row | bases[row["basis"]] for row in figures] + [*_fidelity(job)],
-        "copies": {
-            **_basis(job, "features"),
-            **copy_summary(rows, calibration, held_out.nearest, held_out.collection.keys, training),
-            "trained_on": {
-                "images": len(job.trained_on),
-                "beyond": len(job.trained_on.beyond(job.source.select(split="train"))),
-            },
-            "planted": _planted(job, index, calibration.threshold, advance),
-            "duplicates_within": {
-                config: rate(duplicates_within(part.hashes)) for config, part in synthetic.items()
-            },
-        },
+        "figures": [*_figures(job, seen, synthetic), *_fidelity(job)],
+        "copies": _copies(job, seen, synthetic, rows, advance),
         "versions": {
             name: version(name)
             for name in ("didgen", "torch", "timm", "torchmetrics", "torch-fidelity")
         },
     }
-    write_bytes(out / SHEET_NAME, closest_sheet(rows, job.real["train"], job.synthetic))
-    write_json_lines(out / COPIES_NAME, rows)
-    write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
-    write_json(out / RECORD_NAME, record)
+    _write(out, record, rows, closest_sheet(rows, job.real["train"], job.synthetic))
     if scores:
-        _write_scores(job, rows, calibration.threshold)
+        _write_scores(job, rows, seen.calibration.threshold)
     return record
+
+
+def _figures(
+    job: QualityJob, seen: RealImages, synthetic: Mapping[Config, Embedded]
+) -> Iterator[dict[str, Any]]:
+    """The scorecard of each config, every figure with what it rests on."""
+    real, rest = sides(job, seen.train, seen.held_out)
+    # Once each: that of LPIPS has the hash of its file.
+    basis = cache(partial(_basis, job))
+    for config, part in synthetic.items():
+        for row in scorecard(
+            part, real, rest, pairs=job.recipe.pairs, network=job.lpips, seed=job.recipe.seed
+        ):
+            yield {"config": config} | row | basis(row["basis"])
+
+
+def _copies(
+    job: QualityJob,
+    seen: RealImages,
+    synthetic: Mapping[Config, Embedded],
+    rows: Sequence[dict[str, Any]],
+    advance: Callable[[int], None],
+) -> dict[str, Any]:
+    """The record of the copy check, with the copies that were planted to try it."""
+    held_out, training = seen.held_out, job.real["train"].keys
+    assert held_out.nearest is not None
+    return {
+        **_basis(job, "features"),
+        **copy_summary(
+            rows, seen.calibration, held_out.nearest, held_out.collection.keys, training
+        ),
+        "trained_on": {
+            "images": len(job.trained_on),
+            "beyond": len(job.trained_on.beyond(job.source.select(split="train"))),
+        },
+        "planted": _planted(job, seen.index, seen.calibration.threshold, advance),
+        "duplicates_within": {
+            config: rate(duplicates_within(part.hashes)) for config, part in synthetic.items()
+        },
+    }
+
+
+def _write(
+    out: Path, record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], sheet: bytes
+) -> None:
+    """Write what an assessment says, its record last of all."""
+    names = (SHEET_NAME, COPIES_NAME, PAGE_NAME, RECORD_NAME)
+    with sole_writer(out, "quality", *(out / name for name in names)):
+        # Without it, the files of two assessments are not taken for those of one.
+        (out / RECORD_NAME).unlink(missing_ok=True)
+        write_bytes(out / SHEET_NAME, sheet)
+        write_json_lines(out / COPIES_NAME, rows)
+        write_bytes(out / PAGE_NAME, markdown(quality_page(record)).encode())
+        write_json(out / RECORD_NAME, record)
 
 
 def sides(job: QualityJob, train: Embedded, held_out: Embedded) -> tuple[Embedded, Embedded]:
@@ -333,6 +355,17 @@ def _planted(
         kind: {"recall" if name == "rate" else name: value for name, value in reported.items()}
         for kind, reported in found.items()
     }
+
+
+def _checked(
+    job: QualityJob, config: Config, part: Embedded, seen: RealImages
+) -> list[dict[str, Any]]:
+    """The copy check of the samples of a config; a config without any has none."""
+    if part.nearest is None:
+        return []
+    training, threshold = job.real["train"].keys, seen.calibration.threshold
+    rows = copy_rows(config, job.samples[config], part.nearest, training, threshold)
+    return with_start_similarity(rows, part.features, seen.index, training)
 
 
 def _write_scores(job: QualityJob, rows: Sequence[Mapping[str, Any]], threshold: float) -> None:

@@ -16,6 +16,7 @@ from didgen.downstream.quality.assess import (
 )
 from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.manifests.files import write_bytes
+from didgen.manifests.locks import sole_writer
 from didgen.manifests.progress import Progress
 
 RUNS_PAGE = "runs.md"
@@ -44,5 +45,6 @@ def assess_runs(
             seen = look_at_real(job, counted(job, progress))
         records[name] = assess(job, out / name, scores=scores, progress=progress, seen=seen)
     if len(jobs) > 1:
-        write_bytes(out / RUNS_PAGE, markdown(quality_runs_page(records)).encode())
+        with sole_writer(out, "quality", out / RUNS_PAGE):
+            write_bytes(out / RUNS_PAGE, markdown(quality_runs_page(records)).encode())
     return records

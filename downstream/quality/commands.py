@@ -145,7 +145,7 @@ def _quality(
     from didgen.downstream.quality.recipe import QualityRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    recipe = read_recipe(name, QualityRecipe, given) if name else QualityRecipe(**given)
+    recipe = QualityRecipe(**given) if name is None else read_recipe(name, QualityRecipe, given)
     from didgen.downstream.quality.assess_runs import assess_runs, prepare_runs
 
     with terminal_progress("checking") as advance:

@@ -93,6 +93,13 @@ class TrainingIndex:
         places, hash_places = cosines.argmax(1), bits.argmin(1)
         return Nearest(places, cosines[rows, places], hash_places, bits[rows, hash_places])
 
+    def similarities(
+        self, features: NDArray[np.floating[Any]], places: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """The similarity of each query, as it lies, (N, D), to the training image at its place."""
+        own = self.directions[list(places)]
+        return (self._directions(features) * own).sum(-1, dtype=np.float64)
+
 
 @dataclass(frozen=True)
 class Calibration:

@@ -11,6 +11,7 @@ from didgen.downstream.quality.copies import (
     QUANTILE,
     Calibration,
     Nearest,
+    TrainingIndex,
     are_copies,
     contact_sheet,
     rate,
@@ -34,8 +35,12 @@ def copy_rows(
     training: Sequence[str],
     threshold: float,
 ) -> list[dict[str, Any]]:
-    """The copy check of each sample, as `copies.jsonl` holds it; training: keys of its images."""
-    return [
+    """The copy check of each sample, as `copies.jsonl` holds it; training: keys of its images.
+
+    The row of a variation names the image that it `start`s from, and says whether it is a copy of
+    that image rather than of another.
+    """
+    rows: list[dict[str, Any]] = [
         {
             "config": config,
             "key": sample.key,
@@ -52,10 +57,39 @@ def copy_rows(
             zip(samples, are_copies(nearest, threshold), strict=True)
         )
     ]
+    for row, sample in zip(rows, samples, strict=True):
+        if sample.start:
+            row["start"] = sample.start
+            row["copy_of_start"] = row["copy"] and copied(row) == sample.start
+    return rows
+
+
+def copied(row: Mapping[str, Any]) -> str:
+    """The training image that a sample is nearest to: by its hash where that finds a copy."""
+    return str(row["hash_nearest" if row["hash_distance"] <= NEAR else "nearest"])
+
+
+def with_start_similarity(
+    rows: Sequence[dict[str, Any]],
+    features: NDArray[np.float32],
+    index: TrainingIndex,
+    training: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Rows with the similarity of variations, features (N, D), to the images they start from."""
+    places = {key: place for place, key in enumerate(training)}
+    varied = [place for place, row in enumerate(rows) if "start" in row]
+    starts = [places[rows[place]["start"]] for place in varied]
+    own = dict(zip(varied, index.similarities(features[varied], starts), strict=True))
+    return [
+        row | {"start_similarity": float(own[place])} if place in own else row
+        for place, row in enumerate(rows)
+    ]
 
 
 def _origin(config: Config, sample: SyntheticSample) -> str:
-    """What the copies are counted by: whether a training image gave the layout."""
+    """What the copies are counted by: whether a training image was the start, or the layout."""
+    if sample.start:
+        return "variations"
     if config == "images":
         return "images"
     named = {DRAWN: "drawn layout", FOREIGN: "unknown layout"}
@@ -77,6 +111,10 @@ def copy_summary(
     for origin in dict.fromkeys(row["origin"] for row in rows):
         part = [row for row in rows if row["origin"] == origin]
         origins[origin] = rate([row["copy"] for row in part])
+        if origin == "variations":
+            origins[origin]["of_start"] = rate([row["copy_of_start"] for row in part])
+            similar = [row["start_similarity"] for row in part]
+            origins[origin]["start_similarity"] = float(np.median(similar))
         if origin == "training layout":
             # Whether the mask brought its image along.
             own = rate([row["nearest"] == row["layout"] for row in part])
@@ -109,7 +147,7 @@ def closest_sheet(
     """The contact sheet of the samples that are nearest to a training image, the nearest first."""
     ranked = sorted(rows, key=lambda row: (not row["copy"], -row["similarity"]))[:CLOSEST]
     # A copy by hash is shown beside the image that the hash found.
-    shown = [row["hash_nearest" if row["hash_distance"] <= NEAR else "nearest"] for row in ranked]
+    shown = [copied(row) for row in ranked]
     real = _pictures(training, shown)
     pictures = {
         (config, key): picture

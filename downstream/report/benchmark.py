@@ -16,7 +16,7 @@ from didgen.downstream.report.blocks import Content, Fold, Notice, Part
 from didgen.downstream.report.curves import training_curves
 from didgen.downstream.report.pictures import figure_of_file
 from didgen.downstream.report.plots import Effect, confusions, dots, forest
-from didgen.downstream.report.run import recipe_blocks
+from didgen.downstream.report.run import named_folders, recipe_blocks
 from didgen.downstream.stats.comparison import GAIN, LOSS
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import inside, read_json
@@ -46,18 +46,19 @@ def benchmark_part(folder: Path) -> Part:
         }
         page, title = kinds[record["kind"]]
         blocks = [
-            Heading("What was asked"),
-            *recipe_blocks(record["recipe"], ASKED),
             Heading("What it was done with"),
             *_pictured(page(record)[1:], record, folder),
             *training_curves(folder),
+            *recipe_blocks(record["recipe"], ASKED),
         ]
+        # An arm names a run by its name here, which is no folder's.
+        uses = named_folders({n: v for n, v in record["recipe"].items() if n != "arms"}, folder)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DidgenError(
             f"{path} is not what didgen writes there ({type(error).__name__}: {error}); run its "
             "benchmark again to write it."
         ) from None
-    return Part(f"{title}: {name}", str(folder), blocks)
+    return Part(f"{title}: {name}", str(folder), blocks, uses)
 
 
 def _pictured(

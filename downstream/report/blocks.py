@@ -2,17 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from didgen.downstream.pages.document import Block
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A plot as a data URI, with its double for dark pages; width, height: pixels."""
+
+    light: str
+    dark: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Figure:
     """A picture that lies in the page itself, as a data URI; `dark` is its double for dark pages.
 
-    width, height: its own size in pixels. `wide` ones keep their size on a narrow page, in a box
-    that scrolls.
+    width, height: its own size in pixels. On a narrow page `narrow` takes its place, where it is
+    there; `wide` ones keep their size, in a box that scrolls.
     """
 
     data: str
@@ -22,6 +33,7 @@ class Figure:
     height: int
     dark: str | None = None
     wide: bool = False
+    narrow: Drawing | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,13 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Way:
+    """Stations of the work in their order, an arrow from each to the next: its name, and facts."""
+
+    stations: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks that are there once they are asked for."""
 
@@ -68,13 +87,17 @@ class Beside:
     blocks: Sequence["Content"]
 
 
-Content: TypeAlias = Block | Figure | Gallery | Facts | Code | Notice | Fold | Beside
+Content: TypeAlias = Block | Figure | Gallery | Facts | Code | Notice | Way | Fold | Beside
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a report says of one folder. Its sections begin with the headings of level 2."""
+    """What a report says of one folder. Its sections begin with the headings of level 2.
+
+    uses: the folders that its own was made from or measures, of which the page may have parts too.
+    """
 
     title: str
     place: str
     blocks: Sequence[Content]
+    uses: Sequence[Path] = ()

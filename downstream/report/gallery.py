@@ -11,7 +11,7 @@ from didgen.downstream.report.pictures import figure_of
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.shards.shard import read_shard, split_of
-from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.sources.records import SourceManifest, class_words
 from didgen.manifests.views.attention_maps import WATCHED, AttentionHistory
 from didgen.manifests.views.contents import FoundSample, RunContents
 from didgen.manifests.views.layouts import layout_of
@@ -57,8 +57,14 @@ def images_by_class(contents: RunContents) -> Iterator[Content]:
                 for (config, _, of), n in contents.counts.items()
                 if (config, of) == ("images", label)
             )
-            yield Heading(f"{label or 'No class'}: {len(figures)} of {count}", 3)
+            yield Heading(f"{titled(label)}: {len(figures)} of {count}", 3)
             yield Gallery(figures, 104)
+
+
+def titled(label: str) -> str:
+    """A class in words with its code, or what stands for none."""
+    words = class_words(label)
+    return f"{words[:1].upper()}{words[1:]} ({label})" if words != label else label or "No class"
 
 
 def pairs(contents: RunContents, source: SourceManifest | None) -> Iterator[Content]:

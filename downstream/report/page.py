@@ -12,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from didgen.downstream.pages.document import Heading, Table
 from didgen.downstream.report.blocks import Content, Part
 from didgen.downstream.report.folders import parts_of
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
+from didgen.manifests.locks import sole_writer
 
 NAME = "report.html"
 
@@ -30,10 +32,14 @@ class Section:
 
 def report(directories: Sequence[Path], out: Path) -> Path:
     """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises."""
+    if out.is_dir():
+        raise DidgenError(f"{out} is a folder; name a file, such as {out / NAME}.")
     parts = parts_of(directories)
     title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
     # A record may hold half a character, which JSON can name and UTF-8 cannot.
-    write_bytes(out, render(title, parts).encode(errors="replace"))
+    page = render(title, parts).encode(errors="replace")
+    with sole_writer(out.parent, "report", out):
+        write_bytes(out, page)
     return out
 
 
@@ -44,7 +50,29 @@ def render(title: str, parts: Sequence[Part]) -> str:
         for number, part in enumerate(parts, 1)
     ]
     template = _environment().get_template("page.html")
-    return template.render(title=title, parts=numbered, version=version("didgen"))
+    return template.render(
+        title=title, parts=numbered, links=links(parts), version=version("didgen")
+    )
+
+
+def links(parts: Sequence[Part]) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
+    """By the id of a part: which parts it is made from, and which are made from it, in words."""
+    names = [(f"part-{number}", part.title) for number, part in enumerate(parts, 1)]
+    uses = {
+        (user, used)
+        for user, part in enumerate(parts)
+        for used, other in enumerate(parts)
+        for folder in part.uses
+        # A model lies in the folder of its finetuning.
+        if user != used and folder.resolve().is_relative_to(Path(other.place).resolve())
+    }
+    return {
+        name: [
+            ("Made from", [names[used] for user, used in sorted(uses) if user == number]),
+            ("Used by", [names[user] for user, used in sorted(uses) if used == number]),
+        ]
+        for number, (name, _) in enumerate(names)
+    }
 
 
 def sections(blocks: Iterable[Content], name: str) -> list[Section]:

@@ -1,4 +1,4 @@
-"""Plots of a report: SVG, once for light pages and once for dark ones, the same bytes each time."""
+"""Plots of a report: SVG for light and dark, wide and narrow pages, the same bytes each time."""
 
 import io
 import warnings
@@ -12,14 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from didgen.downstream.report.blocks import Figure
+from didgen.downstream.report.blocks import Drawing, Figure
 from didgen.downstream.report.pictures import data_uri
+from didgen.manifests.sources.records import class_words
 
 LETTERS = 28
 """Of a name in a plot; a longer one is cut."""
 
 COLUMNS = 3
-"""Small plots side by side."""
+"""Small plots side by side on a wide page; on a narrow one they stand below each other."""
+
+NARROW = 3.5
+"""Inches of a plot on a narrow page: a phone of 390 px has that beside its margins."""
+
+Size = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ DARK = Palette(
 
 STYLES = ("-", "--", "-.", ":")
 
-Paint = Callable[[Canvas, Palette], None]
+Paint = Callable[[Canvas, Palette, bool], None]
+"""Draws a plot with the colours of a page, which is narrow or is not."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,9 @@ def balance(
     names = {True: "real (before)", False: "synthetic (added)"}
     real = [0 if before is None else before.get(label, 0) for label in labels]
     added = [generated.get(label, 0) for label in labels]
+    words = [class_words(label) if label else "no class" for label in labels]
 
-    def paint(canvas: Canvas, palette: Palette) -> None:
+    def paint(canvas: Canvas, palette: Palette, narrow: bool) -> None:
         axes = canvas.subplots()
         places = np.arange(len(labels))
         if before is not None:
@@ -83,31 +91,29 @@ def balance(
             f"{r} + {a}" if before is not None else str(a) for r, a in zip(real, added, strict=True)
         ]
         axes.bar_label(bars, reported, padding=4, fontsize="small")
-        axes.set_yticks(places, [_short(label or "no class") for label in labels])
+        axes.set_yticks(places, [_short(word, 16 if narrow else LETTERS) for word in words])
         axes.invert_yaxis()
         axes.margins(x=0.16)
         axes.set_xlabel("images")
         _bare(axes, palette, "x")
-        canvas.legend(loc="outside upper center", ncols=2)
+        canvas.legend(loc="outside upper center", ncols=1 if narrow else 2)
 
     reported = "; ".join(
-        f"{label or 'no class'} "
-        + (f"{r} real and {a} synthetic" if before is not None else f"{a} synthetic")
-        for label, r, a in zip(labels, real, added, strict=True)
+        f"{word} " + (f"{r} real and {a} synthetic" if before is not None else f"{a} synthetic")
+        for word, r, a in zip(words, real, added, strict=True)
     )
-    return _drawn(paint, (7.2, 1.2 + 0.36 * len(labels)), f"Bars of images by class: {reported}.")
+    height = 1.2 + 0.36 * len(labels)
+    alt = f"Bars of images by class: {reported}."
+    return _drawn(paint, (7.2, height), (NARROW, height + 0.2), alt)
 
 
 def curves(panels: Mapping[str, Sequence[Curve]], xlabel: str, alt: str, caption: str) -> Figure:
     """Small plots of curves by title, each with its own scale; one legend for all."""
-    columns = min(COLUMNS, max(1, len(panels)))
-    rows = -(-len(panels) // columns)
+    columns, rows = _grid(len(panels))
     groups = list(dict.fromkeys(curve.group for every in panels.values() for curve in every))
 
-    def paint(canvas: Canvas, palette: Palette) -> None:
-        places = canvas.subplots(rows, columns, squeeze=False).ravel()
-        for axes in places[len(panels) :]:
-            axes.axis("off")
+    def paint(canvas: Canvas, palette: Palette, narrow: bool) -> None:
+        places = _places(canvas, len(panels), narrow)
         for axes, (title, every) in zip(places, panels.items(), strict=False):
             for curve in every:
                 axes.plot(
@@ -120,22 +126,20 @@ def curves(panels: Mapping[str, Sequence[Curve]], xlabel: str, alt: str, caption
             axes.set_title(_short(title, 40), fontsize="medium")
             axes.set_xlabel(xlabel)
             _bare(axes, palette, "both")
-        _legend(canvas, groups, palette)
+        _legend(canvas, groups, palette, 1 if narrow else 4)
 
-    legend = 0.25 * -(-len(groups) // 4) if len(groups) > 1 else 0
-    return _drawn(paint, (1.2 + 3.1 * columns, 2.6 * rows + legend), alt, caption)
+    below, beside = (0.25 * -(-len(groups) // n) if len(groups) > 1 else 0 for n in (1, 4))
+    wide = 1.2 + 3.1 * columns, 2.6 * rows + beside
+    return _drawn(paint, wide, (NARROW, 2.4 * len(panels) + below), alt, caption)
 
 
 def confusions(classes: Sequence[str], arms: Mapping[str, np.ndarray], alt: str) -> Figure:
     """Confusion matrices (C, C) by title: counts, and as colour the share of the true class."""
-    columns = min(COLUMNS, len(arms))
-    rows = -(-len(arms) // columns)
+    columns, rows = _grid(len(arms))
     names = [_short(name, 8) for name in classes]
 
-    def paint(canvas: Canvas, palette: Palette) -> None:
-        places = canvas.subplots(rows, columns, squeeze=False).ravel()
-        for axes in places[len(arms) :]:
-            axes.axis("off")
+    def paint(canvas: Canvas, palette: Palette, narrow: bool) -> None:
+        places = _places(canvas, len(arms), narrow)
         for axes, (title, counts) in zip(places, arms.items(), strict=False):
             shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
             axes.imshow(shares, cmap=palette.cells, vmin=0, vmax=1)
@@ -157,14 +161,14 @@ def confusions(classes: Sequence[str], arms: Mapping[str, np.ndarray], alt: str)
             axes.set_xlabel("predicted", fontsize="small")
             axes.set_ylabel("true", fontsize="small")
 
-    return _drawn(paint, (1.2 + 3.0 * columns, 3.1 * rows), alt)
+    return _drawn(paint, (1.2 + 3.0 * columns, 3.1 * rows), (NARROW, 3.1 * len(arms)), alt)
 
 
 def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], xlabel: str) -> Figure:
-    """Figures in [0, 1] of each row, a mark for each series."""
-    marks = "osD^vP*X"
+    """Figures in [0, 1] of each row, a class, with a mark for each series."""
+    marks, words = "osD^vP*X", [class_words(row) for row in rows]
 
-    def paint(canvas: Canvas, palette: Palette) -> None:
+    def paint(canvas: Canvas, palette: Palette, narrow: bool) -> None:
         axes = canvas.subplots()
         spread = np.linspace(-0.27, 0.27, len(series)) if len(series) > 1 else [0.0]
         for number, ((name, values), shift) in enumerate(zip(series.items(), spread, strict=True)):
@@ -177,23 +181,24 @@ def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], xlab
                 color=palette.series[number % len(palette.series)],
                 label=_short(name),
             )
-        axes.set_yticks(range(len(rows)), [_short(row) for row in rows])
+        axes.set_yticks(range(len(rows)), [_short(w, 16 if narrow else LETTERS) for w in words])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel(xlabel)
         _bare(axes, palette, "both")
-        canvas.legend(loc="outside upper center", ncols=3)
+        canvas.legend(loc="outside upper center", ncols=1 if narrow else 3)
 
     reported = "; ".join(
         f"{name}: "
         + ", ".join(
-            f"{row} {'none' if value is None else format(value, '.2f')}"
-            for row, value in zip(rows, values, strict=True)
+            f"{word} {'none' if value is None else format(value, '.2f')}"
+            for word, value in zip(words, values, strict=True)
         )
         for name, values in series.items()
     )
-    legend = 0.3 * -(-len(series) // 3)
-    return _drawn(paint, (7.2, 1.0 + legend + 0.42 * len(rows)), f"{xlabel}. {reported}.")
+    height = 1.0 + 0.42 * len(rows)
+    below, beside = (height + 0.3 * -(-len(series) // n) for n in (1, 3))
+    return _drawn(paint, (7.2, beside), (NARROW, below), f"{xlabel}. {reported}.")
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ class Effect:
 def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
     """Differences with their intervals, one below the other, and the line of no difference."""
 
-    def paint(canvas: Canvas, palette: Palette) -> None:
+    def paint(canvas: Canvas, palette: Palette, narrow: bool) -> None:
         axes = canvas.subplots()
         axes.axvline(0, color=palette.ink, linewidth=0.8)
         colours = (palette.series[6], palette.series[2], palette.series[1])
@@ -221,10 +226,11 @@ def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
                 axes.plot(effect.interval, [place, place], color=colour, linewidth=2)
             axes.plot([effect.difference], [place], "so^"[effect.kind], color=colour)
             # Above its line, since a phone has no room beside it.
+            name = _short(effect.name, 34 if narrow else 56)
             axes.text(
                 0,
                 place - 0.2,
-                f"{_short(effect.name, 56)}: {effect.verdict}",
+                f"{name}: {effect.verdict}",
                 transform=axes.get_yaxis_transform(),
                 fontsize="small",
             )
@@ -239,7 +245,23 @@ def forest(effects: Sequence[Effect], xlabel: str) -> Figure:
         + f", {one.verdict}"
         for one in effects
     )
-    return _drawn(paint, (6.4, 0.8 + 0.52 * len(effects)), f"{xlabel}. {reported}.")
+    height = 0.8 + 0.52 * len(effects)
+    return _drawn(paint, (6.4, height), (NARROW, height), f"{xlabel}. {reported}.")
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Columns and rows of small plots on a wide page."""
+    columns = min(COLUMNS, max(1, count))
+    return columns, -(-count // columns)
+
+
+def _places(canvas: Canvas, count: int, narrow: bool) -> Sequence[Axes]:
+    """The axes of small plots; those that the last row has too many are taken away."""
+    columns, rows = (1, count) if narrow else _grid(count)
+    places = canvas.subplots(rows, columns, squeeze=False).ravel()
+    for axes in places[count:]:
+        axes.axis("off")
+    return list(places)
 
 
 def _style(number: int, palette: Palette) -> dict[str, str]:
@@ -250,7 +272,7 @@ def _style(number: int, palette: Palette) -> dict[str, str]:
     }
 
 
-def _legend(canvas: Canvas, groups: Sequence[str], palette: Palette) -> None:
+def _legend(canvas: Canvas, groups: Sequence[str], palette: Palette, columns: int) -> None:
     if len(groups) < 2:
         return
     handles = [
@@ -258,7 +280,7 @@ def _legend(canvas: Canvas, groups: Sequence[str], palette: Palette) -> None:
         for n in range(len(groups))
     ]
     names = [_short(group) for group in groups]
-    canvas.legend(handles, names, loc="outside upper center", ncols=4, fontsize="small")
+    canvas.legend(handles, names, loc="outside upper center", ncols=columns, fontsize="small")
 
 
 def _bare(axes: Axes, palette: Palette, grid: str) -> None:
@@ -275,13 +297,29 @@ def _short(text: str, letters: int = LETTERS) -> str:
     return f"{text[: letters - 1]}…" if len(text) > letters else text
 
 
-def _drawn(paint: Paint, size: tuple[float, float], alt: str, caption: str = "") -> Figure:
-    light, dark = (data_uri(_svg(paint, size, p), "image/svg+xml") for p in (LIGHT, DARK))
+def _drawn(paint: Paint, wide: Size, narrow: Size, alt: str, caption: str = "") -> Figure:
+    on_desk, on_phone = _twice(paint, wide, False), _twice(paint, narrow, True)
+    return Figure(
+        on_desk.light,
+        alt,
+        caption,
+        on_desk.width,
+        on_desk.height,
+        on_desk.dark,
+        narrow=on_phone,
+    )
+
+
+def _twice(paint: Paint, size: Size, narrow: bool) -> Drawing:
+    """A plot for light pages and for dark ones."""
+    light, dark = (
+        data_uri(_svg(paint, size, palette, narrow), "image/svg+xml") for palette in (LIGHT, DARK)
+    )
     width, height = (round(96 * inches) for inches in size)
-    return Figure(light, alt, caption, width, height, dark, wide=True)
+    return Drawing(light, dark, width, height)
 
 
-def _svg(paint: Paint, size: tuple[float, float], palette: Palette) -> bytes:
+def _svg(paint: Paint, size: Size, palette: Palette, narrow: bool) -> bytes:
     settings: Any = {
         # Ids are else drawn by chance.
         "svg.hashsalt": "didgen",
@@ -303,7 +341,7 @@ def _svg(paint: Paint, size: tuple[float, float], palette: Palette) -> bytes:
         canvas = Canvas(figsize=size, layout="constrained")
         FigureCanvasSVG(canvas)
         canvas.patch.set_alpha(0)
-        paint(canvas, palette)
+        paint(canvas, palette, narrow)
         for axes in canvas.axes:
             axes.patch.set_alpha(0)
         buffer = io.BytesIO()

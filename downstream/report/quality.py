@@ -6,6 +6,7 @@ from didgen.downstream.pages.document import Heading
 from didgen.downstream.pages.quality import RECORD_NAME, SHEET_NAME, quality_page
 from didgen.downstream.report.blocks import Content, Facts, Notice, Part
 from didgen.downstream.report.pictures import figure_of_file
+from didgen.downstream.report.run import named_folders
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
 
@@ -19,6 +20,7 @@ def quality_part(folder: Path) -> Part:
             [(name, str(record[name])) for name in ("real", "synthetic", "against", "seed")]
         )
         blocks: list[Content] = [Heading("What was asked"), asked, *quality_page(record)[1:]]
+        uses = named_folders(record, folder)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DidgenError(
             f"{path} is not what didgen writes there ({type(error).__name__}: {error}); run "
@@ -36,4 +38,4 @@ def quality_part(folder: Path) -> Part:
         )
     else:
         blocks.append(Notice(f"The sheet of the closest pairs, {SHEET_NAME}, is not there."))
-    return Part(f"Quality: {folder.resolve().name}", str(folder), blocks)
+    return Part(f"Quality: {folder.resolve().name}", str(folder), blocks, uses)

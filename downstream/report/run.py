@@ -1,4 +1,4 @@
-"""A run in a report: what was asked, what was made of what, and what did not come out."""
+"""A run in a report: its pictures, what did not come out, what experts say, and the settings."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,19 +8,31 @@ from typing import Any
 import yaml
 
 from didgen.downstream.pages.document import Heading, Listing, Paragraph, Table
-from didgen.downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part
-from didgen.downstream.report.gallery import attention, images_by_class, pairs
+from didgen.downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part, Way
+from didgen.downstream.report.gallery import attention, images_by_class, pairs, titled
 from didgen.downstream.report.plots import balance
+from didgen.downstream.review.pages import kappa_text
+from didgen.downstream.review.verdicts import agreements, outcomes, reasons
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.privacy.paths import restored
 from didgen.manifests.provenance.licence import strictest
+from didgen.manifests.reviews.consensus import last_words
+from didgen.manifests.reviews.log import LOG_NAME, ReviewLog
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.contents import RunContents, run_contents
 
 LISTED = 40
 """Failures that are told one by one."""
+
+FOLDERS = {"source", "outside", "run", "runs", "model", "real", "synthetic"}
+"""Fields that name folders: of real images, of runs, of models."""
+
+ASKED = (
+    *("kind", "model", "revision", "source", "run", "ratio", "config", "captions"),
+    *("images", "pairs", "gates", "seed"),
+)
 
 
 def run_part(folder: Path) -> Part:
@@ -33,22 +45,102 @@ def run_part(folder: Path) -> Part:
         str(folder),
         [
             *_state(contents),
-            *_asked(contents),
-            *_made(contents),
-            *_balance(contents, source, missing),
+            *_way(contents, source),
             *images_by_class(contents),
             *pairs(contents, source),
             *attention(contents),
+            *_balance(contents, source, missing),
             *_failures(contents),
+            *reviews(contents),
+            *_made(contents),
+            *recipe_blocks(contents.recipe, ASKED),
         ],
+        named_folders(contents.recipe, folder),
     )
 
 
 def recipe_blocks(recipe: Mapping[str, Any], names: Sequence[str]) -> Iterator[Content]:
-    """The fields of a recipe that matter most, and the whole of it."""
+    """The fields of a recipe that matter most, and the whole of it, folded."""
     known = [name for name in names if recipe.get(name) not in (None, [], {})]
-    yield Facts([(name.replace("_", " "), _said(recipe[name])) for name in known])
-    yield Fold("The whole recipe", [Code(yaml.safe_dump(dict(recipe), allow_unicode=True))])
+    yield Heading("What was asked")
+    yield Fold(
+        "Settings",
+        [
+            Facts([(name.replace("_", " "), _said(recipe[name])) for name in known]),
+            Fold("The whole recipe", [Code(yaml.safe_dump(dict(recipe), allow_unicode=True))]),
+        ],
+    )
+
+
+def named_folders(recipe: Any, directory: Path, named: bool = False) -> list[Path]:
+    """The folders of a recipe recorded in `directory`: what stands under the names of FOLDERS."""
+    if isinstance(recipe, Mapping):
+        inner = [(value, named or name in FOLDERS) for name, value in recipe.items()]
+    elif isinstance(recipe, list):
+        inner = [(value, named) for value in recipe]
+    else:
+        path = restored(recipe, directory) if named and isinstance(recipe, str) else None
+        return [path] if path is not None and path.is_dir() else []
+    return [path for value, asked in inner for path in named_folders(value, directory, asked)]
+
+
+def _way(contents: RunContents, source: SourceManifest | None) -> Iterator[Content]:
+    """From real images to shards: what went in, what was planned, thrown away and kept."""
+    tally, recipe = contents.tally, contents.recipe
+    kept = Counter[Config]()
+    for (config, _, _), count in contents.counts.items():
+        kept[config] += count
+    held = ", ".join(counted(count, config.removesuffix("s")) for config, count in kept.items())
+    stations = []
+    if source is not None:
+        train = len(source.select(split="train"))
+        stations.append(("Real images", f"{counted(train, 'image')} to train on"))
+    if recipe.get("model"):
+        stations.append(("Model", f"`{Path(str(recipe['model'])).name}`"))
+    if recipe.get("kind") == "augment":
+        tries = kept.total() + tally.redraws + tally.failures
+        thrown = tally.redraws + tally.failures
+        stations.append(("Drawn", counted(tries, "try", "tries")))
+        stations.append(("Gates", f"{thrown} of them thrown away"))
+    size = f"{tally.bytes / 1e6:.1f} MB"
+    shards = counted(tally.shards.total(), "shard")
+    stations.append(("Shards", f"{held or 'no sample'} in {shards}, {size}"))
+    yield Heading("The way from real images to shards")
+    yield Way(stations)
+
+
+def reviews(contents: RunContents) -> Iterator[Content]:
+    """What reviewers say of the samples of a finished run, and how they agree."""
+    if contents.manifest is None or not (contents.directory / LOG_NAME).is_file():
+        return
+    shards = (one.sha256 for entries in contents.manifest.configs.values() for one in entries)
+    words = last_words(ReviewLog(contents.directory).reviews(), shards)
+    yield Heading("Reviews")
+    if not words:
+        yield Paragraph("No sample is reviewed as it is now.")
+        return
+    yield Table(
+        ["config", "accepted", "rejected", "disputed"],
+        [
+            [config, *(str(counts[one]) for one in ("accepted", "rejected", "disputed"))]
+            for config, counts in outcomes(words).items()
+        ],
+        "Reviewed samples by what the reviewers say together",
+    )
+    if given := reasons(words):
+        yield Paragraph("Reasons: " + ", ".join(f"{n} {count}" for n, count in given.most_common()))
+    yield Listing(
+        [
+            f"{one.statistic} of {', '.join(one.reviewers)} on the {one.about} of "
+            f"{one.kappa.n} {one.config}: {kappa_text(one.kappa)}"
+            for one in agreements(words, {})
+        ]
+    )
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _said(value: Any) -> str:
@@ -77,20 +169,16 @@ def _state(contents: RunContents) -> Iterator[Content]:
     if contents.manifest is None:
         count = sum(contents.counts.values())
         yield Notice(
-            f"This run is not finished: it has no manifest.json. The {count} samples of the shards "
-            "that are there are shown; run the command that began it again to go on."
+            "This run is not finished: it has no manifest.json. What the shards that are there "
+            f"hold is shown, {counted(count, 'sample')}; run the command that began it again to go "
+            "on."
         )
     for fault in contents.faults:
         yield Notice(fault)
 
 
-def _asked(contents: RunContents) -> Iterator[Content]:
-    yield Heading("What was asked")
-    names = ("kind", "model", "revision", "source", "run", "ratio", "config", "captions")
-    yield from recipe_blocks(contents.recipe, (*names, "images", "pairs", "gates", "seed"))
-
-
 def _made(contents: RunContents) -> Iterator[Content]:
+    """Counts of samples by class, and, folded, what they were made of and with."""
     yield Heading("What was made")
     manifest, counts, tally = contents.manifest, contents.counts, contents.tally
     facts = [
@@ -107,20 +195,22 @@ def _made(contents: RunContents) -> Iterator[Content]:
             ("fingerprint", manifest.fingerprint[:12]),
             ("versions", _said({"didgen": manifest.didgen} | manifest.versions)),
         ]
-    yield Facts([(name, reported) for name, reported in facts if name])
+    folded: list[Content] = [Facts([(name, reported) for name, reported in facts if name])]
     if manifest is not None and manifest.made_from:
-        yield Table(
-            ["made from", "name", "licence", "SHA-256"],
-            [
-                [one.kind, one.name, one.licence or "not named", one.sha256[:12] or "-"]
-                for one in manifest.made_from
-            ],
-            "Model and data that the run is made from",
+        folded.append(
+            Table(
+                ["made from", "name", "licence", "SHA-256"],
+                [
+                    [one.kind, one.name, one.licence or "not named", one.sha256[:12] or "-"]
+                    for one in manifest.made_from
+                ],
+                "Model and data that the run is made from",
+            )
         )
     columns = list(dict.fromkeys((config, split) for config, split, _ in counts))
     if columns:
         rows = [
-            [label or "no class", *(str(counts[config, split, label]) for config, split in columns)]
+            [titled(label), *(str(counts[config, split, label]) for config, split in columns)]
             for label in contents.classes
         ]
         sums = [
@@ -128,6 +218,7 @@ def _made(contents: RunContents) -> Iterator[Content]:
         ]
         header = ["class", *(f"{config}, {split}" for config, split in columns)]
         yield Table(header, [*rows, ["all", *sums]], "Samples by class")
+    yield Fold("Settings and versions", folded)
 
 
 def _balance(
@@ -161,7 +252,7 @@ def _balance(
             ["class", "before", "added", "after"],
             [
                 [
-                    label or "no class",
+                    titled(label),
                     "-" if before is None else str(before.get(label, 0)),
                     str(generated[label]),
                     "-" if before is None else str(before.get(label, 0) + generated[label]),

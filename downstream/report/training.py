@@ -39,7 +39,6 @@ def _blocks(folder: Path) -> Iterator[Content]:
             "This training is not finished: it has no model yet; run `didgen finetune` again to "
             "go on."
         )
-    yield Heading("What was asked")
     yield from recipe_blocks(run.recipe, (*ASKED, *MORE))
     decisions = folder / "decisions.json"
     if decisions.is_file():

@@ -32,7 +32,7 @@ from didgen.manifests.reviews.consensus import reviewed, summary
 from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.shard import LAYOUTS, Sidecar, read_shard, read_sidecar, split_of
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
@@ -40,7 +40,7 @@ TARGETS: tuple[ExportForm, ...] = get_args(ExportForm)
 
 Members = dict[str, bytes]
 
-_REAL_NAMES = {"layout", "lesion_id", "source_key"}
+_REAL_NAMES = {"layout", "lesion_id", "source_key", "start"}
 """Fields of a record that name a real image or its lesion."""
 
 _NNUNET_NAME = re.compile(r"Dataset\d{3}_[A-Za-z0-9]+")
@@ -108,7 +108,10 @@ class Export:
         classes = {str(index): name for index, name in enumerate(self.manifest.classes)}
         tar, treated = self.directory / config / shard, Counter[Treatment]()
         rows = read_sidecar(tar.with_suffix(".json")).kept
+        waiting = {*rows}
         for key, members in read_shard(tar):
+            waiting.discard(key)
+            self._check(key, members, config, shard)
             if self.accepted:
                 if (consensus := self.accepted.of(config, key)) is None:
                     continue
@@ -130,8 +133,18 @@ class Export:
                 )
                 treated[treatment] += 1
             yield self._named(key, published), published, classes.get(str(index), "")
+        for key in sorted(waiting):
+            self._check(key, {}, config, shard)
         # Whoever reads but the beginning of a shard reads it once more.
         self.treated.update(treated)
+
+    def _check(self, key: str, members: Members, config: Config, shard: str) -> None:
+        """Raise a `DidgenError` for a sample of which a part is missing."""
+        if missing := sorted(frozenset.intersection(*LAYOUTS[config]) - members.keys()):
+            raise DidgenError(
+                f"{shard} of {self.directory} has {key} without its {missing[0]}; run "
+                "`didgen verify` to see what is wrong."
+            )
 
     def _published(self, place: Path, members: Members) -> Members:
         """The members of a sample, the mask without metadata, the record by published names."""
@@ -249,7 +262,7 @@ def _pseudonymised(job: Export, given: Path | None) -> Export:
 def record_of(members: Members) -> dict[str, Any]:
     """The record of a sample, empty where its `.json` holds none."""
     try:
-        record = json.loads(members["json"])
+        record = json.loads(members.get("json", b""))
     except (ValueError, RecursionError):
         record = None
     return record if isinstance(record, dict) else {}

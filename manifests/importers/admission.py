@@ -311,7 +311,9 @@ def _refuse_lost_classes(root: Path, kept: set[str], harvest: Harvest) -> None:
     """Raise a `DidgenError` for a class of which every image was left out."""
     told = {rejection.file: rejection.sentence for rejection in harvest.rejections}
     found = {
-        one.label: told.get(writable(str(one.image)), "") for one in harvest.candidates if one.label
+        one.label: told.get(writable(str(one.image))) or told.get(writable(str(one.mask)), "")
+        for one in harvest.candidates
+        if one.label
     }
     lost = {name: why for name, why in (found | harvest.labels).items() if name not in kept}
     if lost:

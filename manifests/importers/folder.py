@@ -99,6 +99,7 @@ def _gather(asked: _Asked, harvest: Harvest) -> None:
     if table:
         rows, out = assign(table.rows, photos, tree.foreign, harvest)
         harvest.note(table.sentence)
+        _warn_of_folders(asked.root, rows, harvest)
     found: dict[Path, tuple[Place, ImageRow | None, Path | None]] = {}
     for path in photos:
         if path in out or (table and path not in rows and composed(path.stem) in table.faulty):
@@ -168,6 +169,22 @@ def _said(
     return Place(row.split or place.split, row.label, place.patient, place.lesion), row
 
 
+def _warn_of_folders(root: Path, rows: Mapping[Path, ImageRow], harvest: Harvest) -> None:
+    """Say how many images lie in the folder of another class than their row gives."""
+    labels = {row.label for row in rows.values()}
+    others = []
+    for path, row in rows.items():
+        said = labels.intersection(map(label_of, path.relative_to(root).parts[:-1]))
+        if said and row.label not in said:
+            others.append(path)
+    if others:
+        first = rows[others[0]]
+        harvest.note(
+            f"Warning: {len(others)} images lie in the folder of another class than their row "
+            f"gives, and the row counted; the first: {others[0]}, {first.label} by {first.place}."
+        )
+
+
 def _without_superpixels(photos: Sequence[Path], harvest: Harvest) -> list[Path]:
     """The images that are not maps of superpixels, which ISIC ships among them."""
     maps = [path for path in photos if SUPERPIXELS.search(path.stem)]
@@ -200,10 +217,10 @@ def _masks(
         harvest.reject(path, "looks-like-mask", sentence)
     if folder is None:
         return {}
-    masks = list(inside) if asked.together else []
+    masks, foreign = (list(inside), tree.foreign) if asked.together else ([], {})
     if folder != tree.root:
         apart = read_tree(folder, but=tree.root if asked.together else None)
-        masks += apart.images
+        masks, foreign = [*masks, *apart.images], {**foreign, **apart.foreign}
         reject_foreign(apart, harvest)
     before = len(harvest.rejections)
     chosen = match_masks(masks, folder, Names(photos), harvest)
@@ -211,12 +228,24 @@ def _masks(
     if not chosen and unclear:
         raise DidgenError(f"{folder} holds no mask of one image alone: {unclear[0]}")
     if not chosen:
-        first = f"; {masks[0]} is the first of {len(masks)}" if masks else ""
-        raise DidgenError(
-            f"{folder} holds no mask that has the name of an image{first}; name masks like their "
-            "images, with or without an ending such as _mask."
-        )
+        raise DidgenError(_no_mask(asked, masks, foreign))
     return chosen
+
+
+def _no_mask(asked: _Asked, masks: Sequence[Path], foreign: Mapping[Path, str]) -> str:
+    """Why no mask of a folder is of an image."""
+    if foreign and not masks:
+        kinds = listed(sorted({*foreign.values()}))
+        return (
+            f"{asked.masks} holds no mask that is read, but {len(foreign)} files of {kinds}; save "
+            "them as PNG."
+        )
+    first = f"; {masks[0]} is the first of {len(masks)}" if masks else ""
+    ending = "an" if asked.together else "or without an"
+    return (
+        f"{asked.masks} holds no mask that has the name of an image{first}; name masks like their "
+        f"images, with {ending} ending such as _mask."
+    )
 
 
 def _tell_rest(

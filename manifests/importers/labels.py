@@ -197,13 +197,22 @@ def _hot(row: Row) -> str:
 
 def hot_of(row: Row, columns: Sequence[str]) -> str:
     """The column of a row that has one 1 among 0s; empty for any other row."""
+    if any(squashed(column) not in row.cells for column in columns):
+        # The row is cut off.
+        return ""
     try:
-        # A spreadsheet of many a country writes 1,0.
-        values = [float(row.get(column).replace(",", ".")) for column in columns]
+        values = [_flag(row.get(column)) for column in columns]
     except ValueError:
         return ""
     one_hot = values.count(1) == 1 and values.count(0) == len(values) - 1
     return columns[values.index(1)] if one_hot else ""
+
+
+def _flag(cell: str) -> float:
+    """A cell of a one-hot row as a number: a word of truth, or nothing where 0 is left out."""
+    # A spreadsheet of many a country writes 1,0.
+    text = stated(cell).casefold().replace(",", ".")
+    return float({"": "0", "false": "0", "true": "1"}.get(text, text))
 
 
 def image_of(text: str) -> tuple[tuple[str, ...], str]:

@@ -74,7 +74,7 @@ def pinned(recipe: R) -> R:
 def ingredients(
     recipe: AugmentRecipe | FinetuneRecipe, records: Iterable[SourceRecord]
 ) -> list[Ingredient]:
-    """The model of a recipe and the records of its source that it uses, where it has them.
+    """The models of a recipe and the records of its source that it uses, where it has them.
 
     The hash of a local model is that of its `model_hashes`; a model of the hub is told by id and
     revision. The licence of a model is that of its card.
@@ -82,16 +82,21 @@ def ingredients(
     data = data_ingredients(records)
     if recipe.model is None:
         return data
-    name = without_folders(recipe.model)
-    name = f"{name} at {recipe.revision}" if recipe.revision else name
-    local = model_place(recipe.model).exists()
-    model = Ingredient(
+    models = [_model_ingredient(recipe.model, recipe.revision)]
+    if isinstance(recipe, AugmentRecipe) and recipe.sampling.autoguidance is not None:
+        models.append(_model_ingredient(str(recipe.sampling.autoguidance), None))
+    return [*models, *data]
+
+
+def _model_ingredient(model: str, revision: str | None) -> Ingredient:
+    name = without_folders(model)
+    local = model_place(model).exists()
+    return Ingredient(
         kind="model",
-        name=name,
-        licence=card_licence(beside(recipe.model, recipe.revision, CARD_NAME)),
-        sha256=fingerprint(model_hashes(recipe.model, recipe.revision)) if local else "",
+        name=f"{name} at {revision}" if revision else name,
+        licence=card_licence(beside(model, revision, CARD_NAME)),
+        sha256=fingerprint(model_hashes(model, revision)) if local else "",
     )
-    return [model, *data]
 
 
 def trained_on(model: str | None, revision: str | None = None) -> TrainedOn:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import Count, LocalPath, Positive, Section, Seed, Share
 from didgen.manifests.recipes.fingerprint import without_added
-from didgen.manifests.recipes.sampling import Sampling
+from didgen.manifests.recipes.sampling import ConditionAnnealing, ProjectedGuidance, Sampling
 
 LEFT_OUT = ("NV",)
 """The classes that the paper makes no samples of, because they are plenty."""
@@ -49,6 +49,18 @@ class PairsPlan(Section):
     """All training masks of the source, drawn shapes, a part of these masks, or a run's masks."""
     exclude: tuple[str, ...] | None = None
     """Classes to leave out; none unless a recipe names them (DiDGen, Section 3.3)."""
+
+
+class Variations(Section):
+    """Variations of real images: samples that start from a training image's latents.
+
+    Mask and class come with the image (img2img, after Trabucco et al., arXiv:2302.07944). No image
+    is taken a second time before all were.
+    """
+
+    strength: Annotated[float, Field(gt=0, le=1)]
+    """Share of the steps that are taken, from as much noise as they begin with: the less, the
+    nearer a sample stays to its image."""
 
 
 class Gates(Section):
@@ -109,6 +121,8 @@ class AugmentRecipe(Section):
     """What a prompt says behind the prefix; `prefix` is the paper's ablation "Ours-prefix"."""
     images: ImagesPlan | None = ImagesPlan()
     pairs: PairsPlan | None = PairsPlan()
+    variations: Variations | None = None
+    """null makes samples from noise alone, as the paper does."""
     sampling: Sampling = Sampling()
     gates: Gates = Gates()
     cluster: Cluster = Cluster()
@@ -126,6 +140,24 @@ class AugmentRecipe(Section):
                 raise ValueError("`pairs.layouts` of a source needs `source`, a source manifest")
             if self.images is not None and self.images.per_class == "fill":
                 raise ValueError("`images.per_class: fill` needs `source`, a source manifest")
+            if self.variations is not None:
+                raise ValueError("`variations` needs `source`, a source manifest")
+        return self
+
+    @model_validator(mode="after")
+    def variations_that_begin_late(self) -> Self:
+        if self.variations is not None and self.sampling.scheduler == "pndm":
+            raise ValueError("PNDM begins from noise alone: `variations` need another `scheduler`")
+        return self
+
+    @model_validator(mode="after")
+    def variations_of_masked_images(self) -> Self:
+        layouts = None if self.pairs is None else self.pairs.layouts
+        if self.variations is not None and (layouts == "drawn" or isinstance(layouts, RunLayouts)):
+            raise ValueError(
+                "`variations` start from the image whose mask guides a pair: they need "
+                "`pairs.layouts` of the source"
+            )
         return self
 
 
@@ -134,7 +166,15 @@ SPEED_ONLY: dict[str, Any] = {"sampling": {"batch_size"}, "cluster": True}
 
 
 ADDED: dict[str, Any] = {
-    "sampling": {"compile": False, "guidance": {"update": "before", "every": 1}},
+    "sampling": {
+        "apg": ProjectedGuidance().model_dump(),
+        "autoguidance": None,
+        "cads": ConditionAnnealing().model_dump(),
+        "cfg_interval": None,
+        "compile": False,
+        "guidance": {"update": "before", "every": 1},
+    },
+    "variations": None,
 }
 """Fields that recipes did not always have, as `without_added` takes them."""
 

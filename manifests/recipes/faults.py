@@ -101,10 +101,10 @@ def _bound(fault: Mapping[str, Any]) -> str:
     """The bound that a value lies beyond, or how long or which of a few it must be."""
     limits = fault.get("ctx", {})
     words = {
-        "greater_than_equal": "{ge:g} or more",
-        "greater_than": "more than {gt:g}",
-        "less_than_equal": "{le:g} or less",
-        "less_than": "less than {lt:g}",
+        "greater_than_equal": "{ge:.10g} or more",
+        "greater_than": "more than {gt:.10g}",
+        "less_than_equal": "{le:.10g} or less",
+        "less_than": "less than {lt:.10g}",
         "multiple_of": "a multiple of {multiple_of}",
         "too_short": "a list of {min_length} or more",
         "string_too_short": "text of {min_length} letters or more",

@@ -114,6 +114,8 @@ class FinetuneRecipe(TrainingRecipe):
     def sheets_like_the_training(cls, sampling: Sampling, info: ValidationInfo) -> Sampling:
         if sampling.mixed_precision is not None:
             raise ValueError("sheets are drawn in the training's `mixed_precision`; leave it out")
+        if sampling.autoguidance is not None:
+            raise ValueError("sheets are drawn by the model in training alone: no `autoguidance`")
         known: dict[str, Any] = {
             name: info.data[name] for name in ("maps", "batch_size") if name in info.data
         }

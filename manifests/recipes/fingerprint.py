@@ -26,13 +26,14 @@ def without_added(fields: Mapping[str, Any], added: Mapping[str, Any]) -> dict[s
 
     added: fields that recipes did not always have, with the value of what was done before, and for
     a section the same of its fields. A run that was begun without such a field then goes on where
-    a recipe says this value or nothing.
+    a recipe says this value or nothing. A section of which nothing is left is left out.
     """
     kept: dict[str, Any] = {}
     for name, value in fields.items():
         before = added.get(name, _ABSENT)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            kept[name] = without_added(value, before)
+            if inner := without_added(value, before):
+                kept[name] = inner
         elif before is _ABSENT or before != value:
             kept[name] = value
     return kept

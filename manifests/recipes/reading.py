@@ -75,6 +75,8 @@ def bundled(command: str) -> list[str]:
 
 def _path(name: str | Path) -> Path:
     """The file of a recipe that is named by its path, or by the name of a bundled one."""
+    if str(name) == "":
+        raise DidgenError("The name of the recipe is empty; name a file or a bundled recipe.")
     path, inside = Path(name), RECIPES / f"{name}.yaml"
     return inside if not path.is_file() and path.suffix == "" and inside.exists() else path
 

@@ -4,7 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from didgen.manifests.recipes.fields import Count, Positive, Precision, Section, Share
+from didgen.manifests.recipes.fields import Count, LocalPath, Positive, Precision, Section, Share
+
+NoiseLevel = Annotated[float, Field(ge=0)]
+"""A noise level sigma = sqrt((1 - abar) / abar): deviation of the noise beside clean latents."""
 
 Normaliser = Literal["region", "paper"]
 """What a region's leak in Eq. 5 is divided by: its own pixels, or those outside it."""
@@ -90,14 +93,65 @@ class Annotation(Section):
     """Radius of the closing's disc, a share of the side: closes what the 32x32 grid tears open."""
 
 
+class ProjectedGuidance(Section):
+    """APG (Sadat et al., arXiv:2410.02416): the update of `cfg`, on clean latents, taken apart.
+
+    As they are, the fields leave `cfg` what it is. The paper has 0 for `parallel`, and by model 2.5
+    to 15 for `norm` and -0.25 to -0.75 for `momentum`.
+    """
+
+    parallel: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the part of the update that is parallel to the prompted prediction, the paper's
+    eta: 1 keeps it as it is, 0 leaves it out."""
+    norm: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of an update, the paper's r; 0 for any."""
+    momentum: Annotated[float, Field(gt=-1, lt=1)] = 0.0
+    """Share of the steps before it that an update has, the paper's beta: negative leads away."""
+
+
+class ConditionAnnealing(Section):
+    """CADS (Sadat et al., arXiv:2310.17347): noise on the prompt's embeddings, less at each step.
+
+    With `noise: 0` there is none. The paper's values for Stable Diffusion are a noise of 0.25 and
+    the defaults of the other fields. Time runs from 1, where the sampling begins, to 0.
+    """
+
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """Scale of the noise, the paper's s."""
+    whole_until: Share = 0.6
+    """Time from which on the prompt is whole, the paper's tau 1."""
+    none_from: Share = 0.9
+    """Time down to which there is noise alone, the paper's tau 2."""
+    rescale: Share = 1.0
+    """How far the embeddings are brought back to their own mean and deviation, the paper's psi."""
+
+    @model_validator(mode="after")
+    def times_in_order(self) -> Self:
+        if self.whole_until >= self.none_from:
+            raise ValueError("`whole_until` must lie before `none_from`")
+        return self
+
+
 class Sampling(Section):
     """How one image is drawn."""
 
-    scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
-    """DPM-Solver++ looks finished after 20 steps; the authors' code draws 50 of PNDM."""
+    scheduler: Literal["dpm++", "dpm++-sde", "unipc", "ddim", "pndm"] = "dpm++"
+    """DPM-Solver++ looks finished after 20 steps; the authors' code draws 50 of PNDM. `dpm++-sde`
+    is its stochastic form, which adds noise of the sample's own seed at every step (Lu et al.,
+    arXiv:2211.01095), and `unipc` UniPC (Zhao et al., arXiv:2302.04867)."""
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5
     """Scale of classifier-free guidance."""
+    cfg_interval: tuple[NoiseLevel, NoiseLevel] | None = None
+    """Noise levels over the first and up to the second of which `cfg` guides (Kynkaanniemi et al.,
+    arXiv:2404.07724, with 0.28 and 5.42 for SDXL); elsewhere the prompted prediction stands alone,
+    which takes half the time. null is all of them."""
+    apg: ProjectedGuidance = ProjectedGuidance()
+    cads: ConditionAnnealing = ConditionAnnealing()
+    autoguidance: LocalPath | None = None
+    """Folder of a weaker version of the model, such as an earlier checkpoint. `cfg` then leads away
+    from its prediction for the same prompt, in place of the one without a prompt (Karras et al.,
+    arXiv:2406.02507). Its UNet and text encoder are used, with the model's own tokenizer."""
     cfg_rescale: Share = 0.0
     """How far guided predictions are brought to the deviation of prompted ones, which a large `cfg`
     raises (Lin et al., WACV 2024, with 0.7 for models of zero terminal SNR); none in the paper."""
@@ -110,3 +164,9 @@ class Sampling(Section):
     maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
     annotation: Annotation = Annotation()
+
+    @model_validator(mode="after")
+    def interval_in_order(self) -> Self:
+        if self.cfg_interval is not None and self.cfg_interval[0] >= self.cfg_interval[1]:
+            raise ValueError("`cfg_interval` must be the lower noise level and then the higher")
+        return self

@@ -11,7 +11,7 @@ from typing import Any
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_json
-from didgen.manifests.locks import claimed
+from didgen.manifests.locks import sole_writer
 from didgen.manifests.shards.shard import Sidecar, read_sidecar
 
 COPY = "copy"
@@ -27,7 +27,7 @@ def write_scores(
     `DidgenError`, and its sidecar stays as it is.
     """
     path = (directory / config / judged.shard).with_suffix(".json")
-    with claimed(directory, path.stem):
+    with sole_writer(directory, path.stem, path):
         sidecar = read_sidecar(path)
         if sidecar.sha256 != judged.sha256:
             raise DidgenError(

@@ -30,11 +30,12 @@ from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.mix import MixRecipe, recorded
 from didgen.manifests.reviews.consensus import Consensus, SampleId, reviewed
-from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.claim import is_started, start_run
 from didgen.manifests.runs.finish import (
     DOCUMENTS,
     finish_run,
     finished,
+    is_documented,
     mend_run,
     planned_tars,
     read_trained_on,
@@ -193,8 +194,35 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
     `progress` is called with (shards written, all that were missing). Raises DidgenError where
     `out` holds another run, or where a real image is no longer the one that was imported.
     """
+    whole = _whole(job, out)
+    if whole and is_documented(out, whole, job.made_from, job.trained_on) and not leftovers(out):
+        return whole
     with claimed(out, "run"):
         return _carry_out(job, out, progress)
+
+
+def _whole(job: Mix, out: Path) -> Manifest | None:
+    """The manifest of a mix that is there as it was planned, its shards byte for byte; or None."""
+    if not is_started(out, job.fingerprint):
+        return None
+    whole = finished(out, job.plan.counts(), list(job.source.header.classes))
+    return None if whole is None or _missing(job, out) else whole
+
+
+def _missing(job: Mix, out: Path) -> list[int]:
+    """The places in the plan of the shards that are not there whole."""
+    return [
+        place
+        for place, shard in enumerate(job.plan)
+        if not shard_is_whole(
+            out,
+            shard.config,
+            shard.index,
+            fingerprint=job.fingerprint,
+            keys=[item.key for item in shard.items],
+            split=shard.split,
+        )
+    ]
 
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
@@ -211,18 +239,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
     )
     tidy(out, leftovers(out))
     planned = job.plan.counts()
-    todo = [
-        place
-        for place, shard in enumerate(job.plan)
-        if not shard_is_whole(
-            out,
-            shard.config,
-            shard.index,
-            fingerprint=job.fingerprint,
-            keys=[item.key for item in shard.items],
-            split=shard.split,
-        )
-    ]
+    todo = _missing(job, out)
     classes = list(job.source.header.classes)
     if not todo and finished(out, planned, classes):
         return mend_run(out, job.made_from, job.trained_on)

@@ -30,6 +30,9 @@ from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.shard import Sample, Sidecar, read_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
+STARTS = {"jpg": b"\xff\xd8", "mask.png": b"\x89PNG"}
+"""How the pictures of a synthetic sample begin."""
+
 TREATED = "published"
 """The field of a real sample's row that says what became of its image file."""
 
@@ -165,8 +168,14 @@ def _generated_members(
     wanted = ("jpg", "mask.png") if item.config == "pairs" else ("jpg",)
     try:
         members = {name: taken[name] for name in wanted}
+        if any(not data.startswith(STARTS[name]) for name, data in members.items()):
+            raise ValueError("a picture is none")
         reported = json.loads(taken["json"])
+        if reported.get("key", item.taken) != item.taken:
+            raise ValueError("the record is of another sample")
         known = {"prompt": str(reported.get("prompt", "")), "seed": int(reported.get("seed", -1))}
+        if start := str(reported.get("start", "")):
+            known["start"] = job.naming(start)
     except (KeyError, ValueError, TypeError, AttributeError):
         raise DidgenError(
             f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "

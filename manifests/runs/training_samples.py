@@ -21,8 +21,9 @@ class SyntheticSample:
     """A synthetic sample in the tar `shard` of its run.
 
     `guide` is the training record whose mask guided it; empty for images, for drawn layouts, and
-    for pairs of other generators. `made_as` is the class that it was made for, where reviewers gave
-    it another `label`; `curves` are the outline that they drew.
+    for pairs of other generators. `start` is the training record that it is a variation of; empty
+    where it began from noise alone. `made_as` is the class that it was made for, where reviewers
+    gave it another `label`; `curves` are the outline that they drew.
     """
 
     key: str
@@ -32,6 +33,7 @@ class SyntheticSample:
     guide: str
     made_as: str = ""
     curves: Curves = ()
+    start: str = ""
 
 
 def check_run(
@@ -70,9 +72,10 @@ def training_samples(
 ) -> Iterator[SyntheticSample]:
     """The samples of a config of the run in `path`, in its order.
 
-    One of a class that its run does not list, and a pair guided by a mask that is no training mask
-    of the source in `folder`, are a `DidgenError`. `drop_copies` leaves out what the copy check
-    found to be one; a sample that it has not scored is then a `DidgenError` too.
+    One of a class that its run does not list, a pair guided by a mask that is no training mask of
+    the source in `folder`, and a variation of an image that is none are a `DidgenError`.
+    `drop_copies` leaves out what the copy check found to be one; a sample that it has not scored is
+    then a `DidgenError` too.
     """
     training = {record.key for record in source.select(split="train")}
     for sidecar in sidecars:
@@ -92,7 +95,14 @@ def training_samples(
                     f"{layout or 'an unnamed image'}, which is no training image of "
                     f"{folder}; use it with the source it was made from."
                 )
-            yield SyntheticSample(key, label, sidecar.shard, layout, layout if guided else "")
+            start = str(row.get("start", ""))
+            if start and start not in training:
+                raise DidgenError(
+                    f"{path} has the sample {key}, a variation of {start}, which is no training "
+                    f"image of {folder}; use it with the source it was made from."
+                )
+            guide = layout if guided else ""
+            yield SyntheticSample(key, label, sidecar.shard, layout, guide, start=start)
 
 
 def accepted_samples(

@@ -2,8 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
@@ -22,15 +21,15 @@ from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import (
     inside,
-    leftovers,
     read_json,
     read_json_lines,
     sha256_of,
+    unfinished,
     write_json,
     write_json_lines,
 )
 from didgen.manifests.images import AS_STORED, Drawn, read_mask
-from didgen.manifests.locks import claimed
+from didgen.manifests.locks import sole_writer
 from didgen.manifests.sources.rejections import REJECTED_FILE
 
 CLASS_NAMES: dict[str, str] = {
@@ -49,6 +48,12 @@ CLASSES: tuple[str, ...] = tuple(CLASS_NAMES)
 FURTHER_CLASS_NAMES = {"SCC": "squamous cell carcinoma"}
 """Codes of later challenges, which are no column of 2018."""
 
+
+def class_words(label: str) -> str:
+    """A class in words; one whose code nobody knows is itself."""
+    return (CLASS_NAMES | FURTHER_CLASS_NAMES).get(label, label)
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -60,6 +65,9 @@ UNLABELLED = "unlabelled"
 HEADER_FILE = "source.json"
 
 RECORDS_FILE = "records.jsonl"
+
+IMAGES = "images"
+"""The field of `source.json` that counts the records, so that none is lost in silence."""
 
 
 def _one_line(text: str) -> str:
@@ -228,7 +236,10 @@ class SourceManifest:
         """What the mask of `record` is known by: its file's hash, and how that is read."""
         drawn = record.drawn
         read = "" if drawn == AS_STORED else f" {drawn.orientation} {drawn.inverted}"
-        return sha256_of(self.mask_path(record)) + read
+        path = self.mask_path(record)
+        if not path.is_file():
+            raise DidgenError(f"{path} does not exist; restore it or import again.")
+        return sha256_of(path) + read
 
     def write(self, folder: Path) -> None:
         """Write `records.jsonl`, then `source.json` as the mark that the manifest is whole."""
@@ -243,7 +254,8 @@ class SourceManifest:
         """
         write_json_lines(folder / RECORDS_FILE, (r.model_dump(mode="json") for r in self.records))
         counted = self.counted()
-        write_json(folder / HEADER_FILE, counted.header.model_dump(mode="json"))
+        told = counted.header.model_dump(mode="json") | {IMAGES: len(self.records)}
+        write_json(folder / HEADER_FILE, told)
         return counted
 
     def counted(self) -> Self:
@@ -262,7 +274,10 @@ class SourceManifest:
         path = folder / HEADER_FILE
         if not path.is_file():
             raise DidgenError(f"{folder} holds no {HEADER_FILE}; make it with `didgen import`.")
-        header = _validated(SourceHeader, read_json(path), str(path))
+        told = read_json(path)
+        # Older versions did not count them.
+        images = told.pop(IMAGES, None) if isinstance(told, dict) else None
+        header = _validated(SourceHeader, told, str(path))
         if not Path(header.root).is_dir():
             raise DidgenError(
                 f"{path} names the image folder {header.root}, which does not exist; "
@@ -281,6 +296,11 @@ class SourceManifest:
                     "import again."
                 )
             records[record.key] = record
+        if images not in (None, len(records)):
+            raise DidgenError(
+                f"{path} holds {len(records)} images, and {HEADER_FILE} counts {images}; restore "
+                f"it, or correct `{IMAGES}` in {HEADER_FILE}."
+            )
         return cls(header, tuple(records.values()), folder)
 
 
@@ -300,17 +320,16 @@ def refuse_others(folder: Path) -> None:
 
 def unfinished_writes(folder: Path) -> list[Path]:
     """The temporary files of a manifest, in use or left by killed writes."""
-    names = tuple(f"{name}." for name in (HEADER_FILE, RECORDS_FILE, REJECTED_FILE))
-    return [path for path in leftovers(folder) if path.name.startswith(names)]
+    return unfinished(*_files(folder))
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder of a manifest to write there, without what killed writes left of it."""
-    with claimed(folder, "source"):
-        for path in unfinished_writes(folder):
-            path.unlink(missing_ok=True)
-        yield
+    return sole_writer(folder, "source", *_files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [folder / name for name in (HEADER_FILE, RECORDS_FILE, REJECTED_FILE)]
 
 
 def sound_records(folder: Path) -> list[SourceRecord]:

@@ -141,6 +141,12 @@ def test_a_recipe_asks_for_its_own_folder(command: Command) -> None:
     assert "--out" in error
 
 
+def test_a_recipe_without_a_name_is_not_the_demo(command: Command, tmp_path: Path) -> None:
+    done = command("augment", "", "--out", tmp_path / "run")
+    assert done.code == 1 and "The name of the recipe is empty; name a file" in done.sentence
+    assert not (tmp_path / "run").exists()
+
+
 def test_augment_in_parts_and_one_sample_again(tmp_path: Path, command: Command) -> None:
     asked = tmp_path / "recipe.yaml"
     fields = "kind: augment\nmodel: mini\npairs: null\nshard_size: 1\n"
@@ -180,6 +186,7 @@ def test_augment_in_parts_and_one_sample_again(tmp_path: Path, command: Command)
     [
         (["--part", "0/4"], "0/4 is no part"),
         (["--part", "four"], "i/N"),
+        (["--part", ""], "i/N"),
         (["--only", "MEL-000000"], "--to"),
         (["--to", "here"], "--only"),
         (["--only", "MEL-000000", "--to", "here", "--part", "1/2"], "--part"),

@@ -63,6 +63,9 @@ def decimals(one: str, nothing: str) -> str:
         ("image,label\n" + PAIRS.format(",", "\u00a0\n"), "utf-8"),
         ("image,label\n" + PAIRS.format(",\u200e", "\n"), "utf-8"),
         ("image,label,age [years]\n" + PAIRS.format(",", ",40.5\n"), "utf-8"),
+        (decimals("1.0", "").replace(";", ","), "utf-8"),
+        (decimals("1", "NaN").replace(";", ","), "utf-8"),
+        (decimals("True", "False").replace(";", ","), "utf-8"),
     ],
 )
 def test_tables_of_any_writing_give_the_same(tmp_path: Path, text: str, encoding: str) -> None:
@@ -74,6 +77,35 @@ def test_tables_of_any_writing_give_the_same(tmp_path: Path, text: str, encoding
 def test_tables_of_other_encodings_are_refused(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(DidgenError, match=r"t\.csv is not UTF-8 CSV .*; save it as such\."):
         with_table(tmp_path, "image,label\np0,N\u00e4vus\np1,MEL\n", encoding)
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"PK\x03\x04", "is a workbook or an archive"),
+        (b"\x1f\x8b\x08", "is packed by gzip"),
+        (b'{"image": "p0"}', "is JSON"),
+    ],
+)
+def test_what_is_no_table_is_called_by_its_name(tmp_path: Path, start: bytes, told: str) -> None:
+    write_noise(tmp_path / "d" / "p0.png", 0)
+    (tmp_path / "t.csv").write_bytes(start + bytes(9))
+    with pytest.raises(DidgenError, match=rf"t\.csv {told}, and no CSV; save the table as UTF-8"):
+        import_folder(tmp_path / "d", labels=tmp_path / "t.csv", licence="own")
+    with pytest.raises(DidgenError, match="d is a folder; name the table in it"):
+        import_folder(tmp_path / "d", labels=tmp_path / "d", licence="own")
+
+
+def test_rows_that_contradict_the_folders_of_classes_are_told(tmp_path: Path) -> None:
+    two_classes(tmp_path / "d")
+    rows = [f"{n}{i},{c}" for n, c in (("a", "malignant"), ("b", "malignant")) for i in range(3)]
+    (tmp_path / "t.csv").write_text("\n".join(["image,label", *rows[1:], "a0,benign"]))
+    result = import_folder(tmp_path / "d", labels=tmp_path / "t.csv", licence="own")
+    assert labels(result) == {"benign": 1, "malignant": 5}
+    assert any(
+        note.startswith("Warning: 2 images lie in the folder of another class than their row")
+        for note in result.notes
+    )
 
 
 def test_two_classes_in_one_cell_are_no_class(tmp_path: Path) -> None:
@@ -167,6 +199,8 @@ def test_names_that_are_no_utf8_are_left_out(tmp_path: Path) -> None:
         (["NV/p1"], "NV alone.*--folders skip/class"),
         (["NV/p1", "NV/p2"], "NV alone.*--folders class/patient"),
         (["train/a", "val/a", "extra/a"], r"parts and no classes.*--folders split/class"),
+        (["train/images/a", "test/images/b"], r"of images \(a, b\).*--folders split/skip/class"),
+        (["x/y/train/a", "x/y/test/b"], r"x alone.*--folders skip/skip/split/class"),
     ],
 )
 def test_a_folder_around_all_others_is_no_class_unasked(
@@ -211,6 +245,22 @@ def test_deep_masks_of_16_bits_and_of_one_colour_are_masks(tmp_path: Path) -> No
     assert len(result.manifest.records) == 4
     for record in result.manifest.records:
         assert np.array_equal(result.manifest.read_mask(record), box > 0)
+
+
+def test_masks_of_a_format_that_is_not_read_are_told(tmp_path: Path) -> None:
+    two_classes(tmp_path / "d")
+    write_picture(tmp_path / "m" / "a0.tif", square(64, 16, 48).astype(np.uint8) * 255)
+    with pytest.raises(DidgenError, match="no mask that is read, but 1 files of TIFF; save them"):
+        import_folder(tmp_path / "d", masks=tmp_path / "m", licence="own")
+
+
+def test_a_class_that_is_lost_by_its_masks_says_why(tmp_path: Path) -> None:
+    for number, label in enumerate(["NV", "MEL"]):
+        write_noise(tmp_path / "i" / label / f"{number}.png", number)
+        box = np.pad(square(64, 16, 48), ((0, 0), (8, 8))) & (number == 0)
+        write_picture(tmp_path / "m" / f"{number}.png", box)
+    with pytest.raises(DidgenError, match=r"class MEL .*one reason: .*1\.png is empty; draw"):
+        import_folder(tmp_path / "i", masks=tmp_path / "m", licence="own")
 
 
 @pytest.mark.parametrize("licence", ["", "  ", "CC0\n"])

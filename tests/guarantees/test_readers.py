@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from didgen.manifests.choices import Config
+from didgen.manifests.choices import Config, ExportForm
+from didgen.manifests.exports.export import export
+from didgen.manifests.exports.sound_run import prepare_export
 from didgen.manifests.shards.shard import Failure, shard_path
 from tests.fixtures.pictures import decoded
 from tests.fixtures.runs import Shards, write_run
@@ -117,6 +119,47 @@ def test_timm_trains_on_every_sample(run: Path) -> None:
     loaded = data.create_dataset("wds/", root=str(run / "images"), split="train", is_training=True)
     found = sorted(np.asarray(image).tobytes() for image, _ in loaded)
     assert found == sorted(decoded(s.members["jpg"]).tobytes() for s in SAMPLES["images"])
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The run in each layout that other readers take."""
+    folder = tmp_path_factory.mktemp("exported")
+    forms: tuple[ExportForm, ...] = ("parquet", "imagefolder")
+    for to in forms:
+        export(prepare_export(run, to, folder / to))
+    return {to: folder / to for to in forms}
+
+
+def test_timm_reads_parquet_by_datasets(
+    exported: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = pytest.importorskip("timm.data")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    loaded = data.create_dataset(
+        f"hfds/{exported['parquet']}", root=str(tmp_path), split="train", is_training=False
+    )
+    assert len(loaded) == len(SAMPLES["images"])
+    for (image, label), sample in zip(loaded, SAMPLES["images"], strict=True):
+        assert_same(image, sample.members["jpg"])
+        assert label == int(sample.members["cls"])
+
+
+def test_monai_reads_images_and_masks_of_folders(exported: dict[str, Path]) -> None:
+    monai = pytest.importorskip("monai.data")
+    transforms = pytest.importorskip("monai.transforms")
+    folder = exported["imagefolder"] / "pairs" / "train"
+    images = sorted(folder.glob("*.jpg"))
+    listed = [{"image": path, "label": folder / "masks" / f"{path.stem}.png"} for path in images]
+    load = transforms.LoadImaged(["image", "label"], ensure_channel_first=True)
+    loader = monai.DataLoader(monai.Dataset(listed, load), batch_size=1)
+    assert len(loader) == len(SAMPLES["pairs"])
+    for batch, sample in zip(loader, SAMPLES["pairs"], strict=True):
+        # Its reader of pictures has the width first.
+        image, label = (np.asarray(batch[name])[0].T for name in ("image", "label"))
+        assert_same(image, sample.members["jpg"])
+        assert_same(label[..., 0], sample.members["mask.png"])
 
 
 def test_shards_are_written_and_verified_without_torch(run: Path) -> None:

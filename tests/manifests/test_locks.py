@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.locks import LOCKS, claimed
+from didgen.manifests.locks import LOCKS, claimed, sole_writer
 from didgen.manifests.runs.tidy import strays, tidy
 from tests.fixtures.places import REPOSITORY
 
@@ -139,3 +139,16 @@ def test_no_two_are_in_at_once_while_lock_files_come_and_go(tmp_path: Path) -> N
             process.communicate()
             assert process.returncode == 0
     assert (tmp_path / "number").read_text() == "75"
+
+
+def test_a_sole_writer_finds_no_rest_of_its_own_files_alone(tmp_path: Path) -> None:
+    for name in ("mine.json.host-1-ab.tmp", "other.json.host-1-ab.tmp", "mine.json.tmp"):
+        (tmp_path / name).touch()
+    with sole_writer(tmp_path, "name", tmp_path / "mine.json"):
+        assert not (tmp_path / "mine.json.host-1-ab.tmp").exists()
+        with claimed(tmp_path, "name", wait=False) as got:
+            assert not got
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "other.json.host-1-ab.tmp",
+        "mine.json.tmp",
+    }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from didgen.downstream.benchmark.arms.record import Arm
-from didgen.downstream.benchmark.carry_out import carry_out
+from didgen.downstream.benchmark.carry_out import alone, carry_out
 from didgen.downstream.benchmark.classification.job import ClassificationJob
 from didgen.downstream.benchmark.classification.summary import SUMMARISED, class_details
 from didgen.downstream.benchmark.job import Training
@@ -47,14 +47,15 @@ def classify(job: ClassificationJob, out: Path, progress: Progress | None = None
     `progress` is called with (steps done, steps of all trainings).
     """
     task = Classification(job)
-    findings = carry_out(task, out, progress)
-    benchmark = {
-        **outcome(task, findings),
-        "classes": list(job.classes),
-        "images": {name: counts(part, job.classes) for name, part in job.parts.items()},
-    }
-    benchmark["plots"] = draw_scarcity(benchmark, out)
-    write_benchmark(out, benchmark, classification_page(benchmark))
+    with alone(job, out):
+        findings = carry_out(task, out, progress)
+        benchmark = {
+            **outcome(task, findings),
+            "classes": list(job.classes),
+            "images": {name: counts(part, job.classes) for name, part in job.parts.items()},
+        }
+        benchmark["plots"] = draw_scarcity(benchmark, out)
+        write_benchmark(out, benchmark, classification_page(benchmark))
     return benchmark
 
 

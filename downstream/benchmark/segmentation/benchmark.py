@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from didgen.downstream.benchmark.arms.record import Arm
 from didgen.downstream.benchmark.arms.use import Given
-from didgen.downstream.benchmark.carry_out import carry_out, train_on
+from didgen.downstream.benchmark.carry_out import alone, carry_out, train_on
 from didgen.downstream.benchmark.fit import Place, folder_of, record_of
 from didgen.downstream.benchmark.job import Training
 from didgen.downstream.benchmark.losses import PairLoss, segmentation_loss
 from didgen.downstream.benchmark.plots import draw_scarcity
 from didgen.downstream.benchmark.results import (
     FILES_OF,
+    FILTER_FOLDER,
     PREDICTIONS_NAME,
     Segmentations,
     read_segmentations,
@@ -47,8 +48,6 @@ from didgen.manifests.files import read_json_lines, write_json_lines
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 
-FILTER_FOLDER = "filter"
-
 
 def segment(job: SegmentationJob, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Carry a benchmark out in the folder `out`, and return what `benchmark.json` then holds.
@@ -57,14 +56,15 @@ def segment(job: SegmentationJob, out: Path, progress: Progress | None = None) -
     `progress` is called with (steps done, steps of all trainings).
     """
     task = Segmentation(job)
-    findings = carry_out(task, out, progress)
-    benchmark = {
-        **outcome(task, findings),
-        "images": {name: len(part) for name, part in job.parts.items()},
-        "scales": scales(job, task.agreements),
-    }
-    benchmark["plots"] = [*draw_scarcity(benchmark, out), *draw_plots(job, findings, out)]
-    write_benchmark(out, benchmark, segmentation_page(benchmark))
+    with alone(job, out):
+        findings = carry_out(task, out, progress)
+        benchmark = {
+            **outcome(task, findings),
+            "images": {name: len(part) for name, part in job.parts.items()},
+            "scales": scales(job, task.agreements),
+        }
+        benchmark["plots"] = [*draw_scarcity(benchmark, out), *draw_plots(job, findings, out)]
+        write_benchmark(out, benchmark, segmentation_page(benchmark))
     return benchmark
 
 

@@ -183,7 +183,10 @@ def _splits_first(
         )
     inner = [names for rest in below.values() for names in rest]
     deep = [names[0] for names in inner if names]
-    if labelled or not deep or all(is_container(name) for name in deep):
+    if labelled or not deep:
+        return ("split",)
+    if all(is_container(name) for name in deep):
+        _refuse_held(root, inner)
         return ("split",)
     if len(deep) < len(inner):
         shallow = next(name for name, rest in below.items() if any(not names for names in rest))
@@ -195,6 +198,15 @@ def _splits_first(
         )
     _refuse_unclear(root / next(iter(below)), deep)
     return ("split", "class")
+
+
+def _refuse_held(root: Path, inner: Iterable[tuple[str, ...]]) -> None:
+    """Raise a `DidgenError` where folders that hold images hold folders that may be classes."""
+    held = sorted({names[1] for names in inner if len(names) > 1})
+    telling = [name for name in held if not is_container(name) and not is_mask_folder(name)]
+    if telling:
+        reason = f"has folders below those of images ({listed(telling)})"
+        raise _unclear(root, reason, "split/skip/class", "split")
 
 
 def public_importer(name: str) -> str | None:
@@ -258,7 +270,13 @@ def _refuse_lone_class(
         while place < deepest and len({names[place] for names in inner if names[place:]}) == 1:
             place += 1
         skipping = [*levels[: levels.index("class")], *["skip"] * (place - len(levels) + 1)]
-        ways = "/".join([*skipping, "class"]), "/".join([*levels, "patient"]), "/".join(levels)
+        varied = {names[place] for names in inner if len(names) > place}
+        parts = ["split"] if place < deepest and all(map(split_named, varied)) else []
+        ways = (
+            "/".join([*skipping, *parts, "class"]),
+            "/".join([*levels, "patient"]),
+            "/".join(levels),
+        )
         raise _unclear(root, f"holds {told}", *ways)
 
 

@@ -13,6 +13,12 @@ from didgen.manifests.importers.finding.trees import composed, listed
 from didgen.manifests.sources.records import CLASSES
 from didgen.manifests.sources.splits import in_words
 
+LOOKALIKES = str.maketrans(
+    "авекмнорстухіѕјαβεζηικμνορτυχ",
+    "abekmhopctyxisjabezhikmnoptyx",
+)
+"""Small Cyrillic and Greek letters whose capitals or own forms look like Latin ones."""
+
 
 def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
     """The classes of a manifest: ISIC's seven where no other is used, else those that are."""
@@ -23,15 +29,15 @@ def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_classes(root: Path, harvest: Harvest) -> None:
-    """Raise a `DidgenError` for classes whose names differ by case or what parts words alone.
+    """Raise a `DidgenError` for classes whose names a reader would take for one.
 
     Classes that are numbers are told: captions are made of their names.
     """
     labels = {one.label for one in harvest.candidates if one.label}
     if pair := _alike(labels, parting=r"[\s_\-]+"):
         raise DidgenError(
-            f"{root} has the classes {' and '.join(pair)}, whose names differ by case or spaces "
-            "alone; give both one name."
+            f"{root} has the classes {' and '.join(pair)}, whose names differ by case, spaces or "
+            "letters that look alike; give both one name."
         )
     if numbers := sorted(label for label in labels if re.fullmatch(r"[\d.]+", label)):
         harvest.note(
@@ -41,23 +47,24 @@ def check_classes(root: Path, harvest: Harvest) -> None:
 
 
 def check_ids(root: Path, harvest: Harvest) -> None:
-    """Raise a `DidgenError` for ids of lesions or patients that differ by case or spaces alone."""
+    """Raise a `DidgenError` for ids of lesions or patients that a reader would take for one."""
     for kind, ids in (
         ("lesions", {one.lesion_id for one in harvest.candidates if one.lesion_id != one.key}),
         ("patients", {one.patient_id for one in harvest.candidates if one.patient_id}),
     ):
         if pair := _alike(ids):
             raise DidgenError(
-                f"{root} has the {kind} {' and '.join(pair)}, whose ids differ by case or spaces "
-                "alone, so that one could stand in two splits; give both one id."
+                f"{root} has the {kind} {' and '.join(pair)}, whose ids differ by case, spaces or "
+                "letters that look alike, so that one could stand in two splits; give both one id."
             )
 
 
 def _alike(names: Iterable[str], parting: str = r"\s+") -> list[str]:
-    """Two or more names that are one but for case and what parts words."""
+    """Two or more names that are one but for case, what parts words, and looks alike."""
     writings: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
-        writings[re.sub(parting, "", composed(name)).casefold()].add(name)
+        seen = re.sub(parting, "", composed(name)).casefold().translate(LOOKALIKES)
+        writings[seen].add(name)
     return next((sorted(several) for several in writings.values() if len(several) > 1), [])
 
 

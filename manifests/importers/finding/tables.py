@@ -29,6 +29,15 @@ JOINERS = "\u200c\u200d"
 SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 """The line before the names of columns by which Excel is told what parts them."""
 
+OTHERS = {
+    b"PK\x03\x04": "a workbook or an archive",
+    b"\xd0\xcf\x11\xe0": "a workbook of old Excel",
+    b"\x1f\x8b": "packed by gzip",
+    b'{"': "JSON",
+    b"[{": "JSON",
+}
+"""What files begin with that are given for a table, and what they are."""
+
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -134,7 +143,12 @@ def _table(path: Path, columns: list[str], lines: list[tuple[int, list[str]]]) -
 
 
 def _text(path: Path) -> str:
+    if path.is_dir():
+        raise DidgenError(f"{path} is a folder; name the table in it.")
     data = read_file(path)
+    for start, kind in OTHERS.items():
+        if data.startswith(start):
+            raise DidgenError(f"{path} is {kind}, and no CSV; save the table as UTF-8 CSV.")
     try:
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:

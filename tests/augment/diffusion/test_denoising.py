@@ -8,17 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from didgen.augment.diffusion.denoising import (
-    ClassifierFree,
-    Denoising,
-    Step,
-    classifier_free,
-)
+from didgen.augment.diffusion.denoising import Denoising, Step
 from didgen.augment.diffusion.guidance import LayoutGuidance, Look
 from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import scheduler_of
+from didgen.augment.variety.classifier_free import ClassifierFree, classifier_free
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance
 from tests.fixtures.tiny_model import PROMPTS, start
 

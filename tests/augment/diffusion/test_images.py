@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
-from didgen.augment.diffusion.images import load_mask, load_pixels
+from didgen.augment.diffusion.images import as_layouts, load_mask, load_pixels
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures.sources import manifest_of, record
@@ -64,3 +66,19 @@ def test_a_mask_that_was_drawn_inverted_is_read_so(tmp_path: Path) -> None:
     inverted = plain.model_copy(update={"mask_inverted": True})
     mask, other = (load_mask(manifest, one, 32) for one in (plain, inverted))
     assert ((mask + other) - 1).abs().max() < 1e-6 and mask.mean() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("masks", "sentence"),
+    [
+        (torch.zeros(2, 1, 8, 8), r"masks of 1 prompts are \(1, 1, H, W\), not .*2, 1, 8, 8"),
+        (torch.zeros(1, 1, 8, 9), r"masks are square, like the images, not \(8, 9\)"),
+        (torch.full((1, 8, 8), 255), "divide levels"),
+        (np.full((1, 8, 8), -1.0), r"\[0, 1\]"),
+    ],
+)
+def test_layouts_of_another_number_shape_or_range_are_refused(
+    masks: Tensor | np.ndarray, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        as_layouts(masks, 1)

@@ -338,6 +338,7 @@ ODD: dict[str, tuple[Change, str]] = {
     "pointer of the index": (pointer("model_index.json"), "`git lfs pull`"),
     "SDXL": (index(_class_name="StableDiffusionXLPipeline"), "StableDiffusionXLPipeline; didgen"),
     "SD3": (index(_class_name="StableDiffusion3Pipeline"), "StableDiffusion3Pipeline; didgen"),
+    "FLUX": (index(_class_name="FluxPipeline"), "FluxPipeline; didgen"),
     "another's code": (index(_class_name=["pipeline", "Mine"]), "Mine.*; didgen takes"),
     "LCM": (index(_class_name="LatentConsistencyModelPipeline"), "LatentConsistencyModelPipeline"),
     "LCM's scheduler": (scheduler("LCMScheduler"), "give the model it was distilled from"),

@@ -16,11 +16,12 @@ from didgen.augment.diffusion.noise import initial_noise
 from didgen.augment.diffusion.pipeline import (
     LesionPairPipeline,
     LesionPairs,
-    as_layouts,
     draw,
 )
 from didgen.augment.diffusion.schedulers import SCHEDULERS, scheduler_of
 from didgen.augment.diffusion.small_model import build_pipeline
+from didgen.augment.variety.start import Start
+from didgen.augment.variety.variety import Variety, WeakerModel
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
 from didgen.manifests.recipes.small_model import Build
@@ -143,7 +144,7 @@ def test_guidance_switched_off_draws_the_plain_image(
     assert np.abs(plain.images.astype(int) - pairs.images).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["dpm++", "ddim", "pndm"])
+@pytest.mark.parametrize("name", list(SCHEDULERS))
 def test_every_scheduler_draws_with_the_models_noise_schedule(
     shape: Build, name: str, layouts: Tensor
 ) -> None:
@@ -215,22 +216,6 @@ def test_it_is_saved_and_loaded_as_a_diffusers_pipeline(
     np.testing.assert_array_equal(pairs[0].masks, pairs[1].masks)
 
 
-@pytest.mark.parametrize(
-    ("masks", "sentence"),
-    [
-        (torch.zeros(2, 1, 8, 8), r"masks of 1 prompts are \(1, 1, H, W\), not .*2, 1, 8, 8"),
-        (torch.zeros(1, 1, 8, 9), r"masks are square, like the images, not \(8, 9\)"),
-        (torch.full((1, 8, 8), 255), "divide levels"),
-        (np.full((1, 8, 8), -1.0), r"\[0, 1\]"),
-    ],
-)
-def test_layouts_of_another_number_shape_or_range_are_refused(
-    masks: Tensor | np.ndarray, sentence: str
-) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        as_layouts(masks, 1)
-
-
 def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(
     sampler: LesionPairPipeline,
 ) -> None:
@@ -263,12 +248,11 @@ def test_guidance_asks_for_no_weight_gradients_and_leaves_them_as_they_were(
         first.requires_grad_(True)
 
 
-@pytest.mark.parametrize("scheduler", ["dpm++", "ddim"])
 def test_the_recipes_choices_of_maps_reach_guidance_and_annotation(
-    sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
+    sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:
     def attention(**sampling: object) -> np.ndarray:
-        asked = {"scheduler": scheduler, "steps": 2, **sampling}
+        asked = {"steps": 2, **sampling}
         drawn = draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling.model_validate(asked), layouts[:1])
         assert drawn.attention is not None
         return drawn.attention
@@ -340,7 +324,7 @@ def test_a_compiled_unet_serves_the_ordinary_passes(
 
 
 # PNDM cannot sample the tiny model, which is trained to zero terminal SNR.
-@pytest.mark.parametrize("scheduler", sorted({*SCHEDULERS} - {"pndm"}))
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm++", "dpm++-sde"])
 def test_watching_changes_no_bit_and_sees_the_maps(
     sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
 ) -> None:
@@ -529,3 +513,118 @@ def test_cheaper_guidance_still_guides(
 
     found = images(**fields)
     assert (found != images()).any() and (found != images(eta=0)).any()
+
+
+VARIED: dict[str, Any] = {
+    "scheduler": "dpm++-sde",
+    "cfg_interval": (0.1, 100.0),
+    "cads": {"noise": 0.2, "whole_until": 0.1},
+    "apg": {"parallel": 0.3, "norm": 5, "momentum": -0.3},
+}
+
+
+@pytest.mark.parametrize(("scheduler", "update"), [("dpm++-sde", "before"), ("unipc", "after")])
+def test_varied_pairs_of_a_batch_are_those_drawn_one_by_one(
+    sampler: LesionPairPipeline, layouts: Tensor, scheduler: str, update: str
+) -> None:
+    fields = VARIED | {"scheduler": scheduler, "steps": 3, "guidance": {"update": update}}
+    sampling = Sampling.model_validate(fields | {"annotation": {"flat": 0}})
+    weaker = WeakerModel(copy.deepcopy(sampler.unet), sampler.text_encoder)
+    with torch.no_grad():
+        for parameter in weaker.unet.parameters():
+            parameter.mul_(0.9)
+    variety = Variety.of(sampling, weaker)
+
+    def drawn(part: slice) -> np.ndarray:
+        pairs = draw(sampler, PROMPTS[part], SEEDS[part], sampling, layouts[part], variety=variety)
+        assert np.asarray(pairs.masks).shape == (len(PROMPTS[part]), 256, 256)
+        return pairs.images.astype(int)
+
+    together = drawn(slice(3))
+    alone = np.concatenate([drawn(slice(place, place + 1)) for place in range(3)])
+    assert np.abs(together - alone).max() <= 2
+    plain = draw(sampler, PROMPTS, SEEDS, QUICK, layouts).images
+    assert (together != plain).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cads": {"noise": 0.2, "whole_until": 0.1}},
+        {"apg": {"parallel": 0}},
+        {"cfg_interval": (1, 5)},
+        {"scheduler": "dpm++-sde"},
+        {"scheduler": "unipc"},
+    ],
+)
+def test_every_field_for_variety_changes_the_image(
+    sampler: LesionPairPipeline, fields: dict[str, Any]
+) -> None:
+    plain = draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(steps=3)).images
+    varied = Sampling.model_validate({"steps": 3} | fields)
+    one, again = (draw(sampler, PROMPTS[:1], SEEDS[:1], varied).images for _ in range(2))
+    assert (one != plain).any()
+    np.testing.assert_array_equal(one, again)
+
+
+def test_guidance_is_classifier_free_within_its_interval_and_none_outside(
+    sampler: LesionPairPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(**fields: Any) -> np.ndarray:
+        sampling = Sampling.model_validate({"steps": 3} | fields)
+        return draw(sampler, PROMPTS[:1], SEEDS[:1], sampling).images
+
+    np.testing.assert_array_equal(drawn(cfg_interval=(0, 1e9)), drawn())
+    rows: list[int] = []
+    watch = sampler.unet.conv_in.register_forward_pre_hook(
+        lambda _, given: rows.append(len(given[0]))
+    )
+    outside = drawn(cfg_interval=(1e8, 1e9))
+    watch.remove()
+    # Half the work, and what the prompt alone draws.
+    assert rows == [1, 1, 1]
+    np.testing.assert_array_equal(outside, drawn(cfg=1))
+
+
+def test_guided_by_itself_a_model_draws_what_its_prompts_alone_draw(
+    sampler: LesionPairPipeline, layouts: Tensor
+) -> None:
+    weaker = WeakerModel(sampler.unet, sampler.text_encoder)
+    sampling = QUICK.model_copy(update={"cfg": 7.0})
+    alone = QUICK.model_copy(update={"cfg": 1.0})
+    for layout in (None, layouts[:1]):
+        found = draw(
+            sampler, PROMPTS[:1], SEEDS[:1], sampling, layout, variety=Variety(weaker=weaker)
+        )
+        wanted = draw(sampler, PROMPTS[:1], SEEDS[:1], alone, layout)
+        assert np.abs(found.images.astype(int) - wanted.images).max() <= 1
+
+
+def test_a_weaker_model_takes_no_negative_prompt(sampler: LesionPairPipeline) -> None:
+    variety = Variety(weaker=WeakerModel(sampler.unet, sampler.text_encoder))
+    with pytest.raises(ValueError, match="no negative prompt"):
+        sampler(PROMPTS[:1], negative_prompt="hair", variety=variety, num_inference_steps=1)
+
+
+@pytest.mark.parametrize("scheduler", ["dpm++", "unipc", "ddim"])
+def test_variations_stay_the_nearer_the_less_strength_they_have(
+    sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
+) -> None:
+    pipeline = LesionPairPipeline(**sampler.components, requires_safety_checker=False)
+    pipeline.scheduler = scheduler_of(sampler, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    clean, distances = 0.5 * start(1).flip(-1), []
+    for strength in (0.2, 1.0):
+        drawn = pipeline(
+            PROMPTS[:1],
+            layouts[:1],
+            num_inference_steps=5,
+            guidance_scale=1,
+            latents=start(1),
+            start=Start(clean, strength),
+            output_type="latent",
+        )
+        assert isinstance(drawn, LesionPairs)
+        distances.append(float((drawn.images - clean).square().mean()))
+        assert pipeline.num_timesteps == round(5 * strength)
+    assert distances[0] < 0.5 * distances[1]

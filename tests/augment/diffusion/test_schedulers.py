@@ -9,7 +9,7 @@ from diffusers import EulerDiscreteScheduler, PNDMScheduler
 from torch import Tensor
 
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
-from didgen.augment.diffusion.schedulers import scheduler_of, step_sizes
+from didgen.augment.diffusion.schedulers import keep_moves, scheduler_of, step_sizes
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.sampling import Guidance, Sampling
@@ -30,7 +30,7 @@ def test_pndm_refuses_models_it_cannot_sample(sampler: LesionPairPipeline, shape
     with pytest.raises(DidgenError, match="zero terminal SNR"):
         draw(sampler, PROMPTS[:1], SEEDS[:1], Sampling(scheduler="pndm", steps=2))
     direct = shape.model_copy(update={"prediction_type": "sample"})
-    with pytest.raises(DidgenError, match=r"set `sampling\.scheduler` to dpm\+\+ or ddim"):
+    with pytest.raises(DidgenError, match=r"set `sampling\.scheduler` to dpm\+\+, unipc or ddim"):
         scheduler_of(build_pipeline(direct, PROMPTS, 256, 0), "pndm")
 
 
@@ -85,3 +85,30 @@ def scheduler_steps(scheduler: PNDMScheduler) -> list[int]:
     """The timesteps of ten steps."""
     scheduler.set_timesteps(10)
     return list(scheduler.timesteps.tolist())
+
+
+@pytest.mark.parametrize("update", ["before", "after"])
+def test_unipc_keeps_what_is_moved(shape: Build, update: Literal["before", "after"]) -> None:
+    """Its corrector would take the step anew from where it began."""
+    direct = shape.model_copy(update={"prediction_type": "sample"})
+    model = build_pipeline(direct, PROMPTS, 256, 0)
+
+    def last(moved: int | None, kept: bool = True) -> Tensor:
+        scheduler = scheduler_of(model, "unipc")
+        scheduler.set_timesteps(6)
+        if kept:
+            keep_moves(scheduler, step_sizes(Guidance(), scheduler.timesteps.tolist()), update)
+        latents = start(1)
+        for number, timestep in enumerate(scheduler.timesteps):
+            if number == moved and update == "before":
+                latents = latents + 1
+            # A model whose output does not hang on its input: what moves is the latents alone.
+            latents = scheduler.step(torch.zeros(1, 4, 32, 32), timestep, latents).prev_sample
+            if number == moved and update == "after":
+                latents = latents + 1
+            if number == 4:
+                return latents
+        return latents
+
+    assert (last(2) - last(None)).abs().min() > 0.1
+    torch.testing.assert_close(last(2, kept=False), last(None, kept=False))

@@ -81,6 +81,7 @@ def test_its_card_has_the_licence_of_its_training_images(finetuned: Path) -> Non
     assert "kind: finetune" in card.text
 
 
+@pytest.mark.slow
 def test_its_list_of_training_images_goes_on_with_it(
     finetuned: Path, manifest: SourceManifest, tmp_path: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_a_model_with_its_shape_goes_on_in_all_parts(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_half_a_size_comes_first(
     finetuned: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +290,7 @@ def test_a_gpu_trains_in_every_format(
     assert any((weights[name] != before[name]).any() for name in weights)
 
 
+@pytest.mark.slow
 def test_a_thinned_checkpoint_is_gone_on_from(
     quick_recipe: FinetuneRecipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,6 +183,7 @@ def model_files(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_subset_trains_the_bytes_of_a_source_of_its_own(
     tasks: Path, shape: Build, tmp_path: Path
 ) -> None:

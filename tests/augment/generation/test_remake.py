@@ -76,6 +76,7 @@ def test_every_sample_comes_back_to_the_bit(finished: Path, job: GenerationJob) 
     assert 0 < redrawn < count
 
 
+@pytest.mark.slow
 def test_a_recipe_may_ask_for_bf16_and_its_samples_come_back_to_the_bit(
     model: Path, tmp_path: Path
 ) -> None:

@@ -1,10 +1,12 @@
 """Tests of the generator of the method: guided diffusion."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from didgen.augment.device import Device, choose_device
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
@@ -12,6 +14,9 @@ from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.samples import draw_batch, make
 from didgen.augment.methods.generator import Generator
 from didgen.augment.methods.guided_diffusion import GuidedDiffusion
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json, write_bytes, write_json
+from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn, TrainingImage
 from didgen.manifests.recipes.sampling import Annotation, Sampling
 from didgen.manifests.shards.shard import Failure
 from tests.contracts.generator import GeneratorContract
@@ -102,6 +107,50 @@ def test_weights_are_rounded_once_to_the_number_format_of_the_device(model: Path
     drawing = generator.draw(planned, [5], None, choose_device("bf16"))
     watch.remove()
     assert set(casts) == {torch.bfloat16} and drawing.images.std() > 0
+
+
+def copied(model: Path, to: Path, seen: str) -> Path:
+    """A copy of a model that says it was trained on one image."""
+    shutil.copytree(model, to)
+    image = TrainingImage(image=None, lesion=None, sha256=seen * 64)
+    write_bytes(to / TRAINED_ON_NAME, TrainedOn(frozenset({image})).text())
+    return to
+
+
+def test_a_weaker_model_is_led_away_from_and_belongs_to_the_run(
+    model: Path, tmp_path: Path
+) -> None:
+    own, weaker = copied(model, tmp_path / "own", "a"), copied(model, tmp_path / "weaker", "b")
+    plain = prepare_generation(tiny_recipe(own, sampling=QUICK | {"cfg": 1}))
+    job = prepare_generation(tiny_recipe(own, sampling=QUICK | {"autoguidance": weaker}))
+    assert len(job.trained_on) == 2
+    first, device = job.fingerprint, choose_device()
+    planned = job.plan["images"].shard(0)[:1]
+    images = []
+    for one in (plain, job):
+        one.generator.to(device)
+        images.append(one.generator.draw(planned, [5], None, device).images.astype(int))
+    # It is the same model, from which nothing leads away.
+    assert np.abs(images[0] - images[1]).max() <= 1
+    unet = next((weaker / "unet").glob("*.safetensors"))
+    weights = {name: 0.9 * weight for name, weight in load_file(unet).items()}
+    save_file(weights, unet)
+    job = prepare_generation(tiny_recipe(own, sampling=QUICK | {"autoguidance": weaker}))
+    assert job.fingerprint != first
+    job.generator.to(device)
+    assert np.abs(job.generator.draw(planned, [5], None, device).images - images[0]).max() > 1
+
+
+def test_a_weaker_model_of_another_kind_is_refused(model: Path, tmp_path: Path) -> None:
+    other = copied(model, tmp_path / "other", "a")
+    config = other / "scheduler" / "scheduler_config.json"
+    write_json(config, read_json(config) | {"prediction_type": "epsilon"})
+    recipe = tiny_recipe(model, sampling=QUICK | {"autoguidance": other})
+    with pytest.raises(DidgenError, match="whose kind of prediction is not that of"):
+        prepare_generation(recipe)
+    recipe = tiny_recipe(model, sampling=QUICK | {"autoguidance": model, "cfg": 1})
+    with pytest.raises(DidgenError, match="which leads nowhere"):
+        prepare_generation(recipe)
 
 
 @pytest.mark.slow

@@ -150,7 +150,8 @@ words = st.sampled_from(
 @given(st.lists(words, max_size=12).map(" ".join), st.sampled_from(EVEN))
 def test_a_mirror_and_a_half_turn_undo_themselves(said: str, orientation: tuple[int, bool]) -> None:
     once = turn_words(said, *orientation)
-    if once is not None and not re.search(r"\bna? ", said):
+    # "Left at" becomes "right at", which is an adverb and stays.
+    if once is not None and not re.search(r"\bna? |\bleft at\b", said):
         back = turn_words(once, *orientation)
         assert back is not None
         assert _without_articles(back) == _without_articles(said)

@@ -35,6 +35,19 @@ def test_closed_is_within_the_arms_own_images(train: list[SourceRecord]) -> None
     assert Origin(TrainedOn.of(train[:1])).scope(moved).name == "open"
 
 
+def test_source_images_of_variations_are_told_beside_what_the_model_saw(
+    run: Path, source: Path, train: list[SourceRecord]
+) -> None:
+    manifest, starts = SourceManifest.read(source), [train[2].key, train[3].key]
+    listed = TrainedOn.of(train[:4])
+    origin = origin_of(told(run), listed, [], manifest, starts)
+    assert origin.scope(train[:4]).name == "closed"
+    assert origin.scope(train[:3]).because == "its variations start from 1 more real images"
+    assert origin.scope(train[2:4]).because == "its model saw 2 more real images"
+    lost = origin_of(told(run), listed, [], manifest, ["ISIC_9999999"]).scope(train)
+    assert lost.because == "its variations start from images that the source does not hold"
+
+
 def test_an_origin_comes_from_list_rows_and_recipe(
     run: Path, source: Path, train: list[SourceRecord], make_source: Callable[..., Path]
 ) -> None:

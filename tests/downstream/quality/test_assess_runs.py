@@ -22,6 +22,7 @@ def two(quality_recipe: Make, smooth_data: tuple[Path, Path], tmp_path: Path) ->
     return {"ours": smooth_data[1], "theirs": tmp_path / "theirs"}
 
 
+@pytest.mark.slow
 def test_each_run_is_assessed_as_by_itself(
     quality_recipe: Make, two: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -22,7 +22,9 @@ def test_its_page_is_there_with_plots_before_its_tables(study: Path, name: str, 
     part = benchmark_part(study / name)
     assert part.title == f"{title}{name}" and part.place == str(study / name)
     headings = [block.text for block in part.blocks if isinstance(block, Heading)]
-    assert headings[:2] == ["What was asked", "What it was done with"]
+    assert (headings[0], headings[-1]) == ("What it was done with", "What was asked")
+    recipe = read_json(study / name / "benchmark.json")["recipe"]
+    assert {Path(recipe["source"]), *map(Path, recipe["runs"].values())} == {*part.uses}
     assert "Does the augmentation help?" in headings
     assert any(isinstance(block, Figure) for block in part.blocks)
     assert any(isinstance(block, Fold) for block in part.blocks)

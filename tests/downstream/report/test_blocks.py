@@ -15,6 +15,7 @@ from didgen.downstream.report.blocks import (
     Gallery,
     Notice,
     Part,
+    Way,
 )
 from didgen.downstream.report.page import render
 
@@ -29,6 +30,7 @@ BLOCKS: list[tuple[Content, str]] = [
     (Facts([("steps", "3")]), "steps"),
     (Code("kind: augment"), "kind: augment"),
     (Notice("Look here."), "Look here."),
+    (Way([("Model", "`mini`"), ("Shards", "2 MB")]), "<strong>Model</strong> <code>mini</code>"),
     (Fold("More", [Paragraph("Within.")]), "Within."),
     (Beside([Paragraph("One."), Paragraph("Other.")]), "Other."),
 ]

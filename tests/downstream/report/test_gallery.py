@@ -65,8 +65,8 @@ def test_a_few_images_of_each_class_are_shown(tmp_path: Path) -> None:
     blocks = list(images_by_class(run_contents(tmp_path)))
     assert [b.text for b in blocks if isinstance(b, Heading)][1:] == [
         "No class: 8 of 20",
-        "MEL: 8 of 20",
-        "NV: 8 of 20",
+        "Melanoma (MEL): 8 of 20",
+        "Melanocytic nevus (NV): 8 of 20",
     ]
     shown = figures(blocks)
     assert len(shown) == 3 * IMAGES

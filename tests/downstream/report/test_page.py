@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from didgen.downstream.report.blocks import Notice, Part
-from didgen.downstream.report.page import NAME, render, report
+from didgen.downstream.report.page import NAME, links, render, report
 from didgen.downstream.report.plots import DARK, LIGHT, Palette
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_json
@@ -55,6 +57,11 @@ def test_every_folder_is_a_part_with_its_sections(html: str, study: Path) -> Non
     anchors = {attributes["href"] for attributes in page.all("a")}
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert anchors <= {f"#{name}" for name in ids} and len(ids) == len(set(ids))
+
+
+def test_a_folder_is_no_file_for_a_report(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(DidgenError, match=rf"is a folder; name a file, such as .*{NAME}"):
+        report([study], tmp_path)
 
 
 def test_it_says_what_the_records_hold(html: str, study: Path) -> None:
@@ -245,13 +252,16 @@ def test_what_is_not_finished_is_said(own_study: Path, source: Path, tmp_path: P
     (run / "pairs" / "pairs-000001.json").write_text("{")
     (own_study / "classify" / "benchmark.json").unlink()
     text = Page(report([own_study], tmp_path / "report.html").read_text()).text
-    assert "This run is not finished: it has no manifest.json. The 14 samples" in text
+    assert (
+        "This run is not finished: it has no manifest.json." in text
+        and "hold is shown, 14 samples" in text
+    )
     assert "images-000001.tar ends in the middle" in text
     assert "pairs-000001.json is not readable JSON" in text
     assert "This benchmark is not finished" in text
     assert "This training is not finished" in text
     # What is there is shown.
-    assert "MEL: 2 of 5" in text
+    assert "Melanoma (MEL): 2 of 5" in text
     assert "Score on the validation images by step" in text
 
 
@@ -265,3 +275,28 @@ def test_a_broken_folder_does_not_hide_the_others(own_study: Path, tmp_path: Pat
     assert "Classification: classify" in text
     with pytest.raises(DidgenError, match=r"quality\.json is not what didgen writes there"):
         report([path.parent], tmp_path / "alone.html")
+
+
+def test_parts_are_linked_to_what_they_are_made_from(own_study: Path, tmp_path: Path) -> None:
+    path = own_study / "classify" / "benchmark.json"
+    record = read_json(path)
+    record["recipe"]["runs"] = {"didgen": str(own_study / "made" / "run")}
+    write_json(path, record)
+    folders = [own_study / "made" / "run", own_study / "classify"]
+    page = Page(report(folders, tmp_path / "report.html").read_text())
+    assert "Used by: Classification: classify ." in page.text
+    assert "Made from: Run: run ." in page.text
+    targets = [str(a["href"]) for a in page.all("a")]
+    assert targets.count("#part-1") == targets.count("#part-2") == 2
+
+
+@given(st.lists(st.lists(st.integers(0, 4), max_size=4), min_size=1, max_size=5))
+def test_links_go_both_ways(uses: list[list[int]]) -> None:
+    parts = [
+        Part(str(n), f"/x/{n}", [], [Path(f"/x/{o}/model") for o in used])
+        for n, used in enumerate(uses)
+    ]
+    found = links(parts)
+    made = {(name, other) for name, words in found.items() for other, _ in words[0][1]}
+    used_by = {(other, name) for name, words in found.items() for other, _ in words[1][1]}
+    assert made == used_by and all(one != other for one, other in made)

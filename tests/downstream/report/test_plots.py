@@ -28,7 +28,8 @@ PLOTS: dict[str, Callable[[], Figure]] = {
 def test_a_plot_takes_any_name_and_is_the_same_again(name: str) -> None:
     one, again = PLOTS[name](), PLOTS[name]()
     assert one == again
-    for uri in (one.data, one.dark):
+    assert one.narrow is not None and one.narrow.width <= 343
+    for uri in (one.data, one.dark, one.narrow.light, one.narrow.dark):
         assert uri is not None
         svg = base64.b64decode(uri.partition("base64,")[2])
         assert b"<dc:date>" not in svg
@@ -37,7 +38,7 @@ def test_a_plot_takes_any_name_and_is_the_same_again(name: str) -> None:
         assert not [node for node in root.iter() if node.tag.endswith("script")]
         texts = "".join(text for node in root.iter() for text in node.itertext())
         assert "<b>&amp;" in texts and "$\\frac{$" in texts
-    assert one.data != one.dark
+    assert len({one.data, one.dark, one.narrow.light, one.narrow.dark}) == 4
 
 
 def test_the_alternative_text_has_the_data() -> None:

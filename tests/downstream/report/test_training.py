@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from didgen.downstream.report.blocks import Facts, Figure, Notice
+from didgen.downstream.report.blocks import Facts, Figure, Fold, Notice
 from didgen.downstream.report.training import training_part
 from didgen.manifests.files import write_json
 from didgen.manifests.runs.claim import start_run
@@ -27,7 +27,8 @@ def test_a_model_has_its_recipe_curves_and_last_sheet(tmp_path: Path) -> None:
     blocks = training_part(tmp_path).blocks
     (notice,) = [b.text for b in blocks if isinstance(b, Notice)]
     assert notice.startswith("This training is not finished")
-    facts = dict(item for block in blocks if isinstance(block, Facts) for item in block.items)
+    folded = [inner for b in blocks if isinstance(b, Fold) for inner in b.blocks]
+    facts = dict(i for b in (*blocks, *folded) if isinstance(b, Facts) for i in b.items)
     assert facts == {"model": "some/model", "steps": "20", "device": "cpu, because"}
     shown = [block for block in blocks if isinstance(block, Figure)]
     assert shown[1].alt == "Curves of unet by step: loss from 1 to 0.5."

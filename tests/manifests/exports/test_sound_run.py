@@ -1,7 +1,7 @@
 """Tests of runs that are to be exported: what they hold, and what is no part of them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.shards.shard import Sample, iterate, shard_path, write_shard
+from didgen.manifests.shards.shard import Sample, iterate, read_shard, shard_path, write_shard
 from didgen.manifests.sources.records import SourceManifest
 
 pytestmark = pytest.mark.usefixtures("datasets_offline")
@@ -45,6 +45,23 @@ def test_an_image_without_a_class_of_its_run_is_named(
     finish_run(mine, {"images": 1}, decisions={}, versions={}, classes=["MEL", "NV", "BCC"])
     with pytest.raises(DidgenError, match="without a class of its run"):
         export(prepare_export(mine, to, tmp_path / "out"))
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("lost", ["jpg", "json", "mask.png", "sample"])
+@pytest.mark.parametrize("to", ["imagefolder", "parquet"])
+def test_a_sample_that_lacks_a_part_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: ExportForm, lost: str
+) -> None:
+    def torn(tar: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+        for key, members in read_shard(tar):
+            # A hostile author hashes the shard again, so that nothing else tells.
+            if (key, lost) != ("pairs-000005", "sample"):
+                yield key, {n: m for n, m in members.items() if (key[:5], n) != ("pairs", lost)}
+
+    monkeypatch.setattr("didgen.manifests.exports.sound_run.read_shard", torn)
+    with pytest.raises(DidgenError, match=r"has pairs-00000\d without its .*; run `didgen verify`"):
+        export(prepare_export(run, to, tmp_path / "out"))
     assert not list(tmp_path.glob("out*"))
 
 

@@ -400,6 +400,7 @@ def test_nothing_sound_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_folders_import_whole(data_dir: Path) -> None:
     result = import_isic2018(data_dir / "isic2018")
     assert result.rejections == ()

@@ -115,6 +115,11 @@ def test_the_fingerprint_does_not_see_what_decides_only_speed(
         {"sampling": {"guidance": {"update": "after"}}},
         {"sampling": {"guidance": {"every": 2}}},
         {"sampling": {"compile": True}},
+        {"sampling": {"cfg_interval": [0.28, 5.42]}},
+        {"sampling": {"cads": {"noise": 0.1}}},
+        {"sampling": {"apg": {"parallel": 0}}},
+        {"sampling": {"autoguidance": "early"}},
+        {"variations": {"strength": 0.4}},
         {"sampling": {"annotation": {"timestep": 0}}},
         {"sampling": {"annotation": {"flat": 0}}},
         {"gates": {"separability": 0.5}},
@@ -146,3 +151,19 @@ def test_a_run_from_before_a_field_is_the_run_of_a_recipe_that_does_not_change_i
     assert without_added(defaults, ADDED)["sampling"] != defaults["sampling"]
     for name, value in ADDED["sampling"]["guidance"].items():
         assert defaults["sampling"]["guidance"][name] == value
+    for name in ADDED["sampling"].keys() - {"guidance"}:
+        assert defaults["sampling"][name] == ADDED["sampling"][name]
+    varied = AugmentRecipe.model_validate({"source": "a", "sampling": {"cads": {"noise": 0.1}}})
+    assert asked(varied)["sampling"]["cads"] == {"noise": 0.1}
+
+
+def test_variations_start_from_the_image_of_a_pairs_mask(tmp_path: Path) -> None:
+    varied = AUGMENT | {"variations": {"strength": 0.4}}
+    for content, sentence in (
+        (varied | {"pairs": {"layouts": "drawn"}}, "they need `pairs.layouts` of the source"),
+        (varied | {"pairs": {"layouts": {"run": "r"}}}, "they need `pairs.layouts` of the source"),
+        ({"variations": {"strength": 0.4}, "pairs": None}, "`variations` needs `source`"),
+        (varied | {"sampling": {"scheduler": "pndm"}}, "PNDM begins from noise alone"),
+        (AUGMENT | {"variations": {"strength": 0}}, "strength"),
+    ):
+        assert sentence in fault(tmp_path, content, AugmentRecipe)

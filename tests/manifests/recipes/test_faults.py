@@ -29,6 +29,9 @@ from tests.fixtures.recipes import fault
         ("gates: {mask_area: [0.1, 2]}", "`gates.mask_area.1` is 2, but it must be 1 or less."),
         ("seed: yes", "`seed` is 'yes', but it must be a whole number."),
         ("sampling: 3", "`sampling` is 3, but it must be a mapping of fields."),
+        ("shard_size: true", "`shard_size` is True, but it must be a whole number."),
+        ("images: {per_class: {MEL: true}}", "`images.per_class` is {'MEL': True}, but it must"),
+        ("images: {per_class: 9999999999}", "is 9999999999, but it must be 2147483647 or less"),
     ],
 )
 def test_a_fault_says_what_to_write(tmp_path: Path, text: str, sentence: str) -> None:

@@ -26,6 +26,7 @@ from tests.fixtures.recipes import FINETUNE, fault
         (FINETUNE | {"source": ["a"]}, "`source` is ['a'], but it must be a path."),
         (FINETUNE | {"source": "s3://bucket/a"}, "`source` is wrong: s3://bucket/a is a URL"),
         (FINETUNE | {"source": ""}, "`source` is wrong: the path is empty; name a folder or file."),
+        (FINETUNE | {"source": "a\0"}, "`source` is wrong: the path holds a zero byte; name a"),
     ],
 )
 def test_a_value_out_of_range_says_what_to_write(

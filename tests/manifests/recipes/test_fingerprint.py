@@ -40,7 +40,7 @@ def test_other_values_are_hashed_as_they_are() -> None:
 
 def test_added_fields_are_left_out_where_they_say_what_was_done_before() -> None:
     added = {"new": [1], "part": {"new": False, "deep": {"new": "a"}}, "gone": 3}
-    before = {"old": 1, "part": {"old": 2, "deep": {}}}
+    before = {"old": 1, "part": {"old": 2}}
     part = {"old": 2, "new": False, "deep": {"new": "a"}}
     now = {"old": 1, "new": [1], "part": part}
     assert without_added(now, added) == before

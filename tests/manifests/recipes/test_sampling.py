@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
+from didgen.manifests.recipes.sampling import (
+    Annotation,
+    AttentionMaps,
+    ConditionAnnealing,
+    Guidance,
+    ProjectedGuidance,
+    Sampling,
+)
 
 
 def test_unasked_maps_guidance_and_annotation_are_the_papers() -> None:
@@ -46,6 +53,11 @@ def test_guidance_ends_after_it_begins() -> None:
         (Sampling, {"steps": 0}),
         (Sampling, {"cfg": 0.5}),
         (Sampling, {"cfg_rescale": 1.5}),
+        (Sampling, {"cfg_interval": (5, 1)}),
+        (Sampling, {"cfg_interval": (-1, 1)}),
+        (Sampling, {"autoguidance": ""}),
+        (ProjectedGuidance, {"momentum": 1}),
+        (ConditionAnnealing, {"whole_until": 0.9}),
         (Sampling, {"mixed_precision": "fp8"}),
     ],
 )

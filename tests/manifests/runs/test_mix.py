@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -365,6 +365,23 @@ def test_a_damaged_run_is_refused(
     shard_path(mine, "images", 1).unlink()
     with pytest.raises(DidgenError, match="run `didgen augment` again"):
         prepared(source, mine)
+
+
+@pytest.mark.parametrize("name", ["jpg", "json"])
+def test_a_sample_that_is_another_or_no_picture_is_named(
+    run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    other = next(iterate(run, "images")).members
+
+    def changed(tar: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+        for key, members in read_shard(tar):
+            # A hostile author hashes the shard again, so that nothing else tells.
+            data = {"jpg": b"<html>", "json": other["json"]}[name]
+            yield key, members | {name: data} if key == "images-000001" else members
+
+    monkeypatch.setattr("didgen.manifests.runs.mixed.read_shard", changed)
+    with pytest.raises(DidgenError, match="does not hold the sample images-000001"):
+        mix(prepared(source, run, ratio=1), tmp_path / "mix")
 
 
 def test_a_sidecar_that_lists_what_is_not_there_is_named(

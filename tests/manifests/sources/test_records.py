@@ -156,6 +156,24 @@ def test_reading_names_file_line_and_field(
     assert "\n" not in str(caught.value)
 
 
+def test_records_that_are_lost_or_say_a_thing_twice_are_named(tmp_path: Path) -> None:
+    manifest(tmp_path, record("a"), record("b")).write(tmp_path)
+    path = tmp_path / "records.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first)
+    with pytest.raises(DidgenError, match=r"holds 1 images, and source\.json counts 2; restore it"):
+        SourceManifest.read(tmp_path)
+    path.write_bytes(first + second.replace(b'"label": null', b'"label": "NV", "label": "MEL"'))
+    with pytest.raises(DidgenError, match=r"line 2 is not JSON \(a field comes twice\)"):
+        SourceManifest.read(tmp_path)
+    # Older versions did not count.
+    path.write_bytes(first)
+    header = json.loads((tmp_path / "source.json").read_text())
+    del header["images"]
+    (tmp_path / "source.json").write_text(json.dumps(header))
+    assert len(SourceManifest.read(tmp_path).records) == 1
+
+
 def test_a_row_that_is_no_object_is_named(tmp_path: Path) -> None:
     manifest(tmp_path, record("a")).write(tmp_path)
     (tmp_path / "records.jsonl").write_text("[1]\n")

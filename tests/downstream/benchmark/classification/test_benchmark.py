@@ -201,6 +201,7 @@ def test_test_images_are_shown_to_the_chosen_use_and_the_controls_alone(
     assert not list(again.rglob("curves"))
 
 
+@pytest.mark.slow
 def test_scales_have_images_of_their_own_seed_nested_and_no_early_stopping(
     recipe: Make, tmp_path: Path
 ) -> None:

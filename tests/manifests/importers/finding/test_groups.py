@@ -94,16 +94,22 @@ def test_a_patient_that_a_model_knows_trains_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", [("Nevus", "nevus"), ("basal cell", "Basal  Cell"), ("basal cell", "basal_cell")]
+    "pair",
+    [
+        ("Nevus", "nevus"),
+        ("basal cell", "Basal  Cell"),
+        ("basal cell", "basal_cell"),
+        ("MEL", "\u041cEL"),  # a Cyrillic M
+    ],
 )
 def test_classes_that_differ_by_writing_alone_are_refused(
     tmp_path: Path, pair: tuple[str, str]
 ) -> None:
-    with pytest.raises(DidgenError, match=r"has the classes .* and .*differ by case or spaces"):
+    with pytest.raises(DidgenError, match=r"has the classes .* and .*differ by case, spaces"):
         tabled(tmp_path, "image,label", f"a,{pair[0]}", f"b,{pair[1]}")
     for number, name in enumerate(pair):
         write_noise(tmp_path / "folders" / name / "x.png", number)
-    with pytest.raises(DidgenError, match=r"has the classes .* and .*differ by case or spaces"):
+    with pytest.raises(DidgenError, match=r"has the classes .* and .*differ by case, spaces"):
         import_folder(tmp_path / "folders", licence="own")
 
 
@@ -120,7 +126,7 @@ def test_numbers_as_classes_are_one_in_any_form_and_warned_of(tmp_path: Path) ->
 
 @pytest.mark.parametrize("column", ["lesion_id", "patient_id"])
 def test_ids_that_differ_by_writing_alone_are_refused(tmp_path: Path, column: str) -> None:
-    with pytest.raises(DidgenError, match="whose ids differ by case or spaces"):
+    with pytest.raises(DidgenError, match="whose ids differ by case, spaces"):
         tabled(tmp_path, f"image,label,{column}", "a,MEL,L1", "b,MEL,l1")
 
 
