@@ -30,7 +30,7 @@ def test_every_recipe_says_what_it_is_for_and_costs() -> None:
     every = catalogue()
     assert sorted(one.name for one in every) == names() and len(every) > 20
     for one in every:
-        assert one.about[0].isupper() or one.about.startswith("`"), one.name
+        assert not one.about[0].islower() and "Cost:" not in one.about, one.name
         assert one.about.rstrip(".?") and one.about[-1] in ".?", one.name
         assert one.cost and "TODO" not in one.cost, one.name
 
