@@ -20,22 +20,20 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 from torch import Tensor, nn
 
 from didgen.augment.diffusion.attention import Maps
-from didgen.augment.diffusion.guidance import Look, MapGuidance, looking
+from didgen.augment.diffusion.guidance import Look, MapGuidance, Moment, looking, noise_share
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.manifests.recipes.sampling import Annotation
 from didgen.manifests.views.attention_maps import moments
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Moment):
     """What is done at a timestep beside its ordinary pass.
 
-    eta: size of the guidance's step, 0 for none; watched: whether the lesion's maps are looked at
-    before the pass; annotated: whether the masks' maps are read of it.
+    watched: whether the lesion's maps are looked at before the pass; annotated: whether the masks'
+    maps are read of it.
     """
 
-    timestep: Tensor
-    eta: float = 0.0
     watched: bool = False
     annotated: bool = False
 
@@ -82,7 +80,13 @@ class Denoising:
         looks = set(moments(len(timesteps))) - {last} if self.watched else set()
         etas, apart = self.guidance.step_sizes(timesteps.tolist()), annotation.timestep is not None
         return [
-            Step(timestep, etas[place], place in looks, place == last and not apart)
+            Step(
+                timestep,
+                etas[place],
+                place / len(timesteps),
+                place in looks,
+                place == last and not apart,
+            )
             for place, timestep in enumerate(timesteps)
         ]
 
@@ -92,8 +96,7 @@ class Denoising:
         look = None
         if step.eta > 0 and self.guidance.update == "before":
             assert condition is not None
-            at = step.timestep
-            with looking(self.reader, self.guidance, latents, at, condition, step.eta) as seen:
+            with looking(self.reader, self.guidance, latents, step, condition) as seen:
                 latents = self.guidance.move(latents, seen)
         if step.watched:
             assert condition is not None
@@ -168,7 +171,9 @@ class Denoising:
         if free.on:
             without = self.embeds[: len(latents)]
             plain = self._whole_pass(scale(latents, step.timestep), step.timestep, without)
-        return plain, prompted.detach(), Look(seen, read, condition, step.eta)
+        spread = noise_share(reader, step.timestep)
+        look = Look(seen, read, condition, step.eta, step.progress, spread)
+        return plain, prompted.detach(), look
 
     def _ask_for_masks(self, read: Maps) -> None:
         """Ask a pass for the maps that masks are cut from."""

@@ -14,10 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -32,7 +34,7 @@ from didgen.augment.diffusion.denoising import (
     eager,
     frozen,
 )
-from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
+from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance, guidance_of
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
@@ -57,7 +59,7 @@ class LesionPairs(BaseOutput):
     images: as `output_type` says: B PIL images; (B, H, W, 3) or (B, 3, H, W) float32 in [0, 1];
     finished latents (B, 4, h, w); or, from `draw`, (B, H, W, 3) uint8. masks: B PIL images of 0 and
     255 beside PIL images, else (B, H, W) bool, or None where no layout was given; attention: the
-    maps that the masks were cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
+    maps that masks are cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
     each, how clearly these maps part (see `Annotated`), or None; history: the lesion token's
     cross-attention of the first W samples at the steps of `moments`, (W, T, S, S), the last as it
     was annotated, or None where none was watched. Maps of images that are not square are not.
@@ -287,9 +289,12 @@ class LesionPairPipeline(StableDiffusionPipeline):
             attention = flow(cross[:, 0], read.self_map(), annotation.tau, read.self_shape)
         height, width = (factor * extent for extent in latents.shape[-2:])
         cut = annotate(attention, (height, width), annotation)
-        drawn.masks = cut.masks
+        drawn.masks = masks = cut.masks
+        if annotation.mask == "layout":
+            assert batch.condition is not None
+            drawn.masks = masks = layout_masks(batch.condition.layouts, (height, width))
         if output_type == "pil":
-            drawn.masks = [Image.fromarray(mask).convert("L") for mask in cut.masks]
+            drawn.masks = [Image.fromarray(mask).convert("L") for mask in masks]
         drawn.attention = normalise(attention).cpu().numpy()
         drawn.contrast, drawn.separability = cut.contrast, cut.separability
         if batch.watched:
@@ -323,7 +328,8 @@ def draw(
         generator=[generator_of(seed) for seed in seeds],
         latents=initial_noise(seeds, shape),
         maps=sampling.maps,
-        guidance=sampling.guidance,
+        guidance=guidance_of(sampling),
+        eta=sampling.ddim_eta,
         annotation=sampling.annotation,
         watched=watched,
         output_type="np",
@@ -331,6 +337,12 @@ def draw(
     assert isinstance(drawn, LesionPairs)
     drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
     return drawn
+
+
+def layout_masks(layouts: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Layouts (B, 1, H, W) in [0, 1] as masks (B, h, w) of an image's height and width."""
+    masks: NDArray[np.bool_] = (F.interpolate(layouts, size, mode="area")[:, 0] > 0.5).cpu().numpy()
+    return masks
 
 
 def shown(vae: Any, latents: Tensor, output_type: str) -> Any:

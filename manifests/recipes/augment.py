@@ -132,7 +132,14 @@ SPEED_ONLY: dict[str, Any] = {"sampling": {"batch_size"}, "cluster": True}
 
 
 ADDED: dict[str, Any] = {
-    "sampling": {"compile": False, "guidance": {"update": "before", "every": 1}},
+    "sampling": {
+        "compile": False,
+        "ddim_eta": 0.0,
+        "zest": None,
+        "refocus": None,
+        "guidance": {"update": "before", "every": 1},
+        "annotation": {"mask": "attention"},
+    },
 }
 """Fields that recipes did not always have, as `without_added` takes them."""
 
