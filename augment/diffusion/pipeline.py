@@ -14,12 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 from diffusers.utils import BaseOutput
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -288,13 +286,11 @@ class LesionPairPipeline(StableDiffusionPipeline):
             cross = read.cross_maps()
             attention = flow(cross[:, 0], read.self_map(), annotation.tau, read.self_shape)
         height, width = (factor * extent for extent in latents.shape[-2:])
-        cut = annotate(attention, (height, width), annotation)
-        drawn.masks = masks = cut.masks
-        if annotation.mask == "layout":
-            assert batch.condition is not None
-            drawn.masks = masks = layout_masks(batch.condition.layouts, (height, width))
+        layouts = None if batch.condition is None else batch.condition.layouts
+        cut = annotate(attention, (height, width), annotation, layouts)
+        drawn.masks = cut.masks
         if output_type == "pil":
-            drawn.masks = [Image.fromarray(mask).convert("L") for mask in masks]
+            drawn.masks = [Image.fromarray(mask).convert("L") for mask in cut.masks]
         drawn.attention = normalise(attention).cpu().numpy()
         drawn.contrast, drawn.separability = cut.contrast, cut.separability
         if batch.watched:
@@ -337,12 +333,6 @@ def draw(
     assert isinstance(drawn, LesionPairs)
     drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
     return drawn
-
-
-def layout_masks(layouts: Tensor, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Layouts (B, 1, H, W) in [0, 1] as masks (B, h, w) of an image's height and width."""
-    masks: NDArray[np.bool_] = (F.interpolate(layouts, size, mode="area")[:, 0] > 0.5).cpu().numpy()
-    return masks
 
 
 def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
