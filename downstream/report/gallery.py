@@ -1,6 +1,6 @@
 """Galleries of a run: a few images of each class, pairs with their masks, attention over time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import numpy as np
@@ -76,9 +76,8 @@ def pairs(contents: RunContents, source: SourceManifest | None) -> Iterator[Cont
                 figures.append(figure)
                 missing |= not whole
     yield Paragraph(
-        "From left to right: the image with the outline of its annotation in green and that of its "
-        "layout in white, the layout that guided it, and the annotation, the mask that was read "
-        "off the attention (Eq. 7)."
+        "From left to right: the image with the outline of its mask in green and that of its "
+        f"layout in white, the layout that guided it, and its mask{_origin_of_masks(contents)}."
     )
     if missing:
         yield Paragraph(
@@ -87,6 +86,28 @@ def pairs(contents: RunContents, source: SourceManifest | None) -> Iterator[Cont
         )
     yield from map(Notice, faults)
     yield Gallery(figures, 300)
+
+
+def _origin_of_masks(contents: RunContents) -> str:
+    """Where the masks of a run come from, as the end of a sentence; nothing where they differ."""
+    kind = contents.recipe.get("kind", "augment")
+    if kind == "synthetic":
+        return ", which came with it from another generator"
+    if kind != "augment":
+        return ""
+    if layouts_are_masks(contents):
+        return ", which is the layout"
+    return ", the annotation that was read off the attention (Eq. 7)"
+
+
+def layouts_are_masks(contents: RunContents) -> bool:
+    """Whether a run's masks are its layouts: by its recipe, or by the method of its model."""
+    sampling = contents.recipe.get("sampling")
+    annotation = sampling.get("annotation") if isinstance(sampling, Mapping) else None
+    if isinstance(annotation, Mapping) and annotation.get("mask") == "layout":
+        return True
+    # DiDGen's own runs record no method.
+    return contents.manifest is not None and "method" in contents.manifest.decisions
 
 
 def attention(contents: RunContents) -> Iterator[Content]:
@@ -108,14 +129,15 @@ def attention(contents: RunContents) -> Iterator[Content]:
     if not rows:
         yield Paragraph(
             "There are no maps: `didgen augment` keeps them for the first pairs that it draws, "
-            "which this run was made without, by an older version or as a mix."
+            "which this run was made without: by an older version, by a method without attention "
+            "maps, as a mix, or by another generator."
         )
         return
     yield Paragraph(
         "Cross-attention of the token `<lesion>` at some steps of the drawing, the last one that "
-        "of the annotation; then that map propagated by self-attention (A_CS of Eq. 7), from which "
-        "the mask is cut, and the mask's outline. Each map goes from its least value (black) to "
-        "its largest (pale yellow)."
+        "of the annotation; then that map propagated by self-attention (A_CS of Eq. 7)"
+        f"{'' if layouts_are_masks(contents) else ', from which the mask is cut'}, and the mask's "
+        "outline. Each map goes from its least value (black) to its largest (pale yellow)."
     )
     yield from rows
 
