@@ -58,20 +58,18 @@ def draw_prior(
     table = Table(out / "cache", "prior-fp16", prior.images)
     sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
     sampler.to(accelerator.device)
-    config, sampling = sampler.unet.config, prior.sampling
+    config = sampler.unet.config
     shape = (config.in_channels, config.sample_size, config.sample_size)
 
     def row(index: int) -> dict[str, Tensor]:
-        sampler.scheduler = scheduler_of(pipeline, sampling.scheduler)
+        sampler.scheduler = scheduler_of(pipeline, prior.scheduler)
         seed = (recipe.seed, index)
         with accelerator.autocast():
             drawn = sampler(
                 [prior.prompt],
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.cfg,
-                guidance_rescale=sampling.cfg_rescale,
+                num_inference_steps=prior.steps,
+                guidance_scale=prior.cfg,
                 generator=[generator_of(seed)],
-                eta=sampling.ddim_eta,
                 latents=initial_noise([seed], shape),
                 output_type="latent",
             )

@@ -46,12 +46,18 @@ from didgen.augment.methods.generator import Drawing, Opened, Planned
 from didgen.augment.methods.guided_diffusion import open_pipeline, sampling_decided
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.tensor_files import written
-from didgen.manifests.errors import DidgenError
+from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import write_bytes
 from didgen.manifests.images import encoded
 from didgen.manifests.provenance.model_card import rival_card
 from didgen.manifests.provenance.model_method import ModelMethod, method_of
-from didgen.manifests.provenance.models import beside, ingredients, pinned, trained_on, unlisted
+from didgen.manifests.provenance.models import (
+    ingredients,
+    model_place,
+    pinned,
+    trained_on,
+    unlisted,
+)
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.rivals import ControlNetRecipe
@@ -282,14 +288,19 @@ def open_controlnet(recipe: AugmentRecipe) -> Opened:
     if recipe.sampling.cfg_rescale:
         raise DidgenError(f"{named} is drawn without `sampling.cfg_rescale`; leave it out.")
     pipeline = open_pipeline(recipe)
-    folder = beside(recipe.model, recipe.revision, f"{FOLDER}/config.json").parent
+    place = model_place(recipe.model)
     try:
         control = ControlNetModel.from_pretrained(
-            str(folder), use_safetensors=True, dtype=torch.float32
+            str(place) if place.exists() else recipe.model,
+            revision=recipe.revision,
+            subfolder=FOLDER,
+            use_safetensors=True,
+            dtype=torch.float32,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DidgenError(
-            f"{folder} could not be loaded ({error}); copy the model directory again."
+            f"The folder {FOLDER} of the model {recipe.model} could not be loaded "
+            f"({in_short(error)}); copy the model directory again."
         ) from None
     return Opened(
         ControlledDiffusion(pipeline, control.eval().requires_grad_(False), recipe.sampling),

@@ -1,6 +1,6 @@
 """Galleries of a run: a few images of each class, pairs with their masks, attention over time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -10,6 +10,7 @@ from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.pictures import figure_of
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.shards.index import layouts_are_masks
 from didgen.manifests.shards.shard import read_shard, split_of
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import WATCHED, AttentionHistory
@@ -95,19 +96,15 @@ def _origin_of_masks(contents: RunContents) -> str:
         return ", which came with it from another generator"
     if kind != "augment":
         return ""
-    if layouts_are_masks(contents):
+    if _follows_layouts(contents):
         return ", which is the layout"
     return ", the annotation that was read off the attention (Eq. 7)"
 
 
-def layouts_are_masks(contents: RunContents) -> bool:
-    """Whether a run's masks are its layouts: by its recipe, or by the method of its model."""
-    sampling = contents.recipe.get("sampling")
-    annotation = sampling.get("annotation") if isinstance(sampling, Mapping) else None
-    if isinstance(annotation, Mapping) and annotation.get("mask") == "layout":
-        return True
-    # DiDGen's own runs record no method.
-    return contents.manifest is not None and "method" in contents.manifest.decisions
+def _follows_layouts(contents: RunContents) -> bool:
+    """Whether a run's masks are its layouts; an unfinished one does not say by which method."""
+    decisions = contents.manifest.decisions if contents.manifest else {}
+    return layouts_are_masks(contents.recipe, decisions)
 
 
 def attention(contents: RunContents) -> Iterator[Content]:
@@ -136,7 +133,7 @@ def attention(contents: RunContents) -> Iterator[Content]:
     yield Paragraph(
         "Cross-attention of the token `<lesion>` at some steps of the drawing, the last one that "
         "of the annotation; then that map propagated by self-attention (A_CS of Eq. 7)"
-        f"{'' if layouts_are_masks(contents) else ', from which the mask is cut'}, and the mask's "
+        f"{'' if _follows_layouts(contents) else ', from which the mask is cut'}, and the mask's "
         "outline. Each map goes from its least value (black) to its largest (pale yellow)."
     )
     yield from rows

@@ -12,7 +12,7 @@ from didgen.manifests.recipes.fields import (
     Section,
     Share,
 )
-from didgen.manifests.recipes.sampling import AttentionMaps, Sampling
+from didgen.manifests.recipes.sampling import AttentionMaps, Sampling, Scheduler
 from didgen.manifests.recipes.small_model import Build, Perceptual
 from didgen.manifests.recipes.training import TrainingRecipe
 
@@ -45,7 +45,10 @@ class Prior(Section):
     prompt: str = "An image of a lesion on skin."
     """What they are drawn and learned by: the prefix without its placeholder tokens, as a class
     has no identifier. The paper that compares DreamBooth does not say."""
-    sampling: Sampling = Sampling()
+    scheduler: Scheduler = "dpm++"
+    steps: Positive = 20
+    cfg: Annotated[float, Field(ge=1)] = 7.5
+    """How they are drawn, as in `sampling` of a recipe of `didgen augment`."""
 
 
 class FinetuneRecipe(TrainingRecipe):

@@ -9,6 +9,8 @@ from didgen.manifests.recipes.fields import Count, Positive, Precision, Section,
 Normaliser = Literal["region", "paper"]
 """What a region's leak in Eq. 5 is divided by: its own pixels, or those outside it."""
 
+Scheduler = Literal["dpm++", "ddim", "pndm"]
+
 
 class AttentionMaps(Section):
     """Which attention maps are read, and how: A_C of Eq. 3, L_CA and Eq. 7, A_S of Eq. 5 and 7."""
@@ -135,7 +137,7 @@ class Annotation(Section):
 class Sampling(Section):
     """How one image is drawn."""
 
-    scheduler: Literal["dpm++", "ddim", "pndm"] = "dpm++"
+    scheduler: Scheduler = "dpm++"
     """DPM-Solver++ looks finished after 20 steps; the authors' code draws 50 of PNDM."""
     steps: Positive = 20
     cfg: Annotated[float, Field(ge=1)] = 7.5

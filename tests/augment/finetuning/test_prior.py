@@ -32,7 +32,7 @@ def dreambooth(source: Path, model: Path, **changes: Any) -> FinetuneRecipe:
         "source": source,
         "model": str(model),
         "prompt": "prefix",
-        "prior": {"images": 3, "sampling": {"steps": 2}},
+        "prior": {"images": 3, "steps": 2},
         "attention_weight": 0,
         "steps": 2,
         "batch_size": 2,
@@ -120,7 +120,7 @@ def test_a_killed_dreambooth_draws_its_class_by_the_base_and_goes_on_to_the_same
     assert not one["conv_in.weight"].equal(load_file(model / weights)["conv_in.weight"])
     assert "a port of DreamBooth" in ModelCard.load(whole / "README.md").text
     # The model that was loaded draws them, from seeds of their own.
-    prior = Prior.model_validate({"images": 1, "sampling": {"steps": 2}})
+    prior = Prior.model_validate({"images": 1, "steps": 2})
     drawn = draw_prior(
         Accelerator(cpu=True), load_pipeline(str(model)), recipe, prior, tmp_path / "again"
     )

@@ -16,7 +16,6 @@ from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sample, write_shard
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
@@ -121,7 +120,8 @@ def test_where_the_masks_come_from_is_said(
 ) -> None:
     contents = run_contents(write_pairs(tmp_path / "run", 2, [{}]))
     if decisions:
-        manifest = Manifest.model_construct(decisions=decisions, classes=[])
+        assert contents.manifest is not None
+        manifest = contents.manifest.model_copy(update={"decisions": decisions})
         contents = replace(contents, manifest=manifest)
     blocks = list(pairs(replace(contents, recipe=recipe), None))
     (first, *_) = [block.text for block in blocks if isinstance(block, Paragraph)]
