@@ -338,7 +338,7 @@ def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
     """
     embeddings = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
     fixed = {id(weight) for weight in embeddings}
-    others = {
+    others: dict[str, Tensor] = {
         name: p for name, p in module.named_parameters() if p.requires_grad and id(p) not in fixed
     }
     slower = {child: _of(others, child) for child in schedule.shares}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from didgen.augment.console import progress_bar
 from didgen.augment.diffusion.noise import generator_of, initial_noise
-from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.latents import KEPT
@@ -73,6 +73,7 @@ def draw_prior(
                 latents=initial_noise([seed], shape),
                 output_type="latent",
             )
+        assert isinstance(drawn, LesionPairs)
         return {"latents": drawn.images[0].to(KEPT)}
 
     sampler.set_progress_bar_config(disable=True)

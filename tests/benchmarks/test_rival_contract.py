@@ -31,6 +31,7 @@ from benchmarks.rival_contract import (
 )
 from didgen.downstream.quality.assess import QualityJob, prepare_quality
 from didgen.downstream.quality.judge import Judge
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_json
 from didgen.manifests.sources.records import SourceManifest
@@ -186,7 +187,7 @@ def test_a_run_of_blobs_beats_one_of_noise(
 
 
 def test_too_few_images_are_told(job: QualityJob, twin: QualityJob) -> None:
-    empty: dict[str, Any] = {"images": twin.synthetic["images"].take([0, 1])}
+    empty: dict[Config, Any] = {"images": twin.synthetic["images"].take([0, 1])}
     with pytest.raises(DidgenError, match="at least 20"):
         contract(job, replace(twin, synthetic=empty))
 

@@ -138,6 +138,7 @@ def test_features_of_the_copy_are_added_to_those_of_the_frozen_encoder(
     nn.init.normal_(loss.control.controlnet_mid_block.weight, std=0.1)
     noisy, at = batch["noise"], batch["timestep"]
     with torch.no_grad():
+        assert loss.text_encoder is not None
         context = loss.text_encoder(torch.zeros(2, 77, dtype=torch.long))[0]
         _, added = loss.control(
             noisy, at, context, batch["layout"].expand(-1, 3, -1, -1), return_dict=False

@@ -1,6 +1,7 @@
 """Tests of ZestGuide: its loss against loops over pixels, and the length of its moves."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from didgen.augment.diffusion.guidance import Look, guidance_of
-from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs
 from didgen.augment.rivals.zest import ZestGuidance, zest_loss
 from didgen.manifests.recipes.sampling import Sampling, Zest
 from tests.fixtures.tiny_model import PROMPTS, start
@@ -103,14 +104,14 @@ def test_a_recipe_guides_by_it_and_may_take_layouts_as_masks(
     )
     assert guidance_of(sampling) == ZestGuidance(ASKED)
     sampler.set_progress_bar_config(disable=True)
-    call = {"num_inference_steps": 2, "latents": start(1), "output_type": "np"}
+    call: dict[str, Any] = {"num_inference_steps": 2, "latents": start(1), "output_type": "np"}
+    annotation, unguided = sampling.annotation, sampling.guidance.model_copy(update={"eta": 0})
     guided = sampler(
-        PROMPTS[0], disc, guidance=guidance_of(sampling), annotation=sampling.annotation, **call
+        PROMPTS[0], disc, guidance=guidance_of(sampling), annotation=annotation, **call
     )
+    plain = sampler(PROMPTS[0], disc, guidance=unguided, **call)
+    assert isinstance(guided, LesionPairs) and isinstance(plain, LesionPairs)
     np.testing.assert_array_equal(guided.masks[0], disc[0, 0].numpy() > 0.5)
-    plain = sampler(
-        PROMPTS[0], disc, guidance=sampling.guidance.model_copy(update={"eta": 0}), **call
-    )
     assert np.abs(guided.images - plain.images).max() > 0.01
     assert not np.array_equal(guided.masks, plain.masks)
 
