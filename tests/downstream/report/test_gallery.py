@@ -16,6 +16,7 @@ from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sample, write_shard
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
@@ -120,9 +121,10 @@ def test_where_the_masks_come_from_is_said(
 ) -> None:
     contents = run_contents(write_pairs(tmp_path / "run", 2, [{}]))
     if decisions:
-        assert contents.manifest is not None
-        manifest = contents.manifest.model_copy(update={"decisions": decisions})
-        contents = replace(contents, manifest=manifest)
+        said = {"fingerprint": "f", "didgen": "0", "classes": [], "failures": [], "configs": {}}
+        totals = {"shards": 0, "samples": 0, "failures": 0, "bytes": 0}
+        said |= {"recipe": recipe, "decisions": decisions, "versions": {}, "totals": totals}
+        contents = replace(contents, manifest=Manifest.model_validate(said))
     blocks = list(pairs(replace(contents, recipe=recipe), None))
     (first, *_) = [block.text for block in blocks if isinstance(block, Paragraph)]
     assert told in first
