@@ -121,7 +121,13 @@ def test_where_the_masks_come_from_is_said(
 ) -> None:
     contents = run_contents(write_pairs(tmp_path / "run", 2, [{}]))
     if decisions:
-        said = {"fingerprint": "f", "didgen": "0", "classes": [], "failures": [], "configs": {}}
+        said: dict[str, Any] = {
+            "fingerprint": "f",
+            "didgen": "0",
+            "classes": [],
+            "failures": [],
+            "configs": {},
+        }
         totals = {"shards": 0, "samples": 0, "failures": 0, "bytes": 0}
         said |= {"recipe": recipe, "decisions": decisions, "versions": {}, "totals": totals}
         contents = replace(contents, manifest=Manifest.model_validate(said))
