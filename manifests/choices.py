@@ -35,5 +35,5 @@ Reviewed: TypeAlias = Literal["accepted"]
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""
 
-Method: TypeAlias = Literal["didgen", "stylegan", "pgan", "pix2pixhd"]
+Method: TypeAlias = Literal["didgen", "stylegan", "pgan", "pix2pixhd", "controlnet"]
 """How a model makes samples: DiDGen, or a rival of its paper's tables."""

@@ -24,9 +24,9 @@ from torch import Tensor
 from didgen.augment.device import exact
 from didgen.augment.diffusion.annotation import annotate, flow
 from didgen.augment.diffusion.attention import own_side
-from didgen.augment.diffusion.autoencoder import decode
+from didgen.augment.diffusion.autoencoder import shown
 from didgen.augment.diffusion.denoising import Denoising, Step, eager, frozen
-from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
+from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance, guidance_of
 from didgen.augment.diffusion.images import Masks, as_layouts
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
@@ -52,7 +52,7 @@ class LesionPairs(BaseOutput):
     images: as `output_type` says: B PIL images; (B, H, W, 3) or (B, 3, H, W) float32 in [0, 1];
     finished latents (B, 4, h, w); or, from `draw`, (B, H, W, 3) uint8. masks: B PIL images of 0 and
     255 beside PIL images, else (B, H, W) bool, or None where no layout was given; attention: the
-    maps that the masks were cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
+    maps that masks are cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
     each, how clearly these maps part (see `Annotated`), or None; history: the lesion token's
     cross-attention of the first W samples at the steps of `moments`, (W, T, S, S), the last as it
     was annotated, or None where none was watched. Maps of images that are not square are not.
@@ -303,7 +303,8 @@ class LesionPairPipeline(StableDiffusionPipeline):
             cross = read.cross_maps()
             attention = flow(cross[:, 0], read.self_map(), annotation.tau, read.self_shape)
         height, width = (factor * extent for extent in latents.shape[-2:])
-        cut = annotate(attention, (height, width), annotation)
+        layouts = None if batch.condition is None else batch.condition.layouts
+        cut = annotate(attention, (height, width), annotation, layouts)
         drawn.masks = cut.masks
         if output_type == "pil":
             drawn.masks = [Image.fromarray(mask).convert("L") for mask in cut.masks]
@@ -340,7 +341,8 @@ def draw(
         generator=[generator_of(seed) for seed in seeds],
         latents=initial_noise(seeds, shape),
         maps=sampling.maps,
-        guidance=sampling.guidance,
+        guidance=guidance_of(sampling),
+        eta=sampling.ddim_eta,
         annotation=sampling.annotation,
         output_type="np",
         **{"variety": Variety.of(sampling)} | besides,
@@ -348,19 +350,6 @@ def draw(
     assert isinstance(drawn, LesionPairs)
     drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
     return drawn
-
-
-def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
-    """Images of finished latents (B, 4, h, w), as one of `OUTPUTS`."""
-    if output_type == "latent":
-        return latents
-    images = (decode(vae, latents) / 2 + 0.5).clamp(0, 1)
-    if output_type == "pt":
-        return images
-    arrays = images.movedim(1, -1).cpu().numpy()
-    if output_type == "np":
-        return arrays
-    return [Image.fromarray(image) for image in np.rint(255 * arrays).astype(np.uint8)]
 
 
 def wanted_tensors(

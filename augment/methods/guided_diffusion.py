@@ -103,6 +103,24 @@ def _scores(pairs: LesionPairs) -> tuple[dict[str, float], ...]:
 
 
 def open_diffusion(recipe: AugmentRecipe) -> Opened:
+    """Open a recipe's Stable Diffusion model as a generator.
+
+    Raises DidgenError as `open_pipeline`, and for maps that the model does not have.
+    """
+    pipeline = open_pipeline(recipe)
+    for kind in ("attn2", "attn1") if recipe.pairs else ():
+        layers_at(pipeline.unet, kind, recipe.sampling.maps, pipeline.unet.config.sample_size)
+    weaker, varied = _weaker(recipe, pipeline), _varied(recipe, pipeline)
+    return Opened(
+        GuidedDiffusion(pipeline, recipe.sampling, weaker, *varied),
+        pipeline.image_size,
+        lambda text: len(pipeline.tokenizer(text).input_ids),
+        varies=True,
+        decided=sampling_decided(recipe.sampling),
+    )
+
+
+def open_pipeline(recipe: AugmentRecipe) -> LesionPairPipeline:
     """Load a recipe's Stable Diffusion model with its P-Tokens.
 
     Raises DidgenError for a model that cannot be loaded, one without P-Tokens, and a sampling that
@@ -116,14 +134,7 @@ def open_diffusion(recipe: AugmentRecipe) -> Opened:
             "run `didgen finetune` on it first."
         )
     _check_sampling(recipe, pipeline)
-    weaker, varied = _weaker(recipe, pipeline), _varied(recipe, pipeline)
-    return Opened(
-        GuidedDiffusion(pipeline, recipe.sampling, weaker, *varied),
-        pipeline.image_size,
-        lambda text: len(pipeline.tokenizer(text).input_ids),
-        varies=True,
-        decided=sampling_decided(recipe.sampling),
-    )
+    return pipeline
 
 
 def _weaker(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> WeakerModel | None:
@@ -182,5 +193,3 @@ def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None
             f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "
             "timesteps; lower it."
         )
-    for kind in ("attn2", "attn1") if recipe.pairs else ():
-        layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)

@@ -43,6 +43,10 @@ METHODS: dict[Method, Places] = {
         "didgen.augment.rivals.pix2pixhd:open_pix2pixhd",
         "didgen.augment.rivals.pix2pixhd:train_pix2pixhd",
     ),
+    "controlnet": Places(
+        "didgen.augment.rivals.controlnet:open_controlnet",
+        "didgen.augment.rivals.controlnet:train_controlnet",
+    ),
 }
 
 

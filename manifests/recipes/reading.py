@@ -14,7 +14,12 @@ from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.recipes.faults import sentence_of_fault
 from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.finetune import FinetuneRecipe
-from didgen.manifests.recipes.rivals import PganRecipe, Pix2PixHdRecipe, StyleGanRecipe
+from didgen.manifests.recipes.rivals import (
+    ControlNetRecipe,
+    PganRecipe,
+    Pix2PixHdRecipe,
+    StyleGanRecipe,
+)
 from didgen.manifests.recipes.training import TrainingRecipe
 from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 
@@ -23,7 +28,7 @@ RECIPES = Path(__file__).parent / "bundled"
 
 TRAINING: dict[str, type[TrainingRecipe]] = {
     kind.model_fields["method"].default: kind
-    for kind in (FinetuneRecipe, StyleGanRecipe, PganRecipe, Pix2PixHdRecipe)
+    for kind in (FinetuneRecipe, StyleGanRecipe, PganRecipe, Pix2PixHdRecipe, ControlNetRecipe)
 }
 """The recipes of `didgen finetune` by their method."""
 
