@@ -30,6 +30,7 @@ from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.perceptual_hash import NEAR, nearest
+from didgen.manifests.privacy.pseudonyms import Naming, unit_naming
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.reviews.consensus import reviewed
@@ -111,6 +112,17 @@ class BenchmarkJob(ABC, Generic[P]):
     data: Mapping[str, Any]
     """What the images are, as the results record it."""
     dropped: tuple[dict[str, Any], ...]
+
+    @cached_property
+    def unit_names(self) -> Mapping[str, Naming]:
+        """How each tested part's units are named on disk; a new secret is written beside a source.
+
+        Rows of predictions are published, and patients must not be.
+        """
+        own = unit_naming(self.recipe.source)
+        names = {"val": own, "test": own}
+        outside = self.recipe.outside
+        return names if outside is None else names | {"outside": unit_naming(outside)}
 
     @property
     def parts(self) -> dict[str, P]:
