@@ -55,6 +55,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         judging.segment,
         judging.submission,
         judging.report,
+        judging.study,
     ),
 }
 """The commands in the order of the work, by the heading under which `--help` lists them."""
