@@ -96,11 +96,11 @@ def study(
 
 def _print_stage(stage: "Stage", found: "Estimate", minutes: int) -> None:
     """Print what a stage takes, by what that is known, and what it lacks."""
-    from didgen.downstream.study.hours import parts_of
+    from didgen.downstream.study.hours import shifts_of
 
-    parts = parts_of(stage.hours, minutes)
-    in_parts = f", in {parts} parts at most" if parts > 1 and found.basis != "done" else ""
-    print(f"{stage.name}: {found.hours:.2f} hours ({found.basis}{in_parts})")
+    shifts = shifts_of(stage.hours, minutes)
+    in_shifts = f", in {shifts} shifts at most" if shifts > 1 and found.basis != "done" else ""
+    print(f"{stage.name}: {found.hours:.2f} hours ({found.basis}{in_shifts})")
 
 
 def _few(names: list[str]) -> str:

@@ -15,7 +15,7 @@ FINISHED_NAME = "finished.json"
 """What a stage leaves that has ended: its name, its seconds, and how much work it was."""
 
 MARGIN = 1.25
-"""By which a stage may take longer than stated before its parts do not suffice."""
+"""By which a stage may take longer than stated before its shifts do not suffice."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def to_do(found: Mapping[str, Estimate]) -> float:
     return sum(one.hours for one in found.values() if one.basis != "done")
 
 
-def parts_of(hours: float, minutes: int) -> int:
-    """How many parts of so many minutes a stage has, with a margin."""
+def shifts_of(hours: float, minutes: int) -> int:
+    """How many shifts of so many minutes a stage has, with a margin."""
     return max(1, ceil(MARGIN * hours * 60 / minutes))
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from didgen.downstream.study.graph import Stage
-from didgen.downstream.study.hours import parts_of
+from didgen.downstream.study.hours import shifts_of
 from didgen.downstream.study.inputs import work
-from didgen.downstream.study.part import PATIENCE
+from didgen.downstream.study.shift import PATIENCE
 from didgen.manifests.choices import Executor
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes, write_json
@@ -47,7 +47,7 @@ class Places:
 def plan_of(stages: Mapping[str, Stage], recipe: StudyRecipe, places: Places) -> dict[str, Any]:
     """What `plan.json` holds; outputs are relative to the state, where Snakemake works."""
     outputs = {
-        name: _outputs(stage, parts_of(stage.hours, recipe.stage_minutes))
+        name: _outputs(stage, shifts_of(stage.hours, recipe.stage_minutes))
         for name, stage in stages.items()
     }
     return {
@@ -67,16 +67,16 @@ def plan_of(stages: Mapping[str, Stage], recipe: StudyRecipe, places: Places) ->
                 "work": None if stage.recipe is None else work(stage.recipe),
                 "needs": [outputs[other][-1] for other in stage.needs],
                 "outputs": outputs[name],
-                "parts": len(outputs[name]),
+                "shifts": len(outputs[name]),
             }
             for name, stage in stages.items()
         },
     }
 
 
-def _outputs(stage: Stage, parts: int) -> list[str]:
+def _outputs(stage: Stage, shifts: int) -> list[str]:
     name = stage.folder.name
-    return [*(f"done/{name}.part-{n}.json" for n in range(1, parts)), f"done/{name}.json"]
+    return [*(f"done/{name}.shift-{n}.json" for n in range(1, shifts)), f"done/{name}.json"]
 
 
 def command_of(stage: Stage, places: Places) -> list[str]:

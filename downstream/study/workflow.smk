@@ -1,4 +1,4 @@
-# The workflow of `didgen study`: a rule for each part of each stage, as its plan has them.
+# The workflow of `didgen study`: a rule for each shift of each stage, as its plan has them.
 import json
 from pathlib import Path
 
@@ -12,15 +12,15 @@ rule all:
 
 
 for number, (name, stage) in enumerate(PLAN["stages"].items()):
-    for part in range(stage["parts"]):
+    for shift in range(stage["shifts"]):
 
         rule:
             name:
-                f"stage_{number}_part_{part + 1}"
+                f"stage_{number}_shift_{shift + 1}"
             input:
-                stage["needs"] if part == 0 else stage["outputs"][part - 1],
+                stage["needs"] if shift == 0 else stage["outputs"][shift - 1],
             output:
-                stage["outputs"][part],
+                stage["outputs"][shift],
             threads: SLURM["cpus"]
             resources:
                 # One at a time where `--resources heavy=1` says so.
@@ -33,7 +33,7 @@ for number, (name, stage) in enumerate(PLAN["stages"].items()):
                 python=PLAN["python"],
                 plan=config["plan"],
                 stage=name,
-                part=part + 1,
+                shift=shift + 1,
             shell:
-                "{params.python:q} -m didgen.downstream.study.part "
-                "{params.plan:q} {params.stage:q} {params.part}"
+                "{params.python:q} -m didgen.downstream.study.shift "
+                "{params.plan:q} {params.stage:q} {params.shift}"

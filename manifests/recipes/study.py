@@ -78,8 +78,8 @@ class StudyRecipe(Section):
     segment: dict[Name, Step] = Field(default_factory=dict)
     quality: dict[Name, Step] = Field(default_factory=dict)
     stage_minutes: Annotated[int, Field(ge=1, le=90)] = 90
-    """Longest run of one process. A stage that takes longer is carried out in parts: its command is
-    stopped after this time, and goes on in the next part."""
+    """Longest run of one process. A stage that takes longer is carried out in shifts: its command
+    is stopped after this time, and goes on in the next one."""
     slurm: Slurm = Slurm()
     paper: LocalPath | None = None
     """A CSV of figures as a paper printed them, which stand beside ours and are marked as such."""

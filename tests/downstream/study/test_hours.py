@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from didgen.downstream.study.graph import stages_of
-from didgen.downstream.study.hours import FINISHED_NAME, MARGIN, estimates, parts_of, to_do
+from didgen.downstream.study.hours import FINISHED_NAME, MARGIN, estimates, shifts_of, to_do
 from didgen.downstream.study.inputs import work
 from didgen.manifests.files import write_json
 from tests.fixtures.studies import drawing, study_of, training
@@ -45,8 +45,8 @@ def test_what_was_measured_counts_before_what_is_stated(source: Path, tmp_path: 
 
 @given(st.floats(0.01, 200), st.integers(1, 90))
 def test_parts_hold_the_hours_with_a_margin(hours: float, minutes: int) -> None:
-    parts = parts_of(hours, minutes)
-    assert (parts - 1) * minutes < MARGIN * hours * 60 <= parts * minutes + 1e-6
+    shifts = shifts_of(hours, minutes)
+    assert (shifts - 1) * minutes < MARGIN * hours * 60 <= shifts * minutes + 1e-6
 
 
 def test_work_grows_with_what_is_asked(source: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_plan_has_every_stage_and_its_command(
     write_workflow(stages, recipe, places, "local")
     plan = read_json(tmp_path / "state" / PLAN_NAME)
     model, pairs = plan["stages"].values()
-    assert (model["parts"], pairs["parts"]) == (3, 1)
+    assert (model["shifts"], pairs["shifts"]) == (3, 1)
     assert pairs["needs"] == [model["outputs"][-1]]
     for stage, name in ((model, "finetune"), (pairs, "augment")):
         *_, command, file, out, folder = stage["command"]
@@ -131,6 +131,6 @@ def test_snakemake_takes_the_profile_of_slurm(
     assert carry_out(with_profile(tmp_path, "slurm"), ["--dry-run", "--quiet", "none"]) == 0
     printed = capfd.readouterr()
     said = printed.out + printed.err
-    assert "stage_0_part_1" in said and "stage_1_part_1" in said
+    assert "stage_0_shift_1" in said and "stage_1_shift_1" in said
     for resource in ("mem_mb=7000", "runtime=20", "gpu=1", "slurm_partition=gpu", "threads: 3"):
         assert resource in said

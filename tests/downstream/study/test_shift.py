@@ -1,4 +1,4 @@
-"""Tests of the parts of stages: ended, stopped after their minutes, failed, gone on from."""
+"""Tests of the shifts of stages: ended, stopped after their minutes, failed, gone on from."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from didgen.downstream.study.hours import FINISHED_NAME
-from didgen.downstream.study.part import for_minutes, run_part
+from didgen.downstream.study.shift import for_minutes, run_shift
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_json
 from tests.fixtures.studies import write_plan
@@ -18,10 +18,10 @@ COUNT = "open('count', 'a').write('x')"
 SLEEP = f"{COUNT}; import time; time.sleep(60)"
 
 
-def in_parts(plan: dict[str, Any], name: str, parts: int) -> dict[str, Any]:
-    """A plan with so many parts of a stage."""
-    outputs = [*(f"done/{name}.part-{n}.json" for n in range(1, parts)), f"done/{name}.json"]
-    plan["stages"][name] |= {"parts": parts, "outputs": outputs}
+def in_shifts(plan: dict[str, Any], name: str, shifts: int) -> dict[str, Any]:
+    """A plan with so many shifts of a stage."""
+    outputs = [*(f"done/{name}.shift-{n}.json" for n in range(1, shifts)), f"done/{name}.json"]
+    plan["stages"][name] |= {"shifts": shifts, "outputs": outputs}
     return plan
 
 
@@ -29,31 +29,31 @@ def test_a_stage_that_ends_leaves_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = in_parts(write_plan(tmp_path, {"a": (COUNT,)}), "a", 2)
+    plan = in_shifts(write_plan(tmp_path, {"a": (COUNT,)}), "a", 2)
     for number in (1, 2, 2):
-        run_part(plan, "a", number)
-    # It ended in its first part, and is not begun again.
+        run_shift(plan, "a", number)
+    # It ended in its first shift, and is not begun again.
     assert (tmp_path / "count").read_text() == "x"
     record = read_json(tmp_path / "stages" / "a" / FINISHED_NAME)
     assert (record["name"], record["digest"], record["failures"]) == ("a", "a", 0)
     assert 0 < record["seconds"] < 60
-    assert sorted(path.name for path in Path("done").iterdir()) == ["a.json", "a.part-1.json"]
+    assert sorted(path.name for path in Path("done").iterdir()) == ["a.json", "a.shift-1.json"]
 
 
 def test_minutes_that_are_over_stop_it_until_the_next_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = in_parts(write_plan(tmp_path, {"a": (SLEEP,)}, minutes=0.01), "a", 2)
-    run_part(plan, "a", 1)
-    assert (tmp_path / "done" / "a.part-1.json").exists()
+    plan = in_shifts(write_plan(tmp_path, {"a": (SLEEP,)}, minutes=0.01), "a", 2)
+    run_shift(plan, "a", 1)
+    assert (tmp_path / "done" / "a.shift-1.json").exists()
     assert not (tmp_path / "stages" / "a" / FINISHED_NAME).exists()
     with pytest.raises(DidgenError, match=r"a was not done after .* give it more `hours`"):
-        run_part(plan, "a", 2)
+        run_shift(plan, "a", 2)
     assert not (tmp_path / "done" / "a.json").exists()
     plan["stages"]["a"]["command"][-1] = COUNT
     plan["minutes"] = 5
-    run_part(plan, "a", 2)
+    run_shift(plan, "a", 2)
     assert len(read_json(tmp_path / "stages" / "a" / "seconds.json")) == 3
 
 
@@ -63,7 +63,7 @@ def test_a_command_that_fails_says_its_last_line(
     monkeypatch.chdir(tmp_path)
     plan = write_plan(tmp_path, {"a": ("import sys; sys.exit('Error: no such source.')",)})
     with pytest.raises(DidgenError, match=r"a ended with the exit code 1: Error: no such source\."):
-        run_part(plan, "a", 1)
+        run_shift(plan, "a", 1)
     assert not (tmp_path / "done").exists()
 
 
@@ -74,7 +74,7 @@ def test_a_run_that_lacks_samples_is_told_of_and_taken(
     plan = write_plan(tmp_path, {"a": ("import sys; sys.exit(1)",)})
     plan["stages"]["a"]["kind"] = "augment"
     write_json(tmp_path / "stages" / "a" / "out" / "manifest.json", {"totals": {"failures": 2}})
-    run_part(plan, "a", 1)
+    run_shift(plan, "a", 1)
     assert read_json(tmp_path / "stages" / "a" / FINISHED_NAME)["failures"] == 2
 
 
@@ -87,7 +87,7 @@ def test_records_are_small_and_without_places(
     said = {"runs": str(out), "other": "/elsewhere/file", "score": 0.5}
     write_json(out / "benchmark.json", said)
     write_json(out / "weights.json", {})
-    run_part(plan, "a", 1)
+    run_shift(plan, "a", 1)
     folder = tmp_path / "records" / "a"
     assert sorted(path.name for path in folder.iterdir()) == ["benchmark.json", FINISHED_NAME]
     text = (folder / "benchmark.json").read_text()

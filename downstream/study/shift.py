@@ -1,10 +1,10 @@
-"""A part of a stage: its didgen command for so many minutes, and what it leaves when it ends.
+"""A shift of a stage: its didgen command for so many minutes, and what it leaves when it ends.
 
-Snakemake runs this module as a process of its own, once for each part. It loads nothing heavy.
+Snakemake runs this module as a process of its own, once for each shift. It loads nothing heavy.
 
 Notable choices:
 - A command that is still at work when the minutes are over is stopped like by a user, and goes on
-  in the next part. Only the last part must see it end.
+  in the next shift. Only the last shift must see it end.
 - What ends a stage is its own record, beside what Snakemake keeps, which deletes the output of a
   job that fails.
 """
@@ -31,17 +31,17 @@ PATIENCE = 300.0
 """Seconds that a command has to leave once it is asked to."""
 
 
-def run_part(plan: Mapping[str, Any], name: str, number: int) -> None:
-    """Carry out the part `number` of a stage, and write the file that Snakemake waits for.
+def run_shift(plan: Mapping[str, Any], name: str, number: int) -> None:
+    """Carry out the shift `number` of a stage, and write the file that Snakemake waits for.
 
-    A command that fails, and one that the last part does not see end, are a `DidgenError`.
+    A command that fails, and one that the last shift does not see end, are a `DidgenError`.
     """
     stage = plan["stages"][name]
     folder = Path(stage["folder"])
-    with claimed(folder, "part"):
+    with claimed(folder, "shift"):
         if not (folder / FINISHED_NAME).is_file():
-            _go_on(plan, stage, folder, last=number == stage["parts"])
-        write_json(Path(stage["outputs"][number - 1]), {"stage": stage["name"], "part": number})
+            _go_on(plan, stage, folder, last=number == stage["shifts"])
+        write_json(Path(stage["outputs"][number - 1]), {"stage": stage["name"], "shift": number})
 
 
 def _go_on(plan: Mapping[str, Any], stage: Mapping[str, Any], folder: Path, *, last: bool) -> None:
@@ -120,11 +120,11 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`python -m didgen.downstream.study.part PLAN STAGE NUMBER`."""
+    """`python -m didgen.downstream.study.shift PLAN STAGE NUMBER`."""
     signal.signal(signal.SIGTERM, _terminate)
     plan, name, number = arguments
     try:
-        run_part(read_json(Path(plan)), name, int(number))
+        run_shift(read_json(Path(plan)), name, int(number))
     except DidgenError as error:
         sys.exit(f"Error: {error}")
 
