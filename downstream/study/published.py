@@ -1,6 +1,7 @@
 """Published records: the small files of a stage, without the places of this machine."""
 
 import json
+import re
 from pathlib import Path
 
 from didgen.downstream.pages.document import BENCHMARK_NAME
@@ -19,5 +20,7 @@ def publish(folder: Path, state: Path, records: Path) -> None:
     """Copy the records of a finished stage to `records/STAGE`."""
     for path in (folder / FINISHED_NAME, *(folder / "out" / name for name in RECORDS)):
         if path.is_file():
-            text = json.dumps(read_json(path)).replace(str(state), STATE)
+            text = re.sub(
+                rf"(?<![\w./-]){re.escape(str(state))}(?=/)", STATE, json.dumps(read_json(path))
+            )
             write_json(records / folder.name / path.name, shareable(json.loads(text), None))

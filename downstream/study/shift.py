@@ -45,6 +45,7 @@ def run_shift(plan: Mapping[str, Any], name: str, number: int) -> None:
 
 
 def _go_on(plan: Mapping[str, Any], stage: Mapping[str, Any], folder: Path, *, last: bool) -> None:
+    print(f"{stage['name']}: begun; its log is {folder / LOG_NAME}", flush=True)
     before = read_json(folder / SECONDS_NAME) if (folder / SECONDS_NAME).is_file() else []
     began = monotonic()
     code = for_minutes(stage["command"], Path(plan["folder"]), folder / LOG_NAME, plan["minutes"])

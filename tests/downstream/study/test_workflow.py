@@ -128,7 +128,7 @@ def test_snakemake_takes_the_profile_of_slurm(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_plan(tmp_path, {"a": ("",), "b": ("", "a")}, slurm={"cpus": 3, "memory_gb": 7, "gpus": 1})
-    assert carry_out(with_profile(tmp_path, "slurm"), ["--dry-run", "--quiet", "none"]) == 0
+    assert carry_out(with_profile(tmp_path, "slurm"), ["--dry-run", "--quiet", "host"]) == 0
     printed = capfd.readouterr()
     said = printed.out + printed.err
     assert "stage_0_shift_1" in said and "stage_1_shift_1" in said
