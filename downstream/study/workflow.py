@@ -55,6 +55,8 @@ def plan_of(stages: Mapping[str, Stage], recipe: StudyRecipe, places: Places) ->
         "state": str(places.state),
         "records": None if places.records is None else str(places.records),
         "python": sys.executable,
+        # Snakemake hands everything down but this.
+        "pythonpath": os.environ.get("PYTHONPATH", ""),
         "minutes": recipe.stage_minutes,
         "slurm": recipe.slurm.model_dump(),
         "stages": {
@@ -92,7 +94,7 @@ def profile_of(slurm: Slurm, executor: Executor) -> dict[str, Any]:
     """Snakemake's profile: how its executor carries stages out."""
     # Times say nothing where names are digests, and half of what a command wrote is of use to it.
     common = {"keep-going": True, "rerun-incomplete": True, "rerun-triggers": ["mtime"]}
-    common |= {"nolock": True, "quiet": ["rules", "progress"]}
+    common |= {"nolock": True, "quiet": ["rules", "progress", "host"]}
     if executor == "local":
         return common | {
             "executor": "local",

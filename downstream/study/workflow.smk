@@ -21,19 +21,20 @@ for number, (name, stage) in enumerate(PLAN["stages"].items()):
                 stage["needs"] if shift == 0 else stage["outputs"][shift - 1],
             output:
                 stage["outputs"][shift],
-            threads: SLURM["cpus"]
             resources:
                 # One at a time where `--resources heavy=1` says so.
                 heavy=1,
                 # A command has some minutes to leave.
                 runtime=PLAN["minutes"] + 15,
+                cpus_per_task=SLURM["cpus"],
                 mem_mb=1000 * SLURM["memory_gb"],
                 **({"gpu": SLURM["gpus"]} if SLURM["gpus"] else {}),
             params:
                 python=PLAN["python"],
+                path=PLAN["pythonpath"],
                 plan=config["plan"],
                 stage=name,
                 shift=shift + 1,
             shell:
-                "{params.python:q} -m didgen.downstream.study.shift "
+                "PYTHONPATH={params.path:q} {params.python:q} -m didgen.downstream.study.shift "
                 "{params.plan:q} {params.stage:q} {params.shift}"
