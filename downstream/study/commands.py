@@ -15,6 +15,8 @@ from didgen.manifests.options import DryRun, RecipeName, folder
 if TYPE_CHECKING:
     from didgen.downstream.study.graph import Stage
     from didgen.downstream.study.hours import Estimate
+    from didgen.downstream.study.workflow import Places
+    from didgen.manifests.recipes.study import StudyRecipe
 
 
 def study(
@@ -45,6 +47,7 @@ def study(
     """
     from didgen.downstream.study.graph import faults_of, stages_of
     from didgen.downstream.study.hours import estimates, to_do
+    from didgen.downstream.study.workflow import Places
     from didgen.manifests.recipes.reading import read_recipe
     from didgen.manifests.recipes.study import StudyRecipe
 
@@ -62,36 +65,43 @@ def study(
         for fault, named in faults.items():
             print(f"- {_few(named)}: {fault}")
         raise typer.Exit(1)
-    from didgen.downstream.study.workflow import (
-        Places,
-        carry_out,
-        profile_of,
-        snakemake_command,
-        write_workflow,
-    )
-    from didgen.manifests.recipes.yaml12 import write_yaml
-
     places = Places(place, records, Path.cwd())
     if dry_run:
-        print(write_yaml(profile_of(config.slurm, executor)), end="")
-        print(shlex.join(snakemake_command(places)))
+        _print_workflow(config, places, executor)
         return
-    from didgen.downstream.study.tables import read_printed, write_tables
+    _carry_out(config, stages, places, executor)
 
-    if config.paper is not None:
+
+def _carry_out(
+    recipe: "StudyRecipe", stages: "dict[str, Stage]", places: "Places", executor: Executor
+) -> None:
+    """Carry a study out, and write the tables of what is done; exit 1 where something is not."""
+    from didgen.downstream.study.hours import estimates
+    from didgen.downstream.study.tables import read_printed, write_tables
+    from didgen.downstream.study.workflow import carry_out, write_workflow
+
+    if recipe.paper is not None:
         # A fault of it is said now, not after the last stage.
-        read_printed(config.paper, {name: stage.command for name, stage in stages.items()})
-    write_workflow(stages, config, places, executor)
+        read_printed(recipe.paper, {name: stage.command for name, stage in stages.items()})
+    write_workflow(stages, recipe, places, executor)
     code = carry_out(places)
-    folders = [place / "tables", *([records / "tables"] if records else [])]
-    found = estimates(stages.values(), place)
-    write_tables(stages, found, config.paper, folders)
+    found = estimates(stages.values(), places.state)
+    folders = [place / "tables" for place in (places.state, places.records) if place is not None]
+    write_tables(stages, found, recipe.paper, folders)
     print(f"The tables are in {folders[-1] / 'study.md'}.")
-    undone = [name for name, one in found.items() if one.basis != "done"]
-    if undone:
+    if undone := [name for name, one in found.items() if one.basis != "done"]:
         print(f"Not done: {', '.join(undone)}; the same command goes on.")
     if code or undone:
         raise typer.Exit(1)
+
+
+def _print_workflow(recipe: "StudyRecipe", places: "Places", executor: Executor) -> None:
+    """Print Snakemake's profile, and the command line that would carry the study out."""
+    from didgen.downstream.study.workflow import profile_of, snakemake_command
+    from didgen.manifests.recipes.yaml12 import write_yaml
+
+    print(write_yaml(profile_of(recipe.slurm, executor)), end="")
+    print(shlex.join(snakemake_command(places)))
 
 
 def _print_stage(stage: "Stage", found: "Estimate", minutes: int) -> None:

@@ -132,5 +132,6 @@ def test_snakemake_takes_the_profile_of_slurm(
     printed = capfd.readouterr()
     said = printed.out + printed.err
     assert "stage_0_shift_1" in said and "stage_1_shift_1" in said
-    for resource in ("mem_mb=7000", "runtime=20", "gpu=1", "slurm_partition=gpu", "cpus_per_task=3"):
+    wanted = ("mem_mb=7000", "runtime=20", "gpu=1", "slurm_partition=gpu", "cpus_per_task=3")
+    for resource in wanted:
         assert resource in said
