@@ -54,8 +54,8 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         judging.classify,
         judging.segment,
         judging.submission,
-        judging.report,
         judging.study,
+        judging.report,
     ),
 }
 """The commands in the order of the work, by the heading under which `--help` lists them."""
