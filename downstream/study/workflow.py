@@ -55,8 +55,6 @@ def plan_of(stages: Mapping[str, Stage], recipe: StudyRecipe, places: Places) ->
         "state": str(places.state),
         "records": None if places.records is None else str(places.records),
         "python": sys.executable,
-        # Snakemake hands everything down but this.
-        "pythonpath": os.environ.get("PYTHONPATH", ""),
         "minutes": recipe.stage_minutes,
         "slurm": recipe.slurm.model_dump(),
         "stages": {

@@ -31,10 +31,9 @@ for number, (name, stage) in enumerate(PLAN["stages"].items()):
                 **({"gpu": SLURM["gpus"]} if SLURM["gpus"] else {}),
             params:
                 python=PLAN["python"],
-                path=PLAN["pythonpath"],
                 plan=config["plan"],
                 stage=name,
                 shift=shift + 1,
             shell:
-                "PYTHONPATH={params.path:q} {params.python:q} -m didgen.downstream.study.shift "
+                "{params.python:q} -m didgen.downstream.study.shift "
                 "{params.plan:q} {params.stage:q} {params.shift}"
