@@ -9,6 +9,7 @@ from didgen.manifests.files import read_json, write_bytes
 from didgen.manifests.recipes.reading import RECIPES
 from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 from tests.fixtures.commands import Command
+from tests.fixtures.sources import changed_source
 from tests.fixtures.studies import HUB, drawing, training
 
 
@@ -55,9 +56,17 @@ def test_what_is_missing_is_said_and_nothing_is_begun(
 
 @pytest.mark.slow
 def test_the_toy_trains_draws_and_compares(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    source = changed_source(
+        tmp_path / "data",
+        lambda manifest: [
+            # The bundled model has seen images of the archive under their numbers.
+            record.model_copy(update={"key": f"toy-{n}", "lesion_id": f"toy lesion {n}"})
+            for n, record in enumerate(manifest.records)
+        ],
+    )
     asked = read_yaml((RECIPES / "study-toy.yaml").read_text()) | {"source": str(source)}
     write_bytes(tmp_path / "toy.yaml", write_yaml(asked).encode())
     done = command("study", "toy.yaml", "--state", "state", "--records", "records")
