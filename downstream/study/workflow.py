@@ -53,7 +53,8 @@ def plan_of(stages: Mapping[str, Stage], recipe: StudyRecipe, places: Places) ->
     return {
         "folder": str(places.cwd),
         "state": str(places.state),
-        "records": None if places.records is None else str(places.records),
+        # Shifts work in the state's folder, and commands in that of the recipes' paths.
+        "records": None if places.records is None else str(places.cwd / places.records),
         "python": sys.executable,
         "minutes": recipe.stage_minutes,
         "slurm": recipe.slurm.model_dump(),

@@ -39,6 +39,7 @@ def test_the_plan_has_every_stage_and_its_command(
     stages = stages_of(recipe, places.state)
     write_workflow(stages, recipe, places, "local")
     plan = read_json(tmp_path / "state" / PLAN_NAME)
+    assert plan["records"] == str(tmp_path / "records")
     model, pairs = plan["stages"].values()
     assert (model["shifts"], pairs["shifts"]) == (3, 1)
     assert pairs["needs"] == [model["outputs"][-1]]
