@@ -54,6 +54,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         judging.classify,
         judging.segment,
         judging.submission,
+        judging.study,
         judging.report,
     ),
 }

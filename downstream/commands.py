@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from didgen.downstream.quality.commands import quality as quality
+from didgen.downstream.study.commands import study as study
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import (
     DryRun,

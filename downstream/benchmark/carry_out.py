@@ -240,7 +240,7 @@ def _train(task: Task[Any, E], training: Training, place: Place) -> Result:
     figures = task.figures(predicted)
     return write_result(
         place.folder,
-        {VALIDATION_NAME: task.rows(predicted)},
+        {VALIDATION_NAME: task.rows(task.nameless(predicted, "val"))},
         # The bare network, whose weights its library loads again.
         network.get_submodule("network"),
         record_of(task.job, place.asked, (accelerator, trained), figures, task.packages),
@@ -341,7 +341,7 @@ def _test(
     return write_tested(
         folder,
         result,
-        {part: task.rows(one) for part, one in predicted.items()},
+        {part: task.rows(task.nameless(one, part)) for part, one in predicted.items()},
         data,
         {part: task.figures(one) for part, one in predicted.items()},
     )

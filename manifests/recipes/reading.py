@@ -46,14 +46,23 @@ def read_recipe(name: str | Path, kind: type[R], instead: Mapping[str, Any] | No
     path = _path(name)
     content = _mapping(name, path)
     _check_kind(name, content, kind)
+    return validated({**content, **(instead or {})}, kind, str(path))
+
+
+def validated(content: Mapping[str, Any], kind: type[R], place: str) -> R:
+    """The recipe of these fields; a fault is a `DidgenError` that names the place they stand in."""
     try:
-        return kind.model_validate({**content, **(instead or {})})
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise DidgenError(f"{path}: {sentence_of_fault(error, kind)}") from None
+        raise DidgenError(f"{place}: {sentence_of_fault(error, kind)}") from None
 
 
-def read_training_recipe(name: str | Path) -> TrainingRecipe:
+def read_training_recipe(
+    name: str | Path, instead: Mapping[str, Any] | None = None
+) -> TrainingRecipe:
     """Read a recipe of `didgen finetune`, of the method that it names; DiDGen's without one.
+
+    `instead` is that of `read_recipe`.
 
     Raises DidgenError like `read_recipe`, and for a method that is not known.
     """
@@ -62,7 +71,7 @@ def read_training_recipe(name: str | Path) -> TrainingRecipe:
         raise DidgenError(
             f"{name}: `method` is {method!r}, but it must be one of {', '.join(TRAINING)}."
         )
-    return read_recipe(name, TRAINING[method])
+    return read_recipe(name, TRAINING[method], instead)
 
 
 def recipe_text(recipe: Section) -> str:
