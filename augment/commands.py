@@ -71,8 +71,9 @@ def caption(
     """
     if backend == "measure" and (model or shorten_with or base_url):
         raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
-    from didgen.augment.captions.caption import Described, Measured, describer, token_counter
+    from didgen.augment.captions.caption import Described, Measured, describer
     from didgen.augment.captions.llm import ChatSettings
+    from didgen.augment.models.tokens import token_counter
 
     count_tokens = token_counter(target)
     captioner: Described | Measured
@@ -142,9 +143,10 @@ def prompts(
     stopped; the key of an endpoint is read from OPENAI_API_KEY.
     Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
     """
-    from didgen.augment.captions.caption import describer, token_counter
+    from didgen.augment.captions.caption import describer
     from didgen.augment.captions.invent import write_captions
     from didgen.augment.captions.llm import ChatSettings
+    from didgen.augment.models.tokens import token_counter
     from didgen.manifests.sources.records import SourceManifest
 
     manifest = SourceManifest.read(source)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from didgen.augment.console import decisions, progress_bar
+from didgen.augment.device import Device
 from didgen.augment.generation.gates import otsu_failures
 from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, check_begun, check_source
@@ -20,7 +21,7 @@ from didgen.manifests.choices import Config, Engine
 from didgen.manifests.locks import claimed
 from didgen.manifests.provenance.models import ingredients, unlisted
 from didgen.manifests.recipes.augment import asked
-from didgen.manifests.runs.claim import is_started, start_run
+from didgen.manifests.runs.claim import claim_of, is_started, start_run
 from didgen.manifests.runs.finish import (
     DOCUMENTS,
     finish_run,
@@ -50,6 +51,9 @@ def augment(
     check_begun(out)
     check_source(job, out)
     if not is_started(out, job.fingerprint):
+        if claim_of(out) is None:
+            # A model whose weights cannot be read leaves no folder behind.
+            job.generator.to(Device("cpu", "no", "it is only read"))
         with claimed(out, "run"):
             start_run(
                 out,

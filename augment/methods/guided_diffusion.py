@@ -8,14 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from didgen.augment.device import Device
-from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.noise import TrySeed
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs, draw
-from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
-from didgen.augment.methods.generator import Drawing, Opened, Planned
-from didgen.augment.prompts.prompt import P_TOKENS
-from didgen.manifests.errors import DidgenError
+from didgen.augment.methods.generator import Drawing, Planned
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.sampling import Sampling
 from didgen.manifests.views.attention_maps import AttentionHistory, moments, stretched
@@ -75,46 +71,9 @@ def _scores(pairs: LesionPairs) -> tuple[dict[str, float], ...]:
     )
 
 
-def open_diffusion(recipe: AugmentRecipe) -> Opened:
+def load_diffusion(recipe: AugmentRecipe) -> GuidedDiffusion:
     """Load a recipe's Stable Diffusion model with its P-Tokens.
 
-    Raises DidgenError for a model that cannot be loaded, one without P-Tokens, and a sampling that
-    it cannot do.
+    Raises DidgenError for a model that cannot be loaded.
     """
-    pipeline = load_pipeline(recipe.model, recipe.revision)
-    known = pipeline.tokenizer.get_vocab()
-    if missing := [token for token in P_TOKENS if token not in known]:
-        raise DidgenError(
-            f"The model {recipe.model} does not know {' and '.join(missing)}; "
-            "run `didgen finetune` on it first."
-        )
-    _check_sampling(recipe, pipeline)
-    return Opened(
-        GuidedDiffusion(pipeline, recipe.sampling),
-        pipeline.image_size,
-        lambda text: len(pipeline.tokenizer(text).input_ids),
-        decided=sampling_decided(recipe.sampling),
-    )
-
-
-def sampling_decided(sampling: Sampling) -> dict[str, str]:
-    """What a run records of how a diffusion model is sampled."""
-    return {
-        "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
-        f"batches of {sampling.batch_size}, because the recipe says so"
-    }
-
-
-def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
-    """Raise DidgenError for a sampling that the model cannot do, before there is a folder of it."""
-    sampling = recipe.sampling
-    scheduler = scheduler_of(pipeline, sampling.scheduler)
-    check_timestep(scheduler, sampling.annotation)
-    trained = scheduler.config.num_train_timesteps
-    if sampling.steps > trained:
-        raise DidgenError(
-            f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "
-            "timesteps; lower it."
-        )
-    for kind in ("attn2", "attn1") if recipe.pairs else ():
-        layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)
+    return GuidedDiffusion(load_pipeline(recipe.model, recipe.revision), recipe.sampling)
