@@ -8,6 +8,7 @@ import io
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -16,7 +17,8 @@ from typer.core import TyperGroup
 from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
-from didgen.manifests.errors import printable, sentence_of
+from didgen.manifests.errors import DidgenError, printable, sentence_of
+from didgen.manifests.options import place
 
 
 class InOrder(TyperGroup):
@@ -36,6 +38,29 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def resume(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of a run, a training, a benchmark, a source.", parser=place
+        ),
+    ],
+) -> None:
+    """Go on with whatever was begun in a folder, by the folder's own record.
+
+    What is whole already is kept. Relative paths of the recipe count from the working folder.
+    Example: didgen resume runs/mine
+    """
+    from didgen.manifests.order import read_order
+
+    order = read_order(directory)
+    resumes = describing.RESUMES | augmenting.RESUMES | judging.RESUMES
+    if order.command not in resumes:
+        raise DidgenError(f"{directory} was begun by a newer didgen; upgrade to go on with it.")
+    resumes[order.command](order, directory)
+
+
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     "Real images": (describing.import_app, augmenting.caption, augmenting.prompts),
     "The model": (augmenting.finetune,),
@@ -49,6 +74,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         describing.push,
         describing.pull,
     ),
+    "Stopped work": (resume,),
     "What they are worth": (
         judging.quality,
         judging.classify,
@@ -102,6 +128,13 @@ def _terminate(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
+def _say_stopped() -> None:
+    """Say what is kept of the work that a signal has stopped, and the command that goes on."""
+    from didgen.manifests.order import sentence_when_stopped
+
+    print(printable(sentence_when_stopped(sys.argv[1:])), file=sys.stderr)
+
+
 def main() -> NoReturn:
     """Run the command line; exit 0 done, 1 bad data or result, 2 usage, 130 or 143 stopped.
 
@@ -115,7 +148,12 @@ def main() -> NoReturn:
     try:
         app()
     except KeyboardInterrupt:
+        _say_stopped()
         sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 128 + signal.SIGTERM:
+            _say_stopped()
+        raise
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or "--debug" in sys.argv:

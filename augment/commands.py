@@ -3,12 +3,15 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from didgen.manifests.choices import CaptionBackend, ChatBackend, Engine
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
@@ -17,11 +20,15 @@ from didgen.manifests.options import (
     needs_out,
     place,
 )
+from didgen.manifests.privacy.paths import LEFT_OUT
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
     from didgen.augment.captions.caption import Captioner
     from didgen.augment.generation.part import Part
+    from didgen.manifests.order import Order
+    from didgen.manifests.recipes.augment import AugmentRecipe
+    from didgen.manifests.recipes.training import TrainingRecipe
 
 DEMO = Path("runs/demo")
 """The run of `didgen augment` without a recipe."""
@@ -71,18 +78,18 @@ def caption(
     """
     if backend == "measure" and (model or shorten_with or base_url):
         raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
-    from didgen.augment.captions.caption import Described, Measured, describer
-    from didgen.augment.captions.llm import ChatSettings
-    from didgen.augment.models.tokens import token_counter
-
-    count_tokens = token_counter(target)
-    captioner: Described | Measured
-    if backend == "measure":
-        captioner = Measured(count_tokens)
-    else:
-        settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
-        captioner = Described(describer(settings, shorten_with, count_tokens))
-    _caption(source, captioner, target, replace=replace, dry_run=dry_run)
+    asked = {
+        "backend": backend,
+        "model": model,
+        "shorten_with": shorten_with,
+        "base_url": base_url,
+        "concurrency": concurrency,
+        "retries": retries,
+        "batch_size": batch_size,
+        "target": target,
+        "replace": replace,
+    }
+    _caption(source, asked, dry_run=dry_run)
     if sheet is not None and not dry_run:
         from didgen.augment.contact_sheets import write_caption_sheet
         from didgen.manifests.sources.records import SourceManifest
@@ -91,13 +98,26 @@ def caption(
         print(f"The sheet is {sheet}.")
 
 
-def _caption(
-    source: Path, captioner: "Captioner", target: str, *, replace: bool, dry_run: bool
-) -> None:
+def _captioner(asked: Mapping[str, Any]) -> "Captioner":
+    """What writes captions as some options of `caption` say."""
+    from didgen.augment.captions.caption import Described, Measured, describer
+    from didgen.augment.captions.llm import ChatSettings
+    from didgen.augment.models.tokens import token_counter
+
+    count_tokens = token_counter(asked["target"])
+    if asked["backend"] == "measure":
+        return Measured(count_tokens)
+    settings = ChatSettings(**{one.name: asked[one.name] for one in fields(ChatSettings)})
+    return Described(describer(settings, asked["shorten_with"], count_tokens))
+
+
+def _caption(source: Path, asked: Mapping[str, Any], *, dry_run: bool) -> None:
     """Say what is to be captioned, caption it, and say what could not be as was asked."""
     from didgen.augment.captions.caption import caption_source, to_do
+    from didgen.manifests.order import keep_order
     from didgen.manifests.sources.records import SourceManifest
 
+    captioner, target, replace = _captioner(asked), asked["target"], asked["replace"]
     manifest = SourceManifest.read(source)
     missing = len(to_do(manifest, captioner.name, replace))
     print(f"{missing} of {len(manifest.records)} images are to be captioned by {captioner.name}.")
@@ -109,6 +129,10 @@ def _caption(
     if not missing:
         manifest = caption_source(source, captioner, target=target, again=replace)
     else:
+        # An address may hold a password.
+        address = asked["base_url"]
+        kept = LEFT_OUT if address and "@" in address else address
+        keep_order(source, "caption", {**asked, "base_url": kept})
         with terminal_progress("captions") as advance:
             manifest = caption_source(
                 source, captioner, target=target, again=replace, progress=advance
@@ -179,7 +203,6 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
-    from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.reading import read_training_recipe, recipe_text
 
     config = read_training_recipe(recipe)
@@ -188,6 +211,13 @@ def finetune(
         return
     if out is None:
         raise needs_out("a training")
+    _finetune(config, out)
+
+
+def _finetune(config: "TrainingRecipe", out: Path) -> None:
+    """Train by a recipe, and say where the model is."""
+    from didgen.augment.finetuning.training_images import read_training_images
+
     # What is wrong with the data is said at once, before the heavy imports.
     read_training_images(config)
     from didgen.augment.methods.registry import train_model
@@ -248,7 +278,11 @@ def augment(
         _part(part)
         _dry_run(recipe or "demo", out)
     else:
-        _augment(recipe or "demo", out or DEMO, _part(part), engine)
+        from didgen.manifests.recipes.augment import AugmentRecipe
+        from didgen.manifests.recipes.reading import read_recipe
+
+        config = read_recipe(recipe or "demo", AugmentRecipe)
+        _augment(config, out or DEMO, _part(part), engine)
 
 
 def _part(text: str | None) -> "Part":
@@ -277,20 +311,17 @@ def _dry_run(recipe: str, out: Path | None) -> None:
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
 
 
-def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
+def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -> None:
     """Carry a recipe out, and print what came of it; exit 1 where samples are missing."""
-    from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
-
-    config = read_recipe(recipe, AugmentRecipe)
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.run import augment as run
+    from didgen.manifests.order import command_to_resume
 
     manifest = run(prepare_generation(config), out, part, engine)
     if manifest is None:
         print(
             f"This part's shards are in {out}, but not all of the run's; the last part to end "
-            "writes the manifest, or `didgen augment` without --part once all have ended."
+            f"writes the manifest, or `{command_to_resume(out)}` once all have ended."
         )
         return
     totals = manifest.totals
@@ -319,3 +350,43 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
         return
     paths = write_members(remake(job, out, key), to)
     print(f"{key} is in {', '.join(str(path) for path in paths)}.")
+
+
+def _resume_caption(order: "Order", directory: Path) -> None:
+    if missing := _OPTIONS_OF_CAPTION - order.recipe.keys():
+        raise DidgenError(
+            f"{directory} does not record the option {min(missing)}; run `didgen caption` again."
+        )
+    _caption(directory, order.recipe, dry_run=False)
+
+
+def _resume_finetune(order: "Order", directory: Path) -> None:
+    from didgen.manifests.recipes.reading import TRAINING
+
+    kind = TRAINING.get(str(order.recipe.get("method", "didgen")), TRAINING["didgen"])
+    if (processes := order.options.get("processes", 1)) != 1:
+        raise DidgenError(
+            f"{directory} is trained by {processes} processes; run the same `accelerate launch` "
+            "again."
+        )
+    _finetune(order.recipe_as(kind, directory), directory)
+
+
+def _resume_augment(order: "Order", directory: Path) -> None:
+    from didgen.manifests.recipes.augment import AugmentRecipe
+
+    engine: Engine = "ray" if order.options.get("engine") == "ray" else "local"
+    _augment(order.recipe_as(AugmentRecipe, directory), directory, _part(None), engine)
+
+
+_OPTIONS_OF_CAPTION = {
+    *("backend", "model", "shorten_with", "base_url", "concurrency", "retries", "batch_size"),
+    *("target", "replace"),
+}
+
+RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
+    "caption": _resume_caption,
+    "finetune": _resume_finetune,
+    "augment": _resume_augment,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
-from didgen.manifests.errors import DidgenError
-from didgen.manifests.foreign.commands import import_synthetic
+from didgen.manifests.errors import DidgenError, printable
+from didgen.manifests.foreign.commands import import_synthetic, resume_synthetic
 from didgen.manifests.hub.commands import pull as pull
 from didgen.manifests.hub.commands import push as push
 from didgen.manifests.options import (
@@ -29,6 +29,8 @@ from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
+    from didgen.manifests.order import Order
+    from didgen.manifests.recipes.mix import MixRecipe
 
 import_app = typer.Typer(
     name="import", no_args_is_help=True, help="Real images as a source; foreign samples as a run."
@@ -252,6 +254,7 @@ def verify(directory: Run) -> None:
     bad = sum(verdict.status != "ok" for verdict in verdicts)
     if bad:
         print(f"{bad} of {len(verdicts)} files are not ok.")
+        _print_state(directory)
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
 
@@ -271,6 +274,8 @@ def inspect(
 ) -> None:
     """Say what a run or a source manifest holds: counts, failures; with KEY, one sample's record.
 
+    Of an unfinished folder it says what is missing and how to go on; of a folder of such folders,
+    what each is.
     Example: didgen inspect runs/mine pair-000003 --picture pair.png
     """
     if picture is not None and key is None:
@@ -281,15 +286,44 @@ def inspect(
     from didgen.manifests.views.contents import inspect as look
     from didgen.manifests.views.terminal import contents_listing, sample_listing
 
+    if key is None and _print_folders(directory):
+        return
     contents = look(directory)
     if key is None:
         Console().print(*contents_listing(contents), sep="\n")
+        _print_state(directory)
         return
     found = find(contents, key)
     Console().print(*sample_listing(found), sep="\n")
     if picture is not None:
         write_picture(found, picture)
         print(f"The picture is {picture}.")
+
+
+def _print_state(directory: Path) -> None:
+    """Print how far an unfinished folder has come, and the command that goes on."""
+    from didgen.manifests.views.folders import advice, state_of
+
+    if sentence := advice(directory):
+        print(f"{printable(str(directory))}: {state_of(directory)}.")
+        print(printable(sentence))
+
+
+def _print_folders(directory: Path) -> bool:
+    """Print what a folder is, or the folders in it are, where it is neither a run nor a source."""
+    from didgen.manifests.sources.records import HEADER_FILE
+    from didgen.manifests.views.contents import is_run
+    from didgen.manifests.views.folders import advice, folders_in, state_of
+
+    if is_run(directory) or (directory / HEADER_FILE).is_file():
+        return False
+    state = state_of(directory)
+    listed = [(directory, state)] if state else [*folders_in(directory)]
+    for folder_, said in listed:
+        print(f"{printable(str(folder_))}: {said}.")
+        if sentence := advice(folder_):
+            print(f"  {printable(sentence)}")
+    return bool(listed)
 
 
 def mix(
@@ -320,12 +354,9 @@ def mix(
     """
     if math.isnan(ratio):
         raise typer.BadParameter("it is no number", param_hint="--ratio")
-    from didgen.manifests.provenance.models import unlisted_run
     from didgen.manifests.recipes.mix import MixRecipe
-    from didgen.manifests.runs.mix import mix as write
-    from didgen.manifests.runs.mix import prepare_mix
 
-    recipe = MixRecipe(
+    asked = MixRecipe(
         source=source,
         run=directory,
         ratio=ratio,
@@ -336,13 +367,22 @@ def mix(
         shard_size=shard_size,
         seed=seed,
     )
+    _mix(asked, None if dry_run else out)
+
+
+def _mix(recipe: "MixRecipe", out: Path | None) -> None:
+    """Say what a mix would hold, and write it where there is a folder for it."""
+    from didgen.manifests.provenance.models import unlisted_run
+    from didgen.manifests.runs.mix import mix as write
+    from didgen.manifests.runs.mix import prepare_mix
+
     with terminal_progress("checking") as advance:
         job = prepare_mix(recipe, progress=advance)
     for where, what in job.summary().items():
         print(f"{where}: {what}")
-    if sentence := unlisted_run(directory):
+    if sentence := unlisted_run(recipe.run):
         print(sentence)
-    if not dry_run:
+    if out is not None:
         with terminal_progress("mixing") as advance:
             manifest = write(job, out, progress=advance)
         if "real images" in manifest.decisions:
@@ -397,3 +437,16 @@ def export(
         if job.changed:
             print(f"images of an older mix or another maker: {job.changed}")
         print(f"The export is in {out}.")
+
+
+def _resume_mix(order: "Order", directory: Path) -> None:
+    from didgen.manifests.recipes.mix import MixRecipe
+
+    _mix(order.recipe_as(MixRecipe, directory), directory)
+
+
+RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
+    "mix": _resume_mix,
+    "synthetic": resume_synthetic,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

@@ -42,6 +42,7 @@ from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_json
+from didgen.manifests.order import keep_order
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
     ingredients,
@@ -259,6 +260,7 @@ def _claim(
     if recipe.orientations != "none" and free_captions(recipe, records):
         decided_by["turning"] = TURNING_FORMAT
     start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
+    keep_order(out, "finetune", recipe.model_dump(mode="json"), processes=processes)
 
 
 def _schedule(recipe: FinetuneRecipe) -> Schedule:

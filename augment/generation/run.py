@@ -19,6 +19,7 @@ from didgen.augment.generation.run_sheets import write_sheets
 from didgen.augment.generation.worker import Worker, is_whole, versions
 from didgen.manifests.choices import Config, Engine
 from didgen.manifests.locks import claimed
+from didgen.manifests.order import keep_order
 from didgen.manifests.provenance.models import ingredients, unlisted
 from didgen.manifests.recipes.augment import asked
 from didgen.manifests.runs.claim import claim_of, is_started, start_run
@@ -62,6 +63,7 @@ def augment(
                 planned=job.samples,
                 documents=DOCUMENTS,
             )
+    keep_order(out, "augment", job.recipe.model_dump(mode="json"), engine=engine)
     everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
     ours = [shard for place, shard in enumerate(everything) if part.has(place)]
     if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:

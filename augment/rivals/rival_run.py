@@ -22,6 +22,7 @@ from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.tensor_files import load_tensors, written
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
+from didgen.manifests.order import keep_order
 from didgen.manifests.provenance.licence import data_ingredients
 from didgen.manifests.provenance.model_card import rival_card
 from didgen.manifests.provenance.model_method import ModelMethod
@@ -128,6 +129,7 @@ def rival_run(recipe: GanRecipe, out: Path, **judges: Path) -> Iterator[RivalRun
             "judges": {name: sha256_of(path) for name, path in judges.items()},
         }
         start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
+        keep_order(out, "finetune", recipe.model_dump(mode="json"))
 
     with begun(accelerator, out, decided, claim):
         yield RivalRun(recipe, manifest, records, accelerator, out)

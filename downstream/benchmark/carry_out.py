@@ -44,6 +44,7 @@ from didgen.downstream.benchmark.task import E, Task, primary_scores
 from didgen.downstream.benchmark.training import start_accelerator
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.stats.choice import Candidate, choose
+from didgen.manifests.order import keep_order
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 
@@ -121,6 +122,7 @@ def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -
     waiting = [t for t in job.trainings if not job.recipe.arm(t.arm).filter]
     # A folder of another recipe is refused before anything is trained.
     finished({t: _asked(task, t) for t in (*job.judges, *waiting)}, out)
+    keep_order(out, job.recipe.kind, job.recipe.model_dump(mode="json"))
     rounds.go_on([t for t in job.trainings if job.in_search(t)])
     validation = {t: task.read(folder_of(out, t), "val") for t in rounds.results}
     choices = choices_of(task, validation)

@@ -29,6 +29,7 @@ from didgen.manifests.images import encoded, read_file, read_image
 from didgen.manifests.importers.admission import WORKERS, Import, ImportOptions
 from didgen.manifests.importers.folder import import_folder
 from didgen.manifests.locks import claimed
+from didgen.manifests.order import keep_order
 from didgen.manifests.perceptual_hash import HASH_SIDE, NEAR, nearest, perceptual_hash
 from didgen.manifests.privacy.published import published_image
 from didgen.manifests.progress import Progress
@@ -209,6 +210,7 @@ def _carry_out(job: Foreign, out: Path, progress: Progress | None) -> Manifest:
         planned={config: len(records) for config, records in job.configs.items()},
         documents=DOCUMENTS,
     )
+    keep_order(out, "synthetic", job.recipe.model_dump(mode="json"))
     tidy(out, leftovers(out))
     write_rejections(out, job.found.rejections)
     planned = {config: len(job.shards(config)) for config in job.configs}

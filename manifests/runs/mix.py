@@ -18,6 +18,7 @@ from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers
 from didgen.manifests.locks import claimed
+from didgen.manifests.order import keep_order
 from didgen.manifests.privacy.index import (
     nameless_ingredients,
     nameless_recipe,
@@ -197,10 +198,10 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
 
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
-    recipe = recorded(job.recipe)
+    recipe, order = recorded(job.recipe), job.recipe.model_dump(mode="json")
     if job.pseudonyms is not None:
         job.pseudonyms.store()
-        recipe = nameless_recipe(recipe, ())
+        recipe, order = (nameless_recipe(fields, ()) for fields in (recipe, order))
     start_run(
         out,
         fingerprint=job.fingerprint,
@@ -208,6 +209,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
         plan=job.plan.rows(),
         documents=DOCUMENTS,
     )
+    keep_order(out, "mix", order)
     tidy(out, leftovers(out))
     planned = job.plan.counts()
     todo = [
