@@ -118,8 +118,15 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error, not one sentence.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Tell progress on stderr as a JSON object a line.")
+    ] = False,
 ) -> None:
     """Read the options of every command; `main` looks for --debug itself."""
+    if as_json:
+        from didgen.manifests.progress import for_machines
+
+        for_machines()
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -151,7 +158,8 @@ def main() -> NoReturn:
         _say_stopped()
         sys.exit(130)
     except SystemExit as leaving:
-        if leaving.code == 128 + signal.SIGTERM:
+        # Typer leaves by the code of Ctrl-C itself.
+        if leaving.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             _say_stopped()
         raise
     except Exception as error:

@@ -21,7 +21,7 @@ from didgen.manifests.options import (
     place,
 )
 from didgen.manifests.privacy.paths import LEFT_OUT
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
     from didgen.augment.captions.caption import Captioner
@@ -220,6 +220,7 @@ def _finetune(config: "TrainingRecipe", out: Path) -> None:
 
     # What is wrong with the data is said at once, before the heavy imports.
     read_training_images(config)
+    announce("PyTorch and diffusers")
     from didgen.augment.methods.registry import train_model
 
     print(f"The model is in {train_model(config, out)}.")
@@ -313,11 +314,16 @@ def _dry_run(recipe: str, out: Path | None) -> None:
 
 def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -> None:
     """Carry a recipe out, and print what came of it; exit 1 where samples are missing."""
-    from didgen.augment.generation.prepare import prepare_generation
-    from didgen.augment.generation.run import augment as run
+    from didgen.augment.generation.prepare import check_begun, prepare_generation
     from didgen.manifests.order import command_to_resume
 
-    manifest = run(prepare_generation(config), out, part, engine)
+    # What is wrong with recipe, source, model and folder is said before the heavy imports.
+    check_begun(out)
+    job = prepare_generation(config)
+    announce("PyTorch and diffusers")
+    from didgen.augment.generation.run import augment as run
+
+    manifest = run(job, out, part, engine)
     if manifest is None:
         print(
             f"This part's shards are in {out}, but not all of the run's; the last part to end "
@@ -339,6 +345,7 @@ def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -
 
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
+    announce("PyTorch and diffusers")
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.remake import recipe_of, remake, write_members
     from didgen.manifests.recipes.augment import AugmentRecipe

@@ -18,7 +18,7 @@ from didgen.manifests.options import (
     folder,
     needs_out,
 )
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
     from didgen.downstream.benchmark.job import BenchmarkJob
@@ -61,6 +61,7 @@ def classify(
 
 def _classify(config: "ClassifyRecipe", out: Path | None) -> None:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
+    announce("PyTorch and timm")
     from didgen.downstream.benchmark.classification.benchmark import classify as run
     from didgen.downstream.benchmark.classification.job import prepare_classification
     from didgen.downstream.data.images import counts
@@ -103,6 +104,7 @@ def segment(
 
 def _segment(config: "SegmentRecipe", out: Path | None) -> None:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
+    announce("PyTorch and timm")
     from didgen.downstream.benchmark.segmentation.benchmark import segment as run
     from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
     from didgen.manifests.recipes.reading import recipe_text
@@ -259,7 +261,9 @@ def report(
     from didgen.downstream.report.page import NAME
     from didgen.downstream.report.page import report as write
 
-    print(f"The report is {write(directories, out or directories[0] / NAME)}.")
+    with terminal_progress("folders") as advance:
+        page = write(directories, out or directories[0] / NAME, progress=advance)
+    print(f"The report is {page}.")
 
 
 def _resume_classify(order: "Order", directory: Path) -> None:

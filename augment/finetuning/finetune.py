@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss
@@ -43,6 +43,7 @@ from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_json
 from didgen.manifests.order import keep_order
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
     ingredients,

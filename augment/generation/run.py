@@ -9,7 +9,7 @@ Notable choices:
 from functools import partial
 from pathlib import Path
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.device import Device
 from didgen.augment.generation.gates import otsu_failures
 from didgen.augment.generation.part import Part
@@ -20,6 +20,7 @@ from didgen.augment.generation.worker import Worker, is_whole, versions
 from didgen.manifests.choices import Config, Engine
 from didgen.manifests.locks import claimed
 from didgen.manifests.order import keep_order
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.models import ingredients, unlisted
 from didgen.manifests.recipes.augment import asked
 from didgen.manifests.runs.claim import claim_of, is_started, start_run

@@ -10,7 +10,7 @@ import typer
 
 from didgen.manifests.choices import Config, Part
 from didgen.manifests.options import DryRun, folder, needs_out, place
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
     from didgen.downstream.quality.assess import QualityJob
@@ -160,6 +160,7 @@ def resume_quality(order: "Order", directory: Path) -> None:
 
 def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> None:
     """Say what is assessed, and assess it where there is a folder for the figures."""
+    announce("PyTorch and timm")
     from didgen.downstream.quality.assess_runs import assess_runs, prepare_runs
     from didgen.manifests.order import keep_order
 

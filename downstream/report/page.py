@@ -13,6 +13,7 @@ from didgen.downstream.pages.document import Heading, Table
 from didgen.downstream.report.blocks import Content, Part
 from didgen.downstream.report.folders import parts_of
 from didgen.manifests.files import write_bytes
+from didgen.manifests.progress import Progress
 
 NAME = "report.html"
 
@@ -28,9 +29,12 @@ class Section:
     blocks: Sequence[Content]
 
 
-def report(directories: Sequence[Path], out: Path) -> Path:
-    """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises."""
-    parts = parts_of(directories)
+def report(directories: Sequence[Path], out: Path, progress: Progress | None = None) -> Path:
+    """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises.
+
+    `progress` is called with (folders read, all that there are).
+    """
+    parts = parts_of(directories, progress)
     title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
     # A record may hold half a character, which JSON can name and UTF-8 cannot.
     write_bytes(out, render(title, parts).encode(errors="replace"))

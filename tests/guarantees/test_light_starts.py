@@ -40,7 +40,7 @@ def test_light_commands_load_nothing_heavy(place: Place) -> None:
     source, photos = str(place.source), place.folder / "photos"
     photos.mkdir()
     for number in range(12):
-        (photos / f"{number}.png").write_bytes(encoded(noise(number, 64, 64)))
+        (photos / f"{number}.png").write_bytes(encoded(noise(number, 64, 64), "PNG"))
     out = ("--licence", "CC0-1.0", "--out", str(place.folder / "imported"))
     commands = [
         ["--help"],
