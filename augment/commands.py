@@ -207,7 +207,11 @@ def finetune(
 
     config = read_training_recipe(recipe)
     if dry_run:
+        from didgen.augment.finetuning.rehearsal import rehearse
+
         print(recipe_text(config), end="")
+        for sentence in rehearse(config, out):
+            print(sentence)
         return
     if out is None:
         raise needs_out("a training")
@@ -298,7 +302,8 @@ def _part(text: str | None) -> "Part":
 def _dry_run(recipe: str, out: Path | None) -> None:
     """Print a recipe with its defaults, and what it would make."""
     from didgen.augment.console import decisions
-    from didgen.augment.generation.prepare import check_source, prepare_generation
+    from didgen.augment.generation.prepare import check_source, cost_of, prepare_generation
+    from didgen.augment.models.cost import check_room
     from didgen.manifests.provenance.models import unlisted
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe, recipe_text
@@ -310,6 +315,9 @@ def _dry_run(recipe: str, out: Path | None) -> None:
     print(recipe_text(config), end="")
     for kind, plan in job.plan.items():
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
+    if cost := cost_of(job):
+        check_room(out, cost)
+        print(cost.in_words())
 
 
 def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -> None:

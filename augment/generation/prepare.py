@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from didgen.augment.generation.layouts import Layouts, RunMasks
 from didgen.augment.generation.plan import (
@@ -16,6 +16,7 @@ from didgen.augment.generation.plan import (
 )
 from didgen.augment.methods.generator import Generator, Planned
 from didgen.augment.methods.registry import open_model
+from didgen.augment.models.cost import Cost, Network
 from didgen.augment.prompts.prompt_source import (
     FREE_FORMAT,
     UNLABELLED,
@@ -61,6 +62,7 @@ class GenerationJob:
     trained_on: TrainedOn
     decided: Mapping[str, str]
     """What the run records of how its generator draws."""
+    network: Network | None = None
 
     @property
     def plan(self) -> dict[Config, Plan]:
@@ -115,7 +117,16 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         fingerprint(_decided_by(recipe, prompts, real, layouts)),
         seen,
         opened.decided,
+        opened.network,
     )
+
+
+def cost_of(job: GenerationJob) -> Cost | None:
+    """What the samples of a job take, None where nobody measured its method."""
+    if job.network is None:
+        return None
+    images, pairs = (job.samples.get(config, 0) for config in get_args(Config))
+    return job.network.drawing(images, pairs, job.recipe.sampling.steps)
 
 
 def _captions(recipe: AugmentRecipe, manifest: SourceManifest | None) -> dict[str, list[str]]:

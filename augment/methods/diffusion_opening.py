@@ -10,6 +10,7 @@ from didgen.augment.models.configs import (
     check_sides,
     check_timestep,
 )
+from didgen.augment.models.cost import Network
 from didgen.augment.models.place import found, loading
 from didgen.augment.models.tokens import counter, read_tokenizer
 from didgen.augment.prompts.prompt import P_TOKENS
@@ -31,6 +32,7 @@ def open_diffusion(recipe: AugmentRecipe) -> Opened:
         place = found(recipe.model, recipe.revision)
         configs = Configs.read(place)
         _check_sampling(recipe, configs)
+        network = Network.of(place, configs.latent_side)
     tokenizer = read_tokenizer(str(place))
     known = tokenizer.get_vocab()
     if missing := [token for token in P_TOKENS if token not in known]:
@@ -49,6 +51,7 @@ def open_diffusion(recipe: AugmentRecipe) -> Opened:
         configs.image_size,
         counter(tokenizer),
         decided=sampling_decided(recipe.sampling),
+        network=network,
     )
 
 

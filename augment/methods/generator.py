@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from didgen.augment.models.cost import Network
 from didgen.manifests.choices import Config
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ class Opened:
 
     image_size: side of its images in pixels. count_tokens: the positions that a prompt takes, start
     and end included. classes: those it can draw; None where a prompt can name any. decided: what
-    the run records of the drawing, each with its reason.
+    the run records of the drawing, each with its reason. network: what its cost is told by; None
+    for a method whose cost nobody knows.
     """
 
     generator: Generator
@@ -129,3 +131,4 @@ class Opened:
     count_tokens: Callable[[str], int] = no_tokens
     classes: tuple[str, ...] | None = None
     decided: Mapping[str, str] = field(default_factory=dict)
+    network: Network | None = None

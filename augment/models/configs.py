@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ class Configs:
     def image_size(self) -> int:
         """Side of its images in pixels; an autoencoder of another scale than 8 is refused."""
         return self.latent_side * 8
+
+    def at(self, latent_side: int) -> "Configs":
+        """The same model at latents of another side."""
+        return replace(self, unet={**self.unet, "sample_size": latent_side})
 
     @property
     def timesteps(self) -> int:

@@ -56,13 +56,20 @@ def found(model: str, revision: str | None = None) -> Path:
     the names of its tensors say; to be called within `loading`.
     """
     place = model_place(model)
-    if not place.exists():
-        if place.is_absolute() or len(place.parts) > 2 or place.suffix == ".safetensors":
-            raise ModelFault("there is no such folder, and no such .safetensors file")
+    if is_of_hub(model):
         place = _fetched(model, revision)
+    elif not place.exists():
+        raise ModelFault("there is no such folder, and no such .safetensors file")
     if fault := fault_of(place):
         raise ModelFault(fault)
     return place
+
+
+def is_of_hub(model: str) -> bool:
+    """Whether a model can only be one of the hub, by its name."""
+    place = model_place(model)
+    local = place.is_absolute() or len(place.parts) > 2 or place.suffix == ".safetensors"
+    return not local and not place.exists()
 
 
 def _fetched(model: str, revision: str | None) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import growth
 from benchmarks.growth import STAGES, Place, Watch
 from tests.fixtures.pictures import encoded, noise
+from tests.fixtures.recipes import written
 
 HEAVY = {"torch", "diffusers", "transformers", "scipy", "skimage", "matplotlib", "pyarrow"}
 """Packages of which each takes a large part of a second, and torch several."""
@@ -41,6 +42,11 @@ def test_light_commands_load_nothing_heavy(place: Place) -> None:
     photos.mkdir()
     for number in range(12):
         (photos / f"{number}.png").write_bytes(encoded(noise(number, 64, 64), "PNG"))
+    recipe = written(
+        place.folder,
+        {"kind": "finetune", "source": source, "model": "mini", "image_size": 256, "steps": 9}
+        | {"prompt": "class", "batch_size": 2},
+    )
     out = ("--licence", "CC0-1.0", "--out", str(place.folder / "imported"))
     commands = [
         ["--help"],
@@ -50,7 +56,7 @@ def test_light_commands_load_nothing_heavy(place: Place) -> None:
         ["import", "folder", str(photos), "--for-model", "mini", *out],
         ["caption", source, "--dry-run"],
         ["augment", "--dry-run"],
-        ["finetune", "mini", "--dry-run"],
+        ["finetune", str(recipe), "--dry-run"],
     ]
     lines = "".join("\t".join(["didgen", *command]) + "\n" for command in commands)
     process = subprocess.run(
