@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import random
 import signal
 import time
 from collections.abc import Sequence
@@ -21,6 +20,9 @@ from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks import growth
 from benchmarks.growth import Place, Watch, undrawn
 from didgen.manifests.files import located
 
@@ -62,6 +64,7 @@ class Figures:
 
     samples: int
     processes: int
+    planned: int = 0
     kills: int = 0
     seconds: float = 0.0
     made: int = 0
@@ -79,7 +82,7 @@ def long_run(out: str, samples: int, kills: int, processes: int, seed: int) -> F
     from didgen.manifests.shards.index import read_manifest
 
     figures, began = Figures(samples, processes), time.monotonic()
-    _carry_on(out, figures, kills, random.Random(seed))
+    _carry_on(out, figures, kills, np.random.default_rng(seed))
     figures.seconds = round(time.monotonic() - began, 1)
     place = located(out)
     figures.bad = [one.sentence for one in verify(place) if one.status != "ok"]
@@ -88,17 +91,15 @@ def long_run(out: str, samples: int, kills: int, processes: int, seed: int) -> F
     return figures
 
 
-def _carry_on(out: str, figures: Figures, kills: int, chance: random.Random) -> None:
+def _carry_on(out: str, figures: Figures, kills: int, chance: np.random.Generator) -> None:
     """Keep processes at the run until it is finished."""
     place = Place(Path("nowhere"), figures.samples)
     job = undrawn(place, Watch(0.0))
+    figures.planned = sum(job.samples.values())
     size = job.recipe.sampling.batch_size
-    batches = sum(
-        -(-len(plan.places(index)) // size)
-        for plan in job.plan.values()
-        for index in range(len(plan))
-    )
-    due = sorted(chance.uniform(0, batches) for _ in range(kills))
+    shards = [plan.places(index) for plan in job.plan.values() for index in range(len(plan))]
+    batches = sum(-(-len(places) // size) for places in shards)
+    due = sorted(chance.uniform(0, batches, kills))
     before, lives = 0, [_begin(out, place) for _ in range(figures.processes)]
     while lives:
         time.sleep(POLL)
@@ -109,7 +110,7 @@ def _carry_on(out: str, figures: Figures, kills: int, chance: random.Random) -> 
         if due and done >= due[0]:
             due.pop(0)
             time.sleep(chance.uniform(0, DELAY))
-            victim = chance.choice(lives).process
+            victim = lives[chance.integers(len(lives))].process
             with suppress(ProcessLookupError):
                 os.kill(int(victim.pid or 0), signal.SIGKILL)
         for life in [life for life in lives if not life.process.is_alive()]:
@@ -143,7 +144,7 @@ def _look(life: Life, figures: Figures, tenth: int) -> None:
         lines = (folder / "status").read_text().splitlines()
         memory = int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 2**10
         figures.memory[tenth] = max(figures.memory[tenth], round(memory, 1))
-        figures.files[tenth] = max(figures.files[tenth], len(os.listdir(folder / "fd")))
+        figures.files[tenth] = max(figures.files[tenth], len([*(folder / "fd").iterdir()]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -153,18 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--shard-size", type=int, default=growth.SHARD_SIZE)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True, help="A new folder, or the URL of a store.")
     asked = parser.parse_args(arguments)
+    growth.SHARD_SIZE = asked.shard_size
     found = long_run(asked.out, asked.samples, asked.kills, asked.processes, asked.seed)
     print(json.dumps(asdict(found)))
-    if found.bad or found.made + found.failures != expected(asked.samples):
+    if found.bad or found.made + found.failures != found.planned:
         raise SystemExit(1)
-
-
-def expected(samples: int) -> int:
-    """The samples that the recipe of a size plans: each class gets the same number of images."""
-    return sum(undrawn(Place(Path("nowhere"), samples), Watch(0.0)).samples.values())
 
 
 if __name__ == "__main__":

@@ -1,47 +1,41 @@
 """The short form of the long run: two processes are killed again and again, and nothing is lost."""
 
-import os
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import growth
-from benchmarks.long_run import Figures, expected, long_run
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-SAMPLES = 6_000
+
+def long_run(out: str, samples: int, kills: int) -> dict[str, Any]:
+    """The figures of a long run in a process of its own, which forks and must have no threads."""
+    asked = {"--samples": samples, "--kills": kills, "--shard-size": 50, "--out": out, "--seed": 1}
+    words = [str(word) for pair in asked.items() for word in pair]
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.long_run", *words], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    figures: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return figures
 
 
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    """Small shards, and no waiting for the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(growth, "SHARD_SIZE", 50)
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
-
-
-def assert_flat(figures: Figures) -> None:
-    """Memory and open files of the last tenths are those of the first ones."""
-    memory, files = ([n for n in row if n] for row in (figures.memory, figures.files))
+def test_two_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
+    figures = long_run(str(tmp_path / "run"), 6_000, kills=12)
+    assert figures["kills"] >= 8 and not figures["bad"]
+    assert figures["made"] + figures["failures"] == figures["planned"] == 6_000
+    assert not [*(tmp_path / "run").rglob("*.tmp")] and not (tmp_path / "run" / ".locks").exists()
+    # What the last processes hold is what the first ones held.
+    memory, files = ([n for n in figures[name] if n] for name in ("memory", "files"))
     assert len(memory) > 5
     assert max(memory[-3:]) < max(memory[:3]) + 30
     assert max(files[-3:]) <= max(files[:3]) + 4
 
 
-def test_two_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
-    figures = long_run(str(tmp_path / "run"), SAMPLES, kills=12, processes=2, seed=1)
-    assert figures.kills >= 8
-    assert not figures.bad
-    assert figures.made + figures.failures == expected(SAMPLES)
-    assert not list((tmp_path / "run").rglob("*.tmp"))
-    assert_flat(figures)
-
-
 def test_two_processes_on_a_store_that_are_killed_lose_nothing(store: str) -> None:
-    figures = long_run(f"{store}/long", 1_500, kills=3, processes=2, seed=2)
-    assert figures.kills >= 1
-    assert not figures.bad
-    assert figures.made + figures.failures == expected(1_500)
+    figures = long_run(f"{store}/long", 1_500, kills=3)
+    assert figures["kills"] >= 1 and not figures["bad"]
+    assert figures["made"] + figures["failures"] == figures["planned"] == 1_500
