@@ -9,7 +9,7 @@ import numpy as np
 from didgen.augment.prompts.agreement import Room, agree, agree_sentence
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
-from didgen.augment.prompts.sentence import free_reasons, parse, recombine, render
+from didgen.augment.prompts.sentence import Free, parse, recombine, render
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
@@ -60,16 +60,17 @@ class Prompts:
     ) -> None:
         self.captions, self.count_tokens, self.limit = captions, count_tokens, limit
         self.form = form
+        # Each caption is read once: a model comes with thousands.
+        self._read = {label: [parse(text) for text in known] for label, known in captions.items()}
         self.attributes: dict[str, list[Attributes]] = {
-            label: [read for caption in known if isinstance(read := parse(caption), Attributes)]
-            for label, known in captions.items()
+            label: [found for found in read if isinstance(found, Attributes)]
+            for label, read in self._read.items()
         }
 
     def decision(self) -> dict[str, str]:
         """How many captions are free sentences, and why, in words; empty where none is."""
-        known = [caption for captions in self.captions.values() for caption in captions]
-        reasons = free_reasons(known)
-        counts = Counter(reasons[caption] for caption in known if caption in reasons)
+        known = [found for read in self._read.values() for found in read]
+        counts = Counter(found.reason for found in known if isinstance(found, Free))
         told = "; ".join(f"{count} have {reason}" for reason, count in sorted(counts.items()))
         if not counts or self.form != "caption":
             return {}
@@ -100,8 +101,9 @@ class Prompts:
         known = self.captions[label]
         # The layout is drawn from the bare seed; its numbers and these must not go together.
         rng = np.random.default_rng([seed, 1])
-        caption = known[int(rng.integers(len(known)))]
-        if isinstance(parse(caption), Attributes):
+        chosen = int(rng.integers(len(known)))
+        caption = known[chosen]
+        if isinstance(self._read[label][chosen], Attributes):
             attributes = recombine(self.attributes, label, rng)
             if layout is not None:
                 attributes = agree(attributes, layout)

@@ -31,8 +31,6 @@ from didgen.downstream.benchmark.job import BenchmarkJob, Training
 from didgen.downstream.benchmark.results import (
     VALIDATION_NAME,
     WEIGHTS_NAME,
-    Result,
-    Tested,
     copy_records,
     find_result,
     find_tested,
@@ -42,6 +40,7 @@ from didgen.downstream.benchmark.results import (
 )
 from didgen.downstream.benchmark.task import E, Task, primary_scores
 from didgen.downstream.benchmark.training import start_accelerator
+from didgen.downstream.benchmark.training_result import Result, Tested
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.stats.choice import Candidate, choose
 from didgen.manifests.order import keep_order

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from didgen.downstream.benchmark.arms.record import Arm
 from didgen.downstream.benchmark.arms.use import Given
 from didgen.downstream.benchmark.job import BenchmarkJob, Training
-from didgen.downstream.benchmark.results import Result
+from didgen.downstream.benchmark.training_result import Result
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.networks.network import Network
 from didgen.downstream.stats.bootstrap import bootstrap_mean

@@ -19,13 +19,12 @@ from torch import nn
 
 from didgen.downstream.benchmark.results import (
     PREDICTIONS_NAME,
-    RESULT_NAME,
     VALIDATION_NAME,
     WEIGHTS_NAME,
-    Result,
     read_predictions,
     read_segmentations,
 )
+from didgen.downstream.benchmark.training_result import RESULT_NAME, Result
 from didgen.downstream.networks.classifiers import build_classifier
 from didgen.downstream.networks.network import Network
 from didgen.downstream.networks.segmenters import build_segmenter

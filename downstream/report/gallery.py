@@ -219,5 +219,7 @@ def _samples(
             return
 
 
-def _bounded(samples: Iterable[tuple[str, dict[str, bytes]]]) -> Iterator[tuple[str, dict]]:
+def _bounded(
+    samples: Iterable[tuple[str, dict[str, bytes]]],
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     return islice(samples, LOOKED_AT)

@@ -1,5 +1,6 @@
 """Tests of the choice of device: it is there, it works, and it says why."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_the_device_works_and_has_a_reason() -> None:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make this machine seem to have a GPU or none; `bf16` is what its chip computes in."""
 
     def seem(gpu: str | None, bf16: bool = False) -> None:
@@ -43,7 +44,12 @@ def machine(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_each_machine_computes_in_what_it_is_fast_in(
-    machine, gpu: str | None, bf16: bool, drawing: str, training: str, reason: str
+    machine: Callable[..., None],
+    gpu: str | None,
+    bf16: bool,
+    drawing: str,
+    training: str,
+    reason: str,
 ) -> None:
     machine(gpu, bf16)
     assert choose_device().name == choose_device(training=True).name == (gpu or "cpu")
@@ -54,7 +60,7 @@ def test_each_machine_computes_in_what_it_is_fast_in(
     assert told == (gpu is None and bf16)
 
 
-def test_fp16_on_a_cpu_is_refused(machine) -> None:
+def test_fp16_on_a_cpu_is_refused(machine: Callable[..., None]) -> None:
     machine(None)
     with pytest.raises(DidgenError, match="set `mixed_precision` to bf16 or no"):
         choose_device("fp16")
@@ -72,7 +78,9 @@ def test_the_recipe_has_the_last_word(precision: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("able", [False, True])
-def test_bf16_on_a_cpu_without_instructions_is_told(machine, able: bool) -> None:
+def test_bf16_on_a_cpu_without_instructions_is_told(
+    machine: Callable[..., None], able: bool
+) -> None:
     machine(None, able)
     assert ("has no instructions" in choose_device("bf16").reason) != able
     assert "has no instructions" not in choose_device("no").reason

@@ -59,7 +59,7 @@ def test_a_ratio_is_to_the_size_before() -> None:
 def test_samples_are_about_a_kilobyte_and_some_fail(tmp_path: Path) -> None:
     place = Place(tmp_path, 600)
     for config in ("images", "pairs"):
-        made = list(results(place, config, 0))  # type: ignore[arg-type]
+        made = list(results(place, config, 0))
         failed = [one for one in made if isinstance(one, Failure)]
         assert len(made) == 256 and len(failed) == 3
         kept = [one for one in made if not isinstance(one, Failure)]

@@ -1,5 +1,7 @@
 """Tests of the packaged weights: a network that has them knows a rocket."""
 
+from pathlib import Path
+
 import skimage.data
 import timm
 import torch
@@ -14,7 +16,7 @@ MISSILE = 657
 """ImageNet's class of the photograph below."""
 
 
-def test_written_weights_know_a_rocket(tmp_path):
+def test_written_weights_know_a_rocket(tmp_path: Path) -> None:
     out = tmp_path / "new" / "lite0.safetensors"
     app = typer.Typer()
     app.command()(lite0.main)

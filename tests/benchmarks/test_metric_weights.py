@@ -1,6 +1,7 @@
 """Tests of published weights: as safetensors they are what they were in their networks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ def write(kind: str, out: Path, published: Path) -> None:
 
 def test_lpips_has_its_backbone_and_its_heads(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = alexnet()
+    network: Any = alexnet()
     torch.save(network.state_dict(), tmp_path / "alexnet.pth")
     write("lpips", tmp_path / "new" / "lpips.safetensors", tmp_path / "alexnet.pth")
-    loaded = load_lpips(tmp_path / "new" / "lpips.safetensors")
+    loaded: Any = load_lpips(tmp_path / "new" / "lpips.safetensors")
     pixels = torch.rand((1, 3, 64, 64))
     with torch.no_grad():
         assert torch.equal(loaded.net(pixels)[-1], network.features[:12](pixels))
@@ -38,9 +39,11 @@ def test_lpips_has_its_backbone_and_its_heads(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_inception_gives_torch_fidelitys_features(tmp_path: Path, monkeypatch) -> None:
+def test_inception_gives_torch_fidelitys_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    state = {}
+    state: dict[str, Any] = {}
     # Its constructor takes nothing but a file; this one is of its own random start.
     with monkeypatch.context() as patch:
         patch.setattr(torch, "load", lambda *_, **__: state)

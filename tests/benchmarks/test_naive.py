@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.models import PROMPT, disc, load
 from benchmarks.naive import draw_naively
+from didgen.augment.diffusion.pipeline import LesionPairs
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.manifests.recipes.sampling import Annotation
 
@@ -35,6 +36,7 @@ def test_the_naive_baseline_draws_the_same_pairs() -> None:
     with torch.no_grad():
         pixels = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample
     images = ((pixels.clamp(-1, 1) + 1) * 127.5).round().movedim(1, -1).numpy()
+    assert isinstance(ours, LesionPairs)
     assert np.abs(images - 255 * ours.images).max() <= 1.01
     # Random weights give maps of little contrast, whose threshold a rounding error can move.
     assert (masks.numpy() == ours.masks).mean() > 0.98

@@ -106,5 +106,5 @@ def test_an_accuracy_is_that_of_the_least_errors(
 
 def attributes_of(record: SourceRecord) -> Attributes:
     read = parse(CAPTION)
-    assert read is not None
+    assert isinstance(read, Attributes)
     return read.model_copy(update={"diagnosis": diagnosis(record.label)})

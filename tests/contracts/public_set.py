@@ -10,7 +10,7 @@ A test inherits `PublicSetContract`, names its set, and writes a tree of its for
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,7 +37,7 @@ def photo(path: Path) -> None:
     write_noise(path, next(numbers))
 
 
-def table(path: Path, *rows: list[object]) -> None:
+def table(path: Path, *rows: Sequence[object]) -> None:
     """Write a CSV."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:

@@ -20,6 +20,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from didgen.augment.finetuning import loop
+from didgen.augment.finetuning.checkpoint import save_checkpoint
 from didgen.augment.finetuning.training_images import read_training_images
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.methods.generator import Generator
@@ -82,16 +83,15 @@ class RivalContract(GeneratorContract):
         saved = []
 
         def save_and_die(*arguments: Any) -> Any:
-            saved.append(save(*arguments))
+            saved.append(save_checkpoint(*arguments))
             if len(saved) == self.kept:
                 raise Killed
             return saved[-1]
 
-        save = loop.save_checkpoint
         monkeypatch.setattr(loop, "save_checkpoint", save_and_die)
         with pytest.raises(Killed):
             train_model(self.recipe(source), tmp_path / "run")
-        monkeypatch.setattr(loop, "save_checkpoint", save)
+        monkeypatch.setattr(loop, "save_checkpoint", save_checkpoint)
         AcceleratorState._reset_state(reset_partial_state=True)
         again = train_model(self.recipe(source), tmp_path / "run")
         files = sorted(path.relative_to(trained) for path in trained.rglob("*.safetensors"))

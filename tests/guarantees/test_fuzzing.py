@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def survives(number: object, call: Callable[[], object]) -> str:
     return "read"
 
 
+def samples_of(tar: Path) -> list[object]:
+    return list(read_shard(tar))
+
+
+def digests_of(data: bytes, path: Path) -> object:
+    return pixel_digests(published_image(data, path), path)
+
+
 def chances(kind: int, count: int) -> Iterator[tuple[int, Chance]]:
     """The numbers of cases, each with its own source of chance."""
     for number in range(count):
@@ -87,7 +96,7 @@ def test_changed_recipes(tmp_path: Path) -> None:
         path.write_bytes(mutated(text.encode(), chance) if number % 2 else text.encode())
         told = text.partition("kind: ")[2].split(maxsplit=1)
         kind = RECIPE_KINDS.get(told[0] if told else "", AugmentRecipe)
-        found[survives(number, lambda kind=kind: read(kind))] += 1
+        found[survives(number, partial(read, kind))] += 1
     both(found)
 
 
@@ -157,9 +166,7 @@ def test_changed_tables_of_public_sets(tmp_path: Path) -> None:
         path = sorted(tables)[chance.integers(len(tables))]
         path.write_bytes(mutated(tables[path], chance))
         for collection in (ISIC2018, HAM10000):
-            found[
-                survives(number, lambda c=collection: import_collection(c, tmp_path, options))
-            ] += 1
+            found[survives(number, partial(import_collection, collection, tmp_path, options))] += 1
         path.write_bytes(tables[path])
     both(found)
 
@@ -243,7 +250,7 @@ def test_changed_tars(run: Path, tmp_path: Path) -> None:
         path.write_bytes(mutated(tars[path], chance))
         sealed = json.loads(before) | {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         side.write_text(json.dumps(sealed))
-        found[survives(number, lambda path=path: list(read_shard(path)))] += 1
+        found[survives(number, partial(samples_of, path))] += 1
         assert survives(number, lambda: verify(ours)) == "read"
         survives(number, lambda: read_run(ours))
         path.write_bytes(tars[path])
@@ -278,9 +285,9 @@ def test_changed_pictures(tmp_path: Path) -> None:
     for number, chance in chances(7, 2000):
         data = mutated(originals[chance.integers(len(originals))], chance)
         path.write_bytes(data)
-        found[survives(number, lambda data=data: decode(data, path))] += 1
-        survives(number, lambda data=data: pixel_digests(published_image(data, path), path))
-        survives(number, lambda data=data: published_mask(data, path))
+        found[survives(number, partial(decode, data, path))] += 1
+        survives(number, partial(digests_of, data, path))
+        survives(number, partial(published_mask, data, path))
         survives(number, lambda: read_mask(path))
     both(found)
 

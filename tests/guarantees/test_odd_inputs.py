@@ -198,7 +198,7 @@ def test_masks_that_may_be_of_several_images_are_told_so(tmp_path: Path) -> None
 def test_deep_masks_of_16_bits_and_of_one_colour_are_masks(tmp_path: Path) -> None:
     box = np.pad(square(64, 16, 48), ((0, 0), (8, 8))).astype(np.uint8)
     empty = np.zeros_like(box)
-    masks = {
+    masks: dict[str, np.ndarray] = {
         "p0": box.astype(np.uint16),
         "p1": box.astype(np.uint16) * 65535,
         "p2": np.dstack([box * 255, empty, empty]),

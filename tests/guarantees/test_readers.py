@@ -11,7 +11,7 @@ import pytest
 from didgen.manifests.choices import Config
 from didgen.manifests.shards.shard import Failure, shard_path
 from tests.fixtures.pictures import decoded
-from tests.fixtures.runs import write_run
+from tests.fixtures.runs import Shards, write_run
 from tests.fixtures.samples import CLASSES, noise_sample
 
 # webdataset leaves closing a shard to the garbage collector.
@@ -28,10 +28,12 @@ SAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two shards a config, one planned sample of each having failed."""
     failure = Failure("failed", "no lesion found")
-    shards = {config: [[*samples[:4], failure], samples[4:]] for config, samples in SAMPLES.items()}
+    shards: Shards = {
+        config: [[*samples[:4], failure], samples[4:]] for config, samples in SAMPLES.items()
+    }
     return write_run(tmp_path_factory.mktemp("run"), shards, classes=list(CLASSES))
 
 
@@ -44,7 +46,9 @@ def assert_same(found: np.ndarray, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_datasets(run, tmp_path, monkeypatch, config):
+def test_datasets(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     datasets = pytest.importorskip("datasets")
@@ -66,7 +70,7 @@ def test_datasets(run, tmp_path, monkeypatch, config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_webdataset(run, config):
+def test_webdataset(run: Path, config: Config) -> None:
     webdataset = pytest.importorskip("webdataset")
     loaded = webdataset.WebDataset(tars(run, config), shardshuffle=False).decode("pil")
     for row, sample in zip(loaded, SAMPLES[config], strict=True):
@@ -83,7 +87,7 @@ def test_webdataset(run, config):
 
 
 @pytest.mark.parametrize(("shards", "empty_check"), [(2, True), (1, False)])
-def test_webdataset_in_the_workers_of_a_loader(run, shards, empty_check):
+def test_webdataset_in_the_workers_of_a_loader(run: Path, shards: int, empty_check: bool) -> None:
     webdataset = pytest.importorskip("webdataset")
     data = pytest.importorskip("torch.utils.data")
     paths = tars(run, "images")[:shards]
@@ -97,7 +101,7 @@ def test_webdataset_in_the_workers_of_a_loader(run, shards, empty_check):
 
 # The class index is the member `.cls` of images; pairs have it as a field of their JSON.
 @pytest.mark.parametrize(("config", "target"), [("images", None), ("pairs", "label")])
-def test_timm(run, config, target):
+def test_timm(run: Path, config: Config, target: str | None) -> None:
     data = pytest.importorskip("timm.data")
     loaded = data.create_dataset(
         "wds/", root=str(run / config), split="train", target_key=target, is_training=False
@@ -108,14 +112,14 @@ def test_timm(run, config, target):
         assert label == json.loads(sample.members["json"])["label"]
 
 
-def test_timm_trains_on_every_sample(run):
+def test_timm_trains_on_every_sample(run: Path) -> None:
     data = pytest.importorskip("timm.data")
     loaded = data.create_dataset("wds/", root=str(run / "images"), split="train", is_training=True)
     found = sorted(np.asarray(image).tobytes() for image, _ in loaded)
     assert found == sorted(decoded(s.members["jpg"]).tobytes() for s in SAMPLES["images"])
 
 
-def test_shards_are_written_and_verified_without_torch(run):
+def test_shards_are_written_and_verified_without_torch(run: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from didgen.manifests.runs.verify import verify; "
         "assert all(v.status == 'ok' for v in verify(Path(sys.argv[1]))); "

@@ -1,5 +1,6 @@
 """Tests of the closed lists of words: what is listed once is what the modules take."""
 
+from pathlib import Path
 from typing import get_args
 
 from didgen.manifests.choices import (
@@ -28,6 +29,6 @@ def test_whoever_chats_can_caption() -> None:
     assert {*get_args(ChatBackend)} < {*get_args(CaptionBackend)}
 
 
-def test_every_config_names_the_folder_of_its_shards(tmp_path) -> None:
+def test_every_config_names_the_folder_of_its_shards(tmp_path: Path) -> None:
     for config in get_args(Config):
         assert shard_path(tmp_path, config, 0).parent == tmp_path / config

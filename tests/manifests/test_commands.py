@@ -164,7 +164,10 @@ def test_a_run_is_inspected_and_its_sample_shown(
 def test_what_is_inspected_is_no_markup(tmp_path: Path, command: Command) -> None:
     start_run(tmp_path, fingerprint="f", recipe={"kind": "augment"})
     row = {"label": "[red]A[/red]", "prompt": "[/bold] [link=x]y[/link]", "layout": "\x1b[31m"}
-    results = [Sample("one", {"jpg": b"", "cls": b"0", "json": b"{}"}, row), Failure("two", "[/x]")]
+    results: list[Sample | Failure] = [
+        Sample("one", {"jpg": b"", "cls": b"0", "json": b"{}"}, row),
+        Failure("two", "[/x]"),
+    ]
     write_shard(tmp_path, "images", 0, results, fingerprint="f", versions={})
     code, printed, _ = command("inspect", str(tmp_path))
     assert code == 0

@@ -161,7 +161,7 @@ def test_a_mask_of_three_levels_is_refused(tmp_path: Path) -> None:
 
 @given(st.integers(1, 9), st.integers(1, 9))
 def test_the_middle_is_the_largest_square_with_equal_margins(height: int, width: int) -> None:
-    image = np.stack(np.indices((height, width)), -1)
+    image = np.moveaxis(np.indices((height, width)), 0, -1)
     cut = middle(image)
     side = min(height, width)
     assert cut.shape == (side, side, 2)

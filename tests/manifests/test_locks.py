@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,15 +51,17 @@ def another(directory: Path, code: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def owner(tmp_path: Path):
+def owner(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds a lock until a line comes."""
     with another(tmp_path, HOLD) as process:
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
         yield process
         process.kill()
 
 
-def test_a_lock_has_one_owner_and_others_are_free(owner, tmp_path):
+def test_a_lock_has_one_owner_and_others_are_free(
+    owner: subprocess.Popen[str], tmp_path: Path
+) -> None:
     with claimed(tmp_path, "images-000000", wait=False) as ours:
         assert not ours
     with claimed(tmp_path, "images-000001", wait=False) as ours:
@@ -69,7 +72,7 @@ def test_a_lock_has_one_owner_and_others_are_free(owner, tmp_path):
         assert ours
 
 
-def test_the_lock_of_a_killed_process_is_free(owner, tmp_path):
+def test_the_lock_of_a_killed_process_is_free(owner: subprocess.Popen[str], tmp_path: Path) -> None:
     owner.kill()
     assert owner.wait() == -signal.SIGKILL
     assert (tmp_path / LOCKS / "images-000000.lock").exists()
@@ -77,8 +80,10 @@ def test_the_lock_of_a_killed_process_is_free(owner, tmp_path):
         assert ours
 
 
-def test_a_server_that_gives_no_locks_is_told(tmp_path, monkeypatch):
-    def flock(*_):
+def test_a_server_that_gives_no_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
@@ -86,8 +91,10 @@ def test_a_server_that_gives_no_locks_is_told(tmp_path, monkeypatch):
         pass
 
 
-def test_where_a_mount_has_no_locks_files_stand_in(tmp_path, monkeypatch):
-    def flock(*_):
+def test_where_a_mount_has_no_locks_files_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     monkeypatch.setattr(fcntl, "flock", flock)
@@ -102,21 +109,21 @@ def test_where_a_mount_has_no_locks_files_stand_in(tmp_path, monkeypatch):
 
     # What a killed owner of this host left is taken over, and cleared away.
     with another(tmp_path, NO_FLOCK + HOLD) as process:
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
         process.kill()
     assert [path.name for path in (tmp_path / LOCKS).iterdir()] == ["images-000000.owner"]
     tidy(tmp_path, strays(tmp_path, {}))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_left_of_a_lock(tmp_path):
+def test_nothing_is_left_of_a_lock(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="cut"), claimed(tmp_path, "run"):
         raise RuntimeError("cut")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["run", f"run/{LOCKS}"])
-def test_a_link_to_nowhere_is_told(tmp_path, name):
+def test_a_link_to_nowhere_is_told(tmp_path: Path, name: str) -> None:
     link = tmp_path / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(tmp_path / "not mounted")
@@ -124,7 +131,7 @@ def test_a_link_to_nowhere_is_told(tmp_path, name):
         pass
 
 
-def test_no_two_are_in_at_once_while_lock_files_come_and_go(tmp_path):
+def test_no_two_are_in_at_once_while_lock_files_come_and_go(tmp_path: Path) -> None:
     (tmp_path / "number").write_text("0")
     processes = [another(tmp_path, COUNT) for _ in range(3)]
     for process in processes:

@@ -9,7 +9,7 @@ from didgen.manifests.perceptual_hash import distances, nearest
 
 
 @given(arrays(bool, (5, 16)), arrays(bool, (3, 16)))
-def test_distances_are_those_of_the_loop(one, other) -> None:
+def test_distances_are_those_of_the_loop(one: np.ndarray, other: np.ndarray) -> None:
     found = distances(one, other)
     for i, row in enumerate(one):
         for j, column in enumerate(other):
@@ -17,7 +17,7 @@ def test_distances_are_those_of_the_loop(one, other) -> None:
 
 
 @given(arrays(bool, (7, 16)), arrays(bool, (3, 16)))
-def test_the_nearest_by_blocks_is_that_of_all_at_once(one, other) -> None:
+def test_the_nearest_by_blocks_is_that_of_all_at_once(one: np.ndarray, other: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("didgen.manifests.perceptual_hash.BLOCK", 3)
         places, bits = nearest(one, other)

@@ -25,7 +25,6 @@ from didgen.downstream.benchmark.plots import draw_scarcity
 from didgen.downstream.benchmark.results import (
     FILES_OF,
     PREDICTIONS_NAME,
-    Result,
     Segmentations,
     read_segmentations,
     write_result,
@@ -36,6 +35,7 @@ from didgen.downstream.benchmark.segmentation.plots import draw_plots
 from didgen.downstream.benchmark.segmentation.summary import SUMMARISED, scales
 from didgen.downstream.benchmark.summary import outcome, write_benchmark
 from didgen.downstream.benchmark.task import EVALUATION_BATCH, Score, Task
+from didgen.downstream.benchmark.training_result import Result
 from didgen.downstream.data.loader import TrainingSet
 from didgen.downstream.data.pairs import Pairs, folds
 from didgen.downstream.data.samplers import Plain

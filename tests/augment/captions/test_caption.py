@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from didgen.augment.captions.caption import (
     CACHE_FILE,
     Cache,
     Caption,
+    CaptionJob,
+    Keep,
     Measured,
     caption_manifest,
     caption_source,
@@ -60,7 +63,9 @@ def test_an_import_meanwhile_is_kept(bare: Path) -> None:
     relabelled = second.model_copy(update={"label": "DF"})
 
     class Slow(Measured):
-        def captions(self, jobs, keep):
+        def captions(
+            self, jobs: Sequence[CaptionJob], keep: Keep
+        ) -> Iterator[tuple[CaptionJob, Caption]]:
             yield from super().captions(jobs, keep)
             replace(before, records=(first, relabelled, *others[:-1], new)).write(bare)
 

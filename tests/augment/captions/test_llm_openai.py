@@ -339,7 +339,7 @@ def test_an_endpoint_that_lies_at_random_ends_in_a_sentence_or_an_answer() -> No
     statuses = [200, 200, 200, 204, 301, 400, 429, 500]
     with serve(by_schema) as server:
         chat = OpenAIChat("m", server.url, retries=0)
-        seen = Counter()
+        seen = Counter[str]()
         for _ in range(400):
             body = _mutated(completion(SENTENCE), rng)
             lie = Raw(body, headers[rng.integers(len(headers))])

@@ -68,7 +68,7 @@ def test_the_sum_is_equation_3_as_the_paper_prints_it(normalised: bool) -> None:
 @pytest.mark.parametrize("side", [4, 16])
 def test_a_sum_is_the_mean_times_the_pixels_of_a_map(side: int) -> None:
     maps, masks = drawn(2, side=side)
-    mean, total = (attention_loss(maps, masks, reduction=r) for r in ("mean", "sum"))  # type: ignore[arg-type]
+    mean, total = (attention_loss(maps, masks, reduction=r) for r in ("mean", "sum"))
     torch.testing.assert_close(total, side**2 * mean)
     # Each pixel laid out four times over: the mean stays, the sum does not.
     larger = [each.repeat_interleave(2, -1).repeat_interleave(2, -2) for each in (maps, masks)]

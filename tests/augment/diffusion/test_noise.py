@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didgen.augment.diffusion.noise import generator_of, initial_noise
+from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 
 SEEDS = st.integers(0, 2**64 - 1)
 TRIES = st.integers(0, 100)
@@ -71,7 +71,7 @@ def test_a_schedulers_generator_is_numpys_mersenne_twister(seed: int, attempt: i
 
 
 def test_a_schedulers_generator_takes_all_bits_of_its_seed() -> None:
-    seeds = [3, 3 + 2**32, 3 + 2**62, (3, 1), (3, 2)]
+    seeds: list[TrySeed] = [3, 3 + 2**32, 3 + 2**62, (3, 1), (3, 2)]
     drawn = [torch.randn(64, generator=generator_of(seed)) for seed in seeds]
     assert len(torch.unique(torch.stack(drawn), dim=0)) == len(seeds)
     assert torch.equal(drawn[1], torch.randn(64, generator=generator_of(seeds[1])))

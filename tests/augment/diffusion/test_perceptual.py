@@ -1,6 +1,7 @@
 """Tests of the perceptual distance: its formula, what stays fixed, and files that do not fit."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -20,7 +21,7 @@ def images() -> Tensor:
 
 def test_it_is_the_formula_by_loops(perceptual: Perceptual, images: Tensor) -> None:
     network = timm.create_model(perceptual.network, features_only=True, out_indices=(0, 1)).eval()
-    whole = timm.create_model(perceptual.network)
+    whole: Any = timm.create_model(perceptual.network)
     mean, deviation = (whole.pretrained_cfg[name] for name in ("mean", "std"))
     distance = PerceptualDistance(perceptual)
     network.load_state_dict(distance.network.state_dict())

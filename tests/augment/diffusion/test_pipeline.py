@@ -190,6 +190,7 @@ def test_called_as_a_diffusers_pipeline_it_draws_the_same_pair(
             latents=initial_noise(SEEDS, (4, 32, 32)),
             annotation=QUICK.annotation,
         )
+        assert isinstance(drawn, LesionPairs)
         assert [image.mode for image in drawn.images] == ["RGB"] * 3
         assert drawn.masks is not None
         for number in range(3):
@@ -205,7 +206,7 @@ def test_it_is_saved_and_loaded_as_a_diffusers_pipeline(
     sampler.save_pretrained(tmp_path)
     loaded = LesionPairPipeline.from_pretrained(tmp_path, safety_checker=None)
     loaded.set_progress_bar_config(disable=True)
-    pairs = [
+    pairs: list[Any] = [
         pipeline(PROMPTS[0], layouts[:1], num_inference_steps=2, generator=seeded, output_type="np")
         for pipeline in (sampler, loaded)
         for seeded in [torch.Generator().manual_seed(4)]
@@ -241,6 +242,7 @@ def test_a_scheduler_that_draws_noise_draws_it_by_the_samples_seed(
     for prompts in (PROMPTS[:1], PROMPTS[:2], PROMPTS[:1]):
         seeded = [torch.Generator().manual_seed(seed) for seed in SEEDS[: len(prompts)]]
         drawn = model(prompts, num_inference_steps=3, generator=seeded, output_type="np")
+        assert isinstance(drawn, LesionPairs)
         images.append(np.rint(255 * drawn.images[0]).astype(int))
     assert images[0].std() > 1
     np.testing.assert_array_equal(images[0], images[2])
@@ -342,7 +344,7 @@ def test_a_compiled_unet_serves_the_ordinary_passes(
 def test_watching_changes_no_bit_and_sees_the_maps(
     sampler: LesionPairPipeline, layouts: Tensor, scheduler: str
 ) -> None:
-    sampling = Sampling(steps=8, scheduler=scheduler)  # type: ignore[arg-type]
+    sampling = Sampling(steps=8, scheduler=scheduler)
     asked = (sampler, PROMPTS[:3], SEEDS, sampling, layouts)
     blind, watched = draw(*asked), draw(*asked, watched=2)
     np.testing.assert_array_equal(watched.images, blind.images)
@@ -397,7 +399,7 @@ def test_maps_are_read_at_the_timestep_that_is_asked_for(
     # Only the masks are others: the last pass forms its softmax in another way.
     assert np.abs(last.images.astype(int) - late.images).max() <= 1
     np.testing.assert_array_equal(early.images, late.images)
-    maps = [one.attention for one in (last, early, late)]
+    maps = [np.asarray(one.attention) for one in (last, early, late)]
     assert (maps[0] != maps[1]).any() and (maps[1] != maps[2]).any()
     assert last.history is not None and early.history is not None
     np.testing.assert_array_equal(last.history[:, :-1], early.history[:, :-1])
@@ -459,10 +461,12 @@ def test_pairs_that_are_not_square_have_maps_and_masks_of_their_shape(
         "watched": 1,
     }
     pair = sampler(PROMPTS[0], layout, **call)
+    assert isinstance(pair, LesionPairs)
     assert pair.images.shape == (1, 256, 384, 3) and pair.masks.shape == (1, 256, 384)
     assert pair.attention is not None and pair.attention.shape == (1, 32, 48)
     assert pair.history is not None and pair.history.shape == (1, 2, 16, 24)
     other = sampler(PROMPTS[0], layout.flip(-1), **call)
+    assert isinstance(other, LesionPairs)
     assert (other.images != pair.images).any()
     with pytest.raises(ValueError, match=r"in proportions of 256 to 384, .* not \(64, 64\)"):
         sampler(PROMPTS[0], layout[..., :64], **call)
@@ -472,8 +476,12 @@ def test_pairs_come_in_the_form_of_their_images(
     sampler: LesionPairPipeline, layouts: Tensor
 ) -> None:
     def pair(kind: str, **call: Any) -> Any:
-        call = {"latents": start(1), "num_inference_steps": 2, "output_type": kind} | call
-        return sampler(PROMPTS[0], layouts[:1], annotation=QUICK.annotation, **call)
+        asked: dict[str, Any] = {
+            "latents": start(1),
+            "num_inference_steps": 2,
+            "output_type": kind,
+        } | call
+        return sampler(PROMPTS[0], layouts[:1], annotation=QUICK.annotation, **asked)
 
     arrays = pair("np")
     assert arrays.images.dtype == np.float32 and arrays.masks.dtype == bool
@@ -489,6 +497,7 @@ def test_images_of_a_prompt_share_its_layout(sampler: LesionPairPipeline, layout
     both = sampler(PROMPTS[:2], layouts[:2], num_images_per_prompt=2, **call)
     prompts = [prompt for prompt in PROMPTS[:2] for _ in range(2)]
     wanted = sampler(prompts, layouts[[0, 0, 1, 1]], **call)
+    assert isinstance(both, LesionPairs) and isinstance(wanted, LesionPairs)
     np.testing.assert_allclose(both.images, wanted.images, atol=1e-4)
     np.testing.assert_array_equal(both.masks, wanted.masks)
 
@@ -506,6 +515,7 @@ def test_an_interrupted_pair_has_no_mask(sampler: LesionPairPipeline, layouts: T
         return arguments[-1]
 
     pair = sampler(PROMPTS[0], layouts[:1], num_inference_steps=3, callback_on_step_end=stop)
+    assert isinstance(pair, LesionPairs)
     assert len(pair.images) == 1 and pair.masks is None and pair.attention is None
 
 

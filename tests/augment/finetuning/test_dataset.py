@@ -51,7 +51,7 @@ def test_the_same_draw_is_the_same_item(manifest: SourceManifest) -> None:
 
 
 def test_thinning_changes_captions_alone(manifest: SourceManifest) -> None:
-    whole = {"caption_probability": 1.0, "prompt_dropout": 0.0}
+    whole: dict[str, Any] = {"caption_probability": 1.0, "prompt_dropout": 0.0}
     plain, thinned = regions(manifest, **whole), regions(manifest, **whole, caption_thinning=1.0)
     lengths = set()
     for number in range(40):
@@ -304,7 +304,7 @@ def told(manifest: SourceManifest, caption: str) -> SourceManifest:
     return replace(manifest, records=records)
 
 
-SHOWN = {"caption_probability": 1.0, "prompt_dropout": 0.0}
+SHOWN: dict[str, Any] = {"caption_probability": 1.0, "prompt_dropout": 0.0}
 
 
 def test_an_image_whose_free_caption_cannot_turn_stays_as_it_is(manifest: SourceManifest) -> None:

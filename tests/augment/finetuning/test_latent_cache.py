@@ -70,7 +70,12 @@ def test_a_table_that_was_cut_off_is_finished(
         list(table.fill(counted))
     assert [path.name for path in table.folder.glob("*.safetensors")] == ["rows-00000.safetensors"]
     computed.clear()
-    assert sum(table.fill(lambda n: computed.append(n) or row(n))) == 8
+
+    def recorded(number: int) -> dict[str, Tensor]:
+        computed.append(number)
+        return row(number)
+
+    assert sum(table.fill(recorded)) == 8
     assert computed == [3, 4, 5, 6, 7]
     assert torch.equal(table.read(4, "grid"), row(4)["grid"])
 
@@ -96,7 +101,7 @@ def losses(
 ) -> tuple[dict[str, Any], list[dict[str, Tensor]]]:
     """A batch and the losses of some, with a cache in `out` or without."""
     accelerator = Accelerator(mixed_precision=recipe.mixed_precision, cpu=True)
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16}[recipe.mixed_precision]
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16}[recipe.mixed_precision or "no"]
     dataset = RegionDataset(manifest, manifest.select(split="train"), recipe, 1000)
     module = RegionLoss(pipeline, recipe.model_copy(update={"cache": out is not None}))
     if out is not None:

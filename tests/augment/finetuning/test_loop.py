@@ -156,7 +156,7 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(
 
     def spoil(module: Brightness) -> None:
         with torch.no_grad():
-            module.trained["net"].weight[0, 0] = torch.nan
+            next(module.trained["net"].parameters())[0, 0] = torch.nan
 
     step = 5 if scaled else 4
     with pytest.raises(DidgenError, match=f"At step {step} the training of the net came to values"):
@@ -330,7 +330,8 @@ def duel(
     manifest: SourceManifest, folder: Path, schedule: Schedule, at: Callable[[int], None] = print
 ) -> Rivals:
     """Train two players in a folder."""
-    module, dataset = Rivals(), ImageDataset(manifest, manifest.records, 64, 32, "flips", seed=0)
+    module, records = Rivals(), list(manifest.records)
+    dataset = ImageDataset(manifest, records, 64, 32, "flips", seed=0)
     weights = np.ones(len(dataset))
     train(Accelerator(cpu=True), "duel", module, dataset, weights, schedule, folder, at)
     return module

@@ -95,7 +95,7 @@ def test_the_merged_model_draws_what_base_and_adapters_draw(
             compose("nevus."), num_inference_steps=2, generator=generator, output_type="np"
         )
         images.append(drawn.images)
-    np.testing.assert_allclose(*images, atol=1e-3)
+    np.testing.assert_allclose(images[0], images[1], atol=1e-3)
 
 
 def test_adapters_of_a_half_precision_base_are_saved_whole(folder: Path, tmp_path: Path) -> None:

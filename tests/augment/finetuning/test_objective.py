@@ -263,6 +263,7 @@ def test_the_perceptual_term_compares_decoded_images_one_by_one(
     torch.testing.assert_close(scalars["perceptual"], expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(scalars["loss"], without["loss"] + 0.3 * expected)
     (scalars["loss"] - without["loss"]).backward()
+    assert module.vae is not None
     fixed = [*module.vae.parameters(), *distance.parameters()]
     assert all(parameter.grad is None for parameter in fixed)
     assert any(p.grad is not None and p.grad.any() for p in module.unet.parameters())

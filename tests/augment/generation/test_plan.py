@@ -22,6 +22,7 @@ from didgen.augment.generation.plan import (
 from didgen.augment.methods.generator import Planned
 from didgen.augment.prompts.prompt import PREFIX
 from didgen.augment.prompts.prompt_source import Prompts, captions_of
+from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import parse
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.errors import DidgenError
@@ -160,7 +161,7 @@ def test_the_prompt_of_a_pair_speaks_of_its_layout() -> None:
         Prompts(MEASURED, words),
     ):
         attributes = parse(planned.prompt.removeprefix(PREFIX))
-        assert attributes is not None
+        assert isinstance(attributes, Attributes)
         assert attributes.lesion is not None
         drawn = geometry(layouts.mask(planned.layout, planned.seed))
         assert attributes.lesion == attributes.lesion.model_copy(update=drawn._asdict())
@@ -237,6 +238,7 @@ def test_a_lesion_outside_the_square_gives_no_layout(
     wide[:, :20] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
     record = manifest.select(split="train")[0]
+    assert record.mask is not None
     (tmp_path / record.image).parent.mkdir()
     (tmp_path / record.mask).parent.mkdir()
     (tmp_path / "wide.png").rename(tmp_path / record.mask)

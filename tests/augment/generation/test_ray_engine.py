@@ -79,7 +79,7 @@ def test_without_a_cluster_one_sentence_says_so(
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[object]:
+def nodes() -> Iterator[Any]:
     """A Ray cluster of two nodes with one CPU each; the second is `nodes.second`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -87,8 +87,8 @@ def nodes() -> Iterator[object]:
         import ray
         from ray.cluster_utils import Cluster
 
-        size = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-        cluster = Cluster(
+        size: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+        cluster: Any = Cluster(
             initialize_head=True,
             head_node_args=size | {"include_dashboard": False},
         )
@@ -125,13 +125,13 @@ class TestTwoNodes:
 
     def test_a_part_and_then_the_rest_load_the_model_once_a_worker(
         self,
-        nodes: object,
+        nodes: Any,
         job: GenerationJob,
         local: Path,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        started = []
+        started: list[str] = []
         grow = cluster_module._Pool._grow
 
         def counted(pool: cluster_module._Pool, shards: int) -> None:
@@ -150,7 +150,7 @@ class TestTwoNodes:
         assert contents(out) == contents(local)
 
     def test_a_shard_that_fails_everywhere_ends_the_run_and_leaves_no_half(
-        self, nodes: object, job: GenerationJob, tmp_path: Path
+        self, nodes: Any, job: GenerationJob, tmp_path: Path
     ) -> None:
         out = tmp_path / "run"
         # No worker can write beside a file that stands where the folder of pairs belongs.
@@ -162,7 +162,7 @@ class TestTwoNodes:
 
     def test_a_sick_worker_is_not_asked_again(
         self,
-        nodes: object,
+        nodes: Any,
         job: GenerationJob,
         local: Path,
         tmp_path: Path,
@@ -193,7 +193,7 @@ class TestTwoNodes:
         assert contents(out) == contents(local)
 
     def test_workers_that_cannot_load_end_the_run_when_none_is_left(
-        self, nodes: object, job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, nodes: Any, job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Broken(cluster_module._Remote):
             def load(self, *asked: Any) -> str:
@@ -204,7 +204,7 @@ class TestTwoNodes:
             augment(job, tmp_path / "run", engine="ray")
 
     def test_a_worker_that_reads_another_recipe_is_refused(
-        self, nodes: object, job: GenerationJob, tmp_path: Path
+        self, nodes: Any, job: GenerationJob, tmp_path: Path
     ) -> None:
         from dataclasses import replace
 
@@ -212,14 +212,14 @@ class TestTwoNodes:
             augment(replace(job, fingerprint="0" * 64), tmp_path / "run", engine="ray")
 
     def test_more_than_any_node_has_is_refused(
-        self, nodes: object, model: Path, tmp_path: Path
+        self, nodes: Any, model: Path, tmp_path: Path
     ) -> None:
         greedy = prepare_generation(tiny_recipe(model, **ASKED | {"cluster": {"cpus": 64}}))
         with pytest.raises(DidgenError, match="No node of the Ray cluster has 64 CPUs"):
             augment(greedy, tmp_path / "run", engine="ray")
 
     def test_sigterm_drops_what_is_in_hand_and_the_run_goes_on(
-        self, nodes: object, job: GenerationJob, local: Path, tmp_path: Path
+        self, nodes: Any, job: GenerationJob, local: Path, tmp_path: Path
     ) -> None:
         out, asked = tmp_path / "run", tmp_path / "recipe.yaml"
         asked.write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
@@ -228,13 +228,13 @@ class TestTwoNodes:
             "-m",
             "didgen.cli",
             "augment",
-            asked,
+            str(asked),
             "--out",
-            out,
+            str(out),
             "--engine",
             "ray",
         ]
-        address = nodes.address  # type: ignore[attr-defined]
+        address = nodes.address
         paths = os.pathsep.join(sys.path)
         process = subprocess.Popen(
             command, env=os.environ | {"RAY_ADDRESS": address, "PYTHONPATH": paths}
@@ -250,7 +250,7 @@ class TestTwoNodes:
 
     def test_a_node_that_goes_takes_nothing_with_it(
         self,
-        nodes: object,
+        nodes: Any,
         job: GenerationJob,
         local: Path,
         tmp_path: Path,
@@ -258,7 +258,7 @@ class TestTwoNodes:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         out, in_hand = tmp_path / "run", tmp_path / "in-hand"
-        second = nodes.second  # type: ignore[attr-defined]
+        second = nodes.second
         identity = second.node_id
         made_before: list[int] = []
 
@@ -282,7 +282,7 @@ class TestTwoNodes:
             while not (made := list(out.glob("[ip]*/*-*.json"))):
                 time.sleep(0.02)
             made_before.append(len(made))
-            nodes.remove_node(second, allow_graceful=False)  # type: ignore[attr-defined]
+            nodes.remove_node(second, allow_graceful=False)
 
         monkeypatch.setattr(cluster_module, "_Remote", Slow)
         remover = threading.Thread(target=remove)

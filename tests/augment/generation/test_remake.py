@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tests.fixtures.recipes import QUICK, tiny_recipe
 @pytest.fixture(scope="module")
 def job(model: Path) -> GenerationJob:
     """Images and pairs in uneven batches, with a gate that stops some of them."""
-    asked = {
+    asked: dict[str, Any] = {
         "model": str(model),
         "images": {"per_class": {"MEL": 4, "BCC": 3}},
         "pairs": {"count": 5, "layouts": "drawn"},
@@ -67,7 +68,7 @@ def test_every_sample_comes_back_to_the_bit(finished: Path, job: GenerationJob) 
     assert again.recipe.sampling.batch_size != job.recipe.sampling.batch_size
     count = redrawn = 0
     for config in ("images", "pairs"):
-        for sample in iterate(finished, config):  # type: ignore[arg-type]
+        for sample in iterate(finished, config):
             assert remake(again, finished, sample.key).members == sample.members
             count += 1
             redrawn += sample.row["redraws"] > 0
@@ -123,7 +124,7 @@ def test_what_cannot_be_remade_is_one_sentence(
     failed = [
         row["key"]
         for config in ("images", "pairs")
-        for sidecar in read_sidecars(finished, config)  # type: ignore[arg-type]
+        for sidecar in read_sidecars(finished, config)
         for row in sidecar.rows
         if row["status"] == "failed"
     ]

@@ -96,8 +96,8 @@ def test_another_batch_size_gives_the_same_plan_and_images(
     augment(singly, tmp_path / "singly")
     for config in ("images", "pairs"):
         pairs = zip(
-            iterate(finished, config),  # type: ignore[arg-type]
-            iterate(tmp_path / "singly", config),  # type: ignore[arg-type]
+            iterate(finished, config),
+            iterate(tmp_path / "singly", config),
             strict=True,
         )
         for one, other in pairs:
@@ -254,7 +254,8 @@ def test_a_config_without_samples_is_left_out(model: Path, tmp_path: Path) -> No
     only = tiny_recipe(
         model, images={"per_class": {"MEL": 1}}, pairs={"count": 0, "layouts": "drawn"}
     )
-    assert list(augment(prepare_generation(only), tmp_path / "run").configs) == ["images"]
+    manifest = augment(prepare_generation(only), tmp_path / "run")
+    assert manifest is not None and list(manifest.configs) == ["images"]
 
 
 def test_another_model_in_the_same_folder_is_another_run(
@@ -273,7 +274,7 @@ def test_another_model_in_the_same_folder_is_another_run(
 def test_layouts_of_a_source_guide_pairs(model: Path, source: Path, tmp_path: Path) -> None:
     asked = tiny_recipe(model, source=str(source), images=None, pairs={"count": 2, "exclude": []})
     manifest = augment(prepare_generation(asked), tmp_path / "run")
-    assert manifest.totals.samples == 2
+    assert manifest is not None and manifest.totals.samples == 2
     records = [json.loads(s.members["json"]) for s in iterate(tmp_path / "run", "pairs")]
     assert all(record["layout"].startswith("drawn_") for record in records)
 

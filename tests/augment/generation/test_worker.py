@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from didgen.augment.generation import worker as worker_module
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.run import augment
+from didgen.augment.generation.samples import make
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import Failure, Sample, shard_path
 from tests.fixtures.runs import tars
@@ -25,19 +27,19 @@ def test_a_second_run_does_no_work(
 def test_a_broken_run_goes_on_to_the_same_bytes(
     finished: Path, job: GenerationJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, made = tmp_path / "broken", worker_module.make
+    out = tmp_path / "broken"
 
-    def breaking(*arguments: object) -> Iterator[Sample | Failure]:
+    def breaking(*arguments: Any) -> Iterator[Sample | Failure]:
         if shard_path(out, "images", 0).exists():
             raise RuntimeError("the power failed")
-        yield from made(*arguments)  # type: ignore[arg-type]
+        yield from make(*arguments)
 
     monkeypatch.setattr(worker_module, "make", breaking)
     with pytest.raises(RuntimeError, match="the power failed"):
         augment(job, out)
     assert list(tars(out)) == ["images/images-000000.tar"]
     assert not (out / "manifest.json").exists()
-    monkeypatch.setattr(worker_module, "make", made)
+    monkeypatch.setattr(worker_module, "make", make)
     augment(job, out)
     assert tars(out) == tars(finished)
     assert {verdict.status for verdict in verify(out)} == {"ok"}

@@ -58,7 +58,7 @@ def test_pairs_are_scored_by_their_attention_and_images_are_not(job: GenerationJ
     assert not job.generator.draw(job.plan["images"].shard(0), seeds, None, device).scores
     recorded = [one.scores for one in draw_batch(job, pairs, 0, device)]
     for scores, own in zip(recorded, drawing.scores, strict=True):
-        assert scores | own == scores
+        assert scores | dict(own) == scores
 
 
 def test_a_try_draws_other_noise_and_the_first_is_the_seed_alone(job: GenerationJob) -> None:

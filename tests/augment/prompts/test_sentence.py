@@ -133,7 +133,7 @@ def test_thinning_keeps_the_first_clause_and_every_number_of_others_alike() -> N
     caption = "melanoma, a lesion, pink skin, some hair."
     first, *others = caption.rstrip(".").split(", ")
     rng = np.random.default_rng(0)
-    kept = Counter()
+    kept = Counter[tuple[str, ...]]()
     for _ in range(2000):
         thinned = thin(caption, rng)
         assert thinned.endswith(".")

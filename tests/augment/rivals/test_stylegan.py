@@ -106,7 +106,8 @@ def test_the_defaults_have_the_sizes_of_the_source() -> None:
     generator = StyleGenerator(recipe.network, 1)
     assert sum(p.numel() for p in generator.mapping.parameters()) == 100 * 512 + 7 * 512**2 + 4096
     assert generator.constant.shape == (1, 512, 4, 4)
-    assert [layer.convolution.out_channels for layer in generator.layers][::2] == [
+    layers: Any = generator.layers
+    assert [layer.convolution.out_channels for layer in layers][::2] == [
         512, 256, 192, 128, 64, 32, 16,
     ]  # fmt: skip
     numbers = torch.randn(1, generator.numbers)
@@ -135,9 +136,10 @@ def test_the_losses_are_those_of_least_squares_and_r1_comes_lazily() -> None:
     # Two steps of penalty at once, since every second step has one.
     torch.testing.assert_close(told["loss"], told["adversarial"] + 3.0 * 2 * told["r1"])
     assert told["adversarial"] >= (real - 1).square().mean()
+    output: Any = module.discriminator.output
     with torch.no_grad():
-        module.discriminator.output.weight.zero_()
-        module.discriminator.output.bias.fill_(0.25)
+        output.weight.zero_()
+        output.bias.fill_(0.25)
     torch.testing.assert_close(module(batch)["adversarial"], torch.tensor(0.75**2 + 1.25**2))
     drawn = module(batch | {"turn": "generator"})["loss"]
     torch.testing.assert_close(drawn, torch.tensor(0.25**2))

@@ -18,7 +18,7 @@ from didgen.downstream.benchmark.job import (
     with_outside,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
-from didgen.downstream.data.images import load_synthetic
+from didgen.downstream.data.images import Images, load_synthetic
 from didgen.downstream.data.leaks import perceptual_hashes
 from didgen.downstream.networks.weights import RANDOM, Weights
 from didgen.manifests.errors import DidgenError
@@ -63,7 +63,7 @@ def test_synthetic_samples_are_those_of_the_run_and_its_shards_are_hashed(
     assert taken_from(other, recipe(), manifest, "images", None).sha256 != taken.sha256
 
 
-def test_what_is_nearly_a_later_image_is_left_out_or_refused(recipe: Make, images) -> None:
+def test_what_is_nearly_a_later_image_is_left_out_or_refused(recipe: Make, images: Images) -> None:
     parts = {split: images.take(range(4 * n, 4 * n + 4)) for n, split in enumerate(SPLITS)}
     parts["train"].pixels[1] = parts["test"].pixels[2]
     hashes = {split: perceptual_hashes(part) for split, part in parts.items()}
@@ -108,7 +108,7 @@ def test_the_unit_is_what_the_records_of_all_sources_know(
     assert unit_of(recipe(source=known, outside=source), patients) == "patient or lesion"
 
 
-def test_outside_images_near_what_is_learned_are_left_out(images) -> None:
+def test_outside_images_near_what_is_learned_are_left_out(images: Images) -> None:
     outside = images.take([0, 4, 8])
     learned = [images.take([1, 4]), images.take([]), images.take([8, 9])]
     assert with_outside(learned, outside, None).keys == ("image-0",)
@@ -117,7 +117,7 @@ def test_outside_images_near_what_is_learned_are_left_out(images) -> None:
 
 
 def test_reviews_decide_where_the_recipe_asks_for_them(
-    recipe: Make, make_run, source: Path, tmp_path: Path
+    recipe: Make, make_run: Callable[..., Path], source: Path, tmp_path: Path
 ) -> None:
     run, manifest = make_run(tmp_path / "run"), SourceManifest.read(source)
     with pytest.raises(DidgenError, match="run `didgen review"):

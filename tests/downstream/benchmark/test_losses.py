@@ -50,7 +50,7 @@ def test_two_labels_count_in_their_proportion() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
-def test_focal_loss_is_its_formula(gamma) -> None:
+def test_focal_loss_is_its_formula(gamma: float) -> None:
     logits, given = batch()
     chances = logits.softmax(1)[torch.arange(8), given["label"]]
     oracle = (-((1 - chances) ** gamma) * chances.log()).mean()
@@ -60,7 +60,7 @@ def test_focal_loss_is_its_formula(gamma) -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(MaskLoss))
-def test_weighted_losses_of_masks_are_means_over_images(kind) -> None:
+def test_weighted_losses_of_masks_are_means_over_images(kind: MaskLoss) -> None:
     logits, masks = masks_batch()
     loss = PairLoss(segmentation_loss(kind, auxiliary=0.4, boundary=0.4))
     outputs = Outputs((logits, -logits), (logits,))
@@ -96,7 +96,7 @@ def naive_masks(kind: str, logits: torch.Tensor, masks: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("kind", get_args(MaskLoss))
-def test_losses_of_masks_are_their_formulas(kind) -> None:
+def test_losses_of_masks_are_their_formulas(kind: MaskLoss) -> None:
     logits, masks = masks_batch()
     loss = segmentation_loss(kind, auxiliary=0.4, boundary=0.4)
     assert loss(Outputs((logits,)), masks).item() == pytest.approx(

@@ -1,12 +1,15 @@
 """Recipes of older forms are made those of today, and nothing is lost on the way."""
 
+from typing import Any
+
 from didgen.downstream.benchmark.old_recipes import of_today
 
 ARMS = ("original", "original-epochs")
 
 
 def test_names_become_records() -> None:
-    given = {"runs": {"a": "x", "b": "y"}, "arms": ["original", "b", "a-filtered", {"name": "c"}]}
+    arms: list[Any] = ["original", "b", "a-filtered", {"name": "c"}]
+    given = {"runs": {"a": "x", "b": "y"}, "arms": arms}
     recipe, said = of_today(given, ARMS, True)
     assert recipe["arms"] == [
         {"name": "original", "use": "original", "run": None},
@@ -15,7 +18,7 @@ def test_names_become_records() -> None:
         {"name": "c"},
     ]
     assert said == ()
-    assert given["arms"][0] == "original"
+    assert arms[0] == "original"
 
 
 def test_without_arms_there_are_those_that_the_runs_allow() -> None:

@@ -1,7 +1,9 @@
 """Tests of results on disk: whole ones are found, torn ones made again, others named."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,6 @@ from torch import nn
 
 from didgen.downstream.benchmark.results import (
     PREDICTIONS_NAME,
-    RESULT_NAME,
     VALIDATION_NAME,
     WEIGHTS_NAME,
     Predictions,
@@ -26,6 +27,7 @@ from didgen.downstream.benchmark.results import (
     write_result,
     write_tested,
 )
+from didgen.downstream.benchmark.training_result import RESULT_NAME
 from didgen.downstream.metrics.segmentation import overlaps
 from didgen.manifests.errors import DidgenError
 
@@ -81,7 +83,9 @@ def test_weights_are_kept_only_where_a_network_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
-def test_weights_may_be_gone_and_are_then_not_there(damage, tmp_path: Path) -> None:
+def test_weights_may_be_gone_and_are_then_not_there(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
     write(tmp_path, nn.Linear(2, 2))
     result = find_result(tmp_path, ASKED)
     assert result is not None and has_weights(tmp_path, result)
@@ -119,7 +123,9 @@ def test_a_test_is_found_if_it_is_of_this_training_on_these_images(tmp_path: Pat
 
 @pytest.mark.parametrize("name", [RESULT_NAME, PREDICTIONS_NAME])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{}")])
-def test_what_is_not_whole_is_no_result(name: str, damage, tmp_path: Path) -> None:
+def test_what_is_not_whole_is_no_result(
+    name: str, damage: Callable[[Path], object], tmp_path: Path
+) -> None:
     write(tmp_path, nn.Linear(2, 2))
     damage(tmp_path / name)
     assert find_result(tmp_path, ASKED) is None
@@ -142,7 +148,7 @@ def test_a_result_of_another_training_is_refused_by_its_fields(tmp_path: Path) -
         [[]],
     ],
 )
-def test_predictions_that_are_none_are_refused(rows, tmp_path: Path) -> None:
+def test_predictions_that_are_none_are_refused(rows: Any, tmp_path: Path) -> None:
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
     (tmp_path / PREDICTIONS_NAME).write_text(text)
     with pytest.raises(DidgenError, match="is not what didgen writes there"):

@@ -2,9 +2,10 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from didgen.downstream.benchmark.training import (
 from didgen.manifests.errors import DidgenError
 
 
-def schedule(**fields) -> Schedule:
+def schedule(**fields: Any) -> Schedule:
     given = {
         "steps": 40,
         "evaluate_every": 10,
@@ -53,11 +54,11 @@ def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def run(
-    score_of,
+    score_of: Callable[[nn.Module], float],
     network: nn.Module | None = None,
-    poison=None,
+    poison: int | None = None,
     watch: Watch = Watch(),  # noqa: B008 - immutable
-    **fields,
+    **fields: Any,
 ) -> Trained:
     torch.manual_seed(0)
     planned = schedule(**fields)

@@ -48,7 +48,7 @@ def test_the_official_scorer_takes_the_masks(
             record = records[path.name.removesuffix("_segmentation.png")]
             assert (image.format, image.mode) == ("PNG", "L")
             assert image.size == (record.width, record.height)
-            assert set(np.unique(image)) <= {0, 255}
+            assert set(np.unique(np.asarray(image))) <= {0, 255}
         score = SegmentationScore.from_dir(tmp_path / "truth", folder).macro_average
         # The definition, written out: IoU of whole images, 0 below 0.65.
         ious = []

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from didgen.downstream.data.images import counts, load_real, load_synthetic, square
+from didgen.downstream.data.images import Images, counts, load_real, load_synthetic, square
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.runs.finish import read_whole_run
 from didgen.manifests.runs.training_samples import SyntheticSample, training_samples
@@ -55,7 +56,9 @@ def test_real_images_come_in_the_order_of_their_records(source: Path) -> None:
     assert counts(images, classes) == Counter(record.label for record in records)
 
 
-def test_a_real_image_that_changed_is_refused(make_source, tmp_path: Path) -> None:
+def test_a_real_image_that_changed_is_refused(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
     manifest = SourceManifest.read(make_source(tmp_path))
     record = manifest.records[0]
     manifest.image_path(record).write_bytes(b"other")
@@ -87,7 +90,9 @@ def test_an_image_that_only_a_sidecar_knows_is_refused(run: Path, source: Path) 
         load_synthetic(run, [*every, ghost], classes, classes, 32)
 
 
-def test_a_broken_image_in_a_shard_is_named(make_run, source: Path, tmp_path: Path) -> None:
+def test_a_broken_image_in_a_shard_is_named(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path
+) -> None:
     broken = make_run(tmp_path / "run")
     every, classes = taken_from(broken, source)
     tar = shard_path(broken, "images", 0)
@@ -98,7 +103,7 @@ def test_a_broken_image_in_a_shard_is_named(make_run, source: Path, tmp_path: Pa
         load_synthetic(broken, every, classes, classes, 32)
 
 
-def test_images_add_and_take(images) -> None:
+def test_images_add_and_take(images: Images) -> None:
     both = images + images.take([3])
     assert len(both) == 13
     assert both.keys[-1] == both.keys[3]

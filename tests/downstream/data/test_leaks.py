@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from didgen.downstream.data.images import load_real
+from didgen.downstream.data.images import Images, load_real
 from didgen.downstream.data.leaks import (
     check_lesions,
     check_records,
@@ -16,10 +16,11 @@ from didgen.downstream.data.leaks import (
     refuse,
     without,
 )
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.perceptual_hash import NEAR
-from didgen.manifests.sources.records import SPLITS, SourceManifest
+from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
 from tests.fixtures.pictures import decoded, encoded
 from tests.fixtures.sources import record
 
@@ -32,15 +33,16 @@ def recompressed(pixels: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(again.astype(np.uint8).transpose(2, 0, 1).copy())
 
 
-def split_up(images):
+def split_up(images: Images) -> tuple[dict[Split, Images], dict[Split, np.ndarray]]:
     """Four images a split; train and val each hold an altered copy of one of the test images."""
     parts = {split: images.take(range(4 * i, 4 * i + 4)) for i, split in enumerate(SPLITS)}
-    for split, place in (("train", 1), ("val", 2)):
+    places: tuple[tuple[Split, int], ...] = (("train", 1), ("val", 2))
+    for split, place in places:
         parts[split].pixels[place] = recompressed(parts["test"].pixels[3])
     return parts, {split: perceptual_hashes(part) for split, part in parts.items()}
 
 
-def test_an_altered_copy_is_found_and_the_earlier_split_gives_way(images) -> None:
+def test_an_altered_copy_is_found_and_the_earlier_split_gives_way(images: Images) -> None:
     parts, hashes = split_up(images)
     found = near_duplicates(parts, hashes)
     assert {(one.split, one.key) for one in found} == {("train", "image-1"), ("val", "image-6")}
@@ -54,14 +56,14 @@ def test_an_altered_copy_is_found_and_the_earlier_split_gives_way(images) -> Non
         refuse(found, "source")
 
 
-def test_strangers_are_no_near_duplicates(images) -> None:
+def test_strangers_are_no_near_duplicates(images: Images) -> None:
     parts = {split: images.take(range(4 * i, 4 * i + 4)) for i, split in enumerate(SPLITS)}
     found = near_duplicates(parts, {s: perceptual_hashes(p) for s, p in parts.items()})
     assert found == []
     refuse(found, "source")
 
 
-def by_split(source: Path):
+def by_split(source: Path) -> dict[Split, list[SourceRecord]]:
     manifest = SourceManifest.read(source)
     return {split: manifest.select(split=split, labelled=True) for split in SPLITS}
 
@@ -71,7 +73,7 @@ def test_sound_splits_pass(source: Path) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_class_that_a_split_lacks_is_named(source: Path, split) -> None:
+def test_a_class_that_a_split_lacks_is_named(source: Path, split: Split) -> None:
     records = by_split(source)
     records[split] = [record for record in records[split] if record.label != "NV"]
     with pytest.raises(DidgenError, match=f"no image of NV in {split}; .* add NV to `exclude`"):
@@ -93,7 +95,7 @@ def test_a_test_lesion_of_two_classes_is_refused(source: Path) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
-def test_a_lesion_in_two_splits_is_refused(source: Path, one, other) -> None:
+def test_a_lesion_in_two_splits_is_refused(source: Path, one: Split, other: Split) -> None:
     records = by_split(source)
     shared = records[one][0].lesion_id
     records[other][1] = records[other][1].model_copy(update={"lesion_id": shared})
@@ -117,7 +119,7 @@ def test_the_known_pair_of_the_real_data_is_found_and_little_else(data_dir: Path
 
 
 def test_a_patient_in_two_splits_is_refused() -> None:
-    records = {
+    records: dict[Split, list[SourceRecord]] = {
         "train": [record("a", patient_id="p")],
         "val": [record("b", patient_id="q")],
         # A lesion may have the name of a patient.

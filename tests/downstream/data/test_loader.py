@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
+from didgen.downstream.data.images import Images
 from didgen.downstream.data.loader import Batches, Draws, TrainingSet, mixed_pixels
 from didgen.downstream.data.samplers import Balanced, Plain
 
 
-def test_a_draw_is_the_same_whatever_was_drawn_before(images) -> None:
+def test_a_draw_is_the_same_whatever_was_drawn_before(images: Images) -> None:
     data = Draws(images, seed=7)
     first = data[5, 2]["pixels"]
     state = torch.random.get_rng_state()
@@ -23,7 +24,7 @@ def test_a_draw_is_the_same_whatever_was_drawn_before(images) -> None:
     assert first.dtype == torch.uint8
 
 
-def test_workers_load_what_one_process_loads(images) -> None:
+def test_workers_load_what_one_process_loads(images: Images) -> None:
     drawn = TrainingSet(images, Plain(Balanced(images.labels)), len(images))
     alone, shared = (list(Batches(drawn, 4, 3, 1, workers).loaded()) for workers in (0, 2))
     assert len(alone) == len(shared) == 3
@@ -32,7 +33,7 @@ def test_workers_load_what_one_process_loads(images) -> None:
         assert torch.equal(one["label"], other["label"])
 
 
-def test_batches_begin_anywhere(images) -> None:
+def test_batches_begin_anywhere(images: Images) -> None:
     batches = Batches(TrainingSet(images, Plain(Balanced(images.labels)), len(images)), 4, 5, 1)
     late, whole = list(batches.loaded(3)), list(batches.loaded())
     assert len(late) == 2
@@ -40,7 +41,7 @@ def test_batches_begin_anywhere(images) -> None:
         assert torch.equal(one["pixels"], other["pixels"])
 
 
-def test_each_sample_comes_with_its_weight_where_there_are_weights(images) -> None:
+def test_each_sample_comes_with_its_weight_where_there_are_weights(images: Images) -> None:
     weights = np.arange(12, dtype=np.float32)
     sample = Draws(images, 7, weights=weights)[5, 3]
     assert sample["weight"].dtype == torch.float32 and float(sample["weight"]) == 3

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from didgen.downstream.data.images import Images
 from didgen.downstream.data.loader import Draws
 from didgen.downstream.data.pairs import (
     Pairs,
@@ -34,7 +35,9 @@ from tests.fixtures.sources import manifest_of, write_photo
 PLACE = Path("image.png"), Path("mask.png")
 
 
-def squared(image: np.ndarray, mask: np.ndarray, size: int, **options: object):
+def squared(
+    image: np.ndarray, mask: np.ndarray, size: int, **options: object
+) -> tuple[np.ndarray, np.ndarray]:
     return square_pair(
         (encoded(image, "PNG", **options), PLACE[0]),
         (encoded(mask.astype(np.uint8) * 255, "PNG", **options), PLACE[1]),
@@ -185,7 +188,7 @@ def test_augmentation_moves_a_mask_with_its_image(number: int, place: int, seed:
     assert sure.float().mean() > 0.98
 
 
-def test_a_draw_of_a_pair_moves_its_image_as_it_would_alone(images) -> None:
+def test_a_draw_of_a_pair_moves_its_image_as_it_would_alone(images: Images) -> None:
     pairs = Pairs(images.keys, images.units, images.pixels, images.pixels[:, 0] > 127, images.keys)
     for number in range(8):
         alone, paired = Draws(images, 3)[number, number], Draws(pairs, 3)[number, number]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def epochs(count: int) -> Epochs:
 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 12), st.integers(0, 99))
-def test_draws_are_numbered_and_go_through_all_images(count, batch_size, steps, seed) -> None:
+def test_draws_are_numbered_and_go_through_all_images(
+    count: int, batch_size: int, steps: int, seed: int
+) -> None:
     sampler = Plain(epochs(count))
     batches = list(draws(sampler, None, batch_size=batch_size, steps=steps, seed=seed))
     assert [len(batch) for batch in batches] == [batch_size] * steps
@@ -39,7 +42,9 @@ def test_draws_are_numbered_and_go_through_all_images(count, batch_size, steps, 
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.integers(0, 99))
-def test_oversampling_evens_the_classes_and_leaves_no_image_out(labels, seed) -> None:
+def test_oversampling_evens_the_classes_and_leaves_no_image_out(
+    labels: list[int], seed: int
+) -> None:
     largest = max(Counter(labels).values())
     size = largest * len(set(labels))
     (batch,) = Plain(Balanced(np.array(labels))).batches(size, 1, seed)
@@ -61,7 +66,9 @@ def test_another_seed_has_another_order_and_so_has_a_salted_stream() -> None:
 
 
 @given(st.integers(1, 40), st.floats(0, 1), st.integers(1, 30), st.integers(0, 99))
-def test_a_blend_keeps_its_share_of_every_batch(batch_size, share, steps, seed) -> None:
+def test_a_blend_keeps_its_share_of_every_batch(
+    batch_size: int, share: float, steps: int, seed: int
+) -> None:
     blend = Blend(epochs(7), Epochs(np.arange(7, 12), SYNTHETIC), share)
     batches = list(blend.batches(batch_size, steps, seed))
     taken = [sum(place >= 7 for place in batch) for batch in batches]
@@ -87,10 +94,12 @@ class Next:
 
     aligned = True
 
-    def partner(self, rng, place, done):
+    def partner(
+        self, rng: np.random.Generator, place: int, done: float
+    ) -> tuple[int, float] | None:
         return None if place == 0 else (place + 1, done + rng.random() / 1e9)
 
-    def mix(self, own, other, share):
+    def mix(self, own: dict[str, Any], other: dict[str, Any], share: float) -> dict[str, Any]:
         return own
 
 

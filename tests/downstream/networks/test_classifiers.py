@@ -1,7 +1,7 @@
 """Tests of classifiers: the contract, the weights a recipe names, and their faults."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -69,13 +69,13 @@ class TestDLA(ClassifierContract):
         ({"name": "vovnet39a", "weights": "pretrained"}, "no pretrained weights"),
     ],
 )
-def test_weights_that_cannot_be_had_are_refused(fields, sentence: str) -> None:
+def test_weights_that_cannot_be_had_are_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DidgenError, match=sentence):
         find_weights(classifier(**fields))
 
 
 @pytest.mark.parametrize("arguments", [{"depht": 3}, {"num_classes": 4}])
-def test_arguments_that_do_not_fit_are_refused(arguments) -> None:
+def test_arguments_that_do_not_fit_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(DidgenError, match="cannot be built with the arguments") as caught:
         build_classifier(classifier(arguments=arguments), 3, None)
     assert "\n" not in str(caught.value)

@@ -1,7 +1,10 @@
 """Tests of DCSAU-Net: the contract, its size, its blocks against loops, and that it learns."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
 
 from didgen.downstream.networks.dcsaunet import CompactSplitAttention, DCSAUNet, PrimaryFeatures
 from tests.contracts.network import SegmenterContract
@@ -17,13 +20,13 @@ class TestDCSAUNet(SegmenterContract):
     name = "dcsaunet"
 
 
-def test_it_has_the_papers_number_of_parameters(network) -> None:
+def test_it_has_the_papers_number_of_parameters(network: DCSAUNet) -> None:
     count = sum(part.numel() for part in network.parameters())
     assert count == pytest.approx(2.60e6, rel=0.03)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 96), (128, 128), (50, 70)])
-def test_a_mask_is_as_large_as_its_image(network, size) -> None:
+def test_a_mask_is_as_large_as_its_image(network: DCSAUNet, size: tuple[int, int]) -> None:
     with torch.no_grad():
         assert network(torch.rand(1, 3, *size)).shape == (1, 1, *size)
 
@@ -64,6 +67,6 @@ def test_split_attention_is_its_formula() -> None:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_it_learns_a_small_set(learned_dice) -> None:
+def test_it_learns_a_small_set(learned_dice: Callable[[nn.Module, float], float]) -> None:
     torch.manual_seed(0)
     assert learned_dice(DCSAUNet(), 3e-3) > 0.95

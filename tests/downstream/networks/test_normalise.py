@@ -1,5 +1,7 @@
 """Tests of pixels as networks take them, and of trying a network on them."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from tests.fixtures.networks import LITE, TINY, classifier, pixels, segmenter
 def test_pixels_are_normalised_as_the_weights_were_trained() -> None:
     built = build_classifier(classifier(), 3, None).eval()
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    config = built.network.pretrained_cfg
+    config: Any = built.network.pretrained_cfg
     scaled = torch.stack(
         [
             (pixels[:, i] / 255 - mean) / deviation
@@ -46,7 +48,9 @@ def test_pixels_are_normalised_as_the_encoders_weights_were_trained() -> None:
         ("monai.SwinUNETR", {"feature_size": 12}, 100, "cannot take images of 100 px .*; set an"),
     ],
 )
-def test_what_gives_no_mask_of_an_image_is_refused(name, arguments, side, sentence) -> None:
+def test_what_gives_no_mask_of_an_image_is_refused(
+    name: str, arguments: dict[str, Any], side: int, sentence: str
+) -> None:
     asked = segmenter(name, arguments=arguments)
     net = build_segmenter(asked, None)
     with pytest.raises(DidgenError, match=sentence):

@@ -1,6 +1,7 @@
 """Tests of what a segmentation net gives while it trains."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,7 +42,8 @@ def test_the_finest_nest_of_a_unetplusplus_is_its_main_output() -> None:
         ),
         None,
     )
+    finest: Any = net.network.final_conv_0_4
     with torch.no_grad():
-        net.network.final_conv_0_4.weight.zero_()
-        net.network.final_conv_0_4.bias.fill_(7.0)
+        finest.weight.zero_()
+        finest.bias.fill_(7.0)
         assert (net.eval()(pixels()) == 7).all()

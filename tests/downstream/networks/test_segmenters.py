@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import huggingface_hub.constants
 import pytest
@@ -117,9 +117,10 @@ def test_the_packaged_weights_give_the_encoder_timms_own_features(tmp_path: Path
     theirs.load_state_dict(
         {name: part for name, part in whole.state_dict().items() if name in theirs.state_dict()}
     )
+    encoder: Any = net.network.encoder
     with torch.no_grad():
         images = net.normalise(pixels())
-        image, *features = net.network.encoder(images)
+        image, *features = encoder(images)
         assert torch.equal(image, images)
         for ours, timms in zip(features, theirs(images), strict=True):
             assert torch.allclose(ours, timms, atol=1e-5)
@@ -135,7 +136,7 @@ def test_smps_own_encoders_and_the_trunk_take_files_too(tmp_path: Path) -> None:
     ):
         file = tmp_path / f"{asked.name}.safetensors"
         save_file(model.state_dict(), file)
-        built = build_segmenter(asked, file).network.encoder
+        built: Any = build_segmenter(asked, file).network.encoder
         theirs = {part.sum().item() for part in model.parameters()}
         assert {part.sum().item() for part in built.parameters()} <= theirs
 
@@ -158,7 +159,12 @@ def test_a_whole_net_starts_from_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_weights_come_from_the_hubs_cache_or_are_said_to_be_missing(
-    name, arguments, repository, timm_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    arguments: dict[str, Any],
+    repository: str,
+    timm_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     asked = segmenter(name, arguments=arguments, weights="pretrained")
@@ -205,7 +211,7 @@ def test_weights_come_from_the_hubs_cache_or_are_said_to_be_missing(
         ({"name": "dcsaunet", "weights": "gone.safetensors"}, "gone.safetensors does not exist"),
     ],
 )
-def test_what_cannot_be_had_is_refused(fields, sentence) -> None:
+def test_what_cannot_be_had_is_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DidgenError, match=sentence):
         find_segmenter_weights(segmenter(**fields))
 
@@ -222,7 +228,7 @@ def test_what_cannot_be_had_is_refused(fields, sentence) -> None:
         ("xboundformer", {"loading": {}}),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(name, arguments) -> None:
+def test_arguments_that_do_not_fit_are_refused(name: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(DidgenError, match="cannot be built with the arguments") as caught:
         build_segmenter(segmenter(name, arguments=arguments), None)
     assert "\n" not in str(caught.value)
@@ -232,7 +238,7 @@ def test_arguments_that_do_not_fit_are_refused(name, arguments) -> None:
     ("name", "argument"),
     [("smp.Unet", "encoder_weights"), ("monai.FlexibleUNet", "pretrained")],
 )
-def test_arguments_load_no_weights(name, argument) -> None:
+def test_arguments_load_no_weights(name: str, argument: str) -> None:
     with pytest.raises(DidgenError, match=f"cannot hold {argument}"):
         build_segmenter(segmenter(name, arguments={argument: "imagenet"}), None)
 
@@ -247,7 +253,9 @@ def test_arguments_load_no_weights(name, argument) -> None:
         ("monai.SegResNet", {}),
     ],
 )
-def test_weights_of_another_network_are_refused(name, arguments, timm_weights: Path) -> None:
+def test_weights_of_another_network_are_refused(
+    name: str, arguments: dict[str, Any], timm_weights: Path
+) -> None:
     with pytest.raises(DidgenError, match=r"and weights .*model.safetensors .*correct them"):
         build_segmenter(segmenter(name, arguments=arguments), timm_weights)
 

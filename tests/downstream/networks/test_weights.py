@@ -17,7 +17,9 @@ from tests.fixtures.networks import classifier
 def test_pretrained_weights_are_taken_from_the_hubs_cache(
     timm_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository = timm.models.get_pretrained_cfg("test_efficientnet").hf_hub_id
+    config = timm.models.get_pretrained_cfg("test_efficientnet")
+    assert config is not None and isinstance(config.hf_hub_id, str)
+    repository = config.hf_hub_id
     folder = tmp_path / f"models--{repository.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text("a" * 40)

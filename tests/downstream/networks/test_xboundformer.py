@@ -1,9 +1,11 @@
 """Tests of XBound-Former: the contract, its size, its learners, and that it learns."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from didgen.downstream.networks.xboundformer import (
@@ -14,7 +16,7 @@ from didgen.downstream.networks.xboundformer import (
 )
 from tests.contracts.network import SegmenterContract
 
-SMALL = {"encoder": "pvt_v2_b0", "width": 32, "heads": 2, "embeddings": 4}
+SMALL: dict[str, Any] = {"encoder": "pvt_v2_b0", "width": 32, "heads": 2, "embeddings": 4}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ class TestXBoundFormer(SegmenterContract):
     boundaries = 3
 
 
-def test_it_has_the_papers_number_of_parameters(network) -> None:
-    def count(module):
+def test_it_has_the_papers_number_of_parameters(network: XBoundFormer) -> None:
+    def count(module: nn.Module) -> int:
         return sum(part.numel() for part in module.parameters())
 
     assert count(network.encoder) == pytest.approx(25e6, rel=0.03)
@@ -45,7 +47,9 @@ def test_it_has_the_papers_number_of_parameters(network) -> None:
 
 
 @pytest.mark.parametrize("side", [64, 96, 128, 100])
-def test_masks_are_as_large_as_their_images_and_boundaries_coarser(network, side) -> None:
+def test_masks_are_as_large_as_their_images_and_boundaries_coarser(
+    network: XBoundFormer, side: int
+) -> None:
     images = torch.rand(1, 3, side, side)
     with torch.no_grad():
         outputs = network.train()(images)
@@ -57,7 +61,7 @@ def test_masks_are_as_large_as_their_images_and_boundaries_coarser(network, side
     assert torch.allclose(alone, outputs.masks[0], atol=1e-5)
 
 
-def test_bfloat16_changes_little(small) -> None:
+def test_bfloat16_changes_little(small: XBoundFormer) -> None:
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         whole = small.train()(images)
@@ -77,6 +81,7 @@ def test_im_bound_adds_what_lies_on_the_boundary_once_more() -> None:
         learner.logit.weight.zero_()
         given = []
         for logit in (-100.0, 0.0, 100.0):
+            assert learner.logit.bias is not None
             learner.logit.bias.fill_(logit)
             aware, bound = learner(features)
             assert bound.shape == (2, 1, 4, 4) and (bound == logit).all()
@@ -100,7 +105,7 @@ def test_ex_bound_reads_the_boundarys_points_alone() -> None:
         assert torch.allclose(given, learner.queries + value, atol=1e-5)
         # Where all points are as likely, their chance does not matter.
         everywhere = [learner(features, torch.full_like(bound, logit)) for logit in (-3.0, 2.0)]
-        assert torch.allclose(*everywhere, atol=1e-5)
+        assert torch.allclose(everywhere[0], everywhere[1], atol=1e-5)
         # Every image has its own boundary.
         both = learner(features.repeat(2, 1, 1, 1), torch.cat([torch.zeros_like(bound), bound]))
         assert torch.allclose(both[1:], given, atol=1e-5)
@@ -122,14 +127,17 @@ def test_x_bound_takes_embeddings_as_a_set() -> None:
 
 
 @pytest.mark.parametrize(("scale", "guided"), [(0, [1]), (1, [0, 2]), (2, [1])])
-def test_a_scales_boundary_guides_its_neighbours(small, scale, guided) -> None:
+def test_a_scales_boundary_guides_its_neighbours(
+    small: XBoundFormer, scale: int, guided: list[int]
+) -> None:
     images = torch.rand(1, 3, 96, 96)
     seen: list[list[torch.Tensor]] = [[], [], []]
     for learner, inputs in zip(small.across, seen, strict=True):
         learner.register_forward_hook(lambda _, given, out, inputs=inputs: inputs.append(given[1]))
+    explicit: Any = small.explicit[scale]
     with torch.no_grad():
         small.eval()(images)
-        small.explicit[scale].queries += 1
+        explicit.queries += 1
         small(images)
     changed = [at for at, (one, two) in enumerate(seen) if not torch.allclose(one, two)]
     assert changed == guided
@@ -137,6 +145,6 @@ def test_a_scales_boundary_guides_its_neighbours(small, scale, guided) -> None:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_it_learns_a_small_set(learned_dice) -> None:
+def test_it_learns_a_small_set(learned_dice: Callable[[nn.Module, float], float]) -> None:
     torch.manual_seed(0)
     assert learned_dice(XBoundFormer(), 3e-4) > 0.95

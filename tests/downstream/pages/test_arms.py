@@ -8,7 +8,7 @@ from didgen.downstream.pages.document import Paragraph, Table, markdown
 from didgen.downstream.pages.older import of_today
 from didgen.downstream.pages.segmentation import segmentation_page
 from didgen.manifests.files import read_json
-from tests.fixtures.benchmarks import OLDER
+from tests.fixtures.benchmarks import OLDER, Done
 
 
 @pytest.mark.parametrize("kind", ["classify", "segment"])
@@ -20,11 +20,11 @@ def test_older_records_are_marked_as_having_seen_the_test_images(kind: str) -> N
     assert "Which use of a run?" not in page and "What the arms took" not in page
 
 
-def test_records_of_today_are_not(classified) -> None:
+def test_records_of_today_are_not(classified: Done) -> None:
     assert history(classified[1]) == []
 
 
-def test_the_choice_is_a_table_of_the_uses(classified) -> None:
+def test_the_choice_is_a_table_of_the_uses(classified: Done) -> None:
     _, benchmark = classified
     table = chosen_uses(benchmark)[-1]
     assert isinstance(table, Table)
@@ -33,7 +33,7 @@ def test_the_choice_is_a_table_of_the_uses(classified) -> None:
     assert chosen_uses({"choices": {}}) == []
 
 
-def test_costs_stand_beside_the_scope(classified, segmented) -> None:
+def test_costs_stand_beside_the_scope(classified: Done, segmented: Done) -> None:
     for _, benchmark in (classified, segmented):
         table = next(block for block in costs(benchmark) if isinstance(block, Table))
         assert len(table.rows) == len(benchmark["arms"])
@@ -42,7 +42,7 @@ def test_costs_stand_beside_the_scope(classified, segmented) -> None:
             assert int(row[5]) == arm["images_seen"]
 
 
-def test_scales_are_columns(classified, segmented) -> None:
+def test_scales_are_columns(classified: Done, segmented: Done) -> None:
     assert scarcity(classified[1]) == []
     tables = [block for block in scarcity(segmented[1]) if isinstance(block, Table)]
     assert [table.header for table in tables] == [["network", "arm", "8", "all"]] * 2

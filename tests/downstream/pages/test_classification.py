@@ -1,7 +1,9 @@
 """Tests of the page of a classification."""
 
+from tests.fixtures.benchmarks import Done
 
-def test_the_page_says_what_the_record_holds(classified) -> None:
+
+def test_the_page_says_what_the_record_holds(classified: Done) -> None:
     out, benchmark = classified
     page = (out / "benchmark.md").read_text()
     for one in (*benchmark["comparisons"], *benchmark["against_all"]):

@@ -1,10 +1,18 @@
 """Tests of documents as Markdown: blocks apart, cells that cannot break their table."""
 
-from didgen.downstream.pages.document import Heading, Listing, Paragraph, Picture, Table, markdown
+from didgen.downstream.pages.document import (
+    Block,
+    Heading,
+    Listing,
+    Paragraph,
+    Picture,
+    Table,
+    markdown,
+)
 
 
 def test_blocks_become_markdown() -> None:
-    blocks = [
+    blocks: list[Block] = [
         Heading("Title", 1),
         Paragraph("Words."),
         Listing(["one", "two"]),

@@ -4,7 +4,7 @@ import pytest
 
 from didgen.downstream.pages.older import of_today
 from didgen.manifests.files import read_json
-from tests.fixtures.benchmarks import OLDER
+from tests.fixtures.benchmarks import OLDER, Done
 
 
 @pytest.mark.parametrize("kind", ["classify", "segment"])
@@ -28,6 +28,6 @@ def test_filters_are_a_list() -> None:
         assert scale["filters"] == [old["filter"]]
 
 
-def test_a_record_of_today_stays_as_it_is(classified) -> None:
+def test_a_record_of_today_stays_as_it_is(classified: Done) -> None:
     _, benchmark = classified
     assert of_today(benchmark) == benchmark

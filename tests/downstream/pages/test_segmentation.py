@@ -1,7 +1,9 @@
 """Tests of the page of a segmentation."""
 
+from tests.fixtures.benchmarks import Done
 
-def test_the_page_says_what_the_record_holds(segmented) -> None:
+
+def test_the_page_says_what_the_record_holds(segmented: Done) -> None:
     out, benchmark = segmented
     page = (out / "benchmark.md").read_text()
     for one in (*benchmark["comparisons"], *benchmark["against_all"]):

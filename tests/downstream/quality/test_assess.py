@@ -16,6 +16,7 @@ from didgen.downstream.metrics.lpips import build_lpips
 from didgen.downstream.quality.assess import assess, prepare_quality, sides
 from didgen.downstream.quality.embed import embed
 from didgen.downstream.quality.recipe import QualityRecipe
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines, sha256_of
 from didgen.manifests.runs.verify import verify
@@ -53,7 +54,9 @@ def test_every_figure_says_what_it_rests_on(assessed: tuple[Path, Path]) -> None
     assert all(row["n_real"] == 24 >= LEAST for row in by_class) and by_class
 
 
-def test_the_figures_are_those_of_the_features(quality_recipe, assessed) -> None:
+def test_the_figures_are_those_of_the_features(
+    quality_recipe: Callable[..., QualityRecipe], assessed: tuple[Path, Path]
+) -> None:
     job = prepare_quality(quality_recipe(config="images"))
     made, real = (
         embed(part, job.extractor, 48) for part in (job.synthetic["images"], job.real["held-out"])
@@ -107,7 +110,7 @@ def test_a_mix_and_a_benchmark_leave_copies_out(
     assessed: tuple[Path, Path],
     tmp_path: Path,
     no_hub: None,
-    capsys,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (source, _), (out, run) = smooth_data, assessed
     rows = [row for row in read_json_lines(out / "copies.jsonl") if row["config"] == "images"]
@@ -139,7 +142,7 @@ def test_a_mix_and_a_benchmark_leave_copies_out(
 
 
 def test_without_scores_nothing_can_be_dropped(
-    smooth_data: tuple[Path, Path], tmp_path, capsys
+    smooth_data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, run = smooth_data
     arguments = ["mix", source, run, "--ratio", "1", "--drop-copies", "--out", tmp_path / "mix"]
@@ -148,7 +151,9 @@ def test_without_scores_nothing_can_be_dropped(
     assert not (tmp_path / "mix").exists()
 
 
-def test_the_same_call_gives_the_same_files(quality_recipe, tmp_path: Path) -> None:
+def test_the_same_call_gives_the_same_files(
+    quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
+) -> None:
     for name in ("one", "other"):
         assess(prepare_quality(quality_recipe(config="pairs", pairs=2)), tmp_path / name)
     for path in (tmp_path / "one").iterdir():
@@ -156,7 +161,7 @@ def test_the_same_call_gives_the_same_files(quality_recipe, tmp_path: Path) -> N
 
 
 def test_against_training_images_the_held_out_ones_make_the_floor(
-    quality_recipe, tmp_path: Path
+    quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
 ) -> None:
     weights, seen = tmp_path / "lpips.safetensors", []
     save_file({name: part.clone() for name, part in build_lpips().state_dict().items()}, weights)
@@ -176,7 +181,7 @@ def test_against_training_images_the_held_out_ones_make_the_floor(
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_one_of_the_held_out_splits_may_be_compared_with(
-    quality_recipe, split: str, tmp_path: Path
+    quality_recipe: Callable[..., QualityRecipe], split: Split, tmp_path: Path
 ) -> None:
     job = prepare_quality(quality_recipe(against=split, config="images"))
     held_out = {record.key for record in job.source.select(split=split)}
@@ -192,7 +197,10 @@ def test_one_of_the_held_out_splits_may_be_compared_with(
 
 
 def test_a_dry_run_counts_and_writes_nothing(
-    smooth_data, tmp_path: Path, capsys, monkeypatch
+    smooth_data: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = [
@@ -211,11 +219,15 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_folder_it_is_a_fault_of_usage(smooth_data, capsys) -> None:
+def test_without_a_folder_it_is_a_fault_of_usage(
+    smooth_data: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert didgen("quality", "--real", smooth_data[0], "--synthetic", smooth_data[1], *FAST) == 2
 
 
-def test_inception_without_its_weights_is_one_sentence(smooth_data, tmp_path: Path, capsys) -> None:
+def test_inception_without_its_weights_is_one_sentence(
+    smooth_data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [
         "quality",
         "--real",
@@ -238,7 +250,7 @@ def changed(smooth_data: tuple[Path, Path], folder: Path, which: int) -> Path:
 
 
 def test_a_source_without_held_out_images_is_refused(
-    smooth_data, quality_recipe, tmp_path: Path
+    smooth_data: tuple[Path, Path], quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
 ) -> None:
     manifest = SourceManifest.read(smooth_data[0])
     records = tuple(r.model_copy(update={"split": "train"}) for r in manifest.records)
@@ -247,7 +259,9 @@ def test_a_source_without_held_out_images_is_refused(
         prepare_quality(quality_recipe(real=tmp_path / "source"))
 
 
-def test_a_torn_or_unfinished_run_is_refused(smooth_data, quality_recipe, tmp_path: Path) -> None:
+def test_a_torn_or_unfinished_run_is_refused(
+    smooth_data: tuple[Path, Path], quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
+) -> None:
     run = changed(smooth_data, tmp_path, 1)
     tar = run / "images" / "images-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-100])
@@ -258,14 +272,16 @@ def test_a_torn_or_unfinished_run_is_refused(smooth_data, quality_recipe, tmp_pa
         prepare_quality(quality_recipe(synthetic=run))
 
 
-def test_a_run_without_samples_is_refused(quality_recipe, tmp_path: Path) -> None:
+def test_a_run_without_samples_is_refused(
+    quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
+) -> None:
     run = write_smooth_run(tmp_path / "run", count=0)
     with pytest.raises(DidgenError, match="holds no sample; make some first"):
         prepare_quality(quality_recipe(synthetic=run))
 
 
 def test_a_changed_photograph_ends_it_and_leaves_nothing(
-    smooth_data, quality_recipe, tmp_path: Path
+    smooth_data: tuple[Path, Path], quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
 ) -> None:
     source = tmp_path / "moved"
     shutil.copytree(smooth_data[0].parent, source, ignore=shutil.ignore_patterns("run"))
@@ -279,7 +295,7 @@ def test_a_changed_photograph_ends_it_and_leaves_nothing(
 
 
 def test_a_run_without_labels_is_one_class_like_the_real_images(
-    smooth_data, quality_recipe, tmp_path: Path
+    smooth_data: tuple[Path, Path], quality_recipe: Callable[..., QualityRecipe], tmp_path: Path
 ) -> None:
     run = changed(smooth_data, tmp_path, 1)
     for path in run.glob("pairs/pairs-0*.json"):

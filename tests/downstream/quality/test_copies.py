@@ -26,6 +26,7 @@ from didgen.downstream.quality.copies import (
 )
 from didgen.downstream.quality.embed import embed, real_collection, views_of
 from didgen.downstream.quality.extractors import find_extractor
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.importers.isic2018 import import_isic2018
 from didgen.manifests.perceptual_hash import NEAR
@@ -122,7 +123,7 @@ def test_a_copy_is_above_the_threshold_or_near_by_hash() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
-def test_a_rate_has_wilsons_interval(flags) -> None:
+def test_a_rate_has_wilsons_interval(flags: list[bool]) -> None:
     told = rate(flags)
     oracle = scipy.stats.binomtest(sum(flags), len(flags)).proportion_ci(method="wilson")
     assert told["rate"] == sum(flags) / len(flags)
@@ -134,7 +135,7 @@ def test_a_rate_of_nothing_is_none() -> None:
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
-def test_duplicates_are_found_on_both_sides(one, other) -> None:
+def test_duplicates_are_found_on_both_sides(one: int, other: int) -> None:
     hashes = np.random.default_rng(3).random((6, 256)) < 0.5
     hashes[one] = hashes[other]
     wanted = {one, other} if one != other else set()
@@ -181,13 +182,15 @@ def test_changed_photographs_are_found_and_strangers_are_not(
     extractor = find_extractor(f"timm:{lite0.MODEL}", str(weights))
     manifest = import_isic2018(data_dir / "isic2018").manifest
     # Those with a label have a lesion id that is the data set's own.
+    counts: tuple[tuple[Split, int], ...] = (("train", 600), ("test", 200), ("val", 200))
     parts = [
         real_collection(manifest, manifest.select(split=split, labelled=True)[:count])
-        for split, count in (("train", 600), ("test", 200), ("val", 200))
+        for split, count in counts
     ]
     train = embed(parts[0], extractor, 128)
     index = TrainingIndex(train.features, train.hashes, parts[0].units)
     test, val = (embed(part, extractor, 128, index).nearest for part in parts[1:])
+    assert test is not None and val is not None
     threshold = calibrate(test).threshold
     assert rate(are_copies(val, threshold))["count"] <= 2
     places = np.arange(0, 600, 20)

@@ -1,5 +1,6 @@
 """Tests of collections that pass by in batches, and of what is kept of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,9 @@ def test_every_orientation_is_a_view() -> None:
     assert np.array_equal(plain[:, 0], features[:, 0]) and np.array_equal(bits[:, 0], hashes[:, 0])
 
 
-def test_a_photograph_that_changed_is_named(make_source, tmp_path: Path) -> None:
+def test_a_photograph_that_changed_is_named(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
     manifest = SourceManifest.read(make_source(tmp_path))
     manifest.image_path(manifest.records[4]).write_bytes(b"other")
     found = real_collection(manifest, manifest.records)

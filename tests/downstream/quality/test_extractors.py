@@ -1,6 +1,7 @@
 """Tests of extractors: names, weights, faults, and the eight ways that a square can lie."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def weights(tmp_path: Path) -> Path:
 
 def test_a_network_of_timm_gives_its_features_before_the_head(weights: Path) -> None:
     extractor = find_extractor("timm:test_efficientnet", str(weights))
-    network = timm.create_model("test_efficientnet", checkpoint_path=str(weights)).eval()
+    network: Any = timm.create_model("test_efficientnet", checkpoint_path=str(weights)).eval()
     config = resolve_model_data_config(network)
     mean, deviation = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
@@ -49,7 +50,7 @@ def test_a_network_of_timm_gives_its_features_before_the_head(weights: Path) -> 
 
 def test_a_stage_is_averaged_over_the_image(weights: Path) -> None:
     extractor = find_extractor("timm:test_efficientnet/2", str(weights))
-    whole = find_extractor("timm:test_efficientnet", str(weights))
+    whole: Any = find_extractor("timm:test_efficientnet", str(weights))
     network = whole.network.network
     with torch.no_grad():
         scaled = whole.network.normalise(some())

@@ -2,14 +2,16 @@
 
 import base64
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from didgen.downstream.pages.document import Heading, Paragraph
-from didgen.downstream.report.blocks import Figure, Gallery, Notice
+from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
@@ -21,7 +23,7 @@ from tests.fixtures.photographs import MASK
 from tests.fixtures.pictures import encoded, smooth
 
 
-def figures(blocks) -> list[Figure]:
+def figures(blocks: Iterable[Content]) -> list[Figure]:
     return [one for block in blocks if isinstance(block, Gallery) for one in block.figures]
 
 
@@ -30,7 +32,7 @@ def pixels(figure: Figure) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-def write_pairs(folder: Path, count: int, rows: list[dict]) -> Path:
+def write_pairs(folder: Path, count: int, rows: Sequence[dict[str, Any]]) -> Path:
     """A run of square pairs with the given rows, in turn."""
     samples = [
         Sample(
@@ -73,7 +75,11 @@ def test_a_few_images_of_each_class_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_pair_has_its_layout_and_its_annotation(tmp_path: Path, source: Path) -> None:
-    rows = [{"scores": {"layout_iou": 0.5}}, {"layout": "ISIC_0000000"}, {"layout": "gone"}]
+    rows: list[dict[str, Any]] = [
+        {"scores": {"layout_iou": 0.5}},
+        {"layout": "ISIC_0000000"},
+        {"layout": "gone"},
+    ]
     contents = run_contents(write_pairs(tmp_path / "run", 20, rows))
     blocks = list(pairs(contents, SourceManifest.read(source)))
     shown = figures(blocks)

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from didgen.downstream.report.blocks import Notice, Part
 from didgen.downstream.report.page import NAME, render, report
-from didgen.downstream.report.plots import DARK, LIGHT
+from didgen.downstream.report.plots import DARK, LIGHT, Palette
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_json
 from didgen.manifests.runs.claim import start_run
@@ -104,7 +105,7 @@ def test_a_hostile_run_shows_as_text(tmp_path: Path) -> None:
     start_run(out, fingerprint="f", recipe={"kind": "augment", "model": HOSTILE, HOSTILE: 1})
     members = {"jpg": encoded(noise(1), "JPEG"), "cls": b"0", "json": b"{}"}
     row = {"label": HOSTILE, "prompt": HOSTILE, "rejected": [HOSTILE], "redraws": 1}
-    results = [Sample("one", members, row), Failure("two", HOSTILE)]
+    results: list[Sample | Failure] = [Sample("one", members, row), Failure("two", HOSTILE)]
     write_shard(out, "images", 0, results, fingerprint="f", versions={})
     finish_run(out, {"images": 1}, decisions={HOSTILE: HOSTILE}, versions={}, classes=[HOSTILE])
     html = report([out], tmp_path / "report.html").read_text()
@@ -146,7 +147,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize(("which", "palette"), [(0, LIGHT), (1, DARK)])
-def test_contrast_is_that_of_wcag_aa(which: int, palette) -> None:
+def test_contrast_is_that_of_wcag_aa(which: int, palette: Palette) -> None:
     html = render("title", [Part("part", "place", [Notice("note")])])
     block = re.findall(r":root \{(.*?)\}", html, re.S)[which]
     colour = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
@@ -183,7 +184,9 @@ addEventListener("message", e => document.documentElement.setAttribute("data-mea
 
 
 @pytest.fixture(scope="module")
-def measured(html: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], dict]:
+def measured(
+    html: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[bool], dict[str, Any]]:
     """What Chromium measures of the page on a phone, light or dark; skipped without Chromium."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -197,7 +200,7 @@ def measured(html: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[b
     (folder / "page.html").write_text(copy)
     (folder / "frame.html").write_text(FRAME)
 
-    def measure(dark: bool) -> dict:
+    def measure(dark: bool) -> dict[str, Any]:
         command = [
             *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
             *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
@@ -213,7 +216,9 @@ def measured(html: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[b
     return measure
 
 
-def test_a_phone_shows_it_without_scrolling_sideways(measured, html: str) -> None:
+def test_a_phone_shows_it_without_scrolling_sideways(
+    measured: Callable[[bool], dict[str, Any]], html: str
+) -> None:
     light = measured(False)
     assert light["inner"] == PHONE
     assert light["scroll"] <= PHONE

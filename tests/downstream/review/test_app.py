@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -99,7 +100,9 @@ def test_relabelling_rejecting_redrawing_and_withdrawing(enter: Enter, desk: Des
         (PAIR, {"verdict": "accepted", "curves": "[[[0, 0], [0, 0], [0, 0]]]"}),
     ],
 )
-def test_a_form_that_is_none_saves_nothing(enter: Enter, desk: Desk, path: str, form) -> None:
+def test_a_form_that_is_none_saves_nothing(
+    enter: Enter, desk: Desk, path: str, form: dict[str, Any]
+) -> None:
     answer = enter("Ada").post(path, data=form)
     assert answer.status_code == 400 and "Traceback" not in answer.text
     assert desk.log.reviews() == [] and not desk.log.path.exists()

@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from didgen.downstream.review.blind_test import NoTestError, blind_picture, blind_test
+from didgen.downstream.review.blind_test import (
+    BlindTest,
+    NoTestError,
+    Shown,
+    blind_picture,
+    blind_test,
+)
 from didgen.downstream.review.desk import Desk
 from didgen.downstream.review.samples import prepare_review
 from didgen.manifests.reviews.record import Guess
 from tests.fixtures.pictures import decoded
 
 
-def guess(test, place: int, shown, said: str, reviewer: str = "Ada") -> Guess:
+def guess(test: BlindTest, place: int, shown: Shown, said: str, reviewer: str = "Ada") -> Guess:
     return Guess(
         reviewer=reviewer,
         config=test.config,
@@ -29,7 +35,9 @@ def guess(test, place: int, shown, said: str, reviewer: str = "Ada") -> Guess:
 
 def test_as_many_real_as_synthetic_images_of_each_class(desk: Desk) -> None:
     test = blind_test(desk.job, 40)
-    label = {key: sample.label for (_, key), sample in desk.job.samples.items()}
+    label: dict[str, str | None] = {
+        key: sample.label for (_, key), sample in desk.job.samples.items()
+    }
     label |= {key: record.label for key, record in desk.job.records.items()}
     counts = Counter((label[one.key], one.origin) for one in test.images)
     # The source holds out four images of each class, one of which has no label.

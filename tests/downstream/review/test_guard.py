@@ -1,8 +1,11 @@
 """Tests of the guard: other sites, other names, other people and large bodies are refused."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 from starlette.testclient import TestClient
 
+from didgen.downstream.review.desk import Desk
 from didgen.downstream.review.guard import HEADERS, MAX_BODY
 from tests.downstream.review.conftest import AUTHORITY, TOKEN
 
@@ -32,7 +35,9 @@ def test_the_token_becomes_a_cookie_that_no_script_and_no_other_site_has(
     assert stranger.get("/name").status_code == 200
 
 
-def test_every_answer_says_what_it_may_do(stranger: TestClient, enter) -> None:
+def test_every_answer_says_what_it_may_do(
+    stranger: TestClient, enter: Callable[[str], TestClient]
+) -> None:
     browser = enter("Ada")
     answers = [
         stranger.get("/"),
@@ -52,7 +57,9 @@ def test_every_answer_says_what_it_may_do(stranger: TestClient, enter) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8000", "127.0.0.1", "127.0.0.1:8001", ""]
 )
-def test_another_name_for_this_machine_is_refused(enter, host: str) -> None:
+def test_another_name_for_this_machine_is_refused(
+    enter: Callable[[str], TestClient], host: str
+) -> None:
     answer = enter("Ada").get("/samples", headers={"host": host})
     assert answer.status_code == 403 and "not served under that name" in answer.text
 
@@ -69,18 +76,22 @@ def test_another_name_for_this_machine_is_refused(enter, host: str) -> None:
         {"sec-fetch-site": "same-site"},
     ],
 )
-def test_a_form_of_another_site_is_refused(enter, desk, headers: dict) -> None:
+def test_a_form_of_another_site_is_refused(
+    enter: Callable[[str], TestClient], desk: Desk, headers: dict[str, str]
+) -> None:
     answer = enter("Ada").post(SAMPLE, data=ACCEPT, headers=headers)
     assert answer.status_code == 403 and "another site" in answer.text
     assert desk.log.reviews() == []
 
 
-def test_a_large_body_is_refused_however_it_is_sent(enter, desk) -> None:
+def test_a_large_body_is_refused_however_it_is_sent(
+    enter: Callable[[str], TestClient], desk: Desk
+) -> None:
     browser = enter("Ada")
     large = b"verdict=accepted&note=" + b"x" * MAX_BODY
     assert browser.post(SAMPLE, content=large).status_code == 413
 
-    def pieces():
+    def pieces() -> Iterator[bytes]:
         for start in range(0, len(large), 2**16):
             yield large[start : start + 2**16]
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from didgen.downstream.review.desk import Desk
-from didgen.downstream.review.pictures import THUMB, VIEWS, Pictures
+from didgen.downstream.review.pictures import THUMB, VIEWS, Pictures, View
+from didgen.downstream.review.samples import ReviewSample
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.shards.shard import iterate
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
@@ -24,19 +25,25 @@ def test_the_image_has_the_bytes_of_its_shard(desk: Desk, own: Path) -> None:
         assert found == sample.members["jpg"]
 
 
+def pixels(desk: Desk, sample: ReviewSample, view: View) -> np.ndarray:
+    data = desk.pictures.picture(sample, view)
+    assert data is not None
+    return decoded(data)
+
+
 def test_views_of_a_pair(desk: Desk, own: Path) -> None:
     pictures, sample = desk.pictures, desk.job.samples["pairs", "pairs-000004"]
     members = {one.key: one.members for one in iterate(own, "pairs")}["pairs-000004"]
     mask = decoded(members["mask.png"]) > 0
     assert pictures.size(sample) == (24, 16)
-    np.testing.assert_array_equal(decoded(pictures.picture(sample, "mask"))[..., 0] > 0, mask)
-    outline = decoded(pictures.picture(sample, "outline"))
+    np.testing.assert_array_equal(pixels(desk, sample, "mask")[..., 0] > 0, mask)
+    outline = pixels(desk, sample, "outline")
     drawn = outline[..., 3] > 0
     assert drawn.any() and not (drawn & ~mask).any()
     assert (outline[drawn][:, :3] == MASK_COLOUR).all()
-    layout = decoded(pictures.picture(sample, "layout"))[..., 0] > 0
+    layout = pixels(desk, sample, "layout")[..., 0] > 0
     np.testing.assert_array_equal(layout, draw_layout(np.random.default_rng(sample.seed), 24))
-    assert max(decoded(pictures.picture(sample, "thumb")).shape[:2]) <= THUMB
+    assert max(pixels(desk, sample, "thumb").shape[:2]) <= THUMB
     assert pictures.views(sample) == ["mask", "layout"]
 
 
@@ -49,7 +56,7 @@ def test_what_a_sample_has_not_is_none(desk: Desk) -> None:
 def test_the_nearest_image_comes_from_the_source_by_its_key_alone(desk: Desk) -> None:
     sample = desk.job.samples["images", "images-000000"]
     near = replace(sample, nearest="ISIC_0000005")
-    assert decoded(desk.pictures.picture(near, "nearest")).shape == (16, 24, 3)
+    assert pixels(desk, near, "nearest").shape == (16, 24, 3)
     for key in ("../source/records.jsonl", "/etc/passwd", "ISIC_9999999"):
         assert desk.pictures.picture(replace(sample, nearest=key), "nearest") is None
 

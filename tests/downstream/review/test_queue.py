@@ -1,12 +1,13 @@
 """Tests of the queue: who sees which samples, in which order."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from didgen.downstream.review.queue import Filter, beside, progress, queue
+from didgen.downstream.review.queue import Filter, State, beside, progress, queue
 from didgen.downstream.review.samples import ReviewJob, ReviewSample, prepare_review
-from didgen.manifests.reviews.consensus import last_words
+from didgen.manifests.reviews.consensus import SampleId, last_words
 from didgen.manifests.reviews.record import Review
 
 HASH = "a" * 64
@@ -37,7 +38,7 @@ def said(sample: ReviewSample, name: str, verdict: str) -> Review:
     )
 
 
-def keys(samples) -> list[str]:
+def keys(samples: Iterable[ReviewSample]) -> list[str]:
     return [sample.key for sample in samples]
 
 
@@ -75,7 +76,7 @@ def test_by_what_was_decided(job: ReviewJob) -> None:
     ]
     words = last_words(lines, job.shards)
 
-    def found(state, name: str) -> list[str]:
+    def found(state: State, name: str) -> list[str]:
         return keys(queue(job, Filter("images", state=state), words, name))
 
     assert found("accepted", "Ada") == [one.key] and found("rejected", "Ada") == [two.key]
@@ -96,6 +97,6 @@ def test_what_stands_beside_a_sample(job: ReviewJob) -> None:
 def test_a_sample_that_is_shown_stays_in_its_place(job: ReviewJob) -> None:
     one, two, three, *_ = job.samples.values()
     words = last_words([said(two, "Ada", "accepted")], job.shards)
-    identity = ("images", two.key)
+    identity: SampleId = ("images", two.key)
     assert two not in queue(job, Filter(), words, "Ada")
     assert beside(queue(job, Filter(), words, "Ada", identity), identity) == (one, three)

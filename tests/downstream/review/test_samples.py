@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.copy_scores import write_scores
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.index import read_manifest
-from didgen.manifests.shards.shard import read_sidecars
+from didgen.manifests.shards.shard import Sample, read_sidecars
 from tests.fixtures.runs import write_run
 from tests.fixtures.sources import write_noise_source
 
@@ -51,7 +52,7 @@ def test_the_source_is_the_one_that_is_given_or_that_the_run_names(tmp_path: Pat
         prepare_review(other, tmp_path / "nowhere")
 
 
-def read_parts(folder: Path):
+def read_parts(folder: Path) -> Iterator[Sample]:
     """One image of a run."""
     from tests.fixtures.samples import noise_sample
 

@@ -144,7 +144,7 @@ def press(page: Any, key: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_review_by_keyboard(page, served: Served) -> None:
+def test_a_whole_review_by_keyboard(page: Callable[..., Any], served: Served) -> None:
     shown = page("Ada")
     # The first stop of the keyboard leads past the navigation.
     shown.keyboard.press("Tab")
@@ -195,7 +195,7 @@ def disc(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_an_outline_is_drawn_by_mouse(page, served: Served) -> None:
+def test_an_outline_is_drawn_by_mouse(page: Callable[..., Any], served: Served) -> None:
     shown = page("Ada")
     shown.goto(at(served, "/sample/pairs/pairs-000000?config=pairs"))
     shown.keyboard.press("d")
@@ -223,7 +223,7 @@ def test_an_outline_is_drawn_by_mouse(page, served: Served) -> None:
 
 
 @pytest.mark.slow
-def test_an_outline_is_tapped_on_a_tablet(page, served: Served) -> None:
+def test_an_outline_is_tapped_on_a_tablet(page: Callable[..., Any], served: Served) -> None:
     shown = page("Tab", viewport={"width": 820, "height": 1180}, has_touch=True, is_mobile=True)
     shown.goto(at(served, "/sample/pairs/pairs-000001?config=pairs"))
     shown.locator("#draw").tap()
@@ -244,7 +244,9 @@ def test_an_outline_is_tapped_on_a_tablet(page, served: Served) -> None:
 
 
 @pytest.mark.slow
-def test_two_reviewers_at_once_and_their_agreement(page, served: Served) -> None:
+def test_two_reviewers_at_once_and_their_agreement(
+    page: Callable[..., Any], served: Served
+) -> None:
     one, two = page("Uma"), page("Vic")
     for number in range(3):
         path = at(served, f"/sample/images/images-00000{number}")
@@ -258,7 +260,7 @@ def test_two_reviewers_at_once_and_their_agreement(page, served: Served) -> None
 
 
 @pytest.mark.slow
-def test_the_blind_test_by_keyboard(page, served: Served) -> None:
+def test_the_blind_test_by_keyboard(page: Callable[..., Any], served: Served) -> None:
     shown = page("Bea")
     shown.goto(at(served, "/blind"))
     for number in range(4):
@@ -270,7 +272,7 @@ def test_the_blind_test_by_keyboard(page, served: Served) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark"), (320, "light")])
-def test_wcag_aa_by_axe(page, served: Served, width: int, scheme: str) -> None:
+def test_wcag_aa_by_axe(page: Callable[..., Any], served: Served, width: int, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     viewport = {"width": width, "height": 800}
@@ -300,7 +302,9 @@ def test_wcag_aa_by_axe(page, served: Served, width: int, scheme: str) -> None:
 
 
 @pytest.mark.slow
-def test_another_site_in_the_same_browser_gets_nothing(page, served: Served) -> None:
+def test_another_site_in_the_same_browser_gets_nothing(
+    page: Callable[..., Any], served: Served
+) -> None:
     shown = page("Eve")
     before = len(ReviewLog(served[1]).reviews())
     target = at(served, "/sample/images/images-000005")

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from didgen.downstream.review.desk import Desk
 from didgen.manifests.reviews.log import ReviewLog
 from didgen.manifests.reviews.record import Guess
 from tests.fixtures.commands import Command
 from tests.fixtures.reviews import write_reviews
 
 
-def test_it_says_what_the_reviewers_say(own: Path, desk, source: Path, command: Command) -> None:
+def test_it_says_what_the_reviewers_say(
+    own: Path, desk: Desk, source: Path, command: Command
+) -> None:
     asked = ["review", own, "--real", source, "--images", 4, "--summary"]
     assert command(*asked).out == "No sample is reviewed.\n"
     bob = {"reviewer": "Bob"}

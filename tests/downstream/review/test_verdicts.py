@@ -1,13 +1,14 @@
 """Tests of agreements: over what all of their reviewers decided on."""
 
+from didgen.downstream.review.queue import Words
 from didgen.downstream.review.verdicts import agreements, outcomes, reasons
-from didgen.manifests.reviews.consensus import last_words
+from didgen.manifests.reviews.consensus import SampleId, last_words
 from didgen.manifests.reviews.record import Review
 
 HASH = "a" * 64
 
 
-def words(*said: tuple[str, str, str]):
+def words(*said: tuple[str, str, str]) -> Words:
     """By (reviewer, key, verdict, reason or class)."""
     lines = []
     for name, key, what in said:
@@ -20,7 +21,7 @@ def words(*said: tuple[str, str, str]):
     return last_words(lines, [HASH])
 
 
-LABELS = {("images", key): "MEL" for key in "abcd"}
+LABELS: dict[SampleId, str] = {("images", key): "MEL" for key in "abcd"}
 
 
 def test_two_are_compared_by_cohen_on_what_both_saw() -> None:

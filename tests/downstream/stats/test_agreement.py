@@ -38,7 +38,7 @@ def test_cohen_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(CATEGORIES, CATEGORIES), min_size=1, max_size=40))
-def test_cohen_is_that_of_scikit_learn(pairs) -> None:
+def test_cohen_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     from sklearn.metrics import cohen_kappa_score
 
     one, other = zip(*pairs, strict=True)
@@ -46,6 +46,7 @@ def test_cohen_is_that_of_scikit_learn(pairs) -> None:
     if len({*one, *other}) == 1:
         assert found.value is None and found.observed == 1
         return
+    assert found.value is not None
     assert found.value == pytest.approx(cohen_kappa_score(one, other))
     if found.low is not None and found.high is not None:
         assert -1 <= found.low <= found.value + 1e-9
@@ -70,7 +71,7 @@ def test_fleiss_is_that_of_the_published_example() -> None:
         lambda n: st.lists(st.lists(CATEGORIES, min_size=n, max_size=n), min_size=1, max_size=20)
     )
 )
-def test_fleiss_by_its_definition(items) -> None:
+def test_fleiss_by_its_definition(items: list[list[str]]) -> None:
     found = fleiss(items)
     raters, names = len(items[0]), sorted({name for item in items for name in item})
     pairs = raters * (raters - 1)
@@ -82,6 +83,7 @@ def test_fleiss_by_its_definition(items) -> None:
     if len(names) == 1:
         assert found.value is None
     else:
+        assert found.value is not None
         assert found.value == pytest.approx((observed - chance) / (1 - chance))
         assert math.isfinite(found.value) and found.value <= 1 + 1e-9
 

@@ -36,7 +36,7 @@ def test_one_who_guesses_has_a_d_prime_of_0() -> None:
 
 
 @given(COUNTS)
-def test_the_interval_is_that_of_statsmodels(counts) -> None:
+def test_the_interval_is_that_of_statsmodels(counts: tuple[int, int, int, int]) -> None:
     from statsmodels.stats.proportion import proportion_confint
 
     hits, synthetic, false_alarms, real = counts
@@ -52,6 +52,6 @@ def test_the_interval_is_that_of_statsmodels(counts) -> None:
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0, 5), (0, 5, 0, 0), (6, 5, 0, 5), (0, 5, -1, 5)])
-def test_counts_that_cannot_be_are_refused(counts) -> None:
+def test_counts_that_cannot_be_are_refused(counts: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="images of both kinds"):
         detection(*counts)

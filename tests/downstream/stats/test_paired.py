@@ -34,8 +34,8 @@ def test_lesion_means_are_those_of_a_loop(rows: list[tuple[float, int]]) -> None
         np.mean([value for value, of in rows if of == lesion]) for lesion in sorted(set(lesions))
     ]
     np.testing.assert_allclose(unit_means(values, lesions), expected, atol=1e-9)
-    both = unit_means([values, np.negative(values)], lesions)
-    np.testing.assert_allclose(both, [expected, np.negative(expected)], atol=1e-9)
+    both = unit_means(np.array([values, np.negative(values)]), lesions)
+    np.testing.assert_allclose(both, np.array([expected, np.negative(expected)]), atol=1e-9)
 
 
 def test_lesion_means_refuse_images_without_a_lesion() -> None:

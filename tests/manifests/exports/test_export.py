@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import load_dataset
@@ -16,7 +18,7 @@ from didgen.manifests.exports.sound_run import prepare_export
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.shard import iterate
-from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures.environment import load
 from tests.fixtures.samples import CLASSES
 from tests.fixtures.sources import changed_source
@@ -25,13 +27,13 @@ pytestmark = pytest.mark.usefixtures("datasets_offline")
 
 
 @pytest.fixture(scope="module")
-def mixed(source, run, tmp_path_factory) -> Path:
+def mixed(source: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mixes") / "mix"
     mix(prepare_mix(MixRecipe(source=source, run=run, ratio=0.5, shard_size=7)), out)
     return out
 
 
-def test_a_mix_keeps_its_splits_everywhere(mixed, tmp_path):
+def test_a_mix_keeps_its_splits_everywhere(mixed: Path, tmp_path: Path) -> None:
     counts = {"train": 18, "val": 6, "test": 6}
     # 9 wanted, 6 made.
     synthetic = {"train": 6, "val": 0, "test": 0}
@@ -47,7 +49,9 @@ def test_a_mix_keeps_its_splits_everywhere(mixed, tmp_path):
     assert load(tmp_path / "parquet", "images", tmp_path / "cache")["test"].num_rows == 5
 
 
-def test_nnunet_gets_five_folds_of_a_mix(source, make_run, tmp_path):
+def test_nnunet_gets_five_folds_of_a_mix(
+    source: Path, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     training = SourceManifest.read(source).select(split="train", masked=True)
     guides = [record.key for record in training[:3]]
     twins = make_run(tmp_path / "run", layouts=("drawn", *guides))
@@ -74,7 +78,9 @@ def test_nnunet_gets_five_folds_of_a_mix(source, make_run, tmp_path):
 
 
 @pytest.mark.parametrize("to", ["shards", "parquet", "imagefolder"])
-def test_datasets_needs_no_config_and_knows_the_classes_by_name(mixed, tmp_path, to):
+def test_datasets_needs_no_config_and_knows_the_classes_by_name(
+    mixed: Path, tmp_path: Path, to: Any
+) -> None:
     folder = mixed
     if to != "shards":
         folder = tmp_path / to
@@ -96,8 +102,8 @@ def test_datasets_needs_no_config_and_knows_the_classes_by_name(mixed, tmp_path,
         assert loaded["train"][0]["json"] == records[0] == first["json"]
 
 
-def test_the_patient_reaches_a_mix_as_a_number(run, tmp_path):
-    def change(manifest):
+def test_the_patient_reaches_a_mix_as_a_number(run: Path, tmp_path: Path) -> None:
+    def change(manifest: SourceManifest) -> Iterator[SourceRecord]:
         for number, record in enumerate(manifest.records):
             # Half of each split's images are of one patient.
             patient = f"Doe {record.split}" if number % 2 else None
@@ -124,7 +130,7 @@ def test_the_patient_reaches_a_mix_as_a_number(run, tmp_path):
         assert both[0] & both[1] <= {None}
 
 
-def test_progress_counts_shards(run, tmp_path):
+def test_progress_counts_shards(run: Path, tmp_path: Path) -> None:
     hashed: list[tuple[int, int]] = []
     written: list[tuple[int, int]] = []
     job = prepare_export(run, "parquet", tmp_path / "out", lambda *at: hashed.append(at))
@@ -132,7 +138,9 @@ def test_progress_counts_shards(run, tmp_path):
     assert hashed == written == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_a_killed_export_leaves_nothing_under_its_name_and_is_done_again(run, tmp_path):
+def test_a_killed_export_leaves_nothing_under_its_name_and_is_done_again(
+    run: Path, tmp_path: Path
+) -> None:
     code = (
         "import sys, time; from pathlib import Path; "
         "from didgen.manifests.exports.export import export; "

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +129,9 @@ def test_a_class_that_a_split_lacks_shifts_no_other_class(
         assert [names[target] for target in read.targets] == labels
         # timm counts the folders that have images, unless it is given the classes.
         reader = timm.data.create_dataset(
-            "", root=str(folder), class_map=str(out / "classes.txt")
+            "",
+            root=str(folder),
+            class_map=str(out / "classes.txt"),  # type: ignore[arg-type] # timm reads a path too
         ).reader
         assert reader.class_to_idx == {name: place for place, name in enumerate(CLASSES)}
     parts = load(out, "images", tmp_path / "cache")
@@ -154,7 +156,9 @@ def test_an_export_with_empty_folders_is_imported_as_it_was(
     assert found == Counter((record["split"], record["class"]) for record in samples)
 
 
-def test_datasets_reads_the_folder_of_a_single_class(make_run, tmp_path):
+def test_datasets_reads_the_folder_of_a_single_class(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     run = make_run(tmp_path / "run", classes=["MEL", "BCC"], labels=("MEL",))
     export(prepare_export(run, "imagefolder", tmp_path / "out"), progress=None)
     images = load(tmp_path / "out", "images", tmp_path / "cache")["train"]
@@ -162,14 +166,16 @@ def test_datasets_reads_the_folder_of_a_single_class(make_run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "..", ".hidden", "__hidden", "a\nb", ""])
-def test_a_class_that_cannot_name_a_folder_is_refused(make_run, tmp_path, name):
+def test_a_class_that_cannot_name_a_folder_is_refused(
+    make_run: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
     mine = make_run(tmp_path / "run", classes=["MEL", name, "BCC"])
     with pytest.raises(DidgenError, match="cannot name a folder"):
         prepare_export(mine, "imagefolder", tmp_path / "out")
     export(prepare_export(mine, "parquet", tmp_path / "tables"))
 
 
-def test_a_record_cannot_point_at_other_files(run, tmp_path):
+def test_a_record_cannot_point_at_other_files(run: Path, tmp_path: Path) -> None:
     mine = tmp_path / "run"
     start_run(mine, fingerprint="f00d", recipe={})
     evil = {"class": "MEL", "file_name": "../../secret", "x_file_name": "/etc/passwd", "fine": 1}

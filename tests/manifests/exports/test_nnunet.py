@@ -44,11 +44,11 @@ class TestNnUNet(ExportContract):
             assert (image.format, image.mode, label.mode) == ("PNG", "RGB", "L")
             np.testing.assert_array_equal(image, decoded(sample.members["jpg"]))
             np.testing.assert_array_equal(label, decoded(sample.members["mask.png"]) // 255)
-            assert set(np.unique(label)) == {0, 1}
+            assert set(np.unique(np.asarray(label))) == {0, 1}
         assert not (out / "splits_final.json").exists()
 
 
-def test_nnunet_wants_its_kind_of_name_and_pairs(run, tmp_path):
+def test_nnunet_wants_its_kind_of_name_and_pairs(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match="Dataset501_DiDGen"):
         prepare_export(run, "nnunet", tmp_path / "mine")
     only = tmp_path / "only"

@@ -78,7 +78,7 @@ class TestParquet(ExportContract):
         ]
 
 
-def test_pairs_without_a_class_have_none_in_the_table(run, tmp_path):
+def test_pairs_without_a_class_have_none_in_the_table(run: Path, tmp_path: Path) -> None:
     mine = tmp_path / "run"
     start_run(mine, fingerprint="f00d", recipe={})
     pairs = [
@@ -93,7 +93,7 @@ def test_pairs_without_a_class_have_none_in_the_table(run, tmp_path):
     assert loaded["label"][:] == [None] * 6
 
 
-def test_records_of_two_kinds_are_named(run, tmp_path):
+def test_records_of_two_kinds_are_named(run: Path, tmp_path: Path) -> None:
     mine = tmp_path / "run"
     start_run(mine, fingerprint="f00d", recipe={})
     for index, (sample, score) in enumerate(

@@ -1,11 +1,13 @@
 """Tests of runs that are to be exported: what they hold, and what is no part of them."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from didgen.manifests.choices import ExportForm
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.export import export
 from didgen.manifests.exports.sound_run import Export, prepare_export
@@ -21,7 +23,9 @@ from didgen.manifests.sources.records import SourceManifest
 pytestmark = pytest.mark.usefixtures("datasets_offline")
 
 
-def test_shards_that_the_manifest_does_not_list_are_left_out(make_run, tmp_path):
+def test_shards_that_the_manifest_does_not_list_are_left_out(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     mine = make_run(tmp_path / "run")
     shutil.copy(shard_path(mine, "pairs", 0), shard_path(mine, "pairs", 7))
     job = prepare_export(mine, "parquet", tmp_path / "out")
@@ -30,7 +34,9 @@ def test_shards_that_the_manifest_does_not_list_are_left_out(make_run, tmp_path)
 
 @pytest.mark.parametrize("index", [b"3", b"-1", b"x", b"\xff", b""])
 @pytest.mark.parametrize("to", ["imagefolder", "parquet"])
-def test_an_image_without_a_class_of_its_run_is_named(run, tmp_path, to, index):
+def test_an_image_without_a_class_of_its_run_is_named(
+    run: Path, tmp_path: Path, to: ExportForm, index: bytes
+) -> None:
     mine = tmp_path / "run"
     start_run(mine, fingerprint="f00d", recipe={})
     image = next(iterate(run, "images"))
@@ -42,7 +48,12 @@ def test_an_image_without_a_class_of_its_run_is_named(run, tmp_path, to, index):
     assert not list(tmp_path.glob("out*"))
 
 
-def test_pseudonyms_need_the_source_of_the_run(make_source, make_run, tmp_path, monkeypatch):
+def test_pseudonyms_need_the_source_of_the_run(
+    make_source: Callable[..., Path],
+    make_run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     source = make_source(tmp_path / "one")
     recipe = {"kind": "augment", "model": "mini", "source": "gone"}
     run = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001"), recipe=recipe)
@@ -66,14 +77,16 @@ def test_pseudonyms_need_the_source_of_the_run(make_source, make_run, tmp_path, 
     assert hidden("again").pseudonyms
 
 
-def test_a_run_that_names_no_real_image_needs_no_key(run, tmp_path):
+def test_a_run_that_names_no_real_image_needs_no_key(run: Path, tmp_path: Path) -> None:
     job = prepare_export(run, "parquet", tmp_path / "out", pseudonymise=True)
     assert job.pseudonyms is None
     export(job)
     assert [one.name for one in job.manifest.made_from] == ["mini"]
 
 
-def test_a_fold_names_its_cases_by_their_pseudonyms(make_source, make_run, tmp_path):
+def test_a_fold_names_its_cases_by_their_pseudonyms(
+    make_source: Callable[..., Path], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     source, run = make_source(tmp_path / "source"), make_run(tmp_path / "run")
     mix(prepare_mix(MixRecipe(source=source, run=run, ratio=0.5)), tmp_path / "mix")
     out = tmp_path / "Dataset501_Test"

@@ -20,6 +20,7 @@ from didgen.manifests.importers.finding.harvest import Candidate, Harvest
 from didgen.manifests.importers.folder import import_folder
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.commands import Command
 from tests.fixtures.pictures import write_box, write_noise, write_picture
 
 
@@ -41,7 +42,8 @@ def candidate(folder: Path, key: str, **fields: Any) -> Candidate:
 
 def admitted(folder: Path, *candidates: Candidate, **options: Any) -> Import:
     """The import of some candidates."""
-    given = ImportOptions(**{"seed": 0, "fractions": (0.6, 0.2, 0.2)} | options)
+    asked: dict[str, Any] = {"seed": 0, "fractions": (0.6, 0.2, 0.2)} | options
+    given = ImportOptions(**asked)
     return admit(Harvest(list(candidates)), importer="folder", root=folder, options=given)
 
 
@@ -245,7 +247,7 @@ def test_images_of_too_small_a_central_square_are_rejected(
     assert f"is {size[0]}x{size[1]} pixels" in rejection.sentence
 
 
-def test_nothing_is_written_of_a_refused_import(tmp_path: Path, command) -> None:
+def test_nothing_is_written_of_a_refused_import(tmp_path: Path, command: Command) -> None:
     pair_of_classes(tmp_path / "own")
     for path in (tmp_path / "own" / "malignant").iterdir():
         path.write_bytes(b"torn")

@@ -312,7 +312,7 @@ def test_a_closed_folder_is_named(
     write_noise(tmp_path / "own" / "MEL" / "b.png", 1)
     listing = os.scandir
 
-    def scandir(path: str):
+    def scandir(path: str) -> Any:
         # Tests may run as root, whom no rights stop.
         if Path(path).name == "MEL":
             raise OSError(reason, os.strerror(reason), str(path))

@@ -83,7 +83,10 @@ def test_without_a_home_nothing_is_taken_for_one(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_recipe_has_its_paths_again() -> None:
-    recipe = {"source": "/homes/anna/runs/src", "build": {"weights": ["/homes/anna/runs/w"]}}
+    recipe: dict[str, Any] = {
+        "source": "/homes/anna/runs/src",
+        "build": {"weights": ["/homes/anna/runs/w"]},
+    }
     recipe |= {"model": "mini", "captions": None}
     recorded = shareable(recipe, RUN)
     assert restored_recipe(recorded, RUN) == recipe

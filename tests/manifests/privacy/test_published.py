@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def image_of(data: bytes) -> Image.Image:
 @pytest.mark.parametrize(
     "options", [{}, {"progressive": True}, {"subsampling": 2}, {"quality": 40}]
 )
-def test_an_upright_srgb_jpeg_keeps_its_pixels_to_the_bit(options: dict[str, int]) -> None:
+def test_an_upright_srgb_jpeg_keeps_its_pixels_to_the_bit(options: dict[str, Any]) -> None:
     marked = marked_jpeg(PIXELS, MARKER, **options)
     image = published_image(marked, PATH)
     assert image.treatment == "stripped"

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -37,7 +39,7 @@ print(json.dumps(found, default=int))
 """
 
 
-def read(path: Path, cache: Path) -> dict:
+def read(path: Path, cache: Path) -> dict[str, Any]:
     result = subprocess.run(
         [sys.executable, "-c", READ, str(path)],
         env=os.environ | {"CROISSANT_CACHE": str(cache)},
@@ -53,7 +55,7 @@ def pixels(data: bytes) -> str:
     return hashlib.sha256(Image.open(io.BytesIO(data)).tobytes()).hexdigest()
 
 
-def test_mlcroissant_validates_it_and_reads_every_record(run, tmp_path):
+def test_mlcroissant_validates_it_and_reads_every_record(run: Path, tmp_path: Path) -> None:
     found = read(run / "croissant.json", tmp_path)
     assert found["errors"] == []
     assert found["licence"] == ["CC-BY-4.0"]
@@ -76,7 +78,9 @@ def test_mlcroissant_validates_it_and_reads_every_record(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_mlcroissant_finds_a_changed_tar(run, make_run, tmp_path):
+def test_mlcroissant_finds_a_changed_tar(
+    run: Path, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     mine = make_run(tmp_path / "run")
     tar = mine / "images" / "images-000000.tar"
     whole = bytearray(tar.read_bytes())
@@ -86,7 +90,7 @@ def test_mlcroissant_finds_a_changed_tar(run, make_run, tmp_path):
         read(mine / "croissant.json", tmp_path / "cache")
 
 
-def test_every_tar_is_named_with_its_hash(run):
+def test_every_tar_is_named_with_its_hash(run: Path) -> None:
     value = json.loads((run / "croissant.json").read_text())
     tars = {one["contentUrl"]: one["sha256"] for one in value["distribution"] if "sha256" in one}
     assert tars == {
@@ -95,6 +99,6 @@ def test_every_tar_is_named_with_its_hash(run):
     assert value["conformsTo"] == "http://mlcommons.org/croissant/1.0"
 
 
-def test_the_same_run_gives_the_same_text(run):
+def test_the_same_run_gives_the_same_text(run: Path) -> None:
     manifest = read_manifest(run)
     assert croissant(manifest) == (run / "croissant.json").read_text()

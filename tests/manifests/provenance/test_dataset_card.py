@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,18 +12,24 @@ from huggingface_hub.repocard import metadata_load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from didgen.manifests.provenance.dataset_card import card
-from didgen.manifests.shards.index import Ingredient, read_manifest
+from didgen.manifests.provenance.dataset_card import Form, card
+from didgen.manifests.shards.index import Ingredient, Manifest, read_manifest
 from didgen.manifests.shards.shard import read_sidecars
 from didgen.manifests.shards.tally import Tally
 
 
-def parts(run):
+def parts(run: Path) -> tuple[Manifest, Tally]:
     manifest = read_manifest(run)
     return manifest, Tally.of(s for config in manifest.configs for s in read_sidecars(run, config))
 
 
-def test_header_is_what_the_hub_reads(run):
+def header_of(path: Path) -> dict[str, Any]:
+    header = metadata_load(path)
+    assert header is not None
+    return header
+
+
+def test_header_is_what_the_hub_reads(run: Path) -> None:
     data = DatasetCard.load(run / "README.md").data
     assert data.license == "cc-by-4.0"
     assert data.size_categories == ["n<1K"]
@@ -43,7 +51,7 @@ def test_header_is_what_the_hub_reads(run):
     assert "cls" not in pairs and pairs["mask.png"] == "image"
 
 
-def test_it_says_what_the_set_is_and_comes_from(run):
+def test_it_says_what_the_set_is_and_comes_from(run: Path) -> None:
     text = (run / "README.md").read_text()
     assert "**Not for diagnosis.**" in text
     assert "| class | images | pairs |" in text
@@ -61,7 +69,7 @@ def test_it_says_what_the_set_is_and_comes_from(run):
     assert 'load_dataset("path/to/this/folder", "pairs")' in text
 
 
-def test_the_same_run_gives_the_same_text(run):
+def test_the_same_run_gives_the_same_text(run: Path) -> None:
     manifest, tally = parts(run)
     assert card(manifest, tally) == card(manifest, tally) == (run / "README.md").read_text()
 
@@ -70,20 +78,22 @@ def test_the_same_run_gives_the_same_text(run):
     ("form", "path"),
     [("parquet", "images/train-*.parquet"), ("imagefolder", "images/train/**"), ("nnunet", None)],
 )
-def test_exports_have_a_card_of_their_own_layout(run, tmp_path, form, path):
+def test_exports_have_a_card_of_their_own_layout(
+    run: Path, tmp_path: Path, form: Form, path: str | None
+) -> None:
     (tmp_path / "README.md").write_text(card(*parts(run), form))
-    header = metadata_load(tmp_path / "README.md")
+    header = header_of(tmp_path / "README.md")
     configs = header.get("configs")
     assert path == (configs and configs[0]["data_files"][0]["path"])
     assert "webdataset tars" not in (tmp_path / "README.md").read_text()
 
 
-def test_a_licence_without_an_id_on_the_hub_is_other(run, tmp_path):
+def test_a_licence_without_an_id_on_the_hub_is_other(run: Path, tmp_path: Path) -> None:
     manifest, tally = parts(run)
     foreign = Ingredient(kind="data", name="photos", licence="Ask: Bob & Co")
     manifest = manifest.model_copy(update={"made_from": [foreign]})
     (tmp_path / "README.md").write_text(card(manifest, tally))
-    header = metadata_load(tmp_path / "README.md")
+    header = header_of(tmp_path / "README.md")
     assert (header["license"], header["license_name"]) == ("other", "ask-bob-co")
     assert "counts as the strictest" in (tmp_path / "README.md").read_text()
 
@@ -94,7 +104,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_text_stays_text(run, tmp_path):
+def test_hostile_text_stays_text(run: Path, tmp_path: Path) -> None:
     manifest, tally = parts(run)
     tally.reasons = Counter([HOSTILE])
     manifest = manifest.model_copy(
@@ -108,7 +118,7 @@ def test_hostile_text_stays_text(run, tmp_path):
     path = tmp_path / "README.md"
     path.write_text(card(manifest, tally))
     text = path.read_text()
-    assert metadata_load(path)["license"] == "other"
+    assert header_of(path)["license"] == "other"
     body = text.split("\n---\n", 1)[1]
     outside_code = [line for line in body.splitlines() if not line.startswith("    ")]
     assert "49" not in text and "\x1b" not in text and "\u2028" not in text
@@ -124,7 +134,7 @@ def test_hostile_text_stays_text(run, tmp_path):
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
-def test_any_class_name_gives_a_header_and_one_cell(run, name):
+def test_any_class_name_gives_a_header_and_one_cell(run: Path, name: str) -> None:
     manifest, tally = parts(run)
     text = card(manifest.model_copy(update={"classes": [name, "NV", "BCC"]}), tally)
     header, body = text.removeprefix("---\n").split("\n---\n", 1)
@@ -133,7 +143,7 @@ def test_any_class_name_gives_a_header_and_one_cell(run, name):
     assert body.count("\n## ") == 6
 
 
-def test_a_run_that_names_no_ingredient_is_of_unknown_licence(run):
+def test_a_run_that_names_no_ingredient_is_of_unknown_licence(run: Path) -> None:
     manifest, tally = parts(run)
     manifest = manifest.model_copy(update={"made_from": [], "recipe": {}, "decisions": {}})
     text = card(manifest, tally)

@@ -1,5 +1,9 @@
 """Tests of licence: the strictest wins, and non-commercial stays so."""
 
+from pathlib import Path
+from random import Random
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,17 +35,17 @@ def of(*licences: str | None) -> list[Ingredient]:
         ([], "unknown", "other", False),
     ],
 )
-def test_strictest(licences, name, hub, commercial):
+def test_strictest(licences: Any, name: str, hub: str, commercial: bool) -> None:
     found = strictest(of(*licences))
     assert (found.name, found.hub, found.commercial) == (name, hub, commercial)
 
 
-def test_an_unknown_licence_comes_with_a_sentence():
+def test_an_unknown_licence_comes_with_a_sentence() -> None:
     assert "counts as the strictest" in strictest(of("Ask Bob", "CC0-1.0")).sentence
 
 
 @given(names)
-def test_every_term_of_every_licence_holds(licences):
+def test_every_term_of_every_licence_holds(licences: list[str]) -> None:
     found = strictest(of(*licences))
     held = frozenset().union(*(LICENCES[name] for name in found.name.split(" AND ")))
     assert held >= frozenset().union(*(LICENCES[name] for name in licences))
@@ -49,18 +53,18 @@ def test_every_term_of_every_licence_holds(licences):
 
 
 @given(names, st.randoms())
-def test_neither_order_nor_number_matters(licences, random):
+def test_neither_order_nor_number_matters(licences: list[str], random: Random) -> None:
     shuffled = licences + licences[:1]
     random.shuffle(shuffled)
     assert strictest(of(*shuffled)) == strictest(of(*licences))
 
 
 @given(names, st.sampled_from(list(LICENCES)))
-def test_more_ingredients_never_free_anything(licences, further):
+def test_more_ingredients_never_free_anything(licences: list[str], further: str) -> None:
     assert strictest(of(*licences)).commercial >= strictest(of(*licences, further)).commercial
 
 
-def test_the_table_goes_from_the_freest_to_the_strictest():
+def test_the_table_goes_from_the_freest_to_the_strictest() -> None:
     terms = list(LICENCES.values())
     for number, these in enumerate(terms):
         assert not any(later < these for later in terms[number + 1 :])
@@ -79,7 +83,7 @@ def test_the_table_goes_from_the_freest_to_the_strictest():
         ("", None),
     ],
 )
-def test_spellings(text, name):
+def test_spellings(text: str, name: str | None) -> None:
     assert known_licence(text) == name
 
 
@@ -99,12 +103,12 @@ def test_spellings(text, name):
         ("\xff", None),
     ],
 )
-def test_card_licence(tmp_path, card, licence):
+def test_card_licence(tmp_path: Path, card: str, licence: str | None) -> None:
     path = tmp_path / "README.md"
     path.write_bytes(card.encode("latin-1"))
     assert card_licence(path) == licence
 
 
-def test_card_licence_of_no_card_and_of_the_bundled_model(tmp_path):
+def test_card_licence_of_no_card_and_of_the_bundled_model(tmp_path: Path) -> None:
     assert card_licence(tmp_path / "README.md") is None
     assert card_licence(MINI / "README.md") == "cc-by-nc-4.0"

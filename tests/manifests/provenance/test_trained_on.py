@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.importers.admission import Candidate
+from didgen.manifests.importers.finding.harvest import Candidate
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures import sources

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -40,13 +41,15 @@ def test_other_values_are_hashed_as_they_are() -> None:
 def test_added_fields_are_left_out_where_they_say_what_was_done_before() -> None:
     added = {"new": [1], "part": {"new": False, "deep": {"new": "a"}}, "gone": 3}
     before = {"old": 1, "part": {"old": 2, "deep": {}}}
-    now = {"old": 1, "new": [1], "part": {"old": 2, "new": False, "deep": {"new": "a"}}}
+    part = {"old": 2, "new": False, "deep": {"new": "a"}}
+    now = {"old": 1, "new": [1], "part": part}
     assert without_added(now, added) == before
-    for changed in (
+    changes: tuple[dict[str, Any], ...] = (
         {"new": []},
-        {"part": now["part"] | {"new": True}},  # type: ignore[operator]
+        {"part": part | {"new": True}},
         {"part": {"old": 2, "new": 0.5, "deep": {"new": "b"}}},
         {"part": None},
-    ):
+    )
+    for changed in changes:
         assert without_added(now | changed, added) != before
     assert without_added(now, {}) == now

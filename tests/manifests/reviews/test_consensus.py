@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from tests.fixtures.reviews import BOX, write_reviews
 HASH = "a" * 64
 
 
-def review(reviewer: str, verdict: str, key: str = "k", **fields) -> Review:
+def review(reviewer: str, verdict: str, key: str = "k", **fields: Any) -> Review:
     if verdict == "rejected":
         fields = {"reason": "other"} | fields
     given = {"config": "images", "sha256": HASH} | fields
@@ -75,7 +76,7 @@ def test_the_last_word_of_each_reviewer_counts() -> None:
         st.tuples(st.sampled_from("ABC"), st.sampled_from(["accepted", "rejected", "withdrawn"]))
     )
 )
-def test_words_are_the_same_whatever_was_said_before(history) -> None:
+def test_words_are_the_same_whatever_was_said_before(history: list[tuple[str, str]]) -> None:
     lines = [review(name, verdict) for name, verdict in history]
     found = last_words(lines, [HASH]).get(("images", "k"), {})
     last = dict(history)

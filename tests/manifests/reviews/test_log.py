@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from didgen.manifests.reviews.log import ReviewLog
 from didgen.manifests.reviews.record import Guess, Review
 
 
-def review(key: str, **fields) -> Review:
+def review(key: str, **fields: Any) -> Review:
     given = {"reviewer": "Ada", "config": "images", "sha256": "a" * 64, "verdict": "accepted"}
     return Review(key=key, **given | fields)
 
@@ -44,7 +45,9 @@ def test_what_was_appended_is_read_by_others(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(cut=st.integers(0, 400))
-def test_a_torn_line_is_passed_by_and_then_cut_off(tmp_path_factory, cut: int) -> None:
+def test_a_torn_line_is_passed_by_and_then_cut_off(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
     folder = tmp_path_factory.mktemp("torn")
     log = ReviewLog(folder)
     for key in "ab":
@@ -102,9 +105,10 @@ def test_two_processes_and_two_threads_lose_no_line(tmp_path: Path) -> None:
     threads = [
         threading.Thread(target=_append, args=(tmp_path, f"thread{n}", 12)) for n in range(2)
     ]
-    for worker in [*workers, *threads]:
+    both: list[Any] = [*workers, *threads]
+    for worker in both:
         worker.start()
-    for worker in [*workers, *threads]:
+    for worker in both:
         worker.join()
     found = keys(tmp_path)
     assert len(found) == 48 == len({*found})
@@ -113,7 +117,9 @@ def test_two_processes_and_two_threads_lose_no_line(tmp_path: Path) -> None:
         assert mine == [f"{name}-{number}" for number in range(12)]
 
 
-def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_leaves_the_log_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = ReviewLog(tmp_path)
     log.append(review("a"))
     before = log.path.read_bytes()

@@ -1,5 +1,7 @@
 """Tests of reviews and guesses: what a line may say."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -18,7 +20,7 @@ TRIANGLE = (((0, 0), (1, 0), (0, 1)),)
         {"verdict": "withdrawn"},
     ],
 )
-def test_a_line_comes_back_as_it_was(fields: dict) -> None:
+def test_a_line_comes_back_as_it_was(fields: dict[str, Any]) -> None:
     review = Review(**GIVEN, **fields)
     assert LINE.validate_json(review.model_dump_json(exclude_none=True)) == review
 
@@ -42,7 +44,7 @@ def test_a_line_comes_back_as_it_was(fields: dict) -> None:
         {"verdict": "accepted", "further": 1},
     ],
 )
-def test_what_is_no_review_is_refused(fields: dict) -> None:
+def test_what_is_no_review_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Review(**GIVEN | fields)
 

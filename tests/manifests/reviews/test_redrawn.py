@@ -31,7 +31,9 @@ def test_several_curves_are_their_union() -> None:
     st.integers(5, 40),
     st.integers(5, 40),
 )
-def test_a_triangle_is_what_matplotlib_finds(points, height: int, width: int) -> None:
+def test_a_triangle_is_what_matplotlib_finds(
+    points: list[tuple[float, float]], height: int, width: int
+) -> None:
     from matplotlib.path import Path as Outline
 
     rows, columns = np.mgrid[:height, :width]
@@ -46,12 +48,12 @@ def test_a_triangle_is_what_matplotlib_finds(points, height: int, width: int) ->
         part = np.clip(((centres - one) @ along) / max(along @ along, 1e-300), 0, 1)
         near |= np.hypot(*(centres - one - part[:, None] * along).T) < 1e-6
     inside = Outline(np.array([a, b, c, a]), closed=True).contains_points(centres)
-    found = mask_of((tuple(map(tuple, points)),), height, width).ravel()
+    found = mask_of((tuple(points),), height, width).ravel()
     np.testing.assert_array_equal(found[~near], inside[~near])
 
 
 @pytest.mark.parametrize("size", [(16, 24), (30, 20)])
-def test_the_file_has_the_size_of_the_image(size) -> None:
+def test_the_file_has_the_size_of_the_image(size: tuple[int, int]) -> None:
     data = redrawn_mask(BOX, encoded(noise(1, *size), "JPEG"), Path("a.jpg"))
     assert data.startswith(b"\x89PNG")
     np.testing.assert_array_equal(decoded(data), mask_of(BOX, *size) * np.uint8(255))

@@ -1,5 +1,8 @@
 """Tests of claims: a folder belongs to one run of one recipe."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +15,7 @@ from tests.fixtures.bare_runs import DOCUMENTS, RECIPE, write
 from tests.fixtures.samples import bare_image
 
 
-def test_directory_belongs_to_one_recipe(tmp_path):
+def test_directory_belongs_to_one_recipe(tmp_path: Path) -> None:
     run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     assert read_run(tmp_path) == run
     assert start_run(tmp_path, fingerprint="f00d", recipe=RECIPE) == run
@@ -27,14 +30,14 @@ def test_directory_belongs_to_one_recipe(tmp_path):
     assert read_run(tmp_path) == run
 
 
-def test_same_recipe_over_other_inputs_is_told_apart(tmp_path):
+def test_same_recipe_over_other_inputs_is_told_apart(tmp_path: Path) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     with pytest.raises(DidgenError, match="same recipe over other inputs"):
         start_run(tmp_path, fingerprint="beef", recipe=RECIPE)
 
 
 @pytest.mark.parametrize("name", ["README.md", "croissant.json", "images/mine.tar"])
-def test_files_that_a_run_would_write_over_are_safe(tmp_path, name):
+def test_files_that_a_run_would_write_over_are_safe(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(DidgenError, match=f"{name} lies where a run would put its files"):
@@ -53,13 +56,13 @@ records = st.dictionaries(
 
 @settings(deadline=None, max_examples=100)
 @given(records, records)
-def test_differences_are_none_only_between_equals(one, two):
+def test_differences_are_none_only_between_equals(one: dict[str, Any], two: dict[str, Any]) -> None:
     assert (differences(one, two) == []) == (one == two)
     fields = [text.split(" (")[0] for text in differences(one, two)]
     assert fields == [text.split(" (")[0] for text in differences(two, one)]
 
 
-def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path):
+def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path: Path) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, bare_image("a"))
     for broken in ("{", None):
@@ -72,7 +75,7 @@ def test_a_run_whose_first_record_is_broken_is_still_whose_it_was(tmp_path):
         assert is_started(tmp_path, "f00d") and not is_started(tmp_path, "beef")
 
 
-def test_the_plan_is_part_of_a_start(tmp_path):
+def test_the_plan_is_part_of_a_start(tmp_path: Path) -> None:
     rows = [{"key": "a"}, {"key": "b"}]
     run = start_run(tmp_path, fingerprint="f00d", recipe=RECIPE, plan=rows)
     plan = tmp_path / "plan.jsonl"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_json
 from didgen.manifests.privacy.paths import LEFT_OUT
@@ -24,7 +25,7 @@ from tests.fixtures.bare_runs import (
 from tests.fixtures.samples import bare_image, bare_pair
 
 
-def test_finish_indexes_every_shard(tmp_path):
+def test_finish_indexes_every_shard(tmp_path: Path) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, bare_image("a"), Failure("b", "no lesion found"))
     write(tmp_path, 1, bare_image("c"), bare_image("d"))
@@ -57,7 +58,7 @@ def test_finish_indexes_every_shard(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["never made", "no tar", "cut off", "other run"])
-def test_unfinished_run_gets_no_manifest(tmp_path, fault):
+def test_unfinished_run_gets_no_manifest(tmp_path: Path, fault: str) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, bare_image("a"))
     tar = shard_path(tmp_path, "images", 1)
@@ -73,7 +74,7 @@ def test_unfinished_run_gets_no_manifest(tmp_path, fault):
     assert not (tmp_path / "images" / "_info.json").exists()
 
 
-def test_documents_are_written_and_their_hashes_recorded(tmp_path):
+def test_documents_are_written_and_their_hashes_recorded(tmp_path: Path) -> None:
     manifest = finished_run(tmp_path)
     assert manifest.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
     assert manifest.made_from == MADE_FROM
@@ -82,7 +83,7 @@ def test_documents_are_written_and_their_hashes_recorded(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing"])
-def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
+def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path: Path, fault: str) -> None:
     manifest, path = finished_run(tmp_path), tmp_path / "trained_on.jsonl"
     path.unlink() if fault == "missing" else path.write_bytes(b"")
     with pytest.raises(DidgenError, match=f"{path} is missing or not as the run wrote it; run"):
@@ -92,7 +93,7 @@ def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path, fault):
     assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
 
 
-def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
+def test_a_run_of_a_model_without_a_list_has_none(tmp_path: Path) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, bare_image("a"))
     manifest = finish_run(tmp_path, {"images": 1}, **CHOICES)
@@ -110,7 +111,7 @@ def test_a_run_of_a_model_without_a_list_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "never recorded", "other licence"])
-def test_documents_are_mended(tmp_path, fault):
+def test_documents_are_mended(tmp_path: Path, fault: str) -> None:
     manifest = finished_run(tmp_path)
     made_from, before = MADE_FROM, (tmp_path / "README.md").read_bytes()
     if fault == "changed":
@@ -176,7 +177,7 @@ def test_a_run_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
     assert manifest.recipe["source"] == read_run(tmp_path).recipe["source"] == LEFT_OUT
 
 
-def test_documents_that_are_as_written_are_left_alone(tmp_path):
+def test_documents_that_are_as_written_are_left_alone(tmp_path: Path) -> None:
     manifest = finished_run(tmp_path)
     files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json")]
     before = [file.stat().st_mtime_ns for file in files]
@@ -184,9 +185,10 @@ def test_documents_that_are_as_written_are_left_alone(tmp_path):
     assert [file.stat().st_mtime_ns for file in files] == before
 
 
-def test_finish_takes_shards_of_splits(tmp_path):
+def test_finish_takes_shards_of_splits(tmp_path: Path) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
-    for split, count in (("train", 2), ("test", 1)):
+    counts: dict[Split, int] = {"train": 2, "test": 1}
+    for split, count in counts.items():
         for index in range(count):
             write_shard(
                 tmp_path,
@@ -197,7 +199,7 @@ def test_finish_takes_shards_of_splits(tmp_path):
                 versions={},
                 split=split,
             )
-    manifest = finish_run(tmp_path, {"images": {"train": 2, "test": 1}}, **CHOICES)
+    manifest = finish_run(tmp_path, {"images": counts}, **CHOICES)
     names = ["images-train-000000.tar", "images-train-000001.tar", "images-test-000000.tar"]
     assert [entry.file for entry in manifest.configs["images"]] == names
     splits = read_json(tmp_path / "images" / "_info.json")["splits"]
@@ -208,7 +210,7 @@ def test_finish_takes_shards_of_splits(tmp_path):
     assert {name: split["num_samples"] for name, split in splits.items()} == {"train": 2, "test": 1}
 
 
-def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
+def test_a_whole_run_is_read_with_its_sidecars(tmp_path: Path) -> None:
     manifest = finished_run(tmp_path)
     calls = []
     found, sidecars = read_whole_run(tmp_path, lambda *at: calls.append(at))
@@ -219,7 +221,7 @@ def test_a_whole_run_is_read_with_its_sidecars(tmp_path):
 
 @pytest.mark.parametrize("kind", ["augment", "mix"])
 @pytest.mark.parametrize("fault", ["flip", "missing", "sidecar of another"])
-def test_a_run_that_is_not_whole_names_its_command(tmp_path, kind, fault):
+def test_a_run_that_is_not_whole_names_its_command(tmp_path: Path, kind: str, fault: str) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe={"kind": kind})
     write(tmp_path, 0, bare_image("a"))
     finish_run(tmp_path, {"images": 1}, **CHOICES)

@@ -4,9 +4,11 @@ import io
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,8 @@ from didgen.manifests.recipes.mix import MixRecipe, recorded
 from didgen.manifests.reviews.redrawn import mask_of
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
-from didgen.manifests.runs.mix import Mix, mix, prepare_mix
+from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.runs.mixed import Mix
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import iterate, read_shard, shard_path, split_of, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest
@@ -39,22 +42,22 @@ pytestmark = [
 CONFIGS: tuple[Config, ...] = ("images", "pairs")
 
 
-def prepared(source: Path, run: Path, **fields) -> Mix:
+def prepared(source: Path, run: Path, **fields: Any) -> Mix:
     fields = {"ratio": 0.5, "shard_size": 7} | fields
     return prepare_mix(MixRecipe(source=source, run=run, **fields))
 
 
 @pytest.fixture(scope="module")
-def mixed(source, run, tmp_path_factory) -> Path:
+def mixed(source: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished mix, to read only."""
     out = tmp_path_factory.mktemp("mixes") / "mix"
     mix(prepared(source, run), out)
     return out
 
 
-def by_split(out: Path, config: Config) -> dict[str, list[dict]]:
+def by_split(out: Path, config: Config) -> dict[str, list[dict[str, Any]]]:
     """The records of a set by the split that the name of their tar says."""
-    found: dict[str, list[dict]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for tar in sorted((out / config).glob("*.tar")):
         rows = found.setdefault(split_of(tar.name), [])
         rows += [json.loads(members["json"]) for _, members in read_shard(tar)]
@@ -65,14 +68,16 @@ def bad(out: Path) -> dict[str, str]:
     return {verdict.file: verdict.status for verdict in verify(out) if verdict.status != "ok"}
 
 
-def test_a_mix_is_a_run_that_verifies(mixed):
+def test_a_mix_is_a_run_that_verifies(mixed: Path) -> None:
     assert bad(mixed) == {}
     assert shard_path(mixed, "images", 0, "val").name == "images-val-000000.tar"
     assert not list(mixed.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_splits_are_those_of_the_source_and_synthetic_samples_train_only(mixed, source, config):
+def test_splits_are_those_of_the_source_and_synthetic_samples_train_only(
+    mixed: Path, source: Path, config: Config
+) -> None:
     records = {record.key: record for record in SourceManifest.read(source).records}
     found = by_split(mixed, config)
     assert set(found) == set(SPLITS)
@@ -90,7 +95,9 @@ def test_splits_are_those_of_the_source_and_synthetic_samples_train_only(mixed, 
         assert {row["origin"] for row in found[split]} == {"real"}
 
 
-def test_the_ratio_holds_in_each_class_of_images_and_the_shortage_is_told(source, run, tmp_path):
+def test_the_ratio_holds_in_each_class_of_images_and_the_shortage_is_told(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
     job = prepared(source, run, ratio=0.5)
     mix(job, tmp_path / "half")
     train = by_split(tmp_path / "half", "images")["train"]
@@ -107,7 +114,9 @@ def test_the_ratio_holds_in_each_class_of_images_and_the_shortage_is_told(source
     assert job.summary()["images, train"] == "18 real and 6 synthetic samples in 4 shards"
 
 
-def test_a_model_that_was_trained_on_what_is_held_out_is_refused(source, make_run, tmp_path):
+def test_a_model_that_was_trained_on_what_is_held_out_is_refused(
+    source: Path, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     manifest = SourceManifest.read(source)
     trained_on = TrainedOn.of(manifest.select(split="train"))
     clean = make_run(tmp_path / "clean", trained_on=trained_on)
@@ -124,7 +133,9 @@ def test_a_model_that_was_trained_on_what_is_held_out_is_refused(source, make_ru
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_no_synthetic_sample_at_ratio_zero(source, run, tmp_path, config):
+def test_no_synthetic_sample_at_ratio_zero(
+    source: Path, run: Path, tmp_path: Path, config: Config
+) -> None:
     mix(prepared(source, run, ratio=0, config=config), tmp_path / "mix")
     rows = [row for rows in by_split(tmp_path / "mix", config).values() for row in rows]
     assert {row["origin"] for row in rows} == {"real"}
@@ -132,7 +143,7 @@ def test_no_synthetic_sample_at_ratio_zero(source, run, tmp_path, config):
     assert bad(tmp_path / "mix") == {}
 
 
-def test_bytes_pass_through_where_they_can(mixed, source, run):
+def test_bytes_pass_through_where_they_can(mixed: Path, source: Path, run: Path) -> None:
     manifest = SourceManifest.read(source)
     records = {record.key: record for record in manifest.records}
     made = {sample.key: sample for sample in iterate(run, "pairs")}
@@ -160,7 +171,9 @@ def test_bytes_pass_through_where_they_can(mixed, source, run):
     assert sorted(encoded_anew) == ["ISIC_0000003", "ISIC_0000004"]
 
 
-def test_masks_in_shards_lie_over_the_upright_image(make_source, run, tmp_path):
+def test_masks_in_shards_lie_over_the_upright_image(
+    make_source: Callable[..., Path], run: Path, tmp_path: Path
+) -> None:
     """However a mask file was drawn; a mix of one that is read otherwise is another mix."""
     source = make_source(tmp_path)
     before, plain = SourceManifest.read(source), prepared(source, run)
@@ -177,7 +190,9 @@ def test_masks_in_shards_lie_over_the_upright_image(make_source, run, tmp_path):
             np.testing.assert_array_equal(mask, ~stored)
 
 
-def test_a_patient_that_becomes_known_makes_another_mix(make_source, run, tmp_path):
+def test_a_patient_that_becomes_known_makes_another_mix(
+    make_source: Callable[..., Path], run: Path, tmp_path: Path
+) -> None:
     source = make_source(tmp_path)
     before, plain = SourceManifest.read(source), prepared(source, run)
     changed = [r.model_copy(update={"patient_id": r.lesion_id}) for r in before.records]
@@ -185,7 +200,9 @@ def test_a_patient_that_becomes_known_makes_another_mix(make_source, run, tmp_pa
     assert prepared(source, run).fingerprint != plain.fingerprint, "records have its number"
 
 
-def test_class_indices_are_those_of_the_source(make_run, source, tmp_path):
+def test_class_indices_are_those_of_the_source(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path
+) -> None:
     turned = make_run(tmp_path / "run", classes=["BCC", "MEL"])
     mix(prepared(source, turned, config="images"), tmp_path / "mix")
     for sample in iterate(tmp_path / "mix", "images"):
@@ -195,21 +212,27 @@ def test_class_indices_are_those_of_the_source(make_run, source, tmp_path):
         )
 
 
-def test_a_run_with_another_class_is_refused(make_run, source, tmp_path):
+def test_a_run_with_another_class_is_refused(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path
+) -> None:
     other = make_run(tmp_path / "run", classes=["MEL", "NV", "BCC", "Rash"])
     with pytest.raises(DidgenError, match=r"made for the class Rash, which .* does not have"):
         prepared(source, other)
 
 
 @pytest.mark.parametrize("layout", ["ISIC_0000006", "ISIC_0000008", "ISIC_9999999", ""])
-def test_a_pair_whose_layout_is_no_training_mask_is_refused(make_run, source, tmp_path, layout):
+def test_a_pair_whose_layout_is_no_training_mask_is_refused(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path, layout: str
+) -> None:
     leaking = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001", layout))
     with pytest.raises(DidgenError, match="is no training image of"):
         prepared(source, leaking)
     mix(prepared(source, leaking, config="images"), tmp_path / "mix")
 
 
-def test_a_pair_names_the_record_whose_mask_guided_it(make_run, source, tmp_path):
+def test_a_pair_names_the_record_whose_mask_guided_it(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path
+) -> None:
     guided = make_run(tmp_path / "run", layouts=("drawn", "ISIC_0000001"))
     mix(prepared(source, guided, config="pairs", ratio=1), tmp_path / "mix")
     rows = [r for r in by_split(tmp_path / "mix", "pairs")["train"] if r["origin"] == "synthetic"]
@@ -219,7 +242,7 @@ def test_a_pair_names_the_record_whose_mask_guided_it(make_run, source, tmp_path
     }
 
 
-def test_a_finished_mix_is_mended(source, run, tmp_path):
+def test_a_finished_mix_is_mended(source: Path, run: Path, tmp_path: Path) -> None:
     out, job = tmp_path / "mix", prepared(source, run)
     mix(job, out)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -229,7 +252,9 @@ def test_a_finished_mix_is_mended(source, run, tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_its_plan_is_verified_and_mended_and_what_a_killed_mix_left_goes(source, run, tmp_path):
+def test_its_plan_is_verified_and_mended_and_what_a_killed_mix_left_goes(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
     out, job = tmp_path / "mix", prepared(source, run)
     mix(job, out)
     plan = (out / "plan.jsonl").read_bytes()
@@ -241,7 +266,7 @@ def test_its_plan_is_verified_and_mended_and_what_a_killed_mix_left_goes(source,
     assert bad(out) == {} and (out / "plan.jsonl").read_bytes() == plan
 
 
-def test_a_changed_row_is_made_again(source, run, tmp_path):
+def test_a_changed_row_is_made_again(source: Path, run: Path, tmp_path: Path) -> None:
     out, job = tmp_path / "mix", prepared(source, run)
     mix(job, out)
     path = shard_path(out, "images", 0, "val").with_suffix(".json")
@@ -254,7 +279,9 @@ def test_a_changed_row_is_made_again(source, run, tmp_path):
     assert done == [(1, 1)] and bad(out) == {}
 
 
-def test_a_mask_that_changed_since_its_import_is_refused(source, run, tmp_path):
+def test_a_mask_that_changed_since_its_import_is_refused(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
     manifest = SourceManifest.read(source)
     records = [
         r.model_copy(update={"mask_sha256": "0" * 64} if r.mask else {}) for r in manifest.records
@@ -265,7 +292,7 @@ def test_a_mask_that_changed_since_its_import_is_refused(source, run, tmp_path):
         mix(prepared(tmp_path / "source", run, config="pairs"), tmp_path / "mix")
 
 
-def test_a_mix_waits_for_another_in_its_folder(source, run, tmp_path):
+def test_a_mix_waits_for_another_in_its_folder(source: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "mix"
     with ThreadPoolExecutor(1) as pool:
         with claimed(out, "run"):
@@ -277,7 +304,9 @@ def test_a_mix_waits_for_another_in_its_folder(source, run, tmp_path):
     assert bad(out) == {}
 
 
-def test_a_key_too_long_for_a_shard_is_named_before_there_is_a_folder(source, run, tmp_path):
+def test_a_key_too_long_for_a_shard_is_named_before_there_is_a_folder(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
     manifest = SourceManifest.read(source)
     longer = manifest.records[0].model_copy(update={"key": "k" * 90})
     shutil.copytree(source, tmp_path / "source")
@@ -286,7 +315,9 @@ def test_a_key_too_long_for_a_shard_is_named_before_there_is_a_folder(source, ru
         prepared(tmp_path / "source", run)
 
 
-def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(mixed, source, run, tmp_path):
+def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(
+    mixed: Path, source: Path, run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(DidgenError, match="is a mix already"):
         prepared(source, mixed)
     only = tmp_path / "only"
@@ -298,14 +329,18 @@ def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(mixed, source
     assert strictest(prepared(source, only).made_from).name == "unknown (run f00d)"
 
 
-def test_a_damaged_run_is_refused(make_run, source, tmp_path):
+def test_a_damaged_run_is_refused(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path
+) -> None:
     mine = make_run(tmp_path / "run")
     shard_path(mine, "images", 1).unlink()
     with pytest.raises(DidgenError, match="run `didgen augment` again"):
         prepared(source, mine)
 
 
-def test_a_sidecar_that_lists_what_is_not_there_is_named(make_run, source, tmp_path):
+def test_a_sidecar_that_lists_what_is_not_there_is_named(
+    make_run: Callable[..., Path], source: Path, tmp_path: Path
+) -> None:
     mine = make_run(tmp_path / "run")
     side = shard_path(mine, "pairs", 0).with_suffix(".json")
     side.write_text(side.read_text().replace('"key": "pairs-000000"', '"key": "pairs-000099"'))
@@ -316,7 +351,9 @@ def test_a_sidecar_that_lists_what_is_not_there_is_named(make_run, source, tmp_p
         prepared(source, mine)
 
 
-def test_a_mix_hangs_on_its_parts_and_not_on_where_they_lie(source, run, tmp_path):
+def test_a_mix_hangs_on_its_parts_and_not_on_where_they_lie(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
     moved = shutil.copytree(run, tmp_path / "moved"), shutil.copytree(source, tmp_path / "source")
     first = prepared(source, run)
     assert prepared(moved[1], moved[0]).fingerprint == first.fingerprint
@@ -328,7 +365,7 @@ def test_a_mix_hangs_on_its_parts_and_not_on_where_they_lie(source, run, tmp_pat
     assert not (moved[1] / KEY_NAME).exists(), "to prepare writes nothing"
 
 
-def test_a_mix_of_an_older_version_is_another_run(source, run, tmp_path):
+def test_a_mix_of_an_older_version_is_another_run(source: Path, run: Path, tmp_path: Path) -> None:
     job = prepared(source, run)
     recipe = job.recipe.model_dump(mode="json", exclude={"pseudonymise"})
     start_run(tmp_path / "mix", fingerprint="0" * 64, recipe=recipe)
@@ -336,7 +373,9 @@ def test_a_mix_of_an_older_version_is_another_run(source, run, tmp_path):
         mix(job, tmp_path / "mix")
 
 
-def test_a_source_of_an_older_version_mixes_as_one_that_knows_its_pixels(source, run, tmp_path):
+def test_a_source_of_an_older_version_mixes_as_one_that_knows_its_pixels(
+    source: Path, run: Path, tmp_path: Path
+) -> None:
     manifest = SourceManifest.read(source)
     records = [r.model_copy(update={"pixels": "1" * 64}) for r in manifest.records]
     shutil.copytree(source, tmp_path / "source")
@@ -345,7 +384,9 @@ def test_a_source_of_an_older_version_mixes_as_one_that_knows_its_pixels(source,
     assert again.fingerprint == prepared(source, run).fingerprint
 
 
-def test_an_image_that_changed_since_its_import_is_refused(make_source, run, tmp_path):
+def test_an_image_that_changed_since_its_import_is_refused(
+    make_source: Callable[..., Path], run: Path, tmp_path: Path
+) -> None:
     mine = make_source(tmp_path / "mine")
     image = tmp_path / "mine" / "photos" / "ISIC_0000000.img"
     image.write_bytes(image.read_bytes() + b"\0")
@@ -355,8 +396,8 @@ def test_an_image_that_changed_since_its_import_is_refused(make_source, run, tmp
 
 
 def test_the_same_mix_has_the_same_bytes_and_another_seed_another_choice(
-    mixed, source, run, tmp_path
-):
+    mixed: Path, source: Path, run: Path, tmp_path: Path
+) -> None:
     mix(prepared(source, run), tmp_path / "again")
     for tar in mixed.rglob("*.tar"):
         assert (tmp_path / "again" / tar.relative_to(mixed)).read_bytes() == tar.read_bytes()
@@ -368,7 +409,9 @@ def test_the_same_mix_has_the_same_bytes_and_another_seed_another_choice(
     assert chosen[0] != chosen[1]
 
 
-def test_what_is_broken_or_missing_is_made_again_and_nothing_else(mixed, source, run, tmp_path):
+def test_what_is_broken_or_missing_is_made_again_and_nothing_else(
+    mixed: Path, source: Path, run: Path, tmp_path: Path
+) -> None:
     out = shutil.copytree(mixed, tmp_path / "mix")
     torn = shard_path(out, "pairs", 1, "train")
     torn.write_bytes(torn.read_bytes()[:-1024])
@@ -397,7 +440,7 @@ def test_what_is_broken_or_missing_is_made_again_and_nothing_else(mixed, source,
     assert bad(out) == {}
 
 
-def test_a_kind_that_has_no_real_samples_is_named(source, run, tmp_path):
+def test_a_kind_that_has_no_real_samples_is_named(source: Path, run: Path, tmp_path: Path) -> None:
     manifest = SourceManifest.read(source)
     bare = [r.model_copy(update={"mask": None, "mask_sha256": None}) for r in manifest.records]
     replace(manifest, records=tuple(bare)).write(tmp_path / "bare")
@@ -407,12 +450,12 @@ def test_a_kind_that_has_no_real_samples_is_named(source, run, tmp_path):
         prepared(tmp_path / "bare", run, config="pairs")
 
 
-def test_another_mix_does_not_go_into_the_same_folder(mixed, source, run):
+def test_another_mix_does_not_go_into_the_same_folder(mixed: Path, source: Path, run: Path) -> None:
     with pytest.raises(DidgenError, match=r"differs in ratio \(0\.5, now 0\.25\)"):
         mix(prepared(source, run, ratio=0.25), mixed)
 
 
-def test_card_licence_and_plan_of_a_mix(mixed):
+def test_card_licence_and_plan_of_a_mix(mixed: Path) -> None:
     text = (mixed / "README.md").read_text()
     # Of CC0 and CC BY-NC photographs, and CC BY synthetic images.
     assert "license: cc-by-nc-4.0\n" in text
@@ -426,7 +469,9 @@ def test_card_licence_and_plan_of_a_mix(mixed):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_readers_read_each_split(mixed, tmp_path, monkeypatch, config):
+def test_readers_read_each_split(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_OFFLINE", True)
     datasets = pytest.importorskip("datasets")
     webdataset = pytest.importorskip("webdataset")

@@ -1,16 +1,18 @@
 """Tests of tidy: strays go, nothing of them is lost, and a run's own files stay."""
 
+from pathlib import Path
+
 from didgen.manifests.locks import claimed
 from didgen.manifests.runs.tidy import strays, tidy
 
 
-def names(directory):
+def names(directory: Path) -> list[str]:
     return sorted(
         str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
     )
 
 
-def lay(directory, *files: str):
+def lay(directory: Path, *files: str) -> None:
     for name in files:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,12 +28,12 @@ OWN = (
 )
 
 
-def test_a_clean_run_has_no_strays(tmp_path):
+def test_a_clean_run_has_no_strays(tmp_path: Path) -> None:
     lay(tmp_path, *OWN)
     assert strays(tmp_path, {"images": 1}) == []
 
 
-def test_strays_are_removed_or_set_aside(tmp_path):
+def test_strays_are_removed_or_set_aside(tmp_path: Path) -> None:
     lay(tmp_path, *OWN)
     lay(
         tmp_path,
@@ -66,7 +68,7 @@ def test_strays_are_removed_or_set_aside(tmp_path):
     assert strays(tmp_path, {"images": 1}) == []
 
 
-def test_a_file_in_anothers_hand_stays(tmp_path):
+def test_a_file_in_anothers_hand_stays(tmp_path: Path) -> None:
     lay(tmp_path, *OWN, "images/images-000000.tar.host-1-ab.tmp")
     with claimed(tmp_path, "images-000000"):
         before = names(tmp_path)

@@ -3,6 +3,9 @@
 import json
 import shutil
 import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from didgen.manifests.files import sha256_of
 from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import Sample, shard_path, write_shard
 from tests.fixtures.pictures import encoded, noise, square
-from tests.fixtures.runs import write_run
+from tests.fixtures.runs import Shards, write_run
 
 CLASSES = ["MEL", "BCC"]
 
@@ -39,9 +42,14 @@ def pair_sample(key: str, **members: bytes) -> Sample:
     return Sample(key, {"jpg": picture(), "mask.png": mask(), "json": b"{}"} | members)
 
 
-def make_run(directory, images=None, pairs=None, finish=True):
+Parts = Sequence[Sequence[Sample]]
+
+
+def make_run(
+    directory: Path, images: Parts | None = None, pairs: Parts | None = None, finish: bool = True
+) -> Path:
     """Write a run of two image shards and one shard of pairs."""
-    shards = {
+    shards: Shards = {
         "images": images or [[image_sample("a"), image_sample("b")], [image_sample("c")]],
         "pairs": pairs or [[pair_sample("a"), pair_sample("d")]],
     }
@@ -49,16 +57,16 @@ def make_run(directory, images=None, pairs=None, finish=True):
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
-def run(sound, tmp_path):
+def run(sound: Path, tmp_path: Path) -> Path:
     return shutil.copytree(sound, tmp_path / "run")
 
 
-def faults(directory) -> dict[str, str]:
+def faults(directory: Path) -> dict[str, str]:
     verdicts = verify(directory)
     for verdict in verdicts:
         assert verdict.sentence.endswith(".") and str(directory) in verdict.sentence
@@ -66,11 +74,11 @@ def faults(directory) -> dict[str, str]:
     return {verdict.file: verdict.status for verdict in verdicts if verdict.status != "ok"}
 
 
-def sentence(directory, file: str) -> str:
+def sentence(directory: Path, file: str) -> str:
     return next(verdict.sentence for verdict in verify(directory) if verdict.file == file)
 
 
-def reseal(directory, config: Config, index: int = 0) -> None:
+def reseal(directory: Path, config: Config, index: int = 0) -> None:
     """Let sidecar and manifest agree with a tar that was changed by hand."""
     tar = shard_path(directory, config, index)
     seal = {"sha256": sha256_of(tar), "bytes": tar.stat().st_size}
@@ -82,7 +90,7 @@ def reseal(directory, config: Config, index: int = 0) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def test_sound_run_is_all_ok_and_every_file_is_judged(sound):
+def test_sound_run_is_all_ok_and_every_file_is_judged(sound: Path) -> None:
     calls = []
     verdicts = verify(sound, lambda done, total: calls.append((done, total)))
     assert {verdict.status for verdict in verdicts} == {"ok"}
@@ -92,19 +100,19 @@ def test_sound_run_is_all_ok_and_every_file_is_judged(sound):
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_pairs_may_all_have_a_class(tmp_path):
+def test_pairs_may_all_have_a_class(tmp_path: Path) -> None:
     make_run(tmp_path, pairs=[[pair_sample("a", cls=b"0")], [pair_sample("b", cls=b"1")]])
     assert faults(tmp_path) == {}
 
 
 @pytest.mark.parametrize("cut", [1, 512, 1024, 10_000])
-def test_truncated_shard_is_torn(run, cut):
+def test_truncated_shard_is_torn(run: Path, cut: int) -> None:
     tar = shard_path(run, "images", 0)
     tar.write_bytes(tar.read_bytes()[:-cut])
     assert faults(run) == {"images/images-000000.tar": "torn"}
 
 
-def test_shard_without_its_end_is_torn_even_if_recorded_so(run):
+def test_shard_without_its_end_is_torn_even_if_recorded_so(run: Path) -> None:
     tar = shard_path(run, "images", 1)
     tar.write_bytes(tar.read_bytes()[:2000])
     reseal(run, "images", 1)
@@ -117,7 +125,7 @@ def test_shard_without_its_end_is_torn_even_if_recorded_so(run):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
-def test_any_flipped_byte_is_a_mismatch(run, data):
+def test_any_flipped_byte_is_a_mismatch(run: Path, data: st.DataObject) -> None:
     tar = shard_path(run, "pairs", 0)
     whole = bytearray(tar.read_bytes())
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
@@ -129,7 +137,7 @@ def test_any_flipped_byte_is_a_mismatch(run, data):
         tar.write_bytes(original)
 
 
-def test_longer_shard_is_a_mismatch(run):
+def test_longer_shard_is_a_mismatch(run: Path) -> None:
     with open(shard_path(run, "images", 0), "ab") as file:
         file.write(b"\0" * 512)
     assert faults(run) == {"images/images-000000.tar": "mismatch"}
@@ -146,12 +154,12 @@ def test_longer_shard_is_a_mismatch(run):
         "croissant.json",
     ],
 )
-def test_deleted_file_is_missing(run, file):
+def test_deleted_file_is_missing(run: Path, file: str) -> None:
     (run / file).unlink()
     assert faults(run) == {file: "missing"}
 
 
-def test_shard_that_is_only_in_the_manifest_is_missing(run):
+def test_shard_that_is_only_in_the_manifest_is_missing(run: Path) -> None:
     shutil.rmtree(run / "pairs")
     assert faults(run) == {
         "pairs/pairs-000000.tar": "missing",
@@ -160,7 +168,7 @@ def test_shard_that_is_only_in_the_manifest_is_missing(run):
     }
 
 
-def test_unfinished_run_is_told_to_go_on(tmp_path):
+def test_unfinished_run_is_told_to_go_on(tmp_path: Path) -> None:
     make_run(tmp_path, finish=False)
     assert faults(tmp_path) == {"manifest.json": "missing"}
     assert "the run is not finished; run `didgen augment` again" in sentence(
@@ -168,7 +176,7 @@ def test_unfinished_run_is_told_to_go_on(tmp_path):
     )
 
 
-def test_without_manifest_a_sidecar_still_tells_of_its_shard(tmp_path):
+def test_without_manifest_a_sidecar_still_tells_of_its_shard(tmp_path: Path) -> None:
     make_run(tmp_path, finish=False)
     shard_path(tmp_path, "images", 0).unlink()
     shard_path(tmp_path, "images", 1).with_suffix(".json").unlink()
@@ -179,7 +187,7 @@ def test_without_manifest_a_sidecar_still_tells_of_its_shard(tmp_path):
     }
 
 
-def test_foreign_files_are_extra_and_leftovers_torn(run):
+def test_foreign_files_are_extra_and_leftovers_torn(run: Path) -> None:
     (run / "images" / "notes.txt").write_text("mine")
     (run / "images" / "images-1.tar").write_bytes(b"")
     (run / "images" / ".hidden").write_bytes(b"")
@@ -198,14 +206,14 @@ def test_foreign_files_are_extra_and_leftovers_torn(run):
 
 
 @pytest.mark.parametrize("name", ["README.md", "croissant.json"])
-def test_changed_document_is_a_mismatch(run, name):
+def test_changed_document_is_a_mismatch(run: Path, name: str) -> None:
     with open(run / name, "a") as file:
         file.write(" ")
     assert faults(run) == {name: "mismatch"}
     assert "run `didgen augment` again to write it" in sentence(run, name)
 
 
-def test_documents_of_older_runs_are_left_alone(run):
+def test_documents_of_older_runs_are_left_alone(run: Path) -> None:
     path = run / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["documents"], manifest["made_from"]
@@ -215,7 +223,7 @@ def test_documents_of_older_runs_are_left_alone(run):
     assert faults(run) == {}
 
 
-def test_shard_that_the_manifest_does_not_list_is_extra(run):
+def test_shard_that_the_manifest_does_not_list_is_extra(run: Path) -> None:
     write_shard(run, "images", 2, [image_sample("z")], fingerprint="f00d", versions={})
     assert faults(run) == {
         "images/images-000002.tar": "extra",
@@ -237,19 +245,19 @@ def test_shard_that_the_manifest_does_not_list_is_extra(run):
         ("run.json", "recipe", None),
     ],
 )
-def test_changed_record_is_a_mismatch(run, file, field, value):
+def test_changed_record_is_a_mismatch(run: Path, file: str, field: str, value: Any) -> None:
     path = run / file
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     assert faults(run).get(file) == "mismatch"
 
 
 @pytest.mark.parametrize("file", ["images/images-000000.json", "images/_info.json", "run.json"])
-def test_record_that_is_not_json_is_a_mismatch(run, file):
+def test_record_that_is_not_json_is_a_mismatch(run: Path, file: str) -> None:
     (run / file).write_text("{")
     assert faults(run) == {file: "mismatch"}
 
 
-def test_rows_must_be_the_keys_of_the_tar(run):
+def test_rows_must_be_the_keys_of_the_tar(run: Path) -> None:
     path = run / "images" / "images-000000.json"
     path.write_text(path.read_text().replace('"key": "b"', '"key": "other"'))
     assert faults(run) == {"images/images-000000.tar": "mismatch"}
@@ -270,7 +278,9 @@ def told(key: str, label: int, **row: object) -> Sample:
         ('"seed": 7', '"seed": 8', "seed"),
     ],
 )
-def test_rows_must_say_what_their_samples_say(tmp_path, was, now, field):
+def test_rows_must_say_what_their_samples_say(
+    tmp_path: Path, was: str, now: str, field: str
+) -> None:
     run = make_run(tmp_path / "run", images=[[told("a", 1, seed=7)]])
     assert faults(run) == {}
     path = run / "images" / "images-000000.json"
@@ -281,7 +291,7 @@ def test_rows_must_say_what_their_samples_say(tmp_path, was, now, field):
     assert f"a.json and the sample's row in the sidecar differ in {field}" in verdict.sentence
 
 
-def test_classes_in_another_order_are_a_mismatch(tmp_path):
+def test_classes_in_another_order_are_a_mismatch(tmp_path: Path) -> None:
     pair = pair_sample("d", json=json.dumps({"label": 0, "class": "MEL"}).encode())
     run = make_run(tmp_path / "run", images=[[told("a", 1)]], pairs=[[pair]])
     path = run / "manifest.json"
@@ -293,7 +303,7 @@ def test_classes_in_another_order_are_a_mismatch(tmp_path):
     }
 
 
-def test_two_shards_swapped_are_mismatches(run):
+def test_two_shards_swapped_are_mismatches(run: Path) -> None:
     first, second = (shard_path(run, "images", index) for index in (0, 1))
     held = first.read_bytes()
     first.write_bytes(second.read_bytes())
@@ -322,7 +332,9 @@ def test_two_shards_swapped_are_mismatches(run):
         ("json", b"[" * 100_000),
     ],
 )
-def test_image_sample_with_a_bad_member_is_a_mismatch(tmp_path, member, data):
+def test_image_sample_with_a_bad_member_is_a_mismatch(
+    tmp_path: Path, member: str, data: bytes
+) -> None:
     make_run(tmp_path, images=[[image_sample("a", **{member: data})], [image_sample("b")]])
     assert faults(tmp_path) == {"images/images-000000.tar": "mismatch"}
     assert f"a.{member}" in sentence(tmp_path, "images/images-000000.tar")
@@ -342,20 +354,20 @@ def test_image_sample_with_a_bad_member_is_a_mismatch(tmp_path, member, data):
     ],
     ids=["grey", "other size", "three channels", "bits", "alpha", "cut", "jpeg", "empty"],
 )
-def test_pair_with_a_bad_mask_is_a_mismatch(tmp_path, data):
+def test_pair_with_a_bad_mask_is_a_mismatch(tmp_path: Path, data: bytes) -> None:
     make_run(tmp_path, pairs=[[pair_sample("a", mask_png=data)]])
     assert faults(tmp_path) == {"pairs/pairs-000000.tar": "mismatch"}
     assert "a.mask.png" in sentence(tmp_path, "pairs/pairs-000000.tar")
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_mask_of_one_level_is_sound(tmp_path, level):
+def test_mask_of_one_level_is_sound(tmp_path: Path, level: int) -> None:
     mask_of_one_level = encoded(Image.new("L", (8, 8), level), "PNG")
     make_run(tmp_path, pairs=[[pair_sample("a", mask_png=mask_of_one_level)]])
     assert faults(tmp_path) == {}
 
 
-def test_all_samples_of_a_config_have_the_same_members_and_other_keys(tmp_path):
+def test_all_samples_of_a_config_have_the_same_members_and_other_keys(tmp_path: Path) -> None:
     make_run(
         tmp_path,
         images=[[image_sample("a")], [image_sample("a")]],
@@ -378,7 +390,7 @@ def test_all_samples_of_a_config_have_the_same_members_and_other_keys(tmp_path):
         ("a.jpg", tarfile.REGTYPE),
     ],
 )
-def test_hostile_tar_is_a_mismatch_and_never_unpacked(run, name, kind):
+def test_hostile_tar_is_a_mismatch_and_never_unpacked(run: Path, name: str, kind: bytes) -> None:
     tar = shard_path(run, "images", 0)
     with tarfile.open(tar, "a") as archive:
         member = tarfile.TarInfo(name)
@@ -390,7 +402,7 @@ def test_hostile_tar_is_a_mismatch_and_never_unpacked(run, name, kind):
     assert sorted(run.parent.rglob("*")) == before
 
 
-def test_image_bomb_is_refused_unopened(tmp_path):
+def test_image_bomb_is_refused_unopened(tmp_path: Path) -> None:
     header = bytearray(picture())
     # The frame header of a JPEG: marker, length, precision, then height and width.
     frame = header.index(b"\xff\xc0") + 5
@@ -400,7 +412,7 @@ def test_image_bomb_is_refused_unopened(tmp_path):
     assert "limit" in sentence(tmp_path, "images/images-000000.tar")
 
 
-def test_directory_that_is_no_run_is_an_error(tmp_path):
+def test_directory_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match="not a run directory"):
         verify(tmp_path)
     with pytest.raises(DidgenError, match="not a run directory"):
@@ -411,6 +423,6 @@ def test_directory_that_is_no_run_is_an_error(tmp_path):
         verify(tmp_path)
 
 
-def test_shards_alone_are_a_run_without_its_records(sound, tmp_path):
+def test_shards_alone_are_a_run_without_its_records(sound: Path, tmp_path: Path) -> None:
     shutil.copytree(sound / "images", tmp_path / "images")
     assert faults(tmp_path) == {"run.json": "missing", "manifest.json": "missing"}

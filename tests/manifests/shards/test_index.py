@@ -1,5 +1,8 @@
 """Tests of the index of shards: what is no record of a run is named."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from didgen.manifests.errors import DidgenError
@@ -11,7 +14,9 @@ from tests.fixtures.samples import bare_image
 
 
 @pytest.mark.parametrize("read", [read_run, read_manifest])
-def test_absent_and_foreign_records_are_named(tmp_path, read):
+def test_absent_and_foreign_records_are_named(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
     name = "run.json" if read is read_run else "manifest.json"
     with pytest.raises(DidgenError, match=name):
         read(tmp_path)
@@ -21,7 +26,7 @@ def test_absent_and_foreign_records_are_named(tmp_path, read):
             read(tmp_path)
 
 
-def test_a_manifest_names_no_document_but_its_own(tmp_path):
+def test_a_manifest_names_no_document_but_its_own(tmp_path: Path) -> None:
     finished_run(tmp_path)
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"README.md"', '"../secret"'))
@@ -29,7 +34,7 @@ def test_a_manifest_names_no_document_but_its_own(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_manifest_cannot_point_outside(tmp_path):
+def test_manifest_cannot_point_outside(tmp_path: Path) -> None:
     start_run(tmp_path, fingerprint="f00d", recipe=RECIPE)
     write(tmp_path, 0, bare_image("a"))
     finish_run(tmp_path, {"images": 1}, **CHOICES)

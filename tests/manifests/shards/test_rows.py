@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,9 @@ from didgen.manifests.shards.shard import Failure, Sample, Sidecar, shard_path, 
         ({"redraws": 1, "layout": "a"}, {"redraws": 0, "layout": "b"}, "layout"),
     ],
 )
-def test_what_both_say_must_be_the_same(row: dict, record: dict, field: str | None) -> None:
+def test_what_both_say_must_be_the_same(
+    row: dict[str, Any], record: dict[str, Any], field: str | None
+) -> None:
     assert difference(row, record) == field
 
 

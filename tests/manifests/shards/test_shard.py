@@ -4,14 +4,16 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.shards.info import write_info
@@ -47,7 +49,12 @@ results = st.lists(
 )
 
 
-def write(directory: Path, results, config="images", index=0) -> Sidecar:
+Result = Sample | Failure
+
+
+def write(
+    directory: Path, results: Iterable[Result], config: Config = "images", index: int = 0
+) -> Sidecar:
     return write_shard(
         directory, config, index, results, fingerprint="f00d", versions={"torch": "2.8"}
     )
@@ -55,7 +62,7 @@ def write(directory: Path, results, config="images", index=0) -> Sidecar:
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(results, min_size=1, max_size=2))
-def test_written_shards_come_back(shards):
+def test_written_shards_come_back(shards: list[list[Result]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         expected = []
@@ -74,7 +81,7 @@ def test_written_shards_come_back(shards):
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(images, max_size=4, unique_by=lambda sample: sample.key))
-def test_tar_is_what_webdataset_and_tarfile_say(samples):
+def test_tar_is_what_webdataset_and_tarfile_say(samples: list[Sample]) -> None:
     webdataset = pytest.importorskip("webdataset")
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), samples)
@@ -95,7 +102,7 @@ def test_tar_is_what_webdataset_and_tarfile_say(samples):
 
 @settings(deadline=None, max_examples=20)
 @given(results)
-def test_same_samples_give_same_bytes(results):
+def test_same_samples_give_same_bytes(results: list[Result]) -> None:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         write(Path(one), results)
         # Neither the order of a sample's members nor the sidecar's rows may reach the tar.
@@ -116,7 +123,9 @@ def test_same_samples_give_same_bytes(results):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("before", [False, True])
-def test_exception_while_making_leaves_nothing(tmp_path, error, before):
+def test_exception_while_making_leaves_nothing(
+    tmp_path: Path, error: type[BaseException], before: bool
+) -> None:
     if before:
         write(tmp_path, [bare_image("old")])
 
@@ -129,21 +138,20 @@ def test_exception_while_making_leaves_nothing(tmp_path, error, before):
     assert list((tmp_path / "images").iterdir()) == []
 
 
-def test_row_that_is_not_json_leaves_nothing(tmp_path):
+def test_row_that_is_not_json_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="serialize"):
         write(tmp_path, [Sample("a", bare_image("a").members, {"score": object()})])
     assert list((tmp_path / "images").iterdir()) == []
 
 
-def test_sidecar_that_cannot_be_made_leaves_nothing(tmp_path):
+def test_sidecar_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    wrong: Any = {"torch": 2}
     with pytest.raises(ValueError, match="versions"):
-        write_shard(
-            tmp_path, "images", 0, [bare_image("a")], fingerprint="f00d", versions={"torch": 2}
-        )
+        write_shard(tmp_path, "images", 0, [bare_image("a")], fingerprint="f00d", versions=wrong)
     assert list((tmp_path / "images").iterdir()) == []
 
 
-def test_old_sidecar_is_gone_while_its_shard_is_written_anew(tmp_path):
+def test_old_sidecar_is_gone_while_its_shard_is_written_anew(tmp_path: Path) -> None:
     write(tmp_path, [bare_image("old")])
 
     def look() -> Iterator[Sample]:
@@ -158,7 +166,7 @@ def test_old_sidecar_is_gone_while_its_shard_is_written_anew(tmp_path):
 @pytest.mark.parametrize(
     "key", ["", "a.b", "../a", "a/b", "/a", "__a", "-a", "a b", "ä", "a\n", "a" * 81]
 )
-def test_odd_keys_are_refused(key):
+def test_odd_keys_are_refused(key: str) -> None:
     with pytest.raises(DidgenError, match="key"):
         Sample(key, {})
     with pytest.raises(DidgenError, match="key"):
@@ -177,13 +185,15 @@ def test_odd_keys_are_refused(key):
         ("pairs", [bare_pair("a", cls=b"1"), bare_pair("b")]),
     ],
 )
-def test_samples_that_do_not_fit_are_refused(tmp_path, config, samples):
+def test_samples_that_do_not_fit_are_refused(
+    tmp_path: Path, config: Config, samples: list[Result]
+) -> None:
     with pytest.raises(DidgenError, match=r"images-000000.tar|pairs-000000.tar"):
         write(tmp_path, samples, config)
     assert list((tmp_path / config).iterdir()) == []
 
 
-def test_longest_key_fits_a_plain_header(tmp_path):
+def test_longest_key_fits_a_plain_header(tmp_path: Path) -> None:
     write(tmp_path, [bare_pair("k" * 80)], "pairs")
     assert next(iterate(tmp_path, "pairs")).key == "k" * 80
 
@@ -200,7 +210,7 @@ def test_longest_key_fits_a_plain_header(tmp_path):
         {"more": 1},
     ],
 )
-def test_sidecar_that_does_not_add_up_is_named(tmp_path, change):
+def test_sidecar_that_does_not_add_up_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
     sidecar = write(tmp_path, [bare_image("a")])
     path = shard_path(tmp_path, "images", 0).with_suffix(".json")
     path.write_text(json.dumps(sidecar.model_dump() | change))
@@ -210,7 +220,7 @@ def test_sidecar_that_does_not_add_up_is_named(tmp_path, change):
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_every_truncation_is_torn(data):
+def test_every_truncation_is_torn(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), [bare_image("a", jpg=b"J" * 700), bare_image("b")])
         path = shard_path(Path(folder), "images", 0)
@@ -224,7 +234,7 @@ def test_every_truncation_is_torn(data):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 511), st.integers(1, 255))
-def test_damaged_header_is_never_passed_over(position, flip):
+def test_damaged_header_is_never_passed_over(position: int, flip: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         samples = [bare_image("a"), bare_image("b")]
         write(Path(folder), samples)
@@ -240,7 +250,7 @@ def test_damaged_header_is_never_passed_over(position, flip):
         assert found == samples
 
 
-def hostile(name: str, kind: bytes = tarfile.REGTYPE, **fields) -> tarfile.TarInfo:
+def hostile(name: str, kind: bytes = tarfile.REGTYPE, **fields: Any) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type = kind
     for field, value in fields.items():
@@ -267,7 +277,7 @@ def hostile(name: str, kind: bytes = tarfile.REGTYPE, **fields) -> tarfile.TarIn
     ],
     ids=lambda member: f"{member.name[:12]}-{member.type!r}",
 )
-def test_hostile_member_is_refused(tmp_path, member):
+def test_hostile_member_is_refused(tmp_path: Path, member: tarfile.TarInfo) -> None:
     path = tmp_path / "hostile.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(member)
@@ -276,7 +286,7 @@ def test_hostile_member_is_refused(tmp_path, member):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_oversized_member_is_refused_before_it_is_read(tmp_path):
+def test_oversized_member_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.tar"
     path.write_bytes(hostile("a.jpg", size=2**32).tobuf(tarfile.USTAR_FORMAT))
     with pytest.raises(DidgenError, match="has the oversized member"):
@@ -284,7 +294,7 @@ def test_oversized_member_is_refused_before_it_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("names", [["a.jpg", "a.jpg"], ["a.jpg", "b.jpg", "a.cls"]])
-def test_duplicate_and_scattered_members_are_refused(tmp_path, names):
+def test_duplicate_and_scattered_members_are_refused(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "twice.tar"
     with tarfile.open(path, "w") as tar:
         for name in names:
@@ -293,7 +303,7 @@ def test_duplicate_and_scattered_members_are_refused(tmp_path, names):
         list(read_shard(path))
 
 
-def test_data_after_the_end_is_refused(tmp_path):
+def test_data_after_the_end_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [bare_image("a")])
     path = shard_path(tmp_path, "images", 0)
     path.write_bytes(path.read_bytes() + b"\0" * 512 + b"more")
@@ -301,7 +311,7 @@ def test_data_after_the_end_is_refused(tmp_path):
         list(read_shard(path))
 
 
-def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
+def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path: Path) -> None:
     with pytest.raises(DidgenError, match="holds no shards"):
         list(iterate(tmp_path, "images"))
     write(tmp_path, [bare_image("a")], index=0)
@@ -319,7 +329,7 @@ def test_iterate_wants_shards_that_fit_their_sidecars(tmp_path):
         list(iterate(tmp_path, "images"))
 
 
-def test_info_lists_the_shards_in_order(tmp_path):
+def test_info_lists_the_shards_in_order(tmp_path: Path) -> None:
     write(tmp_path, [bare_image("c")], index=1)
     write(tmp_path, [bare_image("a"), bare_image("b"), Failure("x", "no")], index=0)
     shards = read_sidecars(tmp_path, "images")
@@ -333,7 +343,7 @@ def test_info_lists_the_shards_in_order(tmp_path):
     }
 
 
-def test_a_shard_says_its_split(tmp_path):
+def test_a_shard_says_its_split(tmp_path: Path) -> None:
     names = {
         split: shard_path(tmp_path, "pairs", 3, split).name
         for split in (None, "train", "val", "test")
@@ -352,7 +362,7 @@ def test_a_shard_says_its_split(tmp_path):
         assert not is_shard_name(name, "pairs")
 
 
-def test_sidecars_come_split_by_split(tmp_path):
+def test_sidecars_come_split_by_split(tmp_path: Path) -> None:
     for split in ("test", "val", "train"):
         write_shard(
             tmp_path,
@@ -367,7 +377,7 @@ def test_sidecars_come_split_by_split(tmp_path):
     assert found == [["train"], ["val"], ["test"]]
 
 
-def test_sidecars_are_read_whenever_they_are_asked_for(tmp_path):
+def test_sidecars_are_read_whenever_they_are_asked_for(tmp_path: Path) -> None:
     for index, key in enumerate("abc"):
         write(tmp_path, [bare_image(key)], index=index)
     sidecars = read_sidecars(tmp_path, "images")
@@ -391,8 +401,11 @@ def test_sidecars_are_read_whenever_they_are_asked_for(tmp_path):
             list(looked_at)
 
 
-def test_a_sidecar_has_a_line_for_each_row(tmp_path):
-    rows = [{"prompt": 'a\n  "rows": []', "scores": {"b": 1.5, "a": [1]}}, {"prompt": "ü"}]
+def test_a_sidecar_has_a_line_for_each_row(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": 'a\n  "rows": []', "scores": {"b": 1.5, "a": [1]}},
+        {"prompt": "ü"},
+    ]
     samples = [replace(bare_image(f"k{n}"), row=row) for n, row in enumerate(rows)]
     sidecar = write(tmp_path, samples, index=0)
     path = shard_path(tmp_path, "images", 0).with_suffix(".json")

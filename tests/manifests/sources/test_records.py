@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,10 @@ def test_select_takes_all_conditions_at_once(tmp_path: Path) -> None:
         record("c", mask="c.png"),
         record("d", label="NV", mask="d.png"),
     )
-    keys = lambda **conditions: "".join(r.key for r in made.select(**conditions))  # noqa: E731
+
+    def keys(**conditions: Any) -> str:
+        return "".join(record.key for record in made.select(**conditions))
+
     assert keys() == "abcd"
     assert keys(split="val") == "b"
     assert keys(labelled=True) == "bd"

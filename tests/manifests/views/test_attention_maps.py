@@ -1,6 +1,7 @@
 """Tests of attention histories: the way into a row and back, and rows of something else."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,9 @@ def test_a_row_gives_back_what_it_was_given(history: AttentionHistory) -> None:
         {"more": 1},
     ],
 )
-def test_a_row_with_something_else_is_refused(history: AttentionHistory, change: dict) -> None:
+def test_a_row_with_something_else_is_refused(
+    history: AttentionHistory, change: dict[str, Any]
+) -> None:
     with pytest.raises(DidgenError, match="maps of one are not what didgen writes"):
         AttentionHistory.of_row({FIELD: history.to_row() | change}, "one")
 

@@ -69,7 +69,7 @@ def test_rejected_tries_are_counted_by_the_kind_of_reason(run: Path) -> None:
 def test_every_sample_is_found_with_its_members(run: Path) -> None:
     contents = inspect(run)
     for config in ("images", "pairs"):
-        for sample in iterate(run, config):  # type: ignore[arg-type]
+        for sample in iterate(run, config):
             found = find(contents, sample.key)
             assert isinstance(found, FoundSample)
             assert found.members == sample.members

@@ -1,6 +1,6 @@
 """Tests of listings on a terminal: what is found is said, and no text moves the cursor."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from didgen.manifests.runs.verify import Verdict
 from didgen.manifests.sources.records import SourceManifest, summary
-from didgen.manifests.views.contents import find, inspect
+from didgen.manifests.views.contents import FoundSample, find, inspect
 from didgen.manifests.views.terminal import (
     SHOWN,
     contents_listing,
@@ -41,7 +41,7 @@ def test_a_run_is_told_by_config_and_class(run: Path) -> None:
     assert "images-failed: near-blank image: 1.50" in text
 
 
-def test_of_many_failures_the_first_are_told(make_run, tmp_path: Path) -> None:
+def test_of_many_failures_the_first_are_told(make_run: Callable[..., Path], tmp_path: Path) -> None:
     from didgen.manifests.shards.shard import Failure
 
     failed = [Failure(f"key-{n}", "no lesion found") for n in range(SHOWN + 3)]
@@ -82,6 +82,7 @@ def test_hostile_text_is_shown_as_it_is(tmp_path: Path) -> None:
     sample.row["prompt"] = HOSTILE
     run = write_run(tmp_path, {"images": [[sample]]}, classes=["MEL"])
     found = find(inspect(run), sample.key)
+    assert isinstance(found, FoundSample) and isinstance(found.record, dict)
     found.record["prompt"] = HOSTILE
     text = printed(sample_listing(found))
     assert r"[red]x[/red] \x1b[2J \u202e" in text

@@ -3,11 +3,12 @@
 import pytest
 
 from didgen.downstream.benchmark.arms.half import Half
+from didgen.downstream.data.images import Images
 from tests.fixtures.benchmarks import batches_of, given_images
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_every_batch_has_its_share(images, share: float) -> None:
+def test_every_batch_has_its_share(images: Images, share: float) -> None:
     given = given_images(images.take(range(9)), images.take(range(9, 12)), share=share)
     batches = batches_of(Half().training_set(given), batch_size=8, steps=20)
     assert {sum(place >= 9 for place in batch) for batch in batches} == {8 * share}

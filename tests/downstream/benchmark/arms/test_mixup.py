@@ -4,12 +4,13 @@ import numpy as np
 import torch
 
 from didgen.downstream.benchmark.arms.mixup import Mixup
+from didgen.downstream.data.images import Images
 from didgen.downstream.data.loader import Draws
 from didgen.downstream.data.samplers import Draw
 from tests.fixtures.benchmarks import draws_of, given_images
 
 
-def test_shares_and_partners_are_those_of_the_paper(images) -> None:
+def test_shares_and_partners_are_those_of_the_paper(images: Images) -> None:
     made = Mixup().training_set(given_images(images))
     found = draws_of(made, batch_size=10, steps=300)
     shares = np.array([draw.share for draw in found])
@@ -19,7 +20,7 @@ def test_shares_and_partners_are_those_of_the_paper(images) -> None:
     assert {draw.other for draw in found} == set(range(12))
 
 
-def test_a_sample_is_its_two_images_in_their_proportion(images) -> None:
+def test_a_sample_is_its_two_images_in_their_proportion(images: Images) -> None:
     made = Mixup().training_set(given_images(images))
     data, plain = Draws(images, 3, made.mixing), Draws(images, 3)
     own = plain[5, 0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from didgen.downstream.benchmark.arms.replace import Replace
+from didgen.downstream.data.images import Images
 from tests.fixtures.benchmarks import batches_of, given_images
 
 REAL = [0, 1, 2, 3, 4, 6, 7, 10]
@@ -16,7 +17,7 @@ SYNTHETIC = [5, 8, 9, 11]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_an_epoch_has_the_counts_of_oversampling(images, share: float) -> None:
+def test_an_epoch_has_the_counts_of_oversampling(images: Images, share: float) -> None:
     given = given_images(images.take(REAL), images.take(SYNTHETIC), share=share)
     made = Replace().training_set(given)
     labels = made.images.labels
@@ -36,7 +37,7 @@ def test_an_epoch_has_the_counts_of_oversampling(images, share: float) -> None:
     assert abs(replaced / (40 * 7) - share) < 0.1
 
 
-def test_a_class_without_synthetic_images_keeps_its_repeats(images) -> None:
+def test_a_class_without_synthetic_images_keeps_its_repeats(images: Images) -> None:
     given = given_images(images.take(REAL), images.take([8, 9]), share=1.0)
     made = Replace().training_set(given)
     (epoch,) = batches_of(made, batch_size=15, steps=1)

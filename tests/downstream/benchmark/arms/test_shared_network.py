@@ -1,10 +1,11 @@
 """The shared network: what the generator saw, and then the arm's own images."""
 
 from didgen.downstream.benchmark.arms.shared_network import SharedNetwork
+from didgen.downstream.data.images import Images
 from tests.fixtures.benchmarks import batches_of, given_images
 
 
-def test_it_learns_from_the_generators_images_first(images) -> None:
+def test_it_learns_from_the_generators_images_first(images: Images) -> None:
     real, shared = images.take([0, 6]), images.take(range(2, 9))
     made = SharedNetwork().training_set(given_images(real, shared=shared, share=0.25))
     assert made.images.keys == real.keys + shared.keys

@@ -1,5 +1,7 @@
 """Twins: mixed by a share that falls to 0, aligned, with the real mask as the label."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -26,7 +28,8 @@ def test_only_pairs_that_a_mask_guided_are_twins_and_their_share_falls() -> None
 def test_a_sample_is_the_real_pair_mixed_with_its_twin_in_place() -> None:
     made = Twin().training_set(given_images(REAL, SYNTHETIC, layouts=LAYOUTS, share=0.5))
     both = made.images
-    data, plain = Draws(both, 3, made.mixing), Draws(both, 3)
+    data: Any = Draws(both, 3, made.mixing)
+    plain = Draws(both, 3)
     for number in range(6):
         real, twin = plain[number, 3], plain[number, 7]
         mixed = data[number, 3, 7, 0.25]

@@ -16,8 +16,8 @@ from didgen.downstream.metrics.classification import figures
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
 from didgen.manifests.recipes.reading import read_recipe
-from didgen.manifests.sources.records import SourceManifest
-from tests.fixtures.benchmarks import copied, files
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from tests.fixtures.benchmarks import Done, copied, files
 from tests.fixtures.commands import Command
 from tests.fixtures.sources import changed_source
 
@@ -26,7 +26,7 @@ CLASSES = ("MEL", "BCC")
 ARMS = (*ClassifyRecipe.default_arms, "didgen")
 
 
-def test_every_training_leaves_its_files(classified) -> None:
+def test_every_training_leaves_its_files(classified: Done) -> None:
     out, benchmark = classified
     assert len(benchmark["arms"]) == 2 * len(ARMS)
     for network in ("conv", "test_vit"):
@@ -45,7 +45,7 @@ def test_every_training_leaves_its_files(classified) -> None:
     assert read_json(out / "benchmark.json") == json.loads(json.dumps(benchmark))
 
 
-def test_only_real_test_images_are_tested(classified, source: Path) -> None:
+def test_only_real_test_images_are_tested(classified: Done, source: Path) -> None:
     out, benchmark = classified
     records = SourceManifest.read(source).select(split="test", labelled=True)
     wanted = {record.key: record.label for record in records if record.label in CLASSES}
@@ -58,7 +58,9 @@ def test_only_real_test_images_are_tested(classified, source: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "name"), [("val", "validation.jsonl"), ("test", "predictions.jsonl")]
 )
-def test_a_result_holds_the_figures_of_its_predictions(classified, part: str, name: str) -> None:
+def test_a_result_holds_the_figures_of_its_predictions(
+    classified: Done, part: str, name: str
+) -> None:
     out, _ = classified
     for arm in ARMS:
         folder = training_folder(out, "conv", arm, 1)
@@ -74,7 +76,7 @@ def test_a_result_holds_the_figures_of_its_predictions(classified, part: str, na
         assert training["peak_memory"] > 2**20
 
 
-def test_what_is_there_is_not_trained_again(classified, recipe: Make, tmp_path: Path) -> None:
+def test_what_is_there_is_not_trained_again(classified: Done, recipe: Make, tmp_path: Path) -> None:
     out = copied(classified, tmp_path)
     before = files(out)
     again = classify(prepare_classification(recipe()), out)
@@ -82,7 +84,9 @@ def test_what_is_there_is_not_trained_again(classified, recipe: Make, tmp_path: 
     assert again == classified[1]
 
 
-def test_a_lost_training_is_made_again_to_the_bit(classified, recipe: Make, tmp_path: Path) -> None:
+def test_a_lost_training_is_made_again_to_the_bit(
+    classified: Done, recipe: Make, tmp_path: Path
+) -> None:
     out = copied(classified, tmp_path)
     before = files(out)
     lost = training_folder(out, "conv", "oversampled", 0)
@@ -103,9 +107,9 @@ def test_a_lost_training_is_made_again_to_the_bit(classified, recipe: Make, tmp_
 
 
 def test_patients_learned_later_are_the_units_of_the_tests(
-    classified, recipe: Make, make_source, tmp_path: Path
+    classified: Done, recipe: Make, make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
-    def together(manifest: SourceManifest) -> list:
+    def together(manifest: SourceManifest) -> list[SourceRecord]:
         return [
             r.model_copy(update={"patient_id": f"one-{r.label}"}) if r.split == "test" else r
             for r in manifest.records
@@ -126,7 +130,9 @@ def test_patients_learned_later_are_the_units_of_the_tests(
     assert intervals != [arm["interval"] for arm in classified[1]["arms"]]
 
 
-def test_further_seeds_leave_the_others_alone(classified, recipe: Make, tmp_path: Path) -> None:
+def test_further_seeds_leave_the_others_alone(
+    classified: Done, recipe: Make, tmp_path: Path
+) -> None:
     out = copied(classified, tmp_path)
     before = files(out)
     more = classify(
@@ -137,7 +143,9 @@ def test_further_seeds_leave_the_others_alone(classified, recipe: Make, tmp_path
     assert [arm["seeds"] for arm in more["arms"]] == [[0, 1, 2]] * 4
 
 
-def test_a_lost_test_is_made_from_the_weights(classified, recipe: Make, tmp_path: Path) -> None:
+def test_a_lost_test_is_made_from_the_weights(
+    classified: Done, recipe: Make, tmp_path: Path
+) -> None:
     out = copied(classified, tmp_path)
     before = files(out)
     lost = training_folder(out, "test_vit", "didgen", 1)
@@ -242,7 +250,7 @@ def test_the_tested_networks_are_tested_on_another_source_too(
 
 
 def test_another_recipe_is_refused_before_anything_is_trained(
-    classified, recipe: Make, tmp_path: Path
+    classified: Done, recipe: Make, tmp_path: Path
 ) -> None:
     out = copied(classified, tmp_path)
     before = files(out)

@@ -16,7 +16,7 @@ from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.shard import iterate
-from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures.sources import changed_source
 
 Make = Callable[..., ClassifyRecipe]
@@ -55,9 +55,9 @@ def test_a_network_is_tried_before_any_is_trained(
 
 
 def test_a_copy_among_the_test_images_is_refused_or_dropped(
-    recipe: Make, make_source, tmp_path: Path
+    recipe: Make, make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
-    def copy(manifest: SourceManifest) -> list:
+    def copy(manifest: SourceManifest) -> list[SourceRecord]:
         first = manifest.records[0]
         files = {"image": first.image, "sha256": first.sha256}
         return [
@@ -74,8 +74,10 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
     assert "ISIC_0000000" not in job.images["train"].keys
 
 
-def test_a_class_of_copies_alone_is_refused(recipe: Make, make_source, tmp_path: Path) -> None:
-    def copies(manifest: SourceManifest) -> list:
+def test_a_class_of_copies_alone_is_refused(
+    recipe: Make, make_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    def copies(manifest: SourceManifest) -> list[SourceRecord]:
         test = manifest.records[8]
         files = {"image": test.image, "sha256": test.sha256}
         return [
@@ -91,9 +93,14 @@ def test_a_class_of_copies_alone_is_refused(recipe: Make, make_source, tmp_path:
 
 
 def test_a_synthetic_copy_of_a_test_image_is_refused(
-    recipe: Make, make_run, make_source, source: Path, run: Path, tmp_path: Path
+    recipe: Make,
+    make_run: Callable[..., Path],
+    make_source: Callable[..., Path],
+    source: Path,
+    run: Path,
+    tmp_path: Path,
 ) -> None:
-    def of_the_run(manifest: SourceManifest) -> list:
+    def of_the_run(manifest: SourceManifest) -> list[SourceRecord]:
         data = next(iter(iterate(run, "images"))).members["jpg"]
         record = manifest.records[8]
         manifest.image_path(record).write_bytes(data)
@@ -110,9 +117,14 @@ def test_a_synthetic_copy_of_a_test_image_is_refused(
 
 
 def test_data_that_does_not_fit_is_refused(
-    recipe: Make, make_run, make_source, source: Path, run: Path, tmp_path: Path
+    recipe: Make,
+    make_run: Callable[..., Path],
+    make_source: Callable[..., Path],
+    source: Path,
+    run: Path,
+    tmp_path: Path,
 ) -> None:
-    def shared(manifest: SourceManifest) -> list:
+    def shared(manifest: SourceManifest) -> list[SourceRecord]:
         test = manifest.records[8].model_copy(update={"lesion_id": "lesion 0"})
         return [test if r.key == test.key else r for r in manifest.records]
 
@@ -138,7 +150,9 @@ def test_data_that_does_not_fit_is_refused(
             prepare_classification(recipe(**fields))
 
 
-def test_a_shard_that_changed_is_refused(recipe: Make, make_run, tmp_path: Path) -> None:
+def test_a_shard_that_changed_is_refused(
+    recipe: Make, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     damaged = make_run(tmp_path / "run")
     tar = damaged / "images" / "images-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-600])
@@ -150,7 +164,7 @@ CONV = [{"name": "test_efficientnet", "called": "conv", "weights": "none"}]
 
 
 def test_another_source_that_the_model_saw_is_refused(
-    recipe: Make, make_run, source: Path, outside: Path, tmp_path: Path
+    recipe: Make, make_run: Callable[..., Path], source: Path, outside: Path, tmp_path: Path
 ) -> None:
     seen = TrainedOn.of(SourceManifest.read(outside).records[:1])
     run = make_run(tmp_path / "run", trained_on=seen)
@@ -159,7 +173,7 @@ def test_another_source_that_the_model_saw_is_refused(
 
 
 def test_the_scope_is_decided_from_files(
-    recipe: Make, make_run, source: Path, tmp_path: Path
+    recipe: Make, make_run: Callable[..., Path], source: Path, tmp_path: Path
 ) -> None:
     train = SourceManifest.read(source).select(split="train", labelled=True)
     job = prepare_classification(recipe(real=[2, None], seeds=[0]))
@@ -191,7 +205,7 @@ def test_the_scope_is_decided_from_files(
 
 
 def test_a_network_may_share_what_the_generator_saw(
-    recipe: Make, make_run, source: Path, tmp_path: Path
+    recipe: Make, make_run: Callable[..., Path], source: Path, tmp_path: Path
 ) -> None:
     train = SourceManifest.read(source).select(split="train", labelled=True)
     run = make_run(tmp_path / "run", trained_on=TrainedOn.of(train))
@@ -220,7 +234,7 @@ def test_another_source_needs_two_of_the_classes(
 
 
 def test_synthetic_copies_of_another_source_are_not_tested(
-    recipe: Make, make_run, outside: Path, tmp_path: Path
+    recipe: Make, make_run: Callable[..., Path], outside: Path, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run")
     data = next(iter(iterate(run, "images"))).members["jpg"]

@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
-from didgen.downstream.benchmark.results import read_predictions, training_folder
+from didgen.downstream.benchmark.results import Predictions, read_predictions, training_folder
 from didgen.downstream.metrics.classification import balanced_accuracy, correctness, log_losses
 from didgen.downstream.stats.comparison import UNJUDGED, UNTESTED, balanced, compare, holm
+from tests.fixtures.benchmarks import Done
 
 CLASSES = ("MEL", "BCC")
 ARMS = (*ClassifyRecipe.default_arms, "didgen")
 
 
-def of_arms(out: Path, network: str, arms: tuple[str, str]) -> list[list]:
+def of_arms(out: Path, network: str, arms: tuple[str, str]) -> list[list[Predictions]]:
     return [
         [read_predictions(training_folder(out, network, arm, s), CLASSES) for s in (0, 1)]
         for arm in arms
     ]
 
 
-def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified) -> None:
+def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified: Done) -> None:
     out, benchmark = classified
     members = []
     for control in ("original", "original-epochs"):
@@ -37,7 +38,8 @@ def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified)
             ]
             members.append(
                 compare(
-                    *scores,
+                    scores[0],
+                    scores[1],
                     lesions,
                     model=network,
                     score="balanced accuracy",
@@ -50,7 +52,7 @@ def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified)
     assert {one["family"] for one in told} == {4}
 
 
-def test_all_else_has_an_interval_and_no_verdict(classified) -> None:
+def test_all_else_has_an_interval_and_no_verdict(classified: Done) -> None:
     out, benchmark = classified
     assert len(benchmark["comparisons"]) == (len(ARMS) - 1) * 3 * 2
     others = [one for one in benchmark["comparisons"] if not one["judged"]]
@@ -69,7 +71,7 @@ def test_all_else_has_an_interval_and_no_verdict(classified) -> None:
     assert not told["higher_is_better"]
 
 
-def test_beating_every_rival_goes_by_the_largest_p(classified) -> None:
+def test_beating_every_rival_goes_by_the_largest_p(classified: Done) -> None:
     _, benchmark = classified
     rivals = ("oversampled", "class-weighted", "focal")
     overall, *each = benchmark["against_all"]
@@ -90,7 +92,7 @@ def test_beating_every_rival_goes_by_the_largest_p(classified) -> None:
             assert one["p"] == (1.0 if adverse else max(c["crossed"]["p"] for c in mine))
 
 
-def test_the_mean_over_seeds_is_told_with_its_spread(classified) -> None:
+def test_the_mean_over_seeds_is_told_with_its_spread(classified: Done) -> None:
     out, benchmark = classified
     arm = next(
         one for one in benchmark["arms"] if (one["network"], one["arm"]) == ("conv", "focal")

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from didgen.downstream.networks.segmenters import build_segmenter
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
 from didgen.manifests.sources.records import SourceManifest
-from tests.fixtures.benchmarks import SMALL_NET, copied, files
+from tests.fixtures.benchmarks import SMALL_NET, Done, copied, files
 from tests.fixtures.commands import Command
 
 Make = Callable[..., SegmentRecipe]
@@ -28,13 +29,13 @@ SCALES = (8, None)
 SEGMENT_ARMS = ("original", "original-epochs", "didgen", "didgen-filtered")
 
 
-def arms_tested(benchmark: dict) -> list[str]:
+def arms_tested(benchmark: dict[str, Any]) -> list[str]:
     """The controls, and the one of two uses that validation chose."""
     (chosen,) = [one["name"] for one in benchmark["choices"]["didgen"] if one["chosen"]]
     return ["original", "original-epochs", chosen]
 
 
-def test_every_training_leaves_its_files(segmented) -> None:
+def test_every_training_leaves_its_files(segmented: Done) -> None:
     out, benchmark = segmented
     assert len(benchmark["arms"]) == 2 * 2 * len(SEGMENT_ARMS)
     for network in NETWORKS:
@@ -49,7 +50,7 @@ def test_every_training_leaves_its_files(segmented) -> None:
     assert read_json(out / "benchmark.json") == json.loads(json.dumps(benchmark))
 
 
-def test_only_real_test_images_are_tested(segmented, source: Path) -> None:
+def test_only_real_test_images_are_tested(segmented: Done, source: Path) -> None:
     out, benchmark = segmented
     records = SourceManifest.read(source).select(split="test", masked=True)
     found = read_segmentations(training_folder(out, "unet", arms_tested(benchmark)[2], 0, 8))
@@ -58,7 +59,7 @@ def test_only_real_test_images_are_tested(segmented, source: Path) -> None:
 
 
 def test_a_result_holds_the_figures_of_its_masks(
-    segmented, segmentation_job: SegmentationJob
+    segmented: Done, segmentation_job: SegmentationJob
 ) -> None:
     out, benchmark = segmented
     truths = segmentation_job.images["test"].masks.numpy()
@@ -73,7 +74,7 @@ def test_a_result_holds_the_figures_of_its_masks(
 
 
 def test_the_kept_weights_are_those_of_the_masks(
-    segmented, segmentation_job: SegmentationJob
+    segmented: Done, segmentation_job: SegmentationJob
 ) -> None:
     from safetensors.torch import load_file
 
@@ -123,7 +124,7 @@ def test_networks_of_the_filter_come_with_the_seeds_that_need_them(
 
 
 def test_two_runs_are_rivals_with_a_use_each(
-    segment_recipe: Make, make_run, tmp_path: Path
+    segment_recipe: Make, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     runs = {
         "ours": make_run(tmp_path / "ours", layouts=("ISIC_0000000", "ISIC_0000013")),
@@ -142,7 +143,7 @@ def test_two_runs_are_rivals_with_a_use_each(
 
 
 def test_what_is_there_is_not_trained_again(
-    segmented, segment_recipe: Make, tmp_path: Path
+    segmented: Done, segment_recipe: Make, tmp_path: Path
 ) -> None:
     out = copied(segmented, tmp_path)
     before = files(out)
@@ -152,7 +153,7 @@ def test_what_is_there_is_not_trained_again(
 
 @pytest.mark.slow
 def test_lost_trainings_are_made_again_to_the_bit(
-    segmented, segment_recipe: Make, tmp_path: Path
+    segmented: Done, segment_recipe: Make, tmp_path: Path
 ) -> None:
     out = copied(segmented, tmp_path)
     before = files(out)
@@ -205,7 +206,7 @@ def test_a_recipe_may_grow_by_seeds_scales_and_networks(
     ],
 )
 def test_another_recipe_is_refused_before_anything_is_trained(
-    segmented, segment_recipe: Make, fields, sentence: str, tmp_path: Path
+    segmented: Done, segment_recipe: Make, fields: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
     out = copied(segmented, tmp_path)
     before = files(out)

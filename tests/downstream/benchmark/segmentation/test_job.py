@@ -9,7 +9,7 @@ from didgen.downstream.benchmark.recipe import SegmentRecipe
 from didgen.downstream.benchmark.segmentation.job import SegmentationJob, prepare_segmentation
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.trained_on import TrainedOn
-from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures.benchmarks import SMALL_NET
 from tests.fixtures.sources import changed_source
 
@@ -48,7 +48,7 @@ def test_evaluations_come_after_equal_steps(
 
 
 def test_a_split_of_copies_alone_is_refused(
-    segment_recipe: Make, make_source, tmp_path: Path
+    segment_recipe: Make, make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
     source = make_source(tmp_path)
     manifest = SourceManifest.read(source)
@@ -62,7 +62,9 @@ def test_a_split_of_copies_alone_is_refused(
         )
 
 
-def test_layouts_of_test_masks_are_refused(segment_recipe: Make, make_run, tmp_path: Path) -> None:
+def test_layouts_of_test_masks_are_refused(
+    segment_recipe: Make, make_run: Callable[..., Path], tmp_path: Path
+) -> None:
     for number, key in enumerate(("ISIC_0000008", "ISIC_0000017")):
         leaking = make_run(tmp_path / str(number), layouts=("ISIC_0000000", key))
         with pytest.raises(DidgenError, match=f"guided by the mask of {key}, which is no training"):
@@ -70,9 +72,9 @@ def test_layouts_of_test_masks_are_refused(segment_recipe: Make, make_run, tmp_p
 
 
 def test_a_copy_among_the_test_images_is_refused_or_dropped(
-    segment_recipe: Make, make_source, tmp_path: Path
+    segment_recipe: Make, make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
-    def copy(manifest: SourceManifest) -> list:
+    def copy(manifest: SourceManifest) -> list[SourceRecord]:
         first = manifest.records[0]
         files = {"image": first.image, "sha256": first.sha256}
         return [
@@ -91,13 +93,13 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
 
 
 def test_data_that_does_not_fit_is_refused(
-    segment_recipe: Make, make_source, source: Path, tmp_path: Path
+    segment_recipe: Make, make_source: Callable[..., Path], source: Path, tmp_path: Path
 ) -> None:
-    def shared(manifest: SourceManifest) -> list:
+    def shared(manifest: SourceManifest) -> list[SourceRecord]:
         test = manifest.records[8].model_copy(update={"lesion_id": "lesion 0"})
         return [test if r.key == test.key else r for r in manifest.records]
 
-    def bare(manifest: SourceManifest) -> list:
+    def bare(manifest: SourceManifest) -> list[SourceRecord]:
         return [
             r.model_copy(update={"mask": None}) if r.split == "val" else r for r in manifest.records
         ]
@@ -115,9 +117,9 @@ def test_data_that_does_not_fit_is_refused(
 
 
 def test_a_collection_is_part_of_the_images(
-    segment_recipe: Make, make_source, tmp_path: Path
+    segment_recipe: Make, make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
-    def renamed(manifest: SourceManifest) -> list:
+    def renamed(manifest: SourceManifest) -> list[SourceRecord]:
         return [
             r.model_copy(update={"source": "others"}) if r.label == "MEL" else r
             for r in manifest.records
@@ -145,7 +147,7 @@ def test_each_seed_has_pairs_of_its_own_nested_in_their_number(segment_recipe: M
 
 
 def test_another_source_needs_masks_and_a_model_that_never_saw_it(
-    segment_recipe: Make, make_run, outside: Path, tmp_path: Path
+    segment_recipe: Make, make_run: Callable[..., Path], outside: Path, tmp_path: Path
 ) -> None:
     manifest = SourceManifest.read(outside)
     job = prepare_segmentation(segment_recipe(outside=outside))

@@ -9,6 +9,7 @@ from didgen.downstream.benchmark.segmentation.pair_filter import agree
 from didgen.downstream.data.pairs import Pairs, folds
 from didgen.downstream.metrics.segmentation import dice_scores
 from didgen.manifests.files import read_json, read_json_lines
+from tests.fixtures.benchmarks import Done
 
 
 def pairs_of(segmentation_job: SegmentationJob) -> Pairs:
@@ -17,7 +18,7 @@ def pairs_of(segmentation_job: SegmentationJob) -> Pairs:
 
 
 def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
-    segmented, segmentation_job: SegmentationJob
+    segmented: Done, segmentation_job: SegmentationJob
 ) -> None:
     out, benchmark = segmented
     synthetic = pairs_of(segmentation_job)

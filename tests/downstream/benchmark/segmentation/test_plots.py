@@ -7,6 +7,7 @@ from PIL import Image
 
 from didgen.downstream.benchmark.segmentation.plots import COLOURS, WORST, changes, worst
 from didgen.downstream.data.pairs import Pairs
+from tests.fixtures.benchmarks import Done
 
 RNG = np.random.default_rng(0)
 
@@ -15,11 +16,11 @@ def test_a_curve_is_the_sorted_change_and_says_how_many_got_worse() -> None:
     differences = np.array([0.2, -0.1, 0.0, 0.4])
     figure = changes({"didgen - original": differences, "other": -differences}, "net, 8 pairs")
     (axes,) = figure.axes
-    first, second, zero = axes.lines
-    assert first.get_ydata().tolist() == sorted(differences)
-    assert first.get_xdata().tolist() == [12.5, 37.5, 62.5, 87.5]
-    assert second.get_ydata().tolist() == sorted(-differences)
-    assert set(zero.get_ydata()) == {0}
+    first, second, zero = (np.asarray(line.get_data()) for line in axes.lines)
+    assert first[1].tolist() == sorted(differences)
+    assert first[0].tolist() == [12.5, 37.5, 62.5, 87.5]
+    assert second[1].tolist() == sorted(-differences)
+    assert set(zero[1]) == {0}
     assert axes.get_title() == "net, 8 pairs"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.texts] == [
@@ -44,9 +45,11 @@ def test_the_worst_cases_are_those_of_the_lowest_dice_with_every_outline() -> No
         assert name == keys[place]
         assert told == f"original {dice['original'][place]:.2f}, didgen {dice['didgen'][place]:.2f}"
         (shown,) = axes.images
-        assert np.array_equal(shown.get_array(), pixels[place].numpy().transpose(1, 2, 0))
+        assert np.array_equal(
+            np.asarray(shown.get_array()), pixels[place].numpy().transpose(1, 2, 0)
+        )
         # An empty mask has no outline.
-        drawn = [to_hex(one.get_edgecolor()[0]).upper() for one in axes.collections]
+        drawn = [to_hex(np.asarray(one.get_edgecolor())[0]).upper() for one in axes.collections]
         assert drawn == [*COLOURS[:2]]
 
 
@@ -54,7 +57,7 @@ NETWORKS = ("unet", "wide")
 SCALES = (8, None)
 
 
-def test_each_network_and_scale_has_its_plots(segmented) -> None:
+def test_each_network_and_scale_has_its_plots(segmented: Done) -> None:
     out, benchmark = segmented
     page = (out / "benchmark.md").read_text()
     named = {

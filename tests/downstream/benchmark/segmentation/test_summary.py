@@ -7,11 +7,12 @@ import pytest
 
 from didgen.downstream.benchmark.results import read_segmentations, training_folder
 from didgen.downstream.stats.comparison import compare, holm
+from tests.fixtures.benchmarks import Done
 
 NETWORKS = ("unet", "wide")
 
 
-def test_the_comparisons_are_those_of_the_masks_seed_by_seed(segmented) -> None:
+def test_the_comparisons_are_those_of_the_masks_seed_by_seed(segmented: Done) -> None:
     out, benchmark = segmented
     controls = ("original", "original-epochs")
     (chosen,) = [one["name"] for one in benchmark["choices"]["didgen"] if one["chosen"]]

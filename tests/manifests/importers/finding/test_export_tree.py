@@ -35,8 +35,9 @@ def write_source(root: Path) -> Path:
         split = ("train", "train", "val", "test")[number // 2 % 4]
         rows.append(f"p{number},{CLASSES[number // 12]},lesion {number // 2},{split}")
     (root / "t.csv").write_text("\n".join(rows))
-    folders = {"masks": root / "masks", "labels": root / "t.csv"}
-    import_folder(root / "photos", licence="CC0-1.0", **folders).write(root / "source")
+    masks, labels = root / "masks", root / "t.csv"
+    found = import_folder(root / "photos", licence="CC0-1.0", masks=masks, labels=labels)
+    found.write(root / "source")
     return root / "source"
 
 

@@ -1,6 +1,7 @@
 """Tests of reading a folder: what is an image, what is of another format, what is passed by."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,8 +66,8 @@ def test_a_folder_of_other_formats_alone_is_told_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".JPEG", ".jfif", ".Png", ".WEBP"])
 def test_endings_are_known_in_any_case(tmp_path: Path, suffix: str) -> None:
-    form = {".jfif": "JPEG"}.get(suffix)
-    write_noise(tmp_path / f"a{suffix}", 1, **({"format": form} if form else {}))
+    saved: dict[str, Any] = {"format": "JPEG"} if suffix == ".jfif" else {}
+    write_noise(tmp_path / f"a{suffix}", 1, **saved)
     assert len(import_folder(tmp_path, licence="own").manifest.records) == 1
 
 
