@@ -52,7 +52,7 @@ def resume(
     What is whole already is kept. Relative paths of the recipe count from the working folder.
     Example: didgen resume runs/mine
     """
-    from didgen.manifests.order import read_order
+    from didgen.manifests.runs.order import read_order
 
     order = read_order(directory)
     resumes = describing.RESUMES | augmenting.RESUMES | judging.RESUMES
@@ -137,7 +137,7 @@ def _terminate(*_: object) -> NoReturn:
 
 def _say_stopped() -> None:
     """Say what is kept of the work that a signal has stopped, and the command that goes on."""
-    from didgen.manifests.order import sentence_when_stopped
+    from didgen.manifests.runs.order import sentence_when_stopped
 
     print(printable(sentence_when_stopped(sys.argv[1:])), file=sys.stderr)
 

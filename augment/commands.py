@@ -4,7 +4,6 @@ Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,11 +23,10 @@ from didgen.manifests.privacy.paths import LEFT_OUT
 from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
-    from didgen.augment.captions.caption import Captioner
     from didgen.augment.generation.part import Part
-    from didgen.manifests.order import Order
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.training import TrainingRecipe
+    from didgen.manifests.runs.order import Order
 
 DEMO = Path("runs/demo")
 """The run of `didgen augment` without a recipe."""
@@ -98,26 +96,14 @@ def caption(
         print(f"The sheet is {sheet}.")
 
 
-def _captioner(asked: Mapping[str, Any]) -> "Captioner":
-    """What writes captions as some options of `caption` say."""
-    from didgen.augment.captions.caption import Described, Measured, describer
-    from didgen.augment.captions.llm import ChatSettings
-    from didgen.augment.models.tokens import token_counter
-
-    count_tokens = token_counter(asked["target"])
-    if asked["backend"] == "measure":
-        return Measured(count_tokens)
-    settings = ChatSettings(**{one.name: asked[one.name] for one in fields(ChatSettings)})
-    return Described(describer(settings, asked["shorten_with"], count_tokens))
-
-
 def _caption(source: Path, asked: Mapping[str, Any], *, dry_run: bool) -> None:
     """Say what is to be captioned, caption it, and say what could not be as was asked."""
-    from didgen.augment.captions.caption import caption_source, to_do
-    from didgen.manifests.order import keep_order
+    from didgen.augment.captions.caption import caption_source, captioner_of, to_do
+    from didgen.manifests.runs.order import keep_order
     from didgen.manifests.sources.records import SourceManifest
 
-    captioner, target, replace = _captioner(asked), asked["target"], asked["replace"]
+    captioner = captioner_of(asked)
+    target, replace = asked["target"], asked["replace"]
     manifest = SourceManifest.read(source)
     missing = len(to_do(manifest, captioner.name, replace))
     print(f"{missing} of {len(manifest.records)} images are to be captioned by {captioner.name}.")
@@ -323,7 +309,7 @@ def _dry_run(recipe: str, out: Path | None) -> None:
 def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -> None:
     """Carry a recipe out, and print what came of it; exit 1 where samples are missing."""
     from didgen.augment.generation.prepare import check_begun, prepare_generation
-    from didgen.manifests.order import command_to_resume
+    from didgen.manifests.runs.order import command_to_resume
 
     # What is wrong with recipe, source, model and folder is said before the heavy imports.
     check_begun(out)
@@ -368,10 +354,6 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
 
 
 def _resume_caption(order: "Order", directory: Path) -> None:
-    if missing := _OPTIONS_OF_CAPTION - order.recipe.keys():
-        raise DidgenError(
-            f"{directory} does not record the option {min(missing)}; run `didgen caption` again."
-        )
     _caption(directory, order.recipe, dry_run=False)
 
 
@@ -393,11 +375,6 @@ def _resume_augment(order: "Order", directory: Path) -> None:
     engine: Engine = "ray" if order.options.get("engine") == "ray" else "local"
     _augment(order.recipe_as(AugmentRecipe, directory), directory, _part(None), engine)
 
-
-_OPTIONS_OF_CAPTION = {
-    *("backend", "model", "shorten_with", "base_url", "concurrency", "retries", "batch_size"),
-    *("target", "replace"),
-}
 
 RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
     "caption": _resume_caption,

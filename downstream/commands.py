@@ -23,7 +23,7 @@ from didgen.manifests.progress import announce, terminal_progress
 if TYPE_CHECKING:
     from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
-    from didgen.manifests.order import Order
+    from didgen.manifests.runs.order import Order
 
 BenchmarkOut = Annotated[
     Path | None,

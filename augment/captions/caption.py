@@ -10,14 +10,14 @@ Notable choices:
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from didgen.augment.captions.answers import Unfit
 from didgen.augment.captions.calibration import VERSION
@@ -28,6 +28,7 @@ from didgen.augment.captions.describe import (
     open_chat,
 )
 from didgen.augment.captions.llm import ChatSettings, Question
+from didgen.augment.models.tokens import token_counter
 from didgen.augment.prompts.prompt import clean, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render
@@ -265,6 +266,20 @@ def describer(
     """What asks the model of some settings; `shorten_with` is another model of the same backend."""
     shortener = None if shorten_with is None else open_chat(replace(settings, model=shorten_with))
     return Describer(open_chat(settings), shortener, count_tokens)
+
+
+def captioner_of(asked: Mapping[str, Any]) -> Captioner:
+    """What writes captions, by options of `didgen caption`; DidgenError where one is missing."""
+    try:
+        count_tokens = token_counter(asked["target"])
+        if asked["backend"] == "measure":
+            return Measured(count_tokens)
+        settings = ChatSettings(**{one.name: asked[one.name] for one in fields(ChatSettings)})
+        return Described(describer(settings, asked["shorten_with"], count_tokens))
+    except KeyError as missing:
+        raise DidgenError(
+            f"The option {missing} of the captions is not recorded; run `didgen caption` again."
+        ) from None
 
 
 def to_do(manifest: SourceManifest, name: str, again: bool) -> list[SourceRecord]:

@@ -42,7 +42,6 @@ from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of, write_json
-from didgen.manifests.order import keep_order
 from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
@@ -57,6 +56,7 @@ from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 

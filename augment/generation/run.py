@@ -19,7 +19,6 @@ from didgen.augment.generation.run_sheets import write_sheets
 from didgen.augment.generation.worker import Worker, is_whole, versions
 from didgen.manifests.choices import Config, Engine
 from didgen.manifests.locks import claimed
-from didgen.manifests.order import keep_order
 from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.models import ingredients, unlisted
 from didgen.manifests.recipes.augment import asked
@@ -32,6 +31,7 @@ from didgen.manifests.runs.finish import (
     mend_run,
     missing_shards,
 )
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import strays, tidy
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import read_sidecars

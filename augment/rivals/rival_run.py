@@ -22,7 +22,6 @@ from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.tensor_files import load_tensors, written
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.order import keep_order
 from didgen.manifests.provenance.licence import data_ingredients
 from didgen.manifests.provenance.model_card import rival_card
 from didgen.manifests.provenance.model_method import ModelMethod
@@ -32,6 +31,7 @@ from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.rivals import GanRecipe
 from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 

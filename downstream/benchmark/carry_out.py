@@ -43,9 +43,9 @@ from didgen.downstream.benchmark.training import start_accelerator
 from didgen.downstream.benchmark.training_result import Result, Tested
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.stats.choice import Candidate, choose
-from didgen.manifests.order import keep_order
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.runs.order import keep_order
 
 Make: TypeAlias = Callable[[Training, Asked, OnStep], Result]
 

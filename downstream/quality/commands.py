@@ -15,7 +15,7 @@ from didgen.manifests.progress import announce, terminal_progress
 if TYPE_CHECKING:
     from didgen.downstream.quality.assess import QualityJob
     from didgen.downstream.quality.recipe import QualityRecipe
-    from didgen.manifests.order import Order
+    from didgen.manifests.runs.order import Order
 
 Real = Annotated[
     Path | None, typer.Option("--real", help="Folder of the source manifest.", parser=folder)
@@ -162,7 +162,7 @@ def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> None:
     """Say what is assessed, and assess it where there is a folder for the figures."""
     announce("PyTorch and timm")
     from didgen.downstream.quality.assess_runs import assess_runs, prepare_runs
-    from didgen.manifests.order import keep_order
+    from didgen.manifests.runs.order import keep_order
 
     with terminal_progress("checking") as advance:
         jobs = prepare_runs(recipe, progress=advance)

@@ -13,8 +13,8 @@ from didgen.manifests.options import DryRun, folder
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
-    from didgen.manifests.order import Order
     from didgen.manifests.recipes.synthetic import SyntheticRecipe
+    from didgen.manifests.runs.order import Order
 
 
 def import_synthetic(

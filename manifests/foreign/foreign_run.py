@@ -29,7 +29,6 @@ from didgen.manifests.images import encoded, read_file, read_image
 from didgen.manifests.importers.admission import WORKERS, Import, ImportOptions
 from didgen.manifests.importers.folder import import_folder
 from didgen.manifests.locks import claimed
-from didgen.manifests.order import keep_order
 from didgen.manifests.perceptual_hash import HASH_SIDE, NEAR, nearest, perceptual_hash
 from didgen.manifests.privacy.published import published_image
 from didgen.manifests.progress import Progress
@@ -39,6 +38,7 @@ from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.synthetic import SyntheticRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import DOCUMENTS, finish_run, finished, mend_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole

@@ -18,7 +18,6 @@ from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers
 from didgen.manifests.locks import claimed
-from didgen.manifests.order import keep_order
 from didgen.manifests.privacy.index import (
     nameless_ingredients,
     nameless_recipe,
@@ -51,6 +50,7 @@ from didgen.manifests.runs.mix_plan import (
     wanted_counts,
 )
 from didgen.manifests.runs.mixed import Mix, mixed_samples, treatments
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.runs.training_samples import (
     accepted_samples,

@@ -8,8 +8,8 @@ from typing import Any
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_local, read_json
-from didgen.manifests.order import ORDER_NAME, command_to_resume, read_order
 from didgen.manifests.provenance.model_files import is_model
+from didgen.manifests.runs.order import ORDER_NAME, command_to_resume, read_order
 from didgen.manifests.shards.index import MANIFEST_NAME, PLAN_NAME, RUN_NAME, read_run
 from didgen.manifests.shards.shard import read_sidecar, sidecar_paths
 from didgen.manifests.sources.records import HEADER_FILE, SourceManifest

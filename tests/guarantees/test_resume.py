@@ -14,11 +14,11 @@ from didgen.downstream import commands as judging
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 from didgen.downstream.quality.recipe import QualityRecipe
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.order import ORDER_NAME, keep_order, read_order
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.reading import RECIPES, TRAINING, read_recipe, recipe_text
 from didgen.manifests.recipes.yaml12 import read_yaml
+from didgen.manifests.runs.order import ORDER_NAME, keep_order, read_order
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.commands import Command
 from tests.fixtures.recipes import tiny_recipe, written
@@ -186,7 +186,7 @@ def test_what_keeps_nothing_names_its_own_command(
     def stopped(*_: object) -> None:
         cli._terminate()
 
-    monkeypatch.setattr("didgen.manifests.order._begun", [])
+    monkeypatch.setattr("didgen.manifests.runs.order._begun", [])
     monkeypatch.setattr("didgen.manifests.views.contents.inspect", stopped)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     code, _, told = command("inspect", tmp_path / "a b")
