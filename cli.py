@@ -8,7 +8,6 @@ import io
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,8 +16,8 @@ from typer.core import TyperGroup
 from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
-from didgen.manifests.errors import DidgenError, printable, sentence_of
-from didgen.manifests.options import place
+from didgen.manifests.errors import printable, sentence_of
+from didgen.manifests.runs.commands import going_on, say_stopped
 
 
 class InOrder(TyperGroup):
@@ -39,28 +38,6 @@ app = typer.Typer(
 )
 
 
-def resume(
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="Folder of a run, a training, a benchmark, a source.", parser=place
-        ),
-    ],
-) -> None:
-    """Go on with whatever was begun in a folder, by the folder's own record.
-
-    What is whole already is kept. Relative paths of the recipe count from the working folder.
-    Example: didgen resume runs/mine
-    """
-    from didgen.manifests.runs.order import read_order
-
-    order = read_order(directory)
-    resumes = describing.RESUMES | augmenting.RESUMES | judging.RESUMES
-    if order.command not in resumes:
-        raise DidgenError(f"{directory} was begun by a newer didgen; upgrade to go on with it.")
-    resumes[order.command](order, directory)
-
-
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     "Real images": (describing.import_app, augmenting.caption, augmenting.prompts),
     "The model": (augmenting.finetune,),
@@ -74,7 +51,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         describing.push,
         describing.pull,
     ),
-    "Stopped work": (resume,),
+    "Stopped work": (going_on(describing.RESUMES | augmenting.RESUMES | judging.RESUMES),),
     "What they are worth": (
         judging.quality,
         judging.classify,
@@ -135,13 +112,6 @@ def _terminate(*_: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)
 
 
-def _say_stopped() -> None:
-    """Say what is kept of the work that a signal has stopped, and the command that goes on."""
-    from didgen.manifests.runs.order import sentence_when_stopped
-
-    print(printable(sentence_when_stopped(sys.argv[1:])), file=sys.stderr)
-
-
 def main() -> NoReturn:
     """Run the command line; exit 0 done, 1 bad data or result, 2 usage, 130 or 143 stopped.
 
@@ -155,12 +125,12 @@ def main() -> NoReturn:
     try:
         app()
     except KeyboardInterrupt:
-        _say_stopped()
+        say_stopped(sys.argv[1:])
         sys.exit(130)
     except SystemExit as leaving:
         # Typer leaves by the code of Ctrl-C itself.
         if leaving.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            _say_stopped()
+            say_stopped(sys.argv[1:])
         raise
     except Exception as error:
         sentence = sentence_of(error)
