@@ -17,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         times.append(times[-1] + 10)
         return times[-1]
 
-    monkeypatch.setattr(progress.time, "monotonic", read)
+    monkeypatch.setattr("didgen.manifests.progress.time.monotonic", read)
     return times
 
 
