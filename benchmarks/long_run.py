@@ -76,7 +76,8 @@ class Figures:
 
 def long_run(out: str, samples: int, kills: int, processes: int, seed: int) -> Figures:
     """Make a run of so many samples into `out`, while its processes are killed, and judge it."""
-    # Imported once, and handed down to the processes.
+    # Imported once, and handed down to the processes, whose memory then grows by none of it.
+    import didgen.augment.captions.geometry
     import didgen.augment.generation.run  # noqa: F401
     from didgen.manifests.runs.verify import verify
     from didgen.manifests.shards.index import read_manifest

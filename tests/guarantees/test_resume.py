@@ -19,6 +19,7 @@ from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.reading import RECIPES, TRAINING, read_recipe, recipe_text
 from didgen.manifests.recipes.yaml12 import read_yaml
 from didgen.manifests.runs.order import ORDER_NAME, keep_order, read_order
+from didgen.manifests.shards.shard import write_shard
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.commands import Command
 from tests.fixtures.recipes import tiny_recipe, written
@@ -44,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def stopping(call: Callable[..., Any], after: int) -> Callable[..., Any]:
     """A function that Ctrl-C stops when it is called once more than `after` times."""
-    calls = []
+    calls: list[None] = []
 
     def stopped(*arguments: Any, **named: Any) -> Any:
         calls.append(None)
@@ -60,7 +61,7 @@ def test_a_stopped_mix_goes_on(place: Place, command: Command) -> None:
 
     out = place.folder / "mix"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "write_shard", stopping(module.write_shard, 2))
+        patch.setattr(f"{module.__name__}.write_shard", stopping(write_shard, 2))
         asked = ["--ratio", "0.3", "--shard-size", "8", "--out", out]
         code, _, told = command("mix", place.source, place.run, *asked)
     advice = f"To go on: didgen resume {out}"
@@ -90,7 +91,7 @@ def test_a_stopped_run_goes_on_from_its_shards(
 
     recipe, out = written(tmp_path, recipe_text(tiny_recipe(model))), tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "write_shard", stopping(module.write_shard, 2))
+        patch.setattr(f"{module.__name__}.write_shard", stopping(write_shard, 2))
         code, _, told = command("augment", recipe, "--out", out)
     assert code == 130
     assert told.splitlines()[-1].endswith(f"To go on: didgen resume {out}")
