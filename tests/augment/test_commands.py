@@ -200,7 +200,7 @@ def test_parts_and_single_samples_are_checked_before_work(
 def test_recipes_print_with_every_default(command: Command, tmp_path: Path) -> None:
     code, printed, told = command("finetune", "mini", "--out", str(tmp_path / "out"), "--dry-run")
     # Its source is not there, which a dry run finds too.
-    assert code == 1 and "runs/isic2018/source.json does not exist" in told
+    assert code == 1 and "runs/isic2018 holds no source.json" in told
     assert "attention_weight: 0.1" in printed
     assert not (tmp_path / "out").exists()
 
@@ -214,7 +214,7 @@ def test_a_dry_run_of_finetune_says_what_there_is_to_do(tmp_path: Path, command:
             "finetune", written(tmp_path, asked | {"model": model}), "--dry-run"
         )
         assert code == 0
-        assert "48 training images of 6 lesions, from" in printed[model]
+        assert "48 training images of 48 lesions, from" in printed[model]
     assert "9 steps of 4 images. By an estimate it takes less than a minute" in printed["mini"]
     assert "me/derm is of the hub; the training fetches it" in printed["me/derm"]
     for fault, sentence in (
