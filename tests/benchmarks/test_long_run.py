@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+# Half of the samples are images, of six classes alike: both counts are multiples of twelve.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
@@ -24,9 +25,9 @@ def long_run(out: str, samples: int, kills: int) -> dict[str, Any]:
 
 
 def test_two_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
-    figures = long_run(str(tmp_path / "run"), 4_000, kills=8)
+    figures = long_run(str(tmp_path / "run"), 3_996, kills=8)
     assert figures["kills"] >= 5 and not figures["bad"]
-    assert figures["made"] + figures["failures"] == figures["planned"] == 4_000
+    assert figures["made"] + figures["failures"] == figures["planned"] == 3_996
     assert not [*(tmp_path / "run").rglob("*.tmp")] and not (tmp_path / "run" / ".locks").exists()
     # What the last processes hold is what the first ones held.
     memory, files = ([n for n in figures[name] if n] for name in ("memory", "files"))
@@ -36,6 +37,6 @@ def test_two_processes_that_are_killed_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_two_processes_on_a_store_that_are_killed_lose_nothing(store: str) -> None:
-    figures = long_run(f"{store}/long", 800, kills=2)
+    figures = long_run(f"{store}/long", 792, kills=2)
     assert figures["kills"] >= 1 and not figures["bad"]
-    assert figures["made"] + figures["failures"] == figures["planned"] == 800
+    assert figures["made"] + figures["failures"] == figures["planned"] == 792
