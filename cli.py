@@ -17,6 +17,7 @@ from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
 from didgen.manifests.errors import printable, sentence_of
+from didgen.manifests.runs.commands import going_on, say_stopped
 
 
 class InOrder(TyperGroup):
@@ -36,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     "Real images": (describing.import_app, augmenting.caption, augmenting.prompts),
     "The model": (augmenting.finetune,),
@@ -49,6 +51,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         describing.push,
         describing.pull,
     ),
+    "Stopped work": (going_on(describing.RESUMES | augmenting.RESUMES | judging.RESUMES),),
     "What they are worth": (
         judging.quality,
         judging.classify,
@@ -93,8 +96,15 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error, not one sentence.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Tell progress on stderr as a JSON object a line.")
+    ] = False,
 ) -> None:
     """Read the options of every command; `main` looks for --debug itself."""
+    if as_json:
+        from didgen.manifests.progress import for_machines
+
+        for_machines()
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -116,7 +126,13 @@ def main() -> NoReturn:
     try:
         app()
     except KeyboardInterrupt:
+        say_stopped(sys.argv[1:])
         sys.exit(130)
+    except SystemExit as leaving:
+        # Typer leaves by the code of Ctrl-C itself.
+        if leaving.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            say_stopped(sys.argv[1:])
+        raise
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or "--debug" in sys.argv:

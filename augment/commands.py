@@ -3,12 +3,14 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from didgen.manifests.choices import CaptionBackend, ChatBackend, Engine
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
@@ -17,11 +19,14 @@ from didgen.manifests.options import (
     needs_out,
     place,
 )
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.privacy.paths import LEFT_OUT
+from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
-    from didgen.augment.captions.caption import Captioner
     from didgen.augment.generation.part import Part
+    from didgen.manifests.recipes.augment import AugmentRecipe
+    from didgen.manifests.recipes.training import TrainingRecipe
+    from didgen.manifests.runs.order import Order
 
 DEMO = Path("runs/demo")
 """The run of `didgen augment` without a recipe."""
@@ -71,17 +76,18 @@ def caption(
     """
     if backend == "measure" and (model or shorten_with or base_url):
         raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
-    from didgen.augment.captions.caption import Described, Measured, describer, token_counter
-    from didgen.augment.captions.llm import ChatSettings
-
-    count_tokens = token_counter(target)
-    captioner: Described | Measured
-    if backend == "measure":
-        captioner = Measured(count_tokens)
-    else:
-        settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
-        captioner = Described(describer(settings, shorten_with, count_tokens))
-    _caption(source, captioner, target, replace=replace, dry_run=dry_run)
+    asked = {
+        "backend": backend,
+        "model": model,
+        "shorten_with": shorten_with,
+        "base_url": base_url,
+        "concurrency": concurrency,
+        "retries": retries,
+        "batch_size": batch_size,
+        "target": target,
+        "replace": replace,
+    }
+    _caption(source, asked, dry_run=dry_run)
     if sheet is not None and not dry_run:
         from didgen.augment.contact_sheets import write_caption_sheet
         from didgen.manifests.sources.records import SourceManifest
@@ -90,13 +96,14 @@ def caption(
         print(f"The sheet is {sheet}.")
 
 
-def _caption(
-    source: Path, captioner: "Captioner", target: str, *, replace: bool, dry_run: bool
-) -> None:
+def _caption(source: Path, asked: Mapping[str, Any], *, dry_run: bool) -> None:
     """Say what is to be captioned, caption it, and say what could not be as was asked."""
-    from didgen.augment.captions.caption import caption_source, to_do
+    from didgen.augment.captions.caption import caption_source, captioner_of, to_do
+    from didgen.manifests.runs.order import keep_order
     from didgen.manifests.sources.records import SourceManifest
 
+    captioner = captioner_of(asked)
+    target, replace = asked["target"], asked["replace"]
     manifest = SourceManifest.read(source)
     missing = len(to_do(manifest, captioner.name, replace))
     print(f"{missing} of {len(manifest.records)} images are to be captioned by {captioner.name}.")
@@ -108,6 +115,10 @@ def _caption(
     if not missing:
         manifest = caption_source(source, captioner, target=target, again=replace)
     else:
+        # An address may hold a password.
+        address = asked["base_url"]
+        kept = LEFT_OUT if address and "@" in address else address
+        keep_order(source, "caption", {**asked, "base_url": kept})
         with terminal_progress("captions") as advance:
             manifest = caption_source(
                 source, captioner, target=target, again=replace, progress=advance
@@ -142,9 +153,10 @@ def prompts(
     stopped; the key of an endpoint is read from OPENAI_API_KEY.
     Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
     """
-    from didgen.augment.captions.caption import describer, token_counter
+    from didgen.augment.captions.caption import describer
     from didgen.augment.captions.invent import write_captions
     from didgen.augment.captions.llm import ChatSettings
+    from didgen.augment.models.tokens import token_counter
     from didgen.manifests.sources.records import SourceManifest
 
     manifest = SourceManifest.read(source)
@@ -177,17 +189,28 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
-    from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.reading import read_training_recipe, recipe_text
 
     config = read_training_recipe(recipe)
     if dry_run:
+        from didgen.augment.finetuning.rehearsal import rehearse
+
         print(recipe_text(config), end="")
+        for sentence in rehearse(config, out):
+            print(sentence)
         return
     if out is None:
         raise needs_out("a training")
+    _finetune(config, out)
+
+
+def _finetune(config: "TrainingRecipe", out: Path) -> None:
+    """Train by a recipe, and say where the model is."""
+    from didgen.augment.finetuning.training_images import read_training_images
+
     # What is wrong with the data is said at once, before the heavy imports.
     read_training_images(config)
+    announce("PyTorch and diffusers")
     from didgen.augment.methods.registry import train_model
 
     print(f"The model is in {train_model(config, out)}.")
@@ -249,7 +272,11 @@ def augment(
         _part(part)
         _dry_run(name, out)
     else:
-        _augment(name, out or DEMO, _part(part), engine)
+        from didgen.manifests.recipes.augment import AugmentRecipe
+        from didgen.manifests.recipes.reading import read_recipe
+
+        config = read_recipe(name, AugmentRecipe)
+        _augment(config, out or DEMO, _part(part), engine)
 
 
 def _part(text: str | None) -> "Part":
@@ -264,7 +291,8 @@ def _part(text: str | None) -> "Part":
 def _dry_run(recipe: str, out: Path | None) -> None:
     """Print a recipe with its defaults, and what it would make."""
     from didgen.augment.console import decisions
-    from didgen.augment.generation.prepare import check_source, prepare_generation
+    from didgen.augment.generation.prepare import check_source, cost_of, prepare_generation
+    from didgen.augment.models.cost import check_room
     from didgen.manifests.provenance.models import unlisted
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe, recipe_text
@@ -276,22 +304,27 @@ def _dry_run(recipe: str, out: Path | None) -> None:
     print(recipe_text(config), end="")
     for kind, plan in job.plan.items():
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
+    if cost := cost_of(job):
+        check_room(out, cost)
+        print(cost.in_words())
 
 
-def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
+def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -> None:
     """Carry a recipe out, and print what came of it; exit 1 where samples are missing."""
-    from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.augment.generation.prepare import check_begun, prepare_generation
+    from didgen.manifests.runs.order import command_to_resume
 
-    config = read_recipe(recipe, AugmentRecipe)
-    from didgen.augment.generation.prepare import prepare_generation
+    # What is wrong with recipe, source, model and folder is said before the heavy imports.
+    check_begun(out)
+    job = prepare_generation(config)
+    announce("PyTorch and diffusers")
     from didgen.augment.generation.run import augment as run
 
-    manifest = run(prepare_generation(config), out, part, engine)
+    manifest = run(job, out, part, engine)
     if manifest is None:
         print(
             f"This part's shards are in {out}, but not all of the run's; the last part to end "
-            "writes the manifest, or `didgen augment` without --part once all have ended."
+            f"writes the manifest, or `{command_to_resume(out)}` once all have ended."
         )
         return
     totals = manifest.totals
@@ -309,6 +342,7 @@ def _augment(recipe: str, out: Path, part: "Part", engine: Engine) -> None:
 
 def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
+    announce("PyTorch and diffusers")
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.remake import recipe_of, remake, write_members
     from didgen.manifests.recipes.augment import AugmentRecipe
@@ -321,3 +355,34 @@ def _remake(recipe: str | None, out: Path, key: str, to: Path | None) -> None:
         return
     paths = write_members(remake(job, out, key), to)
     print(f"{key} is in {', '.join(str(path) for path in paths)}.")
+
+
+def _resume_caption(order: "Order", directory: Path) -> None:
+    _caption(directory, order.recipe, dry_run=False)
+
+
+def _resume_finetune(order: "Order", directory: Path) -> None:
+    from didgen.manifests.recipes.reading import TRAINING
+
+    kind = TRAINING.get(str(order.recipe.get("method", "didgen")), TRAINING["didgen"])
+    if (processes := order.options.get("processes", 1)) != 1:
+        raise DidgenError(
+            f"{directory} is trained by {processes} processes; run the same `accelerate launch` "
+            "again."
+        )
+    _finetune(order.recipe_as(kind, directory), directory)
+
+
+def _resume_augment(order: "Order", directory: Path) -> None:
+    from didgen.manifests.recipes.augment import AugmentRecipe
+
+    engine: Engine = "ray" if order.options.get("engine") == "ray" else "local"
+    _augment(order.recipe_as(AugmentRecipe, directory), directory, _part(None), engine)
+
+
+RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
+    "caption": _resume_caption,
+    "finetune": _resume_finetune,
+    "augment": _resume_augment,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

@@ -13,7 +13,7 @@ import typer
 
 from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.foreign.commands import import_synthetic
+from didgen.manifests.foreign.commands import import_synthetic, resume_synthetic
 from didgen.manifests.hub.commands import pull as pull
 from didgen.manifests.hub.commands import push as push
 from didgen.manifests.options import (
@@ -23,12 +23,15 @@ from didgen.manifests.options import (
     Run,
     Source,
     folder,
-    place,
 )
 from didgen.manifests.progress import terminal_progress
+from didgen.manifests.views.commands import inspect as inspect
+from didgen.manifests.views.commands import verify as verify
 
 if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
+    from didgen.manifests.recipes.mix import MixRecipe
+    from didgen.manifests.runs.order import Order
 
 import_app = typer.Typer(
     name="import", no_args_is_help=True, help="Real images as a source; foreign samples as a run."
@@ -236,62 +239,6 @@ def _known_to(models: list[str] | None) -> "list[ForModel]":
     return [(model, trained_on(model)) for model in models]
 
 
-def verify(directory: Run) -> None:
-    """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra.
-
-    Example: didgen verify runs/mine
-    """
-    from rich.console import Console
-
-    from didgen.manifests.runs.verify import verify as judge
-    from didgen.manifests.views.terminal import verdict_table
-
-    with terminal_progress("verifying") as advance:
-        verdicts = judge(directory, progress=advance)
-    Console().print(verdict_table(verdicts))
-    bad = sum(verdict.status != "ok" for verdict in verdicts)
-    if bad:
-        print(f"{bad} of {len(verdicts)} files are not ok.")
-        raise typer.Exit(1)
-    print(f"All {len(verdicts)} files are ok.")
-
-
-def inspect(
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of a run, or its URL in a store; or of a source manifest.", parser=place
-        ),
-    ],
-    key: Annotated[str | None, typer.Argument(help="A sample, or a real image.")] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--picture", help="File for its picture: .png, .jpg or .webp.", parser=folder),
-    ] = None,
-) -> None:
-    """Say what a run or a source manifest holds: counts, failures; with KEY, one sample's record.
-
-    Example: didgen inspect runs/mine pair-000003 --picture pair.png
-    """
-    if picture is not None and key is None:
-        raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
-    from rich.console import Console
-
-    from didgen.manifests.views.contents import find, write_picture
-    from didgen.manifests.views.contents import inspect as look
-    from didgen.manifests.views.terminal import contents_listing, sample_listing
-
-    contents = look(directory)
-    if key is None:
-        Console().print(*contents_listing(contents), sep="\n")
-        return
-    found = find(contents, key)
-    Console().print(*sample_listing(found), sep="\n")
-    if picture is not None:
-        write_picture(found, picture)
-        print(f"The picture is {picture}.")
-
-
 def mix(
     source: Source,
     directory: Annotated[Path, typer.Argument(help="Folder of a run.", parser=folder)],
@@ -320,12 +267,9 @@ def mix(
     """
     if math.isnan(ratio):
         raise typer.BadParameter("it is no number", param_hint="--ratio")
-    from didgen.manifests.provenance.models import unlisted_run
     from didgen.manifests.recipes.mix import MixRecipe
-    from didgen.manifests.runs.mix import mix as write
-    from didgen.manifests.runs.mix import prepare_mix
 
-    recipe = MixRecipe(
+    asked = MixRecipe(
         source=source,
         run=directory,
         ratio=ratio,
@@ -336,13 +280,22 @@ def mix(
         shard_size=shard_size,
         seed=seed,
     )
+    _mix(asked, None if dry_run else out)
+
+
+def _mix(recipe: "MixRecipe", out: Path | None) -> None:
+    """Say what a mix would hold, and write it where there is a folder for it."""
+    from didgen.manifests.provenance.models import unlisted_run
+    from didgen.manifests.runs.mix import mix as write
+    from didgen.manifests.runs.mix import prepare_mix
+
     with terminal_progress("checking") as advance:
         job = prepare_mix(recipe, progress=advance)
     for where, what in job.summary().items():
         print(f"{where}: {what}")
-    if sentence := unlisted_run(directory):
+    if sentence := unlisted_run(recipe.run):
         print(sentence)
-    if not dry_run:
+    if out is not None:
         with terminal_progress("mixing") as advance:
             manifest = write(job, out, progress=advance)
         if "real images" in manifest.decisions:
@@ -397,3 +350,16 @@ def export(
         if job.changed:
             print(f"images of an older mix or another maker: {job.changed}")
         print(f"The export is in {out}.")
+
+
+def _resume_mix(order: "Order", directory: Path) -> None:
+    from didgen.manifests.recipes.mix import MixRecipe
+
+    _mix(order.recipe_as(MixRecipe, directory), directory)
+
+
+RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
+    "mix": _resume_mix,
+    "synthetic": resume_synthetic,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

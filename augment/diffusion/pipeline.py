@@ -32,7 +32,8 @@ from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
-from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
+from didgen.augment.diffusion.schedulers import scheduler_of
+from didgen.augment.models.configs import check_timestep
 from didgen.augment.variety.classifier_free import ClassifierFree
 from didgen.augment.variety.start import Start
 from didgen.augment.variety.variety import Variety, WeakerModel
@@ -147,7 +148,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         texts = (negative_prompt, prompt_embeds, negative_prompt_embeds)
         self.check_inputs(prompt, *size, None, *texts, callback_on_step_end_tensor_inputs=wanted)
         layouts = checked(prompt, masks, size, output_type)
-        check_timestep(self.scheduler, annotation)
+        check_timestep(self.scheduler.config.num_train_timesteps, annotation)
         self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
         self._cross_attention_kwargs, self._interrupt = cross_attention_kwargs, False
         besides = (layouts, variety.weaker, num_images_per_prompt)

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss
@@ -43,6 +43,7 @@ from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_json
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
     ingredients,
@@ -56,6 +57,7 @@ from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
@@ -275,6 +277,7 @@ def claim(
     if recipe.orientations != "none" and free_captions(recipe, records):
         decided_by["turning"] = TURNING_FORMAT
     start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
+    keep_order(out, "finetune", recipe.model_dump(mode="json"), processes=processes)
 
 
 def schedule_of(recipe: FinetuneRecipe) -> Schedule:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.finetuning.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from didgen.augment.finetuning.dataset import draws
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.progress import progress_bar
 
 WAITING = 4
 """Batches that are loaded ahead, on a GPU by a process each."""

@@ -17,12 +17,12 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from didgen.augment.console import progress_bar
 from didgen.augment.diffusion.noise import generator_of, initial_noise
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.latents import KEPT
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.recipes.finetune import FinetuneRecipe, Prior
 
 

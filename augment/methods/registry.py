@@ -31,7 +31,7 @@ class Places:
 
 METHODS: dict[Method, Places] = {
     "didgen": Places(
-        "didgen.augment.methods.guided_diffusion:open_diffusion",
+        "didgen.augment.methods.diffusion_opening:open_diffusion",
         "didgen.augment.finetuning.finetune:finetune",
     ),
     "stylegan": Places(

@@ -25,7 +25,7 @@ from didgen.augment.contact_sheets import pair_sheet
 from didgen.augment.device import Device, choose_device
 from didgen.augment.diffusion.autoencoder import decode, levels
 from didgen.augment.diffusion.images import load_mask
-from didgen.augment.diffusion.model_folder import replaced, save_pipeline
+from didgen.augment.diffusion.model_folder import load_pipeline, replaced, save_pipeline
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import scheduler_of
@@ -42,8 +42,8 @@ from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.sample_sheets import records_of_sheets
 from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.finetuning.training_run import accelerator_of, begun
+from didgen.augment.methods.diffusion_opening import open_diffusion
 from didgen.augment.methods.generator import Drawing, Opened, Planned
-from didgen.augment.methods.guided_diffusion import open_pipeline, sampling_decided
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError, in_short
@@ -287,7 +287,7 @@ def open_controlnet(recipe: AugmentRecipe) -> Opened:
         raise DidgenError(f"{named} draws pairs alone; set `images: null`.")
     if recipe.sampling.cfg_rescale:
         raise DidgenError(f"{named} is drawn without `sampling.cfg_rescale`; leave it out.")
-    pipeline = open_pipeline(recipe)
+    opened, pipeline = open_diffusion(recipe), load_pipeline(recipe.model, recipe.revision)
     place = model_place(recipe.model)
     try:
         control = ControlNetModel.from_pretrained(
@@ -302,10 +302,13 @@ def open_controlnet(recipe: AugmentRecipe) -> Opened:
             f"The folder {FOLDER} of the model {recipe.model} could not be loaded "
             f"({in_short(error)}); copy the model directory again."
         ) from None
-    return Opened(
-        ControlledDiffusion(pipeline, control.eval().requires_grad_(False), recipe.sampling),
-        pipeline.image_size,
-        lambda text: len(pipeline.tokenizer(text).input_ids),
-        decided=sampling_decided(recipe.sampling)
-        | {"method": f"controlnet, a port at {method.trained}, as the model says"},
+    trained = f"controlnet, a port at {method.trained}, as the model says"
+    return replace(
+        opened,
+        generator=ControlledDiffusion(
+            pipeline, control.eval().requires_grad_(False), recipe.sampling
+        ),
+        varies=False,
+        decided={**opened.decided, "method": trained},
+        network=None,
     )

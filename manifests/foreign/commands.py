@@ -4,13 +4,17 @@ Heavy imports stand inside it, so that `--help` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from didgen.manifests.errors import printable
 from didgen.manifests.options import DryRun, folder
 from didgen.manifests.progress import terminal_progress
+
+if TYPE_CHECKING:
+    from didgen.manifests.recipes.synthetic import SyntheticRecipe
+    from didgen.manifests.runs.order import Order
 
 
 def import_synthetic(
@@ -42,7 +46,6 @@ def import_synthetic(
     Example: didgen import synthetic gan --labels gan.csv --source runs/isic2018 --licence CC-BY-4.0
     --out runs/gan
     """
-    from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
     from didgen.manifests.recipes.synthetic import SyntheticRecipe
 
     recipe = SyntheticRecipe(
@@ -54,13 +57,27 @@ def import_synthetic(
         generator=generator,
         shard_size=shard_size,
     )
+    _import(recipe, None if dry_run else out)
+
+
+def resume_synthetic(order: "Order", directory: Path) -> None:
+    """Go on with a run of another generator's samples."""
+    from didgen.manifests.recipes.synthetic import SyntheticRecipe
+
+    _import(order.recipe_as(SyntheticRecipe, directory), directory)
+
+
+def _import(recipe: "SyntheticRecipe", out: Path | None) -> None:
+    """Say what was found, and take it in where there is a folder for it."""
+    from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
+
     with terminal_progress("reading") as advance:
         job = prepare_foreign(recipe, progress=advance)
     for sentence in job.found.notes:
         print(printable(sentence))
     for what, said in job.summary().items():
         print(f"{what}: {printable(said)}")
-    if not dry_run:
+    if out is not None:
         with terminal_progress("packing") as advance:
             manifest = import_foreign(job, out, progress=advance)
         totals = manifest.totals
