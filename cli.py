@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
 from didgen.manifests.errors import printable, sentence_of
+from didgen.manifests.next_step import StepByStep
 from didgen.manifests.runs.commands import going_on, say_stopped
 
 
-class InOrder(TyperGroup):
+class InOrder(StepByStep):
     """A group whose help lists commands and groups in the order of `GROUPS`, the work's own."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -37,9 +37,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# Its two ways stand in rooms that do not know each other.
+annotate = describing.annotating(augmenting.by_attention, judging.by_network)
 
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
-    "Real images": (describing.import_app, augmenting.caption, augmenting.prompts),
+    "Start": (augmenting.init, describing.recipes, judging.weights),
+    "Real images": (describing.import_app, annotate, augmenting.caption, augmenting.prompts),
     "The model": (augmenting.finetune,),
     "Synthetic samples": (
         augmenting.augment,

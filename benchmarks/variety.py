@@ -271,7 +271,7 @@ def chosen_settings(named: str | None, weaker: Path | None) -> list[str]:
 
 def main(
     source: Path,
-    weights: Annotated[Path, typer.Option(help="EfficientNet-Lite0's, see benchmarks.lite0.")],
+    weights: Annotated[Path, typer.Option(help="EfficientNet-Lite0's, by `didgen weights lite0`.")],
     out: Annotated[Path, typer.Option()],
     settings: Annotated[str | None, typer.Option(help="Names of settings, by semicolons.")] = None,
     parts: Annotated[str, typer.Option(help="Of draw, quality and only.")] = "draw,quality,only",

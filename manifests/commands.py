@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from didgen.manifests.choices import Config, ExportForm, LabelBy, MaskOrientation
+from didgen.manifests.choices import Config, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.exports.commands import export as export
 from didgen.manifests.foreign.commands import import_synthetic, resume_synthetic
 from didgen.manifests.hub.commands import pull as pull
 from didgen.manifests.hub.commands import push as push
+from didgen.manifests.next_step import NextStep, beside, then
 from didgen.manifests.options import (
     DryRun,
     OnlyReviewed,
     Pseudonymise,
-    Run,
     Source,
     folder,
 )
 from didgen.manifests.progress import terminal_progress
+from didgen.manifests.recipes.commands import recipes as recipes
+from didgen.manifests.sources.commands import annotating as annotating
 from didgen.manifests.views.commands import inspect as inspect
 from didgen.manifests.views.commands import verify as verify
 
@@ -97,7 +100,7 @@ PUBLIC_SETS = {
 """Public sets by the command that imports them; the module of one has the same name."""
 
 
-def _public_set(name: str, about: str) -> Callable[..., None]:
+def _public_set(name: str, about: str) -> Callable[..., NextStep]:
     """The command that imports a public set."""
 
     def command(
@@ -108,8 +111,8 @@ def _public_set(name: str, about: str) -> Callable[..., None]:
         for_model: KnownTo = None,
         mask_orientation: MaskDrawnOn = None,
         dry_run: DryRun = False,
-    ) -> None:
-        _import_set(name, None, root, None if dry_run else out, for_model)(
+    ) -> NextStep:
+        return _import_set(name, None, root, None if dry_run else out, for_model)(
             seed=seed, fractions=split, mask_orientation=mask_orientation
         )
 
@@ -123,8 +126,10 @@ def _public_set(name: str, about: str) -> Callable[..., None]:
         split: Fractions = (0.8, 0.1, 0.1),
         for_model: KnownTo = None,
         dry_run: DryRun = False,
-    ) -> None:
-        _import_set(name, by, root, None if dry_run else out, for_model)(seed=seed, fractions=split)
+    ) -> NextStep:
+        return _import_set(name, by, root, None if dry_run else out, for_model)(
+            seed=seed, fractions=split
+        )
 
     chosen = labelled if name in ("isic2020", "isic-archive") else command
     chosen.__doc__ = f"Import {about}\n\nExample: didgen import {name} ~/{name} --out runs/{name}"
@@ -138,15 +143,15 @@ import_app.command("synthetic")(import_synthetic)
 
 def _import_set(
     name: str, by: LabelBy | None, root: Path, out: Path | None, for_model: list[str] | None
-) -> Callable[..., None]:
+) -> Callable[..., NextStep]:
     """What imports a public set with the options that it is called with."""
     from didgen.manifests.importers.gathering import import_collection
 
     module = import_module(f"didgen.manifests.importers.{name.replace('-', '_')}")
     collection = module.collection(by) if by else module.COLLECTION
 
-    def carry_out(**options: Any) -> None:
-        _carry_out(
+    def carry_out(**options: Any) -> NextStep:
+        return _carry_out(
             lambda given: import_collection(collection, root, given), out, for_model, options
         )
 
@@ -179,7 +184,7 @@ def import_folder_command(
     split: Fractions = (0.8, 0.1, 0.1),
     for_model: KnownTo = None,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Import your own images, with masks and labels where you have them.
 
     Example: didgen import folder photos --labels labels.csv --licence CC-BY-4.0 --out runs/mine
@@ -197,7 +202,7 @@ def import_folder_command(
         levels = read_levels(folders) if folders is not None else None
     except DidgenError as error:
         raise typer.BadParameter(str(error), param_hint="--folders") from None
-    _carry_out(
+    return _carry_out(
         lambda given: import_folder(
             images, licence=licence, masks=masks, labels=labels, folders=levels, options=given
         ),
@@ -217,7 +222,7 @@ def _carry_out(
     out: Path | None,
     for_model: list[str] | None,
     options: dict[str, Any],
-) -> None:
+) -> NextStep:
     """Import with some options, write the manifest, and say what was understood."""
     from didgen.manifests.importers.admission import ImportOptions
     from didgen.manifests.views.import_screen import print_import
@@ -228,6 +233,11 @@ def _carry_out(
     if out is not None:
         result.write(out)
     print_import(result, out, known)
+    if out is None:
+        return None
+    # Finetuning learns where lesions are, by masks of training images.
+    masked = result.manifest.select(split="train", masked=True)
+    return then("caption" if masked else "annotate", out)
 
 
 def _known_to(models: list[str] | None) -> "list[ForModel]":
@@ -258,7 +268,7 @@ def mix(
     ] = 42,
     pseudonymise: Pseudonymise = False,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Mix real and synthetic samples into one set of shards; synthetic only ever in training.
 
     Goes on where a stopped mix stopped. The splits are those of the source. Real images leave
@@ -280,10 +290,10 @@ def mix(
         shard_size=shard_size,
         seed=seed,
     )
-    _mix(asked, None if dry_run else out)
+    return _mix(asked, None if dry_run else out)
 
 
-def _mix(recipe: "MixRecipe", out: Path | None) -> None:
+def _mix(recipe: "MixRecipe", out: Path | None) -> NextStep:
     """Say what a mix would hold, and write it where there is a folder for it."""
     from didgen.manifests.provenance.models import unlisted_run
     from didgen.manifests.runs.mix import mix as write
@@ -302,63 +312,17 @@ def _mix(recipe: "MixRecipe", out: Path | None) -> None:
             print(f"real images: {manifest.decisions['real images']}")
         totals = manifest.totals
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
+        return then("export", out, "--to", "imagefolder", "--out", beside(out, "export"))
+    return None
 
 
-def export(
-    directory: Run,
-    to: Annotated[ExportForm, typer.Option("--to", help="The layout.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            help="New folder; for nnU-Net one named like Dataset501_DiDGen.",
-            parser=folder,
-        ),
-    ],
-    pseudonymise: Pseudonymise = False,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            help="Source whose key makes the pseudonyms; else the one that the run names.",
-            parser=folder,
-        ),
-    ] = None,
-    reviewed: OnlyReviewed = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Write a run's samples as ImageFolder, Hugging Face Parquet, or nnU-Net raw data.
-
-    Nothing is resized, and JPEG is encoded no second time. Images leave without metadata.
-    Example: didgen export runs/mine --to parquet --out runs/mine-parquet
-    """
-    if source is not None and not pseudonymise:
-        raise typer.BadParameter("a source is for --pseudonymise", param_hint="--source")
-    from didgen.manifests.exports.export import export as write
-    from didgen.manifests.exports.sound_run import only_accepted, prepare_export
-
-    with terminal_progress("checking") as advance:
-        job = prepare_export(
-            directory, to, out, progress=advance, pseudonymise=pseudonymise, source=source
-        )
-    if reviewed:
-        job = only_accepted(job)
-        print(f"reviews: {job.manifest.decisions['reviews']}")
-    print(*job.summary(), sep="\n")
-    if not dry_run:
-        with terminal_progress("exporting") as advance:
-            write(job, progress=advance)
-        if job.changed:
-            print(f"images of an older mix or another maker: {job.changed}")
-        print(f"The export is in {out}.")
-
-
-def _resume_mix(order: "Order", directory: Path) -> None:
+def _resume_mix(order: "Order", directory: Path) -> NextStep:
     from didgen.manifests.recipes.mix import MixRecipe
 
-    _mix(order.recipe_as(MixRecipe, directory), directory)
+    return _mix(order.recipe_as(MixRecipe, directory), directory)
 
 
-RESUMES: dict[str, "Callable[[Order, Path], None]"] = {
+RESUMES: dict[str, "Callable[[Order, Path], NextStep]"] = {
     "mix": _resume_mix,
     "synthetic": resume_synthetic,
 }

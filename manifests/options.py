@@ -1,6 +1,8 @@
 """Options: the arguments that commands of several rooms share; nothing heavy is imported here."""
 
+from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated
 
 import typer
@@ -25,6 +27,17 @@ def folder(text: str) -> Path:
         raise typer.BadParameter(str(error)) from None
 
 
+def complete_recipe(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of bundled recipes that begin like this: those of the command that is typed."""
+    # As text: the recipes' package builds on this one.
+    names: Callable[[str | None], list[str]] = resolve_name(
+        "didgen.manifests.recipes.catalogue:names"
+    )
+    command = ctx.info_name
+    kind = command if command in ("finetune", "augment", "classify", "segment") else None
+    return [name for name in names(kind) if name.startswith(incomplete)]
+
+
 Source = Annotated[
     Path,
     typer.Argument(help="Folder of a source manifest, made by `import`.", parser=folder),
@@ -32,7 +45,16 @@ Source = Annotated[
 Run = Annotated[
     Path, typer.Argument(help="Folder of a run, or its URL in an object store.", parser=place)
 ]
-RecipeName = Annotated[str, typer.Argument(help="Recipe file, or name of a bundled recipe.")]
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        help="Recipe file, or name of a bundled recipe.", autocompletion=complete_recipe
+    ),
+]
+RecipeSource = Annotated[
+    Path | None,
+    typer.Option("--source", help="Source manifest in place of the recipe's.", parser=folder),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 Pseudonymise = Annotated[

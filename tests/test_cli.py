@@ -56,7 +56,7 @@ def test_help_lists_the_commands_in_the_order_of_the_work() -> None:
     output = CliRunner().invoke(cli.app, ["--help"]).output
     words = re.findall(r"^│ ([a-z]+) +[A-Z]", output, re.M)
     assert words == [cli.name_of(member) for members in cli.GROUPS.values() for member in members]
-    assert words[0] == "import" and words[-1] == "report" and len(words) > 12
+    assert words[0] == "init" and words[-1] == "report" and len(words) > 12
     headings = [heading for heading in cli.GROUPS if f" {heading} " in output]
     assert headings == list(cli.GROUPS)
 

@@ -107,7 +107,7 @@ def test_blocks_that_do_not_run_are_few_and_say_why() -> None:
         for one in code(file)
         if one.reason is not None
     ]
-    assert 0 < len(skipped) <= 8
+    assert 0 < len(skipped) <= 12
     for one in skipped:
         assert re.search(r"GPU|hub", one.reason or ""), one
 

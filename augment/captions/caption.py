@@ -34,11 +34,11 @@ from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import naming
+from didgen.manifests.sources.carried_over import with_captions
 from didgen.manifests.sources.records import (
     SourceManifest,
     SourceRecord,
     unfinished_writes,
-    with_captions,
     writing,
 )
 

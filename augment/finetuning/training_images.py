@@ -22,7 +22,10 @@ def read_training_images(recipe: TrainingRecipe) -> tuple[SourceManifest, list[S
     manifest = SourceManifest.read(recipe.source)
     masked = manifest.select(split="train", masked=True)
     if not masked:
-        raise DidgenError(f"{recipe.source} has no training image with a mask; import masks too.")
+        raise DidgenError(
+            f"{recipe.source} has no training image with a mask; import masks too, or have them "
+            f"drawn by `didgen annotate {recipe.source}`."
+        )
     _check("collections", "collection", recipe.collections or (), {r.source for r in masked})
     _check("exclude", "class", recipe.exclude, manifest.header.classes)
     records = subset(recipe, masked)

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from didgen.manifests.recipes.augment import Gates
-
-FLAT = "flat attention"
-"""What the reason begins with where Otsu's threshold found no two levels."""
+from didgen.manifests.sources.mask_gates import FLAT, mask_fault, mask_scores
 
 
 def measure(
@@ -27,8 +24,7 @@ def measure(
     """
     scores = {"contrast": round(float(image.mean(-1).std()), 3)}
     if mask is not None and layout is not None:
-        scores["mask_area"] = round(float(mask.mean()), 4)
-        scores["components"] = int(ndimage.label(mask, np.ones((3, 3)))[1])
+        scores |= mask_scores(mask)
         union = max(int((mask | layout).sum()), 1)
         scores["layout_iou"] = round(float((mask & layout).sum() / union), 4)
     return scores
@@ -40,29 +36,10 @@ def fault(scores: Mapping[str, float], gates: Gates) -> str | None:
         return f"near-blank image: grey levels deviate by {scores['contrast']:.2f}"
     if "mask_area" not in scores:
         return None
-    if reason := _unclear(scores, gates):
+    if reason := mask_fault(scores, gates):
         return reason
-    area, (least, most) = scores["mask_area"], gates.mask_area
-    if not (0 < area < 1 and least <= area <= most):
-        return f"the annotated mask covers {area:.2%} of the image"
-    if gates.components is not None and scores["components"] > gates.components:
-        return f"the annotated mask has {scores['components']} components"
     if scores["layout_iou"] < gates.layout_iou:
         return f"the annotated mask has an IoU of {scores['layout_iou']:.2f} with its layout"
-    return None
-
-
-def _unclear(scores: Mapping[str, float], gates: Gates) -> str | None:
-    """Why the attention that a mask was cut from is no ground for one, if a method tells of it."""
-    if "separability" not in scores:
-        return None
-    span, apart = scores["attention_contrast"], scores["separability"]
-    if apart == 0:
-        return f"{FLAT}: its relative span is {span:.2g}, in which Otsu finds no two levels"
-    if span < gates.attention_contrast:
-        return f"the attention to the lesion has a relative span of {span:.3f}"
-    if apart < gates.separability:
-        return f"the annotated mask has a separability of {apart:.3f}"
     return None
 
 

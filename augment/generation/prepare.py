@@ -170,8 +170,10 @@ def cost_of(job: GenerationJob) -> Cost | None:
 
 def _captions(recipe: AugmentRecipe, manifest: SourceManifest | None) -> dict[str, list[str]]:
     """The captions by class: those that the recipe names, else the source's, else the model's."""
-    if recipe.captions is not None:
+    if isinstance(recipe.captions, Path):
         return read_captions(recipe.captions)
+    if recipe.captions == "model":
+        return _model_captions(recipe)
     if manifest is not None:
         return captions_of((r.label, r.caption) for r in manifest.select(split="train"))
     return _model_captions(recipe)
@@ -288,7 +290,7 @@ def _model_captions(recipe: AugmentRecipe) -> dict[str, list[str]]:
     if not path.exists():
         raise DidgenError(
             f"The model {recipe.model} has no {CAPTIONS_NAME}; give the recipe a `source` with "
-            "captions."
+            "captions, or a file of them as `captions`."
         )
     return read_captions(path)
 

@@ -14,8 +14,7 @@ from didgen.manifests.errors import DidgenError, in_short
 
 ABSENT = (
     "left out: its weights are published as a pickled file, which didgen does not open; where the "
-    "network is reachable, `python -m benchmarks.metric_weights lpips weights/lpips.safetensors` "
-    "makes the file for --lpips"
+    "network is reachable, `didgen weights lpips` makes the file for --lpips"
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from didgen.manifests.choices import Config, Part
+from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder, needs_out, place
 from didgen.manifests.progress import announce, terminal_progress
 
@@ -101,7 +102,7 @@ def quality(
         ),
     ] = False,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Measure how near a run's images are to real ones, and which are copies of training images.
 
     FID, KID, precision, recall, density, coverage, MS-SSIM and LPIPS, each beside what real images
@@ -124,7 +125,7 @@ def quality(
         "judges": judges or None,
         "seed": seed,
     }
-    _quality(
+    return _quality(
         recipe,
         {name: value for name, value in given.items() if value is not None},
         out,
@@ -135,8 +136,8 @@ def quality(
 
 def _quality(
     name: str | None, given: dict[str, Any], out: Path | None, *, scores: bool, dry_run: bool
-) -> None:
-    """Assess what a recipe and the options say."""
+) -> NextStep:
+    """Assess what a recipe and the options say, and print what came of it."""
     if name is None and (missing := [one for one in ("real", "synthetic") if one not in given]):
         raise typer.BadParameter(
             "it is needed where there is no recipe", param_hint=f"--{missing[0]}"
@@ -147,18 +148,18 @@ def _quality(
     from didgen.manifests.recipes.reading import read_recipe
 
     recipe = QualityRecipe(**given) if name is None else read_recipe(name, QualityRecipe, given)
-    _assess(recipe, None if dry_run else out, scores=scores)
+    return _assess(recipe, None if dry_run else out, scores=scores)
 
 
-def resume_quality(order: "Order", directory: Path) -> None:
+def resume_quality(order: "Order", directory: Path) -> NextStep:
     """Assess anew what was stopped: the network looks at all images again."""
     from didgen.downstream.quality.recipe import QualityRecipe
 
     recipe = order.recipe_as(QualityRecipe, directory)
-    _assess(recipe, directory, scores=bool(order.options.get("scores")))
+    return _assess(recipe, directory, scores=bool(order.options.get("scores")))
 
 
-def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> None:
+def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> NextStep:
     """Say what is assessed, and assess it where there is a folder for the figures."""
     announce("PyTorch and timm")
     from didgen.downstream.quality.assess_runs import assess_runs, prepare_runs
@@ -169,7 +170,7 @@ def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> None:
     for job in jobs.values():
         _print_assessed(job)
     if out is None:
-        return
+        return None
     keep_order(out, "quality", recipe.model_dump(mode="json"), scores=scores)
     with terminal_progress("looking") as advance:
         records = assess_runs(jobs, out, scores=scores, progress=advance)
@@ -182,6 +183,7 @@ def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> None:
         print(f"The figures are in {place / 'quality.md'} and {place / 'quality.json'}.")
     if len(records) > 1:
         print(f"They stand side by side in {out / 'runs.md'}.")
+    return then("report", out)
 
 
 def _print_assessed(job: "QualityJob") -> None:

@@ -143,8 +143,8 @@ def _inception(name: str, weights: str) -> Extractor:
     if path.suffix != ".safetensors" or not path.is_file():
         raise DidgenError(
             "Inception's weights are published as a pickled file, which didgen does not open; "
-            "where the network is reachable, run `python -m benchmarks.metric_weights inception "
-            "weights/inception.safetensors`, and give that file as --weights."
+            "where the network is reachable, run `didgen weights inception`, and give "
+            "weights/inception.safetensors as --weights."
         )
     # The library takes a file of torch and nothing else; this one was tensors a moment ago.
     buffer = io.BytesIO()

@@ -58,8 +58,33 @@ def read_judges(folders: Iterable[Path], source: SourceManifest) -> tuple[Judge,
 def read_judge(folder: Path, source: SourceManifest) -> Judge:
     """The network that a benchmark left in `folder`, ready to judge.
 
-    What is no such folder, one without weights or with others than were written, and a training
-    with synthetic samples or whose held-out images are not held out in `source` is a `DidgenError`.
+    What `open_judge` refuses, and a training with synthetic samples or whose held-out images are
+    not held out in `source`, is a `DidgenError`.
+    """
+    judge = open_judge(folder)
+    result = Result.model_validate(read_json(folder / RESULT_NAME))
+    if "synthetic" in result.asked["images"]:
+        raise DidgenError(
+            f"{folder} was trained on synthetic samples too; give a training of `original`."
+        )
+    if judge.classes:
+        keys = read_predictions(folder, judge.classes, name_of(result)).keys
+    else:
+        keys = read_segmentations(folder, name_of(result)).keys
+    held_out = {record.key for split in ("val", "test") for record in source.select(split=split)}
+    if strange := [key for key in keys if key not in held_out]:
+        raise DidgenError(
+            f"{folder} predicted {strange[0]}, which is not held out in the source; give a "
+            "training on this source."
+        )
+    return judge
+
+
+def open_judge(folder: Path) -> Judge:
+    """The network that a benchmark left in `folder`, whatever it was trained on.
+
+    What is no such folder, and one without weights or with others than were written, is a
+    `DidgenError`.
     """
     try:
         result = Result.model_validate(read_json(folder / RESULT_NAME))
@@ -75,10 +100,6 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
             f"{folder} is no training of `didgen classify` or `didgen segment`; give a folder such "
             "as OUT/runs/NETWORK/original/seed-0."
         ) from None
-    if "synthetic" in asked["images"]:
-        raise DidgenError(
-            f"{folder} was trained on synthetic samples too; give a training of `original`."
-        )
     weights = folder / WEIGHTS_NAME
     if WEIGHTS_NAME not in result.files:
         raise DidgenError(
@@ -90,16 +111,8 @@ def read_judge(folder: Path, source: SourceManifest) -> Judge:
         raise DidgenError(f"{weights} is missing or not as it was written; train it again.")
     if classes:
         built: nn.Module = build_classifier(network, len(classes), None)
-        keys = read_predictions(folder, classes, name_of(result)).keys
     else:
         built = build_segmenter(network, None)
-        keys = read_segmentations(folder, name_of(result)).keys
-    held_out = {record.key for split in ("val", "test") for record in source.select(split=split)}
-    if strange := [key for key in keys if key not in held_out]:
-        raise DidgenError(
-            f"{folder} predicted {strange[0]}, which is not held out in the source; give a "
-            "training on this source."
-        )
     try:
         built.get_submodule("network").load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:

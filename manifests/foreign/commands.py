@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from didgen.manifests.errors import printable
+from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder
 from didgen.manifests.progress import terminal_progress
 
@@ -38,7 +39,7 @@ def import_synthetic(
     generator: Annotated[str | None, typer.Option(help="What made them, in words.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 256,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Take samples of any other generator in as a run, so that benchmarks can compare it.
 
     Samples that are nearly held-out images of the source are left out and counted. What such a
@@ -57,17 +58,17 @@ def import_synthetic(
         generator=generator,
         shard_size=shard_size,
     )
-    _import(recipe, None if dry_run else out)
+    return _import(recipe, None if dry_run else out)
 
 
-def resume_synthetic(order: "Order", directory: Path) -> None:
+def resume_synthetic(order: "Order", directory: Path) -> NextStep:
     """Go on with a run of another generator's samples."""
     from didgen.manifests.recipes.synthetic import SyntheticRecipe
 
-    _import(order.recipe_as(SyntheticRecipe, directory), directory)
+    return _import(order.recipe_as(SyntheticRecipe, directory), directory)
 
 
-def _import(recipe: "SyntheticRecipe", out: Path | None) -> None:
+def _import(recipe: "SyntheticRecipe", out: Path | None) -> NextStep:
     """Say what was found, and take it in where there is a folder for it."""
     from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
 
@@ -82,3 +83,5 @@ def _import(recipe: "SyntheticRecipe", out: Path | None) -> None:
             manifest = import_foreign(job, out, progress=advance)
         totals = manifest.totals
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
+        return then("verify", out)
+    return None

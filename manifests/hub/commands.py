@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.next_step import NextStep, beside, then
 from didgen.manifests.options import DryRun, OnlyReviewed, Pseudonymise, folder
 from didgen.manifests.progress import terminal_progress
 
@@ -35,7 +36,7 @@ def push(
     reviewed: OnlyReviewed = None,
     pseudonymise: Pseudonymise = False,
     dry_run: DryRun = False,
-) -> None:
+) -> NextStep:
     """Share a run as a Parquet data set with its card, or a model, on the Hugging Face Hub.
 
     Private unless --public is given. Refused where a licence forbids it, and where more samples are
@@ -59,6 +60,9 @@ def push(
         with terminal_progress("exporting") as advance:
             address = share(asked, repository, public=public, progress=advance)
         print(f"It is {'public' if public else 'private'}, at {address}.")
+        kind = ("--model",) if is_model(directory) else ()
+        return then("pull", repository, *kind, "--out", beside(directory, "pulled"))
+    return None
 
 
 def _cleared_run(
@@ -83,7 +87,7 @@ def pull(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit; else the main branch.")
     ] = None,
-) -> None:
+) -> NextStep:
     """Fetch a data set, or a model, from the Hugging Face Hub into a folder.
 
     Nothing that is unpickled or run is fetched. A pull that was cut off goes on when it is run
@@ -96,3 +100,4 @@ def pull(
     if left:
         print(f"{len(left)} files were left out, which could run code; the first: {left[0]}.")
     print(f"{repository} is in {out}.")
+    return then("report", out) if model else ("ls", str(out))

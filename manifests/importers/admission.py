@@ -25,6 +25,7 @@ from didgen.manifests.importers.finding.harvest import Candidate, Harvest
 from didgen.manifests.importers.finding.trees import listed
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
+from didgen.manifests.sources.carried_over import with_captions
 from didgen.manifests.sources.records import (
     HEADER_FILE,
     SourceHeader,
@@ -33,7 +34,6 @@ from didgen.manifests.sources.records import (
     first_fault,
     refuse_others,
     sound_records,
-    with_captions,
     writing,
 )
 from didgen.manifests.sources.rejections import Rejection, writable, write_rejections

@@ -114,7 +114,9 @@ class AugmentRecipe(Section):
     model: str = "mini"
     revision: str | None = None
     source: LocalPath | None = None
-    captions: LocalPath | None = None
+    captions: Literal["model"] | LocalPath | None = None
+    """What prompts are made of: a file of captions, or `model` for those that the model was trained
+    with. null takes the source's, and without a source the model's."""
     prompt: PromptForm = "caption"
     """What a prompt says behind the prefix; `prefix` is the paper's ablation "Ours-prefix"."""
     images: ImagesPlan | None = ImagesPlan()

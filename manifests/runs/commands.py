@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from didgen.manifests.errors import DidgenError, printable
+from didgen.manifests.next_step import NextStep
 from didgen.manifests.options import place
 
 if TYPE_CHECKING:
     from didgen.manifests.runs.order import Order
 
 
-def going_on(resumes: "Mapping[str, Callable[[Order, Path], None]]") -> Callable[[Path], None]:
+def going_on(
+    resumes: "Mapping[str, Callable[[Order, Path], NextStep]]",
+) -> Callable[[Path], NextStep]:
     """The command `resume`, by what goes on with a folder of each command."""
 
     def resume(
@@ -26,7 +29,7 @@ def going_on(resumes: "Mapping[str, Callable[[Order, Path], None]]") -> Callable
                 parser=place,
             ),
         ],
-    ) -> None:
+    ) -> NextStep:
         """Go on with whatever was begun in a folder, by the folder's own record.
 
         What is whole already is kept. Relative paths of the recipe count from the working folder.
@@ -37,7 +40,7 @@ def going_on(resumes: "Mapping[str, Callable[[Order, Path], None]]") -> Callable
         order = read_order(directory)
         if order.command not in resumes:
             raise DidgenError(f"{directory} was begun by a newer didgen; upgrade to go on with it.")
-        resumes[order.command](order, directory)
+        return resumes[order.command](order, directory)
 
     return resume
 

@@ -65,7 +65,7 @@ from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 NO_CONTENT = {
     *("mask_sha256", "pixels", "published"),
-    *("mask_orientation", "mask_inverted", "patient_id"),
+    *("mask_orientation", "mask_inverted", "mask_by", "patient_id"),
 }
 """Fields of a record that say of its files what their hashes say too, and the patient, who is in a
 mix's fingerprint where known; older records lack them."""
@@ -170,7 +170,8 @@ def _mask_hashes(source: SourceManifest, records: Mapping[str, SourceRecord]) ->
     for name, digest in masks.items():
         if records[name].mask_sha256 not in (None, digest[:64]):
             path = source.mask_path(records[name])
-            raise DidgenError(f"{path} has changed since it was imported; import it again.")
+            mend = "run `didgen annotate`" if records[name].mask_by else "import it"
+            raise DidgenError(f"{path} has changed since it was imported; {mend} again.")
     return masks
 
 

@@ -125,7 +125,9 @@ class MixPlan(Sequence[PlannedShard]):
 
 def real_items(config: Config, source: SourceManifest, named: Naming) -> list[Item]:
     """The records that have what a config needs: a label for images, a mask for pairs."""
-    records = source.select(labelled=True) if config == "images" else source.select(masked=True)
+    pairs = {record.key for split in SPLITS for record in source.pairs(split)}
+    masked = [record for record in source.records if record.key in pairs]
+    records = source.select(labelled=True) if config == "images" else masked
     named_records = ((named(record.key), record) for record in records)
     return [
         Item(config, f"real-{name}", r.label or "", r.split, "real", name, name)

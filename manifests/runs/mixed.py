@@ -88,6 +88,9 @@ class Mix:
             f"{samples[config, split, 'synthetic']} synthetic samples in {count} shards"
             for (config, split), count in self.plan.shards.items()
         }
+        pairs = any(config == "pairs" for config, _ in self.plan.shards)
+        if pairs and (sentence := self.source.no_truths()):
+            said["masks"] = sentence
         for group, (wanted, there) in self.shortages.items():
             said[f"short of {group}"] = f"{wanted} synthetic samples wanted, {there} made"
         if self.reviews is not None:

@@ -2,9 +2,8 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -115,6 +114,8 @@ class SourceRecord(BaseModel):
     see `Drawn`; `patient_id` is None where nobody says whose lesion it is. `caption_by` says who
     was asked for the caption, `caption_fallback` why it was measured where a language model was
     asked. `pixels` and `published` are its `PixelDigests`, which older manifests lack too.
+    `mask_by` names the model or network that drew the mask where no person did; its file then lies
+    in the folder of the manifest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -139,6 +140,12 @@ class SourceRecord(BaseModel):
     mask_orientation: int = Field(default=1, ge=1, le=8)
     mask_inverted: bool = False
     patient_id: OneLine | None = None
+    mask_by: OneLine | None = None
+
+    @property
+    def truth(self) -> bool:
+        """Whether it has a mask that a person drew, which alone may test anything."""
+        return self.mask is not None and self.mask_by is None
 
     @property
     def unit(self) -> str:
@@ -179,6 +186,8 @@ class SourceManifest:
 
     header: SourceHeader
     records: tuple[SourceRecord, ...]
+    folder: Path | None = field(default=None, compare=False)
+    """Where it was read: masks that no person drew lie there."""
 
     def select(
         self,
@@ -195,6 +204,17 @@ class SourceManifest:
             and (masked is None or (record.mask is not None) == masked)
         ]
 
+    def pairs(self, split: Split) -> list[SourceRecord]:
+        """The image-mask pairs of a split: those held out have masks that a person drew."""
+        masked = self.select(split=split, masked=True)
+        return [record for record in masked if split == "train" or record.truth]
+
+    def no_truths(self) -> str | None:
+        """How many held-out masks are no truth of a test, in words; None where all are."""
+        drawn = [r.mask_by for r in self.records if r.mask_by and r.split != "train"]
+        makers = ", ".join(sorted({*drawn}))
+        return f"{len(drawn)} held-out masks by {makers} are no truth, left out" if drawn else None
+
     def image_path(self, record: SourceRecord) -> Path:
         """Where the image of `record` lies."""
         return inside(Path(self.header.root), record.image)
@@ -203,7 +223,10 @@ class SourceManifest:
         """Where the mask of `record` lies; a record without one is a `DidgenError`."""
         if record.mask is None:
             raise DidgenError(f"{record.key} has no mask; select records with masked=True.")
-        return inside(Path(self.header.root), record.mask)
+        if record.mask_by is None:
+            return inside(Path(self.header.root), record.mask)
+        assert self.folder is not None, "masks that no person drew lie where a manifest was read"
+        return inside(self.folder, record.mask)
 
     def read_mask(self, record: SourceRecord) -> np.ndarray:
         """The mask of `record` over its upright image, boolean (H, W); True is lesion."""
@@ -278,7 +301,7 @@ class SourceManifest:
                 f"{path} holds {len(records)} images, and {HEADER_FILE} counts {images}; restore "
                 f"it, or correct `{IMAGES}` in {HEADER_FILE}."
             )
-        return cls(header, tuple(records.values()))
+        return cls(header, tuple(records.values()), folder)
 
 
 def refuse_others(folder: Path) -> None:
@@ -371,26 +394,3 @@ def summary(manifest: SourceManifest) -> list[SummaryRow]:
         for split in SPLITS
         for group in [groups[label, split]]
     ]
-
-
-def with_captions(
-    records: Iterable[SourceRecord], captioned: Iterable[SourceRecord]
-) -> tuple[SourceRecord, ...]:
-    """The records with the captions that others have for the same image, mask and label."""
-    others = {record.key: record for record in captioned}
-    kept = []
-    for record in records:
-        was = others.get(record.key)
-        if was is not None and _same(was, record):
-            fields = ("caption", "caption_by", "caption_fallback")
-            record = record.model_copy(update={name: getattr(was, name) for name in fields})
-        kept.append(record)
-    return tuple(kept)
-
-
-def _same(was: SourceRecord, record: SourceRecord) -> bool:
-    """Whether what was said of an image is still true of it."""
-    fields = ["sha256", "mask", "label", "mask_orientation", "mask_inverted"]
-    # An older manifest does not know what its masks were.
-    fields += ["mask_sha256"] if was.mask_sha256 else []
-    return all(getattr(was, name) == getattr(record, name) for name in fields)

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from didgen.manifests.errors import printable
+from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import Run, folder, place
 from didgen.manifests.progress import terminal_progress
 
 
-def verify(directory: Run) -> None:
+def verify(directory: Run) -> NextStep:
     """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra.
 
     Example: didgen verify runs/mine
@@ -32,6 +33,7 @@ def verify(directory: Run) -> None:
         _print_state(directory)
         raise typer.Exit(1)
     print(f"All {len(verdicts)} files are ok.")
+    return then("report", directory)
 
 
 def inspect(
@@ -46,7 +48,7 @@ def inspect(
         Path | None,
         typer.Option("--picture", help="File for its picture: .png, .jpg or .webp.", parser=folder),
     ] = None,
-) -> None:
+) -> NextStep:
     """Say what a run or a source manifest holds: counts, failures; with KEY, one sample's record.
 
     Of an unfinished folder it says what is missing and how to go on; of a folder of such folders,
@@ -57,22 +59,24 @@ def inspect(
         raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
     from rich.console import Console
 
-    from didgen.manifests.views.contents import find, write_picture
+    from didgen.manifests.views.contents import SourceContents, find, write_picture
     from didgen.manifests.views.contents import inspect as look
     from didgen.manifests.views.terminal import contents_listing, sample_listing
 
     if key is None and _print_folders(directory):
-        return
+        return None
     contents = look(directory)
     if key is None:
         Console().print(*contents_listing(contents), sep="\n")
         _print_state(directory)
-        return
+        return then("caption" if isinstance(contents, SourceContents) else "report", directory)
     found = find(contents, key)
     Console().print(*sample_listing(found), sep="\n")
     if picture is not None:
         write_picture(found, picture)
         print(f"The picture is {picture}.")
+        return None
+    return then("inspect", directory, key, "--picture", f"{key}.png")
 
 
 def _print_state(directory: Path) -> None:

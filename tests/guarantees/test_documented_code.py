@@ -38,8 +38,12 @@ def link_isic(folder: Path, data: Path) -> None:
         (folder / table).symlink_to(isic / table)
 
 
+CLINIC = ("changing mole", "harmless mole", "rough patch")
+"""Classes of photographs that have no masks."""
+
+
 def write_photographs(folder: Path) -> None:
-    """`photos/`, `masks/` and `labels.csv` of 36 drawn lesions in three classes."""
+    """36 drawn lesions: `photos/`, `masks/` and `labels.csv`, and `clinic/` in class folders."""
     rows, columns = np.mgrid[:256, :256]
     table = [("image", "label", "lesion_id")]
     for number in range(36):
@@ -52,6 +56,7 @@ def write_photographs(folder: Path) -> None:
         name = f"case-{number:02d}"
         write_picture(folder / "photos" / f"{name}.png", image)
         write_picture(folder / "masks" / f"{name}.png", mask.astype(np.uint8) * 255)
+        write_picture(folder / "clinic" / CLINIC[number % 3] / f"{name}.png", image)
         lesion = f"lesion-{number // 6}-{number % 3}"  # of two photographs
         table.append((name, ("MEL", "BCC", "BKL")[number % 3], lesion))
     with open(folder / "labels.csv", "w", newline="") as file:

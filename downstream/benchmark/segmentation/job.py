@@ -52,6 +52,8 @@ class SegmentationJob(BenchmarkJob[Pairs]):
     """A segmentation benchmark made ready."""
 
     recipe: SegmentRecipe
+    no_truths: str | None = None
+    """How many held-out masks are left out, because no person drew them; in words."""
 
     def places(self, real: Scale, seed: int) -> Sequence[int]:
         """So many real pairs, in their order."""
@@ -133,6 +135,7 @@ def prepare_segmentation(
         unit=unit_of(recipe, source),
         data=data,
         dropped=tuple(vars(one) for one in duplicates),
+        no_truths=source.no_truths(),
     )
     for real in recipe.real:
         job.places(real, recipe.seeds[0])
@@ -176,15 +179,17 @@ def _outside(
         return None
     source = SourceManifest.read(recipe.outside)
     check_outside(source, recipe.outside, {folder: run.origin for folder, run in taken.items()})
-    records = source.select(masked=True)
+    records = [record for record in source.records if record.truth]
     if not records:
-        raise DidgenError(f"{recipe.outside} has no image with a mask; test on another source.")
+        raise DidgenError(
+            f"{recipe.outside} has no image with a mask that a person drew; test on another source."
+        )
     loaded = load_real_pairs(source, records, recipe.image_size, progress)
     return with_outside(learned, loaded, recipe.outside)
 
 
 def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[SourceRecord]]:
-    """The records with a mask of the collections that are asked for, by split."""
+    """The pairs of the collections that are asked for, by split."""
     there = {record.source for record in source.select(masked=True)}
     if unknown := [name for name in recipe.collections or () if name not in there]:
         raise DidgenError(
@@ -192,14 +197,11 @@ def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[S
             f"{', '.join(sorted(there)) or 'none at all'}."
         )
     wanted = recipe.collections or there
-    records = {
-        split: [r for r in source.select(split=split, masked=True) if r.source in wanted]
-        for split in SPLITS
-    }
+    records = {split: [r for r in source.pairs(split) if r.source in wanted] for split in SPLITS}
     if empty := [split for split in SPLITS if not records[split]]:
         raise DidgenError(
-            f"{recipe.source} has no image with a mask in {empty[0]}; import it again with other "
-            "shares, or take other `collections`."
+            f"{recipe.source} has no image with a mask that a person drew in {empty[0]}; import it "
+            "again with other shares or with `--masks`, or take other `collections`."
         )
     return records
 

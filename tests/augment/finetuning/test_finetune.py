@@ -331,7 +331,7 @@ def test_sources_without_masks_or_captions_are_refused(
     manifest: SourceManifest, shape: Build, tmp_path: Path
 ) -> None:
     for field, sentence in {
-        "mask": "no training image with a mask; import masks too",
+        "mask": "no training image with a mask; import masks too, or .*didgen annotate",
         "caption": "has no captions; run `didgen caption` on it first",
     }.items():
         source = changed_source(manifest, tmp_path / field, **{field: None})

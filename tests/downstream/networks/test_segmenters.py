@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import lite0
+from didgen.downstream.networks.open_weights import LITE0, write_weights
 from didgen.downstream.networks.segmenters import (
     REGISTRY,
     Segmenter,
@@ -108,12 +108,12 @@ class TestDynUNet(SegmenterContract):
 
 def test_the_packaged_weights_give_the_encoder_timms_own_features(tmp_path: Path) -> None:
     file = tmp_path / "lite0.safetensors"
-    save_file(lite0.weights(), file)
+    write_weights("lite0", file)
     asked = segmenter(arguments=LITE, weights=str(file))
     assert find_segmenter_weights(asked) == Weights(file, "weights of lite0.safetensors")
     net = build_segmenter(asked, file).eval()
-    theirs = timm.create_model(lite0.MODEL, features_only=True).eval()
-    whole = timm.create_model(lite0.MODEL, checkpoint_path=str(file)).eval()
+    theirs = timm.create_model(LITE0, features_only=True).eval()
+    whole = timm.create_model(LITE0, checkpoint_path=str(file)).eval()
     theirs.load_state_dict(
         {name: part for name, part in whole.state_dict().items() if name in theirs.state_dict()}
     )

@@ -30,7 +30,7 @@ def test_the_page_and_the_sheet_are_there(assessed: tuple[Path, Path]) -> None:
     page = (assessed[0] / "quality.md").read_text()
     assert "| FID |" in page and "| mirrored | 100.0 %" in page
     assert "the floor is what train images get" in page
-    assert "metric_weights lpips" in page
+    assert "didgen weights lpips" in page
     for line in page.splitlines():
         assert not line.startswith("|") or line.endswith("|")
     with Image.open(assessed[0] / "copies.png") as sheet:

@@ -239,7 +239,7 @@ def test_inception_without_its_weights_is_one_sentence(
     ]
     assert didgen(*arguments) == 1
     error = capsys.readouterr().err
-    assert "metric_weights inception" in error and "Traceback" not in error
+    assert "didgen weights inception" in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
 
 

@@ -10,9 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import save
 
-from benchmarks import lite0
+from didgen.downstream.networks.open_weights import LITE0, write_weights
 from didgen.downstream.quality.copies import (
     PLANTED,
     Nearest,
@@ -178,8 +177,8 @@ def test_changed_photographs_are_found_and_strangers_are_not(
 ) -> None:
     """Real images with the features of EfficientNet-Lite0, as `didgen quality` looks at them."""
     weights = tmp_path / "lite0.safetensors"
-    weights.write_bytes(save(lite0.weights()))
-    extractor = find_extractor(f"timm:{lite0.MODEL}", str(weights))
+    write_weights("lite0", weights)
+    extractor = find_extractor(f"timm:{LITE0}", str(weights))
     manifest = import_isic2018(data_dir / "isic2018").manifest
     # Those with a label have a lesion id that is the data set's own.
     counts: tuple[tuple[Split, int], ...] = (("train", 600), ("test", 200), ("val", 200))

@@ -84,8 +84,8 @@ def test_a_network_that_takes_one_size_refuses_others() -> None:
         ("timm:test_vit", "missing.safetensors", "missing.safetensors does not exist"),
         ("timm:test_vit", "weights.pth", "is no safetensors file"),
         ("timm:test_vit", "pretrained", "cannot be fetched"),
-        ("inception", "pretrained", "run `python -m benchmarks.metric_weights inception"),
-        ("inception", "weights.pth", "give that file as --weights"),
+        ("inception", "pretrained", "run `didgen weights inception"),
+        ("inception", "weights.pth", "give weights/inception.safetensors as --weights"),
         ("inception/100", "none", "names no layer; there are 64, 192, 768, 2048"),
     ],
 )

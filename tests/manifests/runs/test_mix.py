@@ -190,6 +190,35 @@ def test_masks_in_shards_lie_over_the_upright_image(
             np.testing.assert_array_equal(mask, ~stored)
 
 
+def test_held_out_masks_that_no_person_drew_are_left_out(
+    make_source: Callable[..., Path], run: Path, tmp_path: Path
+) -> None:
+    source = make_source(tmp_path)
+    before, plain = SourceManifest.read(source), prepared(source, run)
+    (source / "annotated").mkdir()
+    drawn = {"ISIC_0000000": "train", "ISIC_0000006": "val", "ISIC_0000008": "test"}
+    records = []
+    for record in before.records:
+        if record.key in drawn:
+            place = f"annotated/{record.key}.png"
+            (source / place).write_bytes(before.mask_path(record).read_bytes())
+            record = record.model_copy(update={"mask": place, "mask_by": "attention of mini"})
+        records.append(record)
+    SourceManifest(before.header, tuple(records)).write(source)
+    job = prepared(source, run)
+    assert job.summary()["masks"] == (
+        "2 held-out masks by attention of mini are no truth, left out"
+    )
+    mix(job, tmp_path / "mix")
+    real = {
+        json.loads(sample.members["json"])["source_key"]
+        for sample in iterate(tmp_path / "mix", "pairs")
+        if json.loads(sample.members["json"])["origin"] == "real"
+    }
+    assert real & {*drawn} == {"ISIC_0000000"}
+    assert "masks" not in plain.summary() and len(real) == len(before.select(masked=True)) - 2
+
+
 def test_a_patient_that_becomes_known_makes_another_mix(
     make_source: Callable[..., Path], run: Path, tmp_path: Path
 ) -> None:

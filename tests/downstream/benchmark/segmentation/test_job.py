@@ -92,6 +92,33 @@ def test_a_copy_among_the_test_images_is_refused_or_dropped(
     assert run.images.guides == ("", "lesion 13", "lesion 24", "")
 
 
+def test_masks_that_no_person_drew_are_trained_on_and_test_nothing(
+    segment_recipe: Make, make_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = make_source(tmp_path)
+    manifest = SourceManifest.read(source)
+    drawn = {"ISIC_0000000", "ISIC_0000006", "ISIC_0000008"}  # of train, val and test
+    (source / "annotated").mkdir()
+
+    def by_model(record: SourceRecord) -> SourceRecord:
+        if record.key not in drawn:
+            return record
+        place = f"annotated/{record.key}.png"
+        (source / place).write_bytes(manifest.mask_path(record).read_bytes())
+        return record.model_copy(update={"mask": place, "mask_by": "attention of mini"})
+
+    SourceManifest(manifest.header, tuple(map(by_model, manifest.records))).write(source)
+    job = prepare_segmentation(segment_recipe(source=source, run=None, arms=["original"]))
+    keys = {split: {*part.keys} for split, part in job.images.items()}
+    assert keys["train"] & drawn == {"ISIC_0000000"}
+    assert not (keys["val"] | keys["test"]) & drawn and len(keys["val"]) == len(keys["test"]) == 5
+    assert job.no_truths == "2 held-out masks by attention of mini are no truth, left out"
+    every = (r.model_copy(update={"mask_by": "a net"}) for r in manifest.records)
+    SourceManifest(manifest.header, tuple(every)).write(source)
+    with pytest.raises(DidgenError, match="no image with a mask that a person drew in val"):
+        prepare_segmentation(segment_recipe(source=source, run=None, arms=["original"]))
+
+
 def test_data_that_does_not_fit_is_refused(
     segment_recipe: Make, make_source: Callable[..., Path], source: Path, tmp_path: Path
 ) -> None:
@@ -107,7 +134,10 @@ def test_data_that_does_not_fit_is_refused(
     for fields, sentence in (
         ({"run": tmp_path}, "finish the run"),
         ({"source": changed_source(tmp_path / "a", shared)}, "has the lesion lesion 0 in"),
-        ({"source": changed_source(tmp_path / "b", bare)}, "no image with a mask in val"),
+        (
+            {"source": changed_source(tmp_path / "b", bare)},
+            "no image with a mask that a person drew in val",
+        ),
         ({"collections": ["photos", "task 1"]}, "of the collection task 1; it has photos"),
         ({"real": [19]}, "asks for 19 training pairs and the source has 18"),
         ({"networks": [{"name": "monai.UNets"}]}, "no segmentation net monai.UNets"),
@@ -157,7 +187,7 @@ def test_another_source_needs_masks_and_a_model_that_never_saw_it(
         prepare_segmentation(segment_recipe(run=seen, outside=outside))
     bare = tuple(r.model_copy(update={"mask": None}) for r in manifest.records)
     SourceManifest(manifest.header, bare).write(outside)
-    with pytest.raises(DidgenError, match="has no image with a mask; test on another source"):
+    with pytest.raises(DidgenError, match="has no image with a mask that a person drew; test"):
         prepare_segmentation(segment_recipe(outside=outside))
 
 

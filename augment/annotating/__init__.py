@@ -1,0 +1,1 @@
+"""Annotating: masks of real photographs, read from a model's attention."""

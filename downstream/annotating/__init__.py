@@ -1,0 +1,1 @@
+"""Annotating: masks of real photographs, drawn by a trained segmentation net."""
