@@ -11,29 +11,17 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from didgen.augment import commands as augmenting
 from didgen.downstream import commands as judging
 from didgen.manifests import commands as describing
 from didgen.manifests.errors import printable, sentence_of
-from didgen.manifests.next_step import sentence
+from didgen.manifests.next_step import StepByStep
+from didgen.manifests.runs.commands import going_on, say_stopped
 
 
-class InOrder(TyperGroup):
+class InOrder(StepByStep):
     """A group whose help lists commands and groups in the order of `GROUPS`, the work's own."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the words of the call, for the next step of a dry run."""
-        ctx.obj = [*args]
-        return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command, and say the next step where it ended well."""
-        step = super().invoke(ctx)
-        if said := sentence(step, ctx.obj):
-            print(printable(said), file=sys.stderr)
-        return step
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names as they were registered under their headings."""
@@ -66,11 +54,13 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         describing.push,
         describing.pull,
     ),
+    "Stopped work": (going_on(describing.RESUMES | augmenting.RESUMES | judging.RESUMES),),
     "What they are worth": (
         judging.quality,
         judging.classify,
         judging.segment,
         judging.submission,
+        judging.study,
         judging.report,
     ),
 }
@@ -109,8 +99,15 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error, not one sentence.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Tell progress on stderr as a JSON object a line.")
+    ] = False,
 ) -> None:
     """Read the options of every command; `main` looks for --debug itself."""
+    if as_json:
+        from didgen.manifests.progress import for_machines
+
+        for_machines()
 
 
 def _terminate(*_: object) -> NoReturn:
@@ -132,7 +129,13 @@ def main() -> NoReturn:
     try:
         app()
     except KeyboardInterrupt:
+        say_stopped(sys.argv[1:])
         sys.exit(130)
+    except SystemExit as leaving:
+        # Typer leaves by the code of Ctrl-C itself.
+        if leaving.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            say_stopped(sys.argv[1:])
+        raise
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or "--debug" in sys.argv:

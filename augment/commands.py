@@ -1,54 +1,44 @@
-"""The commands that make data: caption, prompts, finetune, augment; they parse and print, no more.
+"""The commands that make models and samples: finetune and augment; they parse and print, no more.
 
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from didgen.augment.captions.commands import caption as caption
+from didgen.augment.captions.commands import prompts as prompts
+from didgen.augment.captions.commands import resume_caption
 from didgen.augment.starting.commands import init as init
-from didgen.manifests.choices import CaptionBackend, ChatBackend, Engine
+from didgen.manifests.choices import Engine
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.next_step import NextStep, beside, then
 from didgen.manifests.options import (
     DryRun,
     RecipeName,
     RecipeSource,
-    Source,
     complete_recipe,
     folder,
     needs_out,
     place,
 )
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.progress import announce
 
 if TYPE_CHECKING:
     from didgen.augment.annotating.attention_annotator import AttentionAnnotator
-    from didgen.augment.captions.caption import Captioner
     from didgen.augment.generation.part import Part
+    from didgen.manifests.recipes.augment import AugmentRecipe
+    from didgen.manifests.recipes.training import TrainingRecipe
+    from didgen.manifests.runs.order import Order
 
 DEMO = Path("runs/demo")
 """The run of `didgen augment` without a recipe."""
 
 SMALL = 256
 """Side of the images of models that the bundled recipe `mini-own-samples` draws by."""
-
-ChatModel = Annotated[
-    str | None, typer.Option(help="Language model: a hub id, a folder, or the endpoint's name.")
-]
-ShortenWith = Annotated[
-    str | None, typer.Option(help="Another model that shortens what the first one says.")
-]
-BaseUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="Requests to an endpoint at once.")]
-Retries = Annotated[int, typer.Option(min=0, help="Further tries of a failed request.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images that transformers takes at once.")]
-Target = Annotated[
-    str, typer.Option(help="Stable Diffusion model whose tokenizer counts the 77 tokens.")
-]
-
 
 RecipeOrDemo = Annotated[
     str | None,
@@ -69,129 +59,6 @@ def by_attention(model: str) -> "AttentionAnnotator":
     return AttentionAnnotator(model)
 
 
-def caption(
-    source: Source,
-    backend: Annotated[
-        CaptionBackend,
-        typer.Option(help="Measure the pixels, or ask a language model, here or elsewhere."),
-    ] = "measure",
-    model: ChatModel = None,
-    shorten_with: ShortenWith = None,
-    base_url: BaseUrl = None,
-    concurrency: Concurrency = 8,
-    retries: Retries = 5,
-    batch_size: BatchSize = 4,
-    target: Target = "mini",
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Also replace captions of another backend or model.")
-    ] = False,
-    sheet: Annotated[
-        Path | None, typer.Option(help="PNG for random images with their captions.")
-    ] = None,
-    sheet_count: Annotated[int, typer.Option(min=1, help="Images on that sheet.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of that sheet.")] = 0,
-    dry_run: DryRun = False,
-) -> NextStep:
-    """Write one clinical sentence (DermPrompt) for every image that has none into the manifest.
-
-    Goes on where a stopped run stopped; the key of an endpoint is read from OPENAI_API_KEY.
-    Example: didgen caption runs/isic2018 --sheet captions.png
-    """
-    if backend == "measure" and (model or shorten_with or base_url):
-        raise typer.BadParameter("a language model needs its backend", param_hint="--backend")
-    from didgen.augment.captions.caption import Described, Measured, describer, token_counter
-    from didgen.augment.captions.llm import ChatSettings
-
-    count_tokens = token_counter(target)
-    captioner: Described | Measured
-    if backend == "measure":
-        captioner = Measured(count_tokens)
-    else:
-        settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
-        captioner = Described(describer(settings, shorten_with, count_tokens))
-    _caption(source, captioner, target, replace=replace, dry_run=dry_run)
-    if sheet is not None and not dry_run:
-        from didgen.augment.contact_sheets import write_caption_sheet
-        from didgen.manifests.sources.records import SourceManifest
-
-        write_caption_sheet(SourceManifest.read(source), sheet, sheet_count, seed)
-        print(f"The sheet is {sheet}.")
-    return None if dry_run else then("init", source)
-
-
-def _caption(
-    source: Path, captioner: "Captioner", target: str, *, replace: bool, dry_run: bool
-) -> None:
-    """Say what is to be captioned, caption it, and say what could not be as was asked."""
-    from didgen.augment.captions.caption import caption_source, to_do
-    from didgen.manifests.sources.records import SourceManifest
-
-    manifest = SourceManifest.read(source)
-    missing = len(to_do(manifest, captioner.name, replace))
-    print(f"{missing} of {len(manifest.records)} images are to be captioned by {captioner.name}.")
-    others = sum(r.caption is not None and r.caption_by != captioner.name for r in manifest.records)
-    if others and not replace:
-        print(f"{others} have a caption of another backend or model; --replace redoes those.")
-    if dry_run:
-        return
-    if not missing:
-        manifest = caption_source(source, captioner, target=target, again=replace)
-    else:
-        with terminal_progress("captions") as advance:
-            manifest = caption_source(
-                source, captioner, target=target, again=replace, progress=advance
-            )
-        first = manifest.records[0].caption
-        print(f"Captions are in {source / 'records.jsonl'}, for example: {first}")
-    for reason, count in manifest.header.caption_fallbacks.items():
-        print(f"{count} captions were measured in place of the model's words: {reason}.")
-
-
-def prompts(
-    source: Source,
-    out: Annotated[Path, typer.Option("--out", help="File for the captions, JSON lines.")],
-    backend: Annotated[
-        ChatBackend,
-        typer.Option(help="A language model on this machine or behind an endpoint."),
-    ],
-    per_class: Annotated[int, typer.Option(min=1, help="New captions of each class.")] = 100,
-    model: ChatModel = None,
-    shorten_with: ShortenWith = None,
-    base_url: BaseUrl = None,
-    concurrency: Concurrency = 8,
-    retries: Retries = 5,
-    batch_size: BatchSize = 4,
-    target: Target = "mini",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the examples shown.")] = 42,
-    dry_run: DryRun = False,
-) -> NextStep:
-    """Write new captions by a language model, for a recipe's `captions` field.
-
-    Without them, `augment` recombines what is known of a class. Goes on where a stopped run
-    stopped; the key of an endpoint is read from OPENAI_API_KEY.
-    Example: didgen prompts runs/isic2018 --out new.jsonl --backend openai --model my-model
-    """
-    from didgen.augment.captions.caption import describer, token_counter
-    from didgen.augment.captions.invent import write_captions
-    from didgen.augment.captions.llm import ChatSettings
-    from didgen.manifests.sources.records import SourceManifest
-
-    manifest = SourceManifest.read(source)
-    settings = ChatSettings(backend, model, base_url, concurrency, retries, batch_size)
-    asked = describer(settings, shorten_with, token_counter(target))
-    if dry_run:
-        print(f"{per_class} captions of each class would be asked of {asked.name}.")
-        return None
-    with terminal_progress("captions") as advance:
-        written = write_captions(manifest, asked, out, per_class, seed, progress=advance)
-    print(f"{written.captions} new captions are in {out}; name it as `captions` in a recipe.")
-    if written.doubles:
-        print(f"{written.doubles} were dropped, because they were known or said before.")
-    for reason, count in written.recombined.items():
-        print(f"{count} were recombined in place of the model's words: {reason}.")
-    return then("recipes", "mini-images")
-
-
 def finetune(
     recipe: RecipeName,
     out: Annotated[
@@ -208,18 +75,29 @@ def finetune(
     Runs on several processes under `accelerate launch --multi_gpu`, on CPUs too.
     Example: didgen finetune mini --out runs/mini
     """
-    from didgen.augment.finetuning.training_images import read_training_images
     from didgen.manifests.recipes.reading import read_training_recipe, recipe_text
 
     config = read_training_recipe(recipe, {"source": source} if source else None)
     if dry_run:
+        from didgen.augment.finetuning.rehearsal import rehearse
+
         print(recipe_text(config), end="")
+        for sentence in rehearse(config, out):
+            print(sentence)
         named = ("--source", source) if source else ()
         return then("finetune", recipe, *named, "--out", out or Path("runs") / Path(recipe).stem)
     if out is None:
         raise needs_out("a training")
+    return _finetune(config, out)
+
+
+def _finetune(config: "TrainingRecipe", out: Path) -> NextStep:
+    """Train by a recipe, and say where the model is."""
+    from didgen.augment.finetuning.training_images import read_training_images
+
     # What is wrong with the data is said at once, before the heavy imports.
     read_training_images(config)
+    announce("PyTorch and diffusers")
     from didgen.augment.methods.registry import train_model
 
     model = train_model(config, out)
@@ -287,8 +165,11 @@ def augment(
         _part(part)
         _dry_run(name, instead, out)
         return _after_dry_run(recipe, instead, out)
-    _augment(name, instead, out or DEMO, _part(part), engine)
-    return then("verify", out or DEMO)
+    from didgen.manifests.recipes.augment import AugmentRecipe
+    from didgen.manifests.recipes.reading import read_recipe
+
+    config = read_recipe(name, AugmentRecipe, instead)
+    return _augment(config, out or DEMO, _part(part), engine)
 
 
 def _instead(recipe: str | None, model: str | None, source: Path | None) -> dict[str, Any]:
@@ -319,7 +200,8 @@ def _part(text: str | None) -> "Part":
 def _dry_run(recipe: str, instead: Mapping[str, Any], out: Path | None) -> None:
     """Print a recipe with its defaults, and what it would make."""
     from didgen.augment.console import decisions
-    from didgen.augment.generation.prepare import check_source, prepare_generation
+    from didgen.augment.generation.prepare import check_source, cost_of, prepare_generation
+    from didgen.augment.models.cost import check_room
     from didgen.manifests.provenance.models import unlisted
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe, recipe_text
@@ -331,26 +213,29 @@ def _dry_run(recipe: str, instead: Mapping[str, Any], out: Path | None) -> None:
     print(recipe_text(config), end="")
     for kind, plan in job.plan.items():
         print(f"{kind}: {plan.samples} samples in {len(plan)} shards")
+    if cost := cost_of(job):
+        check_room(out, cost)
+        print(cost.in_words())
 
 
-def _augment(
-    recipe: str, instead: Mapping[str, Any], out: Path, part: "Part", engine: Engine
-) -> None:
+def _augment(config: "AugmentRecipe", out: Path, part: "Part", engine: Engine) -> NextStep:
     """Carry a recipe out, and print what came of it; exit 1 where samples are missing."""
-    from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
+    from didgen.augment.generation.prepare import check_begun, prepare_generation
+    from didgen.manifests.runs.order import command_to_resume
 
-    config = read_recipe(recipe, AugmentRecipe, instead)
-    from didgen.augment.generation.prepare import prepare_generation
+    # What is wrong with recipe, source, model and folder is said before the heavy imports.
+    check_begun(out)
+    job = prepare_generation(config)
+    announce("PyTorch and diffusers")
     from didgen.augment.generation.run import augment as run
 
-    manifest = run(prepare_generation(config), out, part, engine)
+    manifest = run(job, out, part, engine)
     if manifest is None:
         print(
             f"This part's shards are in {out}, but not all of the run's; the last part to end "
-            "writes the manifest, or `didgen augment` without --part once all have ended."
+            f"writes the manifest, or `{command_to_resume(out)}` once all have ended."
         )
-        return
+        return None
     totals = manifest.totals
     print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
     if totals.redraws:
@@ -362,12 +247,14 @@ def _augment(
             f"The first is {first.key}: {first.reason}."
         )
         raise typer.Exit(1)
+    return then("verify", out)
 
 
 def _remake(
     recipe: str | None, instead: Mapping[str, Any], out: Path, key: str, to: Path | None
 ) -> None:
     """Draw one sample of a run again and write its files; without a recipe, by the run's own."""
+    announce("PyTorch and diffusers")
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.remake import recipe_of, remake, write_members
     from didgen.manifests.recipes.augment import AugmentRecipe
@@ -380,3 +267,30 @@ def _remake(
         return
     paths = write_members(remake(job, out, key), to)
     print(f"{key} is in {', '.join(str(path) for path in paths)}.")
+
+
+def _resume_finetune(order: "Order", directory: Path) -> NextStep:
+    from didgen.manifests.recipes.reading import TRAINING
+
+    kind = TRAINING.get(str(order.recipe.get("method", "didgen")), TRAINING["didgen"])
+    if (processes := order.options.get("processes", 1)) != 1:
+        raise DidgenError(
+            f"{directory} is trained by {processes} processes; run the same `accelerate launch` "
+            "again."
+        )
+    return _finetune(order.recipe_as(kind, directory), directory)
+
+
+def _resume_augment(order: "Order", directory: Path) -> NextStep:
+    from didgen.manifests.recipes.augment import AugmentRecipe
+
+    engine: Engine = "ray" if order.options.get("engine") == "ray" else "local"
+    return _augment(order.recipe_as(AugmentRecipe, directory), directory, _part(None), engine)
+
+
+RESUMES: dict[str, "Callable[[Order, Path], NextStep]"] = {
+    "caption": resume_caption,
+    "finetune": _resume_finetune,
+    "augment": _resume_augment,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

@@ -1,6 +1,8 @@
 """Which device and number format a run uses, and why."""
 
 import os
+import resource
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +60,14 @@ def choose_device(precision: str | None = None, *, training: bool = False) -> De
             reason += ", for which this CPU has no instructions: float32 may be far faster"
         return Device(name, precision, reason)
     return Device(name, best, reason)
+
+
+def peak_memory() -> int:
+    """Most bytes so far: those that torch had on a GPU, else the process's largest resident set."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def bf16_on_cpu() -> bool:

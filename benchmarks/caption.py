@@ -7,7 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from didgen.augment.captions.caption import CACHE_FILE, Measured, caption_source, token_counter
+from didgen.augment.captions.caption import CACHE_FILE, Measured, caption_source
+from didgen.augment.models.tokens import token_counter
 from didgen.manifests.sources.records import HEADER_FILE, RECORDS_FILE, SourceManifest
 
 

@@ -30,6 +30,7 @@ from didgen.manifests.shards.shard import Failure, Sample, write_shard
 if TYPE_CHECKING:
     from didgen.augment.device import Device
     from didgen.augment.diffusion.noise import TrySeed
+    from didgen.augment.generation.prepare import GenerationJob
     from didgen.augment.methods.generator import Drawing, Planned
 
 SIDE = 16
@@ -222,13 +223,12 @@ def _noted(made: Iterator[Sample | Failure], watch: Watch) -> Iterator[Sample | 
         yield one
 
 
-def augment(place: Place, watch: Watch) -> None:
-    """Plan, write and finish a run as `didgen augment` does, but draw nothing."""
+def undrawn(place: Place, watch: Watch) -> "GenerationJob":
+    """The job of a run of a size, whose generator draws nothing and notes each batch."""
     from dataclasses import replace
 
     from didgen.augment.generation.layouts import Layouts
     from didgen.augment.generation.prepare import prepare_generation
-    from didgen.augment.generation.run import augment as carry_out
     from didgen.manifests.recipes.augment import AugmentRecipe
 
     recipe = AugmentRecipe.model_validate(
@@ -239,10 +239,16 @@ def augment(place: Place, watch: Watch) -> None:
             "shard_size": SHARD_SIZE,
         }
     )
-    watch.begin()
     job = prepare_generation(recipe)
-    job = replace(job, generator=FixedImage(watch), layouts=Layouts(SIDE))
-    carry_out(job, place.folder / "augmented")
+    return replace(job, generator=FixedImage(watch), layouts=Layouts(SIDE))
+
+
+def augment(place: Place, watch: Watch) -> None:
+    """Plan, write and finish a run as `didgen augment` does, but draw nothing."""
+    from didgen.augment.generation.run import augment as carry_out
+
+    watch.begin()
+    carry_out(undrawn(place, watch), place.folder / "augmented")
 
 
 def finish(place: Place, watch: Watch) -> None:

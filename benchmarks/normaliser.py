@@ -33,7 +33,7 @@ from benchmarks.heldout import ious
 from benchmarks.measure import machine
 from benchmarks.records import Records, Row
 from didgen.augment.diffusion.denoising import frozen
-from didgen.augment.diffusion.guidance import LayoutGuidance, looking
+from didgen.augment.diffusion.guidance import LayoutGuidance, Moment, looking
 from didgen.augment.diffusion.images import load_mask
 from didgen.augment.diffusion.map_reader import MapReader
 from didgen.augment.diffusion.model_folder import load_pipeline
@@ -120,7 +120,8 @@ def gradient_rows(
         for both, normaliser in product((False, True), NORMALISERS):
             changed = {"cross_attention": both, "self_attention": True, "normaliser": normaliser}
             guidance = LayoutGuidance(sampling.guidance.model_copy(update=changed))
-            with looking(reader, guidance, latents, timestep, condition, 1.0) as look:
+            moment = Moment(timestep, 1.0)
+            with looking(reader, guidance, latents, moment, condition) as look:
                 gradient = guidance.gradient(look)
             found[both, normaliser] = gradient.flatten(1).double()
     ours, printed = found[False, "region"], found[False, "paper"]

@@ -3,12 +3,15 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from didgen.downstream.quality.commands import quality as quality
+from didgen.downstream.quality.commands import resume_quality
+from didgen.downstream.study.commands import study as study
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.next_step import NextStep, beside, then, to_open
 from didgen.manifests.options import (
@@ -17,11 +20,13 @@ from didgen.manifests.options import (
     folder,
     needs_out,
 )
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
     from didgen.downstream.annotating.network_annotator import NetworkAnnotator
     from didgen.downstream.benchmark.job import BenchmarkJob
+    from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+    from didgen.manifests.runs.order import Order
 
 WEIGHTS = ["lite0", "inception", "lpips"]
 """Names of the open weights, for completion; `OPEN` has them with their files."""
@@ -89,25 +94,33 @@ def classify(
     Example: didgen classify isic2018-classify-cpu --out runs/classify
     """
     from didgen.downstream.benchmark.recipe import ClassifyRecipe
-    from didgen.manifests.recipes.reading import read_recipe, recipe_text
+    from didgen.manifests.recipes.reading import read_recipe
 
     config = read_recipe(recipe, ClassifyRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
         raise needs_out("a benchmark")
+    step = _classify(config, None if dry_run else out)
+    return step or then("classify", recipe, "--out", out or f"runs/{Path(recipe).stem}")
+
+
+def _classify(config: "ClassifyRecipe", out: Path | None) -> NextStep:
+    """Say what a benchmark would train, and carry it out where there is a folder for it."""
+    announce("PyTorch and timm")
     from didgen.downstream.benchmark.classification.benchmark import classify as run
     from didgen.downstream.benchmark.classification.job import prepare_classification
     from didgen.downstream.data.images import counts
+    from didgen.manifests.recipes.reading import recipe_text
 
     with terminal_progress("checking") as advance:
         job = prepare_classification(config, progress=advance)
-    if dry_run:
+    if out is None:
         print(recipe_text(config), end="")
     for name, part in job.parts.items():
         by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
         print(f"{name}: {len(part)} images ({by_class})")
     _print_trainings(job)
-    if dry_run or out is None:
-        return then("classify", recipe, "--out", out or f"runs/{Path(recipe).stem}")
+    if out is None:
+        return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
@@ -126,24 +139,32 @@ def segment(
     Example: didgen segment isic2018-segment-cpu --out runs/segment
     """
     from didgen.downstream.benchmark.recipe import SegmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe, recipe_text
+    from didgen.manifests.recipes.reading import read_recipe
 
     config = read_recipe(recipe, SegmentRecipe, {"records": records} if records else None)
     if out is None and not dry_run:
         raise needs_out("a benchmark")
+    step = _segment(config, None if dry_run else out)
+    return step or then("segment", recipe, "--out", out or f"runs/{Path(recipe).stem}")
+
+
+def _segment(config: "SegmentRecipe", out: Path | None) -> NextStep:
+    """Say what a benchmark would train, and carry it out where there is a folder for it."""
+    announce("PyTorch and timm")
     from didgen.downstream.benchmark.segmentation.benchmark import segment as run
     from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
+    from didgen.manifests.recipes.reading import recipe_text
 
     with terminal_progress("checking") as advance:
         job = prepare_segmentation(config, progress=advance)
-    if dry_run:
+    if out is None:
         print(recipe_text(config), end="")
     print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
     if job.no_truths:
         print(f"{job.no_truths}.")
     _print_trainings(job)
-    if dry_run or out is None:
-        return then("segment", recipe, "--out", out or f"runs/{Path(recipe).stem}")
+    if out is None:
+        return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
@@ -293,6 +314,27 @@ def report(
     from didgen.downstream.report.page import NAME
     from didgen.downstream.report.page import report as write
 
-    page = write(directories, out or directories[0] / NAME)
+    with terminal_progress("folders") as advance:
+        page = write(directories, out or directories[0] / NAME, progress=advance)
     print(f"The report is {page}.")
     return to_open(page)
+
+
+def _resume_classify(order: "Order", directory: Path) -> NextStep:
+    from didgen.downstream.benchmark.recipe import ClassifyRecipe
+
+    return _classify(order.recipe_as(ClassifyRecipe, directory), directory)
+
+
+def _resume_segment(order: "Order", directory: Path) -> NextStep:
+    from didgen.downstream.benchmark.recipe import SegmentRecipe
+
+    return _segment(order.recipe_as(SegmentRecipe, directory), directory)
+
+
+RESUMES: dict[str, "Callable[[Order, Path], NextStep]"] = {
+    "quality": resume_quality,
+    "classify": _resume_classify,
+    "segment": _resume_segment,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

@@ -35,5 +35,8 @@ Reviewed: TypeAlias = Literal["accepted"]
 Engine: TypeAlias = Literal["local", "ray"]
 """Where shards are made: in this process, or on a Ray cluster."""
 
-Method: TypeAlias = Literal["didgen", "stylegan", "pgan", "pix2pixhd"]
+Executor: TypeAlias = Literal["local", "slurm"]
+"""What carries the stages of a study out: this machine, or Slurm's jobs."""
+
+Method: TypeAlias = Literal["didgen", "stylegan", "pgan", "pix2pixhd", "controlnet"]
 """How a model makes samples: DiDGen, or a rival of its paper's tables."""

@@ -14,7 +14,7 @@ import typer
 from didgen.manifests.choices import Config, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.commands import export as export
-from didgen.manifests.foreign.commands import import_synthetic
+from didgen.manifests.foreign.commands import import_synthetic, resume_synthetic
 from didgen.manifests.hub.commands import pull as pull
 from didgen.manifests.hub.commands import push as push
 from didgen.manifests.next_step import NextStep, beside, then
@@ -22,17 +22,19 @@ from didgen.manifests.options import (
     DryRun,
     OnlyReviewed,
     Pseudonymise,
-    Run,
     Source,
     folder,
-    place,
 )
 from didgen.manifests.progress import terminal_progress
 from didgen.manifests.recipes.commands import recipes as recipes
 from didgen.manifests.sources.commands import annotating as annotating
+from didgen.manifests.views.commands import inspect as inspect
+from didgen.manifests.views.commands import verify as verify
 
 if TYPE_CHECKING:
     from didgen.manifests.importers.admission import ForModel, Import, ImportOptions
+    from didgen.manifests.recipes.mix import MixRecipe
+    from didgen.manifests.runs.order import Order
 
 import_app = typer.Typer(
     name="import", no_args_is_help=True, help="Real images as a source; foreign samples as a run."
@@ -247,65 +249,6 @@ def _known_to(models: list[str] | None) -> "list[ForModel]":
     return [(model, trained_on(model)) for model in models]
 
 
-def verify(directory: Run) -> NextStep:
-    """Re-hash and open every member of a run's shards: ok, missing, torn, mismatch or extra.
-
-    Example: didgen verify runs/mine
-    """
-    from rich.console import Console
-
-    from didgen.manifests.runs.verify import verify as judge
-    from didgen.manifests.views.terminal import verdict_table
-
-    with terminal_progress("verifying") as advance:
-        verdicts = judge(directory, progress=advance)
-    Console().print(verdict_table(verdicts))
-    bad = sum(verdict.status != "ok" for verdict in verdicts)
-    if bad:
-        print(f"{bad} of {len(verdicts)} files are not ok.")
-        raise typer.Exit(1)
-    print(f"All {len(verdicts)} files are ok.")
-    return then("report", directory)
-
-
-def inspect(
-    directory: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of a run, or its URL in a store; or of a source manifest.", parser=place
-        ),
-    ],
-    key: Annotated[str | None, typer.Argument(help="A sample, or a real image.")] = None,
-    picture: Annotated[
-        Path | None,
-        typer.Option("--picture", help="File for its picture: .png, .jpg or .webp.", parser=folder),
-    ] = None,
-) -> NextStep:
-    """Say what a run or a source manifest holds: counts, failures; with KEY, one sample's record.
-
-    Example: didgen inspect runs/mine pair-000003 --picture pair.png
-    """
-    if picture is not None and key is None:
-        raise typer.BadParameter("a picture is of one sample: name its key", param_hint="--picture")
-    from rich.console import Console
-
-    from didgen.manifests.views.contents import SourceContents, find, write_picture
-    from didgen.manifests.views.contents import inspect as look
-    from didgen.manifests.views.terminal import contents_listing, sample_listing
-
-    contents = look(directory)
-    if key is None:
-        Console().print(*contents_listing(contents), sep="\n")
-        return then("caption" if isinstance(contents, SourceContents) else "report", directory)
-    found = find(contents, key)
-    Console().print(*sample_listing(found), sep="\n")
-    if picture is not None:
-        write_picture(found, picture)
-        print(f"The picture is {picture}.")
-        return None
-    return then("inspect", directory, key, "--picture", f"{key}.png")
-
-
 def mix(
     source: Source,
     directory: Annotated[Path, typer.Argument(help="Folder of a run.", parser=folder)],
@@ -334,12 +277,9 @@ def mix(
     """
     if math.isnan(ratio):
         raise typer.BadParameter("it is no number", param_hint="--ratio")
-    from didgen.manifests.provenance.models import unlisted_run
     from didgen.manifests.recipes.mix import MixRecipe
-    from didgen.manifests.runs.mix import mix as write
-    from didgen.manifests.runs.mix import prepare_mix
 
-    recipe = MixRecipe(
+    asked = MixRecipe(
         source=source,
         run=directory,
         ratio=ratio,
@@ -350,13 +290,22 @@ def mix(
         shard_size=shard_size,
         seed=seed,
     )
+    return _mix(asked, None if dry_run else out)
+
+
+def _mix(recipe: "MixRecipe", out: Path | None) -> NextStep:
+    """Say what a mix would hold, and write it where there is a folder for it."""
+    from didgen.manifests.provenance.models import unlisted_run
+    from didgen.manifests.runs.mix import mix as write
+    from didgen.manifests.runs.mix import prepare_mix
+
     with terminal_progress("checking") as advance:
         job = prepare_mix(recipe, progress=advance)
     for where, what in job.summary().items():
         print(f"{where}: {what}")
-    if sentence := unlisted_run(directory):
+    if sentence := unlisted_run(recipe.run):
         print(sentence)
-    if not dry_run:
+    if out is not None:
         with terminal_progress("mixing") as advance:
             manifest = write(job, out, progress=advance)
         if "real images" in manifest.decisions:
@@ -365,3 +314,16 @@ def mix(
         print(f"{totals.samples} samples in {totals.shards} shards are in {out}.")
         return then("export", out, "--to", "imagefolder", "--out", beside(out, "export"))
     return None
+
+
+def _resume_mix(order: "Order", directory: Path) -> NextStep:
+    from didgen.manifests.recipes.mix import MixRecipe
+
+    return _mix(order.recipe_as(MixRecipe, directory), directory)
+
+
+RESUMES: dict[str, "Callable[[Order, Path], NextStep]"] = {
+    "mix": _resume_mix,
+    "synthetic": resume_synthetic,
+}
+"""What goes on with a folder that a command of this room began, by the command."""

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from didgen.augment.prompts.schema import Color
 
+VERSION = 3
+"""Raised with every change of a measure, so that cached captions of another are not reused."""
+
 Lab = tuple[float, float, float]
 """A colour in CIE Lab, D65."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The constants of all measures; a change of one raises `VERSION` in measure.py."""
+    """The constants of all measures; a change of one raises `VERSION`."""
 
     working_side: int = 128
     """Longest side in pixels at which all is measured but hair and rulers; those at twice that."""

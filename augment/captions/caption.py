@@ -10,18 +10,17 @@ Notable choices:
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Protocol
-
-from transformers import AutoTokenizer
+from typing import Any, Protocol
 
 from didgen.augment.captions.answers import Unfit
+from didgen.augment.captions.calibration import VERSION
 from didgen.augment.captions.describe import (
     DESCRIBE,
     DESCRIBE_BY_SCHEMA,
@@ -29,14 +28,12 @@ from didgen.augment.captions.describe import (
     open_chat,
 )
 from didgen.augment.captions.llm import ChatSettings, Question
-from didgen.augment.captions.measure import VERSION, measure_files
-from didgen.augment.prompts.prompt import P_TOKENS, clean, diagnosis, fit
+from didgen.augment.models.tokens import token_counter
+from didgen.augment.prompts.prompt import clean, diagnosis, fit
 from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import render
-from didgen.manifests.errors import DidgenError, in_short
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import naming
-from didgen.manifests.provenance.model_files import configs_of
-from didgen.manifests.provenance.models import model_place
 from didgen.manifests.sources.carried_over import with_captions
 from didgen.manifests.sources.records import (
     SourceManifest,
@@ -92,29 +89,6 @@ class Captioner(Protocol):
         """
 
 
-def token_counter(model: str) -> Callable[[str], int]:
-    """Count the tokens of a prompt as the tokenizer of a Stable Diffusion model does.
-
-    Start, end and P-Tokens included; a model that has no P-Tokens yet will get them.
-    """
-    path = model_place(model)
-    path = configs_of(path) if path.is_file() else path
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), subfolder="tokenizer")
-        if len(tokenizer) < 256:
-            raise ValueError("its tokenizer has no vocabulary")
-    except (OSError, ValueError, KeyError) as error:
-        reason = in_short(error, 300)
-        raise DidgenError(
-            f"The tokenizer of the model {model} could not be loaded: give a folder in diffusers "
-            f"format, or a hub id that can be reached ({reason})."
-        ) from None
-    tokenizer.add_tokens([token for token in P_TOKENS if token not in tokenizer.get_vocab()])
-    # Prompts that are too long are what is counted here: no warning is wanted of them.
-    tokenizer.model_max_length = 10**9
-    return lambda prompt: len(tokenizer(prompt).input_ids)
-
-
 @dataclass(frozen=True)
 class Measured:
     """Captions measured from pixels and mask, by processes of this machine."""
@@ -131,6 +105,9 @@ class Measured:
         self, jobs: Sequence[CaptionJob], keep: Keep
     ) -> Iterator[tuple[CaptionJob, Caption]]:
         """Caption jobs in their order; an unreadable file is a `DidgenError`."""
+        # A dry run measures nothing, and need not wait for SciPy.
+        from didgen.augment.captions.measure import measure_files
+
         arguments = [(job.image, job.mask, job.record.label) for job in jobs]
         drawn = [job.record.drawn for job in jobs]
         if len(jobs) <= CHUNK:
@@ -214,6 +191,8 @@ class Described:
     def _settled(self, job: CaptionJob, said: str | Unfit) -> Caption:
         if not isinstance(said, Unfit):
             return Caption(said)
+        from didgen.augment.captions.measure import measure_files
+
         files = job.image, job.mask, job.record.label
         attributes = measure_files(files, job.record.drawn)
         return _measured(attributes, job.record, self.describer.count_tokens, said.reason)
@@ -287,6 +266,20 @@ def describer(
     """What asks the model of some settings; `shorten_with` is another model of the same backend."""
     shortener = None if shorten_with is None else open_chat(replace(settings, model=shorten_with))
     return Describer(open_chat(settings), shortener, count_tokens)
+
+
+def captioner_of(asked: Mapping[str, Any]) -> Captioner:
+    """What writes captions, by options of `didgen caption`; DidgenError where one is missing."""
+    try:
+        count_tokens = token_counter(asked["target"])
+        if asked["backend"] == "measure":
+            return Measured(count_tokens)
+        settings = ChatSettings(**{one.name: asked[one.name] for one in fields(ChatSettings)})
+        return Described(describer(settings, asked["shorten_with"], count_tokens))
+    except KeyError as missing:
+        raise DidgenError(
+            f"The option {missing} of the captions is not recorded; run `didgen caption` again."
+        ) from None
 
 
 def to_do(manifest: SourceManifest, name: str, again: bool) -> list[SourceRecord]:

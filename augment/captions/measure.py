@@ -29,9 +29,6 @@ from didgen.augment.prompts.schema import Attributes, Hair, Lesion, Surround
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import AS_STORED, Drawn, middle, read_image, read_mask
 
-VERSION = 3
-"""Raised with every change of a measure, so that cached captions of another are not reused."""
-
 
 def measure(image: np.ndarray, mask: np.ndarray | None, label: str | None) -> Attributes:
     """Measure the attributes of an image: (H, W, 3) uint8 RGB, mask (H, W) bool, True is lesion.

@@ -71,12 +71,18 @@ def separability(levels: NDArray[np.floating], upper: NDArray[np.bool_]) -> floa
     return min(share * (1 - share) * float(apart) ** 2 / total, 1.0)
 
 
-def annotate(maps: Tensor, size: int | tuple[int, int], annotation: Annotation) -> Annotated:
+def annotate(
+    maps: Tensor,
+    size: int | tuple[int, int],
+    annotation: Annotation,
+    layouts: Tensor | None = None,
+) -> Annotated:
     """Eq. 7: Otsu's threshold, then a closing, on maps (B, h, w) enlarged to the image.
 
     size: the image's height and width, or its side; maps: as `flow` gives them, or normalised; a
     mask does not hang on the scale of its map. A map whose contrast is below `annotation.flat`, and
-    one with a NaN, gives an empty mask.
+    one with a NaN, gives an empty mask. Where the annotation says so, the masks are the layouts,
+    (B, 1, H, W) in [0, 1], and both figures are still those of the maps.
     """
     height, width = (size, size) if isinstance(size, int) else size
     spans = contrast(maps).double().cpu().numpy()
@@ -89,6 +95,9 @@ def annotate(maps: Tensor, size: int | tuple[int, int], annotation: Annotation) 
         lesion = levels[place] > threshold_otsu(levels[place])
         apart[place] = separability(levels[place], lesion)
         masks[place] = _closed(lesion, int(annotation.closing * min(height, width)))
+    if annotation.mask == "layout" and layouts is not None:
+        shrunk = F.interpolate(layouts, (height, width), mode="area")
+        masks = (shrunk[:, 0] > 0.5).cpu().numpy()
     return Annotated(masks, spans, apart)
 
 

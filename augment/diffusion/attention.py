@@ -25,7 +25,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from didgen.augment.device import exact
-from didgen.manifests.errors import DidgenError
+from didgen.augment.models.configs import KINDS, PARTS, check_sides
 from didgen.manifests.recipes.sampling import AttentionMaps
 
 
@@ -248,13 +248,6 @@ def layer_side(unet: UNet2DConditionModel, name: str, latent_side: int) -> int:
     return math.ceil(latent_side / 2**level)
 
 
-KINDS = {"attn1": ("self", "self_side"), "attn2": ("cross", "cross_side")}
-"""What diffusers calls the two kinds of attention, in words and as a field of the recipe."""
-
-PARTS = ("down", "mid", "up")
-"""Parts of a UNet in the order of its pass."""
-
-
 def layers_at(
     unet: UNet2DConditionModel, kind: str, asked: AttentionMaps, latent_side: int
 ) -> list[str]:
@@ -262,25 +255,14 @@ def layers_at(
 
     Raises DidgenError where the model has none, and says which sides it has.
     """
-    word, setting = KINDS[kind]
-    side = getattr(asked, setting)
+    side = getattr(asked, KINDS[kind][1])
     sides = {
         name: layer_side(unet, name, latent_side)
         for name in sorted(unet.attn_processors, key=_place)
         if f".{kind}." in name and _place(name)[0] in {PARTS.index(part) for part in asked.parts}
     }
-    names = [name for name, at in sides.items() if at == side]
-    if not names:
-        known = ", ".join(f"{at}x{at}" for at in sorted(set(sides.values()), reverse=True))
-        parts = (
-            "" if set(asked.parts) == set(PARTS) else f" in its {' and '.join(asked.parts)} part"
-        )
-        raise DidgenError(
-            f"This UNet has no {side}x{side} {word}-attention layer{parts} at "
-            f"{latent_side}x{latent_side} latents, only {known or 'none at all'}; use another "
-            f"image size, or name one of these in the recipe's `maps.{setting}`."
-        )
-    return names
+    check_sides(kind, asked, latent_side, {*sides.values()})
+    return [name for name, at in sides.items() if at == side]
 
 
 def _place(name: str) -> tuple[int, ...]:

@@ -7,9 +7,13 @@ Notable choices:
 - Latents keep a known scale and centre by a penalty, not by a KL term: the model has no posterior.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny
+from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -161,3 +165,16 @@ class AutoencoderLoss(nn.Module):
             loss = loss + self.perceptual.weight * distance
             scalars["perceptual"] = distance.detach()
         return {"loss": loss, **scalars}
+
+
+def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
+    """Images of finished latents (B, 4, h, w), as one of `OUTPUTS`."""
+    if output_type == "latent":
+        return latents
+    images = (decode(vae, latents) / 2 + 0.5).clamp(0, 1)
+    if output_type == "pt":
+        return images
+    arrays = images.movedim(1, -1).cpu().numpy()
+    if output_type == "np":
+        return arrays
+    return [Image.fromarray(image) for image in np.rint(255 * arrays).astype(np.uint8)]

@@ -22,7 +22,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor, nn
 
 from didgen.augment.diffusion.attention import Maps
-from didgen.augment.diffusion.guidance import Look, MapGuidance, looking
+from didgen.augment.diffusion.guidance import Look, MapGuidance, Moment, looking, noise_share
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.schedulers import keep_moves
 from didgen.augment.variety.annealing import annealed, wholeness
@@ -40,15 +40,13 @@ from didgen.manifests.views.attention_maps import moments
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Moment):
     """What is done at a timestep beside its ordinary pass.
 
-    eta: size of the guidance's step, 0 for none; watched: whether the lesion's maps are looked at
-    before the pass; annotated: whether the masks' maps are read of it.
+    watched: whether the lesion's maps are looked at before the pass; annotated: whether the masks'
+    maps are read of it.
     """
 
-    timestep: Tensor
-    eta: float = 0.0
     watched: bool = False
     annotated: bool = False
 
@@ -93,7 +91,13 @@ class Denoising:
         etas, apart = self.guidance.step_sizes(timesteps.tolist()), annotation.timestep is not None
         keep_moves(self.reader.scheduler, etas, self.guidance.update)
         return [
-            Step(timestep, etas[place], place in looks, place == last and not apart)
+            Step(
+                timestep,
+                etas[place],
+                place / len(timesteps),
+                place in looks,
+                place == last and not apart,
+            )
             for place, timestep in enumerate(timesteps)
         ]
 
@@ -105,8 +109,7 @@ class Denoising:
         embeds = self._annealed(step, len(latents))
         if step.eta > 0 and self.guidance.update == "before":
             assert condition is not None
-            at = step.timestep
-            with looking(self.reader, self.guidance, latents, at, condition, step.eta) as seen:
+            with looking(self.reader, self.guidance, latents, step, condition) as seen:
                 latents = self.guidance.move(latents, seen)
         if step.watched:
             assert condition is not None
@@ -197,7 +200,9 @@ class Denoising:
             read.early_end = "gradients"
             prompted = reader.predict(scale(seen, step.timestep), step.timestep, condition.context)
         plain = self._plain(scale(latents, step.timestep), step, embeds) if free.on else None
-        return plain, prompted.detach(), Look(seen, read, condition, step.eta)
+        spread = noise_share(reader, step.timestep)
+        look = Look(seen, read, condition, step.eta, step.progress, spread)
+        return plain, prompted.detach(), look
 
     def _plain(self, scaled: Tensor, step: Step, embeds: Tensor) -> Tensor:
         """What is led away from: a prediction without prompts, or the weaker model's with them."""

@@ -6,12 +6,14 @@ Notable choices:
   whose result is moved, as in classifier guidance (Dhariwal & Nichol 2021, Algorithm 1).
 - A sample's gradient is that of its own loss: the losses of a batch are added up.
 - The UNet's weights get no gradient; the caller sees to that (`frozen`).
+- A rival's guidance lies among the rivals, and is imported where a recipe asks for it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pkgutil import resolve_name
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -21,10 +23,28 @@ from didgen.augment.diffusion.attention import Maps
 from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.schedulers import step_sizes
-from didgen.manifests.recipes.sampling import Guidance
+from didgen.manifests.recipes.sampling import Guidance, Sampling
 
 LOSS_SCALE = 1024.0
 """Factor of the guidance's loss in the backward pass, a power of two, taken back after it."""
+
+RIVALS = {
+    "zest": "didgen.augment.rivals.zest:ZestGuidance",
+    "refocus": "didgen.augment.rivals.refocus:RefocusGuidance",
+}
+"""The guidances of rivals, by the section of `sampling` that asks for one."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step of the sampling, as a guidance knows it.
+
+    eta: size of the guidance's step, 0 for none; progress: share of the steps that lie behind.
+    """
+
+    timestep: Tensor
+    eta: float = 0.0
+    progress: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,13 +52,18 @@ class Look:
     """What a guidance sees of a step.
 
     latents: (B, 4, h, w), those that the pass was given, which ask for a gradient; read: the maps
-    of that pass, on their graph; condition: what the batch is drawn for; eta: the step's size.
+    of that pass, on their graph; condition: what the batch is drawn for; eta and progress: as of
+    its `Moment`; spread: sqrt(1 - abar_t), the noise's share of such latents. again: before a step,
+    takes another look at other latents, in place of this one, whose maps are then gone.
     """
 
     latents: Tensor
     read: Maps
     condition: Condition
     eta: float
+    progress: float = 0.0
+    spread: float = 1.0
+    again: "Callable[[Tensor], Look] | None" = None
 
 
 class MapGuidance(Protocol):
@@ -116,21 +141,40 @@ class LayoutGuidance:
         return loss
 
 
+def guidance_of(sampling: Sampling) -> MapGuidance:
+    """The guidance that a recipe asks for: a rival's, or Eq. 6."""
+    for name, place in RIVALS.items():
+        if (asked := getattr(sampling, name)) is not None:
+            guidance: Callable[[Any], MapGuidance] = resolve_name(place)
+            return guidance(asked)
+    return LayoutGuidance(sampling.guidance)
+
+
 @contextmanager
 def looking(
     reader: MapReader,
     guidance: MapGuidance,
     latents: Tensor,
-    timestep: Tensor,
+    moment: Moment,
     condition: Condition,
-    eta: float,
 ) -> Iterator[Look]:
     """A look at latents (B, 4, h, w) before a step, by a pass of its own; gradients are on."""
     cross, own = guidance.reads
     reading = reader.reading(latents, cross_attention=cross, self_attention=own)
+    spread = noise_share(reader, moment.timestep)
     with torch.enable_grad(), reading as read:
+
+        def look(at: Tensor) -> Look:
+            read.clear()
+            seen = at.detach().requires_grad_()
+            scaled = reader.scheduler.scale_model_input(seen, moment.timestep)
+            reader.until_read(read, scaled, moment.timestep, condition)
+            return Look(seen, read, condition, moment.eta, moment.progress, spread, look)
+
         guidance.ask(read, condition)
-        seen = latents.detach().requires_grad_()
-        scaled = reader.scheduler.scale_model_input(seen, timestep)
-        reader.until_read(read, scaled, timestep, condition)
-        yield Look(seen, read, condition, eta)
+        yield look(latents)
+
+
+def noise_share(reader: MapReader, timestep: Tensor) -> float:
+    """sqrt(1 - abar_t): the share of noise in latents of unit variance at a timestep."""
+    return float((1 - reader.scheduler.alphas_cumprod[int(timestep)]).sqrt())

@@ -12,14 +12,13 @@ import torch
 import transformers
 from diffusers import StableDiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
-from safetensors import SafetensorError
 
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
+from didgen.augment.models.place import KEPT_OUT, ModelFault, found, loading
 from didgen.augment.tensor_files import written
-from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.files import read_json, write_bytes, write_json, write_json_lines
-from didgen.manifests.provenance.model_files import configs_of, fault_of, parts_of, variant_of
-from didgen.manifests.provenance.models import CAPTIONS_NAME, model_place
+from didgen.manifests.provenance.model_files import configs_of, parts_of, variant_of
+from didgen.manifests.provenance.models import CAPTIONS_NAME
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 
 
@@ -31,61 +30,12 @@ def load_pipeline(model: str, revision: str | None = None) -> LesionPairPipeline
     Diffusion model.
     """
     _quiet()
-    try:
-        place = model_place(model)
-        if not place.exists():
-            if place.is_absolute() or len(place.parts) > 2 or place.suffix == ".safetensors":
-                raise _Fault("there is no such folder, and no such .safetensors file")
-            place = _fetched(model, revision)
-        if fault := fault_of(place):
-            raise _Fault(fault)
+    with loading(model):
+        place = found(model, revision)
         pipeline = _one_file(place) if place.is_file() else _folder(place)
         if fault := _parts_fault(pipeline):
-            raise _Fault(fault)
+            raise ModelFault(fault)
         return pipeline
-    except _Fault as fault:
-        raise DidgenError(f"The model {model} could not be loaded: {fault}.") from None
-    except _LIBRARY_FAULTS as error:
-        raise DidgenError(
-            f"The model {model} could not be loaded: give a folder in diffusers format with "
-            "safetensors weights, one .safetensors file, or a hub id that can be reached "
-            f"({in_short(error, 300)})."
-        ) from None
-
-
-class _Fault(Exception):
-    """Why a model cannot be loaded, with the mend, in words that end a sentence."""
-
-
-_LIBRARY_FAULTS = (
-    ImportError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    SafetensorError,
-)
-"""What diffusers and transformers raise of a model that they cannot load."""
-
-_KEPT_OUT = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-
-
-def _fetched(model: str, revision: str | None) -> Path:
-    """The folder of a model of the hub; its fp16 weights where it has no others."""
-    first: OSError | ValueError | None = None
-    for variant in (None, "fp16"):
-        try:
-            return Path(
-                LesionPairPipeline.download(
-                    model, revision=revision, variant=variant, use_safetensors=True, **_KEPT_OUT
-                )
-            )
-        except (OSError, ValueError) as error:
-            first = first or error
-    assert first is not None
-    raise first
 
 
 def _folder(folder: Path) -> LesionPairPipeline:
@@ -104,17 +54,17 @@ def _folder(folder: Path) -> LesionPairPipeline:
             ignore_mismatched_sizes=library == "transformers",
         )
         if read["missing_keys"]:
-            raise _Fault(
+            raise ModelFault(
                 f"its {part} lacks weights that its config asks for, first "
                 f"{min(read['missing_keys'])}; copy or download it again"
             )
         if read["mismatched_keys"]:
             key, found, asked = min(read["mismatched_keys"])
-            raise _Fault(
+            raise ModelFault(
                 f"its {part} has {key} of shape {tuple(found)}, and its config says "
                 f"{tuple(asked)}; put back the config that the weights were saved with"
             )
-    return LesionPairPipeline.from_pretrained(str(folder), **parts, **_KEPT_OUT)
+    return LesionPairPipeline.from_pretrained(str(folder), **parts, **KEPT_OUT)
 
 
 def _one_file(path: Path) -> LesionPairPipeline:
@@ -125,7 +75,7 @@ def _one_file(path: Path) -> LesionPairPipeline:
         )
     except (NotImplementedError, SingleFileComponentError):
         # The first is torch's word for a weight that was never filled.
-        raise _Fault(
+        raise ModelFault(
             "it lacks weights that the configs beside it ask for: put its own there"
         ) from None
 

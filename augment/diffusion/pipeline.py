@@ -24,15 +24,16 @@ from torch import Tensor
 from didgen.augment.device import exact
 from didgen.augment.diffusion.annotation import annotate, flow
 from didgen.augment.diffusion.attention import own_side
-from didgen.augment.diffusion.autoencoder import decode
+from didgen.augment.diffusion.autoencoder import shown
 from didgen.augment.diffusion.denoising import Denoising, Step, eager, frozen
-from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance
+from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance, guidance_of
 from didgen.augment.diffusion.images import Masks, as_layouts
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
-from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
+from didgen.augment.diffusion.schedulers import scheduler_of
+from didgen.augment.models.configs import check_timestep
 from didgen.augment.variety.classifier_free import ClassifierFree
 from didgen.augment.variety.start import Start
 from didgen.augment.variety.variety import Variety, WeakerModel
@@ -52,7 +53,7 @@ class LesionPairs(BaseOutput):
     images: as `output_type` says: B PIL images; (B, H, W, 3) or (B, 3, H, W) float32 in [0, 1];
     finished latents (B, 4, h, w); or, from `draw`, (B, H, W, 3) uint8. masks: B PIL images of 0 and
     255 beside PIL images, else (B, H, W) bool, or None where no layout was given; attention: the
-    maps that the masks were cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
+    maps that masks are cut from, (B, S, S) in [0, 1], or None; contrast and separability: (B,)
     each, how clearly these maps part (see `Annotated`), or None; history: the lesion token's
     cross-attention of the first W samples at the steps of `moments`, (W, T, S, S), the last as it
     was annotated, or None where none was watched. Maps of images that are not square are not.
@@ -147,7 +148,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         texts = (negative_prompt, prompt_embeds, negative_prompt_embeds)
         self.check_inputs(prompt, *size, None, *texts, callback_on_step_end_tensor_inputs=wanted)
         layouts = checked(prompt, masks, size, output_type)
-        check_timestep(self.scheduler, annotation)
+        check_timestep(self.scheduler.config.num_train_timesteps, annotation)
         self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
         self._cross_attention_kwargs, self._interrupt = cross_attention_kwargs, False
         besides = (layouts, variety.weaker, num_images_per_prompt)
@@ -303,7 +304,8 @@ class LesionPairPipeline(StableDiffusionPipeline):
             cross = read.cross_maps()
             attention = flow(cross[:, 0], read.self_map(), annotation.tau, read.self_shape)
         height, width = (factor * extent for extent in latents.shape[-2:])
-        cut = annotate(attention, (height, width), annotation)
+        layouts = None if batch.condition is None else batch.condition.layouts
+        cut = annotate(attention, (height, width), annotation, layouts)
         drawn.masks = cut.masks
         if output_type == "pil":
             drawn.masks = [Image.fromarray(mask).convert("L") for mask in cut.masks]
@@ -340,7 +342,8 @@ def draw(
         generator=[generator_of(seed) for seed in seeds],
         latents=initial_noise(seeds, shape),
         maps=sampling.maps,
-        guidance=sampling.guidance,
+        guidance=guidance_of(sampling),
+        eta=sampling.ddim_eta,
         annotation=sampling.annotation,
         output_type="np",
         **{"variety": Variety.of(sampling)} | besides,
@@ -348,19 +351,6 @@ def draw(
     assert isinstance(drawn, LesionPairs)
     drawn.images = np.rint(255 * drawn.images).astype(np.uint8)
     return drawn
-
-
-def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
-    """Images of finished latents (B, 4, h, w), as one of `OUTPUTS`."""
-    if output_type == "latent":
-        return latents
-    images = (decode(vae, latents) / 2 + 0.5).clamp(0, 1)
-    if output_type == "pt":
-        return images
-    arrays = images.movedim(1, -1).cpu().numpy()
-    if output_type == "np":
-        return arrays
-    return [Image.fromarray(image) for image in np.rint(255 * arrays).astype(np.uint8)]
 
 
 def wanted_tensors(

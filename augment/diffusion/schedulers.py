@@ -13,8 +13,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.sampling import Annotation, Guidance
+from didgen.augment.models.configs import check_pndm
+from didgen.manifests.recipes.sampling import Guidance
 
 SCHEDULERS = {
     "dpm++": DPMSolverMultistepScheduler,
@@ -60,16 +60,6 @@ def keep_moves(scheduler: Any, etas: Sequence[float], update: str) -> None:
     scheduler.disable_corrector = [*scheduler.config.disable_corrector, *moved]
 
 
-def check_timestep(scheduler: Any, annotation: Annotation) -> None:
-    """Raise DidgenError for maps that are to be read at a timestep that was not trained with."""
-    timestep, trained = annotation.timestep, scheduler.config.num_train_timesteps
-    if timestep is not None and timestep >= trained:
-        raise DidgenError(
-            f"`sampling.annotation.timestep` is {timestep}, but the model's timesteps end at "
-            f"{trained - 1}; lower it, or leave it out for the last step."
-        )
-
-
 def scheduler_of(pipeline: StableDiffusionPipeline, name: str) -> Any:
     """A fresh scheduler of the given kind for the model's own noise schedule."""
     config = pipeline.scheduler.config
@@ -82,10 +72,6 @@ def scheduler_of(pipeline: StableDiffusionPipeline, name: str) -> Any:
         return DDIMScheduler.from_config(config, clip_sample=False)
     if name != "pndm":
         return SCHEDULERS[name].from_config(config)
-    if config.get("rescale_betas_zero_snr") or config.get("prediction_type") == "sample":
-        raise DidgenError(
-            "PNDM cannot sample a model trained to zero terminal SNR or to predict the image "
-            "itself; set `sampling.scheduler` to dpm++, unipc or ddim."
-        )
+    check_pndm(config)
     # As in every release of Stable Diffusion: Runge-Kutta steps would come on top of `steps`.
     return PNDMScheduler.from_config(config, skip_prk_steps=True)

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.finetuning.latent_cache import Cache
 from didgen.augment.finetuning.latents import posterior_noise
+from didgen.augment.finetuning.prior import PriorImages
 from didgen.augment.finetuning.training_images import words_of
 from didgen.augment.prompts.places import places_in, turned
 from didgen.augment.prompts.prompt import compose
@@ -82,7 +83,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
     cache, `latents` (4, S/8, S/8) stand for the pixels, and `context` (T, C) stands by the prompt
     where the cache holds texts. Where latents are drawn from a posterior, there is also its
     `posterior_noise`, and its `deviation` beside cached latents, both (4, S/8, S/8). Samples before
-    number `half_samples` have half the side, S/2.
+    number `half_samples` have half the side, S/2. With `prior`, what it has of the sample comes
+    along; with `layouts`, also the mask in the image's size, `layout` (1, S, S).
     """
 
     def __init__(
@@ -103,6 +105,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
         self.timesteps, self.half_samples = timesteps, half_samples
         self.posterior = recipe.posterior
         self.cache: Cache | None = None
+        self.prior: PriorImages | None = None
+        self.layouts = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -123,6 +127,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
         }
         if self.posterior == "sample":
             item["posterior_noise"] = posterior_noise(self.seed, number, side)
+        if self.prior is not None:
+            item |= self.prior.item(self.seed, number, self.timesteps)
         caption = self.captions[index] if captioned else None
         if caption and self.caption_thinning and rng.random() < self.caption_thinning:
             caption = thin(caption, rng)
@@ -139,6 +145,9 @@ class RegionDataset(Dataset[dict[str, Any]]):
         else:
             item |= self.cache.item(index, place, item["prompt"])
             mask = item["mask"]
+        if self.layouts:
+            layout = load_mask(self.manifest, self.records[index], size)
+            item["layout"] = orient(layout, *orientation).contiguous()
         return item | {"mask": orient(mask, *orientation).contiguous()}
 
     def mask(self, index: int) -> Tensor:

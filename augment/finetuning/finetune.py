@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss
@@ -36,12 +36,14 @@ from didgen.augment.finetuning.latents import KEPT, check_posterior, encode_exac
 from didgen.augment.finetuning.loop import Schedule, train
 from didgen.augment.finetuning.lora import add_adapters, merge_adapters, save_adapters
 from didgen.augment.finetuning.objective import RegionLoss
+from didgen.augment.finetuning.prior import draw_prior
 from didgen.augment.finetuning.sample_sheets import SampleSheets
 from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.prompts.prompt import compose
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import sha256_of, write_json
+from didgen.manifests.files import read_json, sha256_of, write_json
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.model_card import model_card
 from didgen.manifests.provenance.models import (
     ingredients,
@@ -55,6 +57,7 @@ from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
@@ -74,7 +77,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     count = accelerator.num_processes * recipe.gradient_accumulation
     if count > 1:
         decided["batch"] = _batch_in_words(recipe, accelerator.num_processes)
-    pipeline = _start(recipe, records)
+    pipeline = start_pipeline(recipe, records)
     recipe = pinned(recipe)
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
@@ -91,7 +94,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
         accelerator,
         out,
         decided,
-        lambda: _claim(recipe, manifest, records, out, accelerator.num_processes),
+        lambda: claim(recipe, manifest, records, out, accelerator.num_processes),
     ):
         if stage is not None and restoring is not None:
             train_autoencoder(accelerator, restoring, manifest, records, recipe, stage, out)
@@ -104,11 +107,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             recipe.half_size_until * recipe.batch_size * count,
         )
         objective = RegionLoss(pipeline, recipe, perceptual)
-        if recipe.cache:
-            dataset.cache = fill_cache(accelerator, pipeline, dataset, device.dtype, recipe, out)
-            if accelerator.is_main_process:
-                decisions({"cache": str(dataset.cache)})
-                write_json(out / "decisions.json", decided | {"cache": str(dataset.cache)})
+        fill(accelerator, pipeline, dataset, device.dtype, recipe, out)
 
         sheets = SampleSheets(pipeline, objective, recipe, manifest, out / "sheets")
 
@@ -116,16 +115,16 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
             with accelerator.autocast():
                 pipeline.to(accelerator.device)
                 sheets.draw(step)
-                _leave_to_cache(pipeline, recipe)
+                leave_to_cache(pipeline, recipe)
 
-        _leave_to_cache(pipeline, recipe)
+        leave_to_cache(pipeline, recipe)
         weights = class_weights(records, recipe.class_balance)
-        train(accelerator, "unet", objective, dataset, weights, _schedule(recipe), out, sample)
+        train(accelerator, "unet", objective, dataset, weights, schedule_of(recipe), out, sample)
         if accelerator.is_main_process:
             if recipe.lora is not None:
                 save_adapters(pipeline.unet, out / "lora")
                 # The adapters are merged into the model's own weights, not into what training kept.
-                pipeline = _start(recipe, records)
+                pipeline = start_pipeline(recipe, records)
                 merge_adapters(pipeline, out / "lora")
             captions = ((record.label, words_of(recipe, record)) for record in records)
             done = recipe.model_copy(update={"mixed_precision": device.precision})
@@ -135,7 +134,7 @@ def finetune(recipe: FinetuneRecipe, out: Path) -> Path:
     return out / "model"
 
 
-def _start(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
+def start_pipeline(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
     """The recipe's model before training, P-Tokens included."""
     built = None
     if recipe.build is not None:
@@ -166,6 +165,25 @@ def _match(model: str, shape: dict[str, Any], asked: dict[str, Any]) -> None:
                 f"{shape.get(field)} and not {asked.get(field)}. Give the shape it was built with, "
                 "or leave `model` out to start from nothing."
             )
+
+
+def fill(
+    accelerator: Accelerator,
+    pipeline: StableDiffusionPipeline,
+    dataset: RegionDataset,
+    dtype: torch.dtype,
+    recipe: FinetuneRecipe,
+    out: Path,
+) -> None:
+    """Give a dataset what is made once for its run: the cache, and images of the prior."""
+    if recipe.cache:
+        dataset.cache = fill_cache(accelerator, pipeline, dataset, dtype, recipe, out)
+        if accelerator.is_main_process:
+            told = {"cache": str(dataset.cache)}
+            decisions(told)
+            write_json(out / "decisions.json", read_json(out / "decisions.json") | told)
+    if recipe.prior is not None:
+        dataset.prior = draw_prior(accelerator, pipeline, recipe, recipe.prior, out)
 
 
 @torch.no_grad()
@@ -216,7 +234,7 @@ def fill_cache(
     return Cache(images, texts if fixed_text else None, places, sampled)
 
 
-def _leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
+def leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) -> None:
     """Move the models that the cache stands for off the device."""
     if recipe.cache:
         if recipe.perceptual is None:
@@ -233,7 +251,7 @@ def _batch_in_words(recipe: FinetuneRecipe, processes: int) -> str:
     return f"{each * parts * processes} a step, because {why}{added}"
 
 
-def _claim(
+def claim(
     recipe: FinetuneRecipe,
     manifest: SourceManifest,
     records: list[SourceRecord],
@@ -244,7 +262,7 @@ def _claim(
 
     The number of processes belongs to it: it decides which samples a step sees.
     """
-    free = {"steps"} if _schedule(recipe).extendable else set()
+    free = {"steps"} if schedule_of(recipe).extendable else set()
     fields = asked(recipe, free) | {"processes": processes}
     stage = stage_of(recipe)
     judging = {"autoencoder": stage.perceptual if stage else None, "unet": recipe.perceptual}
@@ -259,9 +277,10 @@ def _claim(
     if recipe.orientations != "none" and free_captions(recipe, records):
         decided_by["turning"] = TURNING_FORMAT
     start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
+    keep_order(out, "finetune", recipe.model_dump(mode="json"), processes=processes)
 
 
-def _schedule(recipe: FinetuneRecipe) -> Schedule:
+def schedule_of(recipe: FinetuneRecipe) -> Schedule:
     """How UNet and text encoder are optimised."""
     return Schedule(
         recipe.steps,

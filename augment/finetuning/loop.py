@@ -1,9 +1,9 @@
 """The training loop that all stages share, under accelerate: one process or many, any device."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.finetuning.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from didgen.augment.finetuning.dataset import draws
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.progress import progress_bar
 
 WAITING = 4
 """Batches that are loaded ahead, on a GPU by a process each."""
@@ -44,7 +45,8 @@ class Schedule:
     within a step, as the nets of a GAN do: each has a loss of its own, and an optimiser of its own,
     since AdamW moves what has a gradient alone. The average is that of the last of them. With an
     infinite `max_grad_norm` gradients stay as they are. A step adds up the gradients of as many
-    batches as `accumulation` says, as if they were one.
+    batches as `accumulation` says, as if they were one. `shares` names children of the module that
+    are trained at a share of the rate.
     """
 
     steps: int
@@ -61,6 +63,7 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.999)
     turns: tuple[str, ...] = ()
     accumulation: int = 1
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def extendable(self) -> bool:
@@ -148,7 +151,7 @@ def train(
     parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
     last = _of(parameters, schedule.turns[-1]) if schedule.turns else parameters
     average = None if schedule.ema_decay is None else Average(last, schedule.ema_decay)
-    groups = _groups(module, schedule.weight_decay)
+    groups = _groups(module, schedule)
     optimizer = torch.optim.AdamW(
         groups, lr=schedule.learning_rate, betas=schedule.betas, fused=True
     )
@@ -252,7 +255,7 @@ class Optimisation:
                 raise item
             batches.append(_to_device(item, self.accelerator.device) | {"step": number})
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(number)
+            group["lr"] = self.schedule.rate(number) * group["share"]
         if not self.schedule.turns:
             return self._move(batches, self.parameters)
         told: dict[str, float] = {}
@@ -329,15 +332,27 @@ def _collated(items: list[Item]) -> Item:
     return next(errors, None) or default_collate(items)
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimizer groups: embeddings are not decayed, since the P-Tokens' rows must stay fixed."""
+def _groups(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    """Optimizer groups: embeddings are not decayed, since the P-Tokens' rows must stay fixed.
+
+    Children that learn at a share of the rate are groups of their own.
+    """
     embeddings = [part.weight for part in module.modules() if isinstance(part, nn.Embedding)]
     fixed = {id(weight) for weight in embeddings}
-    others = [p for p in module.parameters() if p.requires_grad and id(p) not in fixed]
-    groups = [{"params": others, "weight_decay": weight_decay}]
+    others: dict[str, Tensor] = {
+        name: p for name, p in module.named_parameters() if p.requires_grad and id(p) not in fixed
+    }
+    slower = {child: _of(others, child) for child in schedule.shares}
+    apart = {name for child in slower.values() for name in child}
+    decay = {"weight_decay": schedule.weight_decay}
+    groups = [{"params": [p for n, p in others.items() if n not in apart], "share": 1.0} | decay]
+    groups += [
+        {"params": [*child.values()], "share": schedule.shares[name]} | decay
+        for name, child in slower.items()
+    ]
     learned = [weight for weight in embeddings if weight.requires_grad]
     if learned:
-        groups.append({"params": learned, "weight_decay": 0.0})
+        groups.append({"params": learned, "weight_decay": 0.0, "share": 1.0})
     return groups
 
 

@@ -44,6 +44,8 @@ class RegionLoss(nn.Module):
     share of the noisy latents, because of pure noise the best prediction is a mean of images, and
     no image. Before the step `perceptual_from` of the recipe it is left out.
 
+    With `prior` of the recipe, Eq. 1 of images of the class is added by its weight.
+
     A built model trains UNet and text encoder, a loaded one its UNet, or the adapters on it. What
     is fixed and cached is no part of this module, and needs no place on its device; the perceptual
     term needs the autoencoder's decoder.
@@ -84,6 +86,12 @@ class RegionLoss(nn.Module):
         forward = self.unet.forward
         self.predict = torch.compile(forward) if recipe.compile else forward
         _fix_p_tokens(pipeline)
+        self.prior_context: Tensor
+        if recipe.prior is not None:
+            input_ids = tokenize(pipeline.tokenizer, [recipe.prior.prompt])
+            with torch.no_grad():
+                context = pipeline.text_encoder(input_ids.to(pipeline.text_encoder.device))[0]
+            self.register_buffer("prior_context", context, persistent=False)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         recipe = self.recipe
@@ -94,7 +102,7 @@ class RegionLoss(nn.Module):
         asked = recipe.maps if whole else recipe.maps.halved()
         self._ask(batch, asked)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        output = self.predict(noisy, timesteps, context).sample.float()
+        output = self.prediction(noisy, timesteps, context, batch).float()
         aim = target(self.scheduler, latents, noise, timesteps)
         terms = {"reconstruction": (1.0, self._reconstruction(output, aim, timesteps))}
         if recipe.attention_weight > 0:
@@ -104,9 +112,18 @@ class RegionLoss(nn.Module):
         if self.perceptual is not None and batch["step"] >= recipe.perceptual_from:
             clean = predicted_latents(self.scheduler, output, noisy, timesteps)
             terms["perceptual"] = self.perceptual.weight, self._distance(clean, latents, timesteps)
+        if recipe.prior is not None:
+            terms["prior"] = recipe.prior.weight, self._prior(batch)
         nothing = torch.zeros((), device=noise.device)
         loss = sum((weight * term for weight, term in terms.values()), start=nothing)
         return {"loss": loss} | {name: term.detach() for name, (_, term) in terms.items()}
+
+    def prediction(
+        self, noisy: Tensor, timesteps: Tensor, context: Tensor, batch: dict[str, Any]
+    ) -> Tensor:
+        """What the model predicts of noisy latents, (B, 4, h, w)."""
+        output: Tensor = self.predict(noisy, timesteps, context).sample
+        return output
 
     def _ask(self, batch: dict[str, Any], asked: AttentionMaps) -> None:
         """Tell the capture processors what to read of this batch."""
@@ -133,6 +150,16 @@ class RegionLoss(nn.Module):
             gamma = self.recipe.min_snr_gamma
             per_sample = per_sample * min_snr_weights(self.scheduler, timesteps, gamma)
         return per_sample.mean()
+
+    def _prior(self, batch: dict[str, Any]) -> Tensor:
+        """Eq. 1 of the images of the class, by their own prompt: DreamBooth's L(class)."""
+        latents, noise = batch["prior_latents"], batch["prior_noise"]
+        timesteps = batch["prior_timestep"]
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        context = self.prior_context.expand(len(latents), -1, -1)
+        output = self.prediction(noisy, timesteps, context, batch).float()
+        aim = target(self.scheduler, latents, noise, timesteps)
+        return self._reconstruction(output, aim, timesteps)
 
     def _attention(self, batch: dict[str, Any], asked: AttentionMaps) -> Tensor:
         """L_attn of Eq. 3, weighted by the timestep, the mean over samples."""

@@ -17,7 +17,7 @@ from didgen.manifests.files import write_bytes
 from didgen.manifests.images import encoded
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.sampling import Sampling
-from didgen.manifests.sources.records import SourceManifest
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 SHEET = 8
 """Images on a sample sheet."""
@@ -40,8 +40,7 @@ class SampleSheets:
     def draw(self, step: int) -> None:
         """Draw the sheet of a step, of the size that the steps so far were trained at."""
         recipe, unet = self.recipe, self.pipeline.unet
-        records = subset(recipe, self.manifest.select(split="val", masked=True))
-        records = records[:: max(1, len(records) // SHEET)][:SHEET]
+        records = records_of_sheets(recipe, self.manifest)
         if not records:
             return
         side, early = recipe.image_size // 8, step <= recipe.half_size_until
@@ -64,6 +63,12 @@ class SampleSheets:
         titles = [record.label or "" for record in records]
         sheet = pair_sheet(images, masks, layouts[:, 0].numpy() > 0.5, titles)
         write_bytes(self.folder / f"step-{step:07d}.png", encoded(sheet, "PNG"))
+
+
+def records_of_sheets(recipe: FinetuneRecipe, manifest: SourceManifest) -> list[SourceRecord]:
+    """The validation images whose prompts and masks the sheets of a training are drawn by."""
+    records = subset(recipe, manifest.select(split="val", masked=True))
+    return records[:: max(1, len(records) // SHEET)][:SHEET]
 
 
 def draw_batches(

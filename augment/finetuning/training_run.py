@@ -7,7 +7,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from didgen.augment.console import decisions
-from didgen.augment.device import Device
+from didgen.augment.device import Device, peak_memory
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import leftovers, write_json
 from didgen.manifests.locks import claimed
@@ -30,7 +30,8 @@ def begun(
     """Keep a run's folder to this training while it lasts, and end it with its processes.
 
     claim: raises DidgenError where the folder holds another run. What a killed run left half
-    written is deleted, and what was decided is printed and written.
+    written is deleted, and what was decided is printed and written. At the end `cost.json` has the
+    most memory that the process took, in bytes.
     """
     main = accelerator.is_main_process
     with _alone(out) if main else nullcontext():
@@ -45,6 +46,8 @@ def begun(
         accelerator.init_trackers("logs")
         yield
         accelerator.wait_for_everyone()
+        if main:
+            write_json(out / "cost.json", {"peak_memory": peak_memory()})
         accelerator.end_training()
 
 

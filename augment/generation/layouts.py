@@ -10,7 +10,6 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageOps
 
-from didgen.augment.diffusion.images import load_mask
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.shards.index import Manifest
@@ -123,4 +122,7 @@ class Layouts:
             raise DidgenError(
                 f"{name} is no training image with a mask; layouts come from the training split."
             )
+        # A dry run reads no mask, and need not wait for torch.
+        from didgen.augment.diffusion.images import load_mask
+
         return load_mask(self.manifest, self.records[name], self.size)[0].numpy() > 0.5

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from didgen.augment.captions.geometry import room
 from didgen.augment.generation.layouts import Layout, Layouts
 from didgen.augment.methods.generator import Planned
 from didgen.augment.prompts.agreement import Room
@@ -153,6 +152,9 @@ class PlannedPairs(Plan):
         )
 
     def _room(self, layout: Layout, seed: int) -> Room | None:
+        # A dry run measures no lesion, and need not wait for SciPy.
+        from didgen.augment.captions.geometry import room
+
         if layout.drawn:
             return room(self.layouts.mask(layout.name, seed))
         if layout not in self._measured:

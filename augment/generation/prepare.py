@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from didgen.augment.generation.layouts import Layouts, RunMasks
 from didgen.augment.generation.plan import (
@@ -19,6 +19,7 @@ from didgen.augment.generation.plan import (
 from didgen.augment.methods.generator import Generator, Opened, Planned
 from didgen.augment.methods.registry import open_model
 from didgen.augment.methods.starts import Starts
+from didgen.augment.models.cost import Cost, Network
 from didgen.augment.prompts.prompt_source import (
     FREE_FORMAT,
     UNLABELLED,
@@ -64,6 +65,7 @@ class GenerationJob:
     trained_on: TrainedOn
     decided: Mapping[str, str]
     """What the run records of how its generator draws."""
+    network: Network | None = None
 
     @property
     def plan(self) -> dict[Config, Plan]:
@@ -117,6 +119,7 @@ def prepare_generation(recipe: AugmentRecipe) -> GenerationJob:
         fingerprint(_decided_by(recipe, prompts, real, layouts, starts)),
         seen,
         opened.decided,
+        opened.network,
     )
 
 
@@ -155,6 +158,14 @@ def _varied(
             yield from (starts.records[name] for name in names[: images.counts[label]])
     if pairs is not None:
         yield from (starts.records[choice.name] for choice in pairs.choices)
+
+
+def cost_of(job: GenerationJob) -> Cost | None:
+    """What the samples of a job take, None where nobody measured its method."""
+    if job.network is None:
+        return None
+    images, pairs = (job.samples.get(config, 0) for config in get_args(Config))
+    return job.network.drawing(images, pairs, job.recipe.sampling.steps)
 
 
 def _captions(recipe: AugmentRecipe, manifest: SourceManifest | None) -> dict[str, list[str]]:

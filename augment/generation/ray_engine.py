@@ -23,13 +23,14 @@ from typing import Any
 
 import torch
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
 from didgen.augment.generation.prepare import GenerationJob
 from didgen.augment.generation.worker import Worker, is_whole
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import clear, located
 from didgen.manifests.locks import claimed
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.shards.shard import read_sidecar, shard_path
 

@@ -9,7 +9,8 @@ Notable choices:
 from functools import partial
 from pathlib import Path
 
-from didgen.augment.console import decisions, progress_bar
+from didgen.augment.console import decisions
+from didgen.augment.device import Device
 from didgen.augment.generation.gates import otsu_failures
 from didgen.augment.generation.part import Part
 from didgen.augment.generation.prepare import GenerationJob, check_begun, check_source
@@ -18,9 +19,10 @@ from didgen.augment.generation.run_sheets import write_sheets
 from didgen.augment.generation.worker import Worker, is_whole, versions
 from didgen.manifests.choices import Config, Engine
 from didgen.manifests.locks import claimed
+from didgen.manifests.progress import progress_bar
 from didgen.manifests.provenance.models import ingredients, unlisted
 from didgen.manifests.recipes.augment import asked
-from didgen.manifests.runs.claim import is_started, start_run
+from didgen.manifests.runs.claim import claim_of, is_started, start_run
 from didgen.manifests.runs.finish import (
     DOCUMENTS,
     finish_run,
@@ -29,6 +31,7 @@ from didgen.manifests.runs.finish import (
     mend_run,
     missing_shards,
 )
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import strays, tidy
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import read_sidecars
@@ -50,6 +53,9 @@ def augment(
     check_begun(out)
     check_source(job, out)
     if not is_started(out, job.fingerprint):
+        if claim_of(out) is None:
+            # A model whose weights cannot be read leaves no folder behind.
+            job.generator.to(Device("cpu", "no", "it is only read"))
         with claimed(out, "run"):
             start_run(
                 out,
@@ -58,6 +64,7 @@ def augment(
                 planned=job.samples,
                 documents=DOCUMENTS,
             )
+    keep_order(out, "augment", job.recipe.model_dump(mode="json"), engine=engine)
     everything = [(config, index) for config, count in job.shards.items() for index in range(count)]
     ours = [shard for place, shard in enumerate(everything) if part.has(place)]
     if todo := [shard for shard in ours if not is_whole(job, out, *shard)]:

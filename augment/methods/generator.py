@@ -6,15 +6,19 @@ directory says which method it is for; what opens it gives an `Opened`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from didgen.augment.device import Device
-from didgen.augment.diffusion.noise import TrySeed
+from didgen.augment.models.cost import Network
 from didgen.manifests.choices import Config
-from didgen.manifests.views.attention_maps import AttentionHistory
+
+if TYPE_CHECKING:
+    from didgen.augment.device import Device
+    from didgen.augment.diffusion.noise import TrySeed
+    from didgen.manifests.views.attention_maps import AttentionHistory
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,21 @@ class Drawing:
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_] | None = None
     scores: tuple[Mapping[str, float], ...] = ()
-    attention: tuple[AttentionHistory, ...] = ()
+    attention: "tuple[AttentionHistory, ...]" = ()
 
 
 class Generator(Protocol):
     """What draws samples: a loaded model with all that its recipe says of the drawing."""
 
-    def to(self, device: Device) -> None:
-        """Bring the model to a device."""
+    def to(self, device: "Device") -> None:
+        """Bring the model to a device; its weights are read here at the latest."""
 
     def draw(
         self,
         planned: Sequence[Planned],
-        seeds: Sequence[TrySeed],
+        seeds: "Sequence[TrySeed]",
         layouts: NDArray[np.bool_] | None,
-        device: Device,
+        device: "Device",
         watched: int = 0,
     ) -> Drawing:
         """Draw the planned samples of one batch, each from its own seed.
@@ -80,6 +84,36 @@ class Generator(Protocol):
         layouts: (B, H, H) for pairs, None for images. watched: of how many samples, the first of
         the batch, the attention is kept. The same samples and seeds give the same bits on a CPU.
         """
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A generator whose model is read when it is first brought to a device.
+
+    So a recipe is checked, and a finished run found to be whole, without torch.
+    """
+
+    load: Callable[[], Generator]
+
+    @cached_property
+    def loaded(self) -> Generator:
+        """The generator itself; a model whose weights cannot be read is a `DidgenError`."""
+        return self.load()
+
+    def to(self, device: "Device") -> None:
+        """See `Generator`."""
+        self.loaded.to(device)
+
+    def draw(
+        self,
+        planned: Sequence[Planned],
+        seeds: "Sequence[TrySeed]",
+        layouts: NDArray[np.bool_] | None,
+        device: "Device",
+        watched: int = 0,
+    ) -> Drawing:
+        """See `Generator`."""
+        return self.loaded.draw(planned, seeds, layouts, device, watched)
 
 
 def no_tokens(text: str) -> int:
@@ -94,7 +128,7 @@ class Opened:
     image_size: side of its images in pixels. count_tokens: the positions that a prompt takes, start
     and end included. classes: those it can draw; None where a prompt can name any. varies: whether
     it draws variations of real images. decided: what the run records of the drawing, each with its
-    reason.
+    reason. network: what its cost is told by; None for a method whose cost nobody knows.
     """
 
     generator: Generator
@@ -103,3 +137,4 @@ class Opened:
     classes: tuple[str, ...] | None = None
     varies: bool = False
     decided: Mapping[str, str] = field(default_factory=dict)
+    network: Network | None = None

@@ -8,18 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from didgen.augment.device import Device
-from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import encode
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.noise import TrySeed
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs, draw
-from didgen.augment.diffusion.schedulers import check_timestep, scheduler_of
-from didgen.augment.methods.generator import Drawing, Opened, Planned
+from didgen.augment.methods.generator import Drawing, Planned
 from didgen.augment.methods.starts import Starts
-from didgen.augment.prompts.prompt import P_TOKENS
 from didgen.augment.variety.start import Start
 from didgen.augment.variety.variety import Variety, WeakerModel
-from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.sampling import Sampling
 from didgen.manifests.sources.records import SourceManifest
@@ -102,56 +98,21 @@ def _scores(pairs: LesionPairs) -> tuple[dict[str, float], ...]:
     )
 
 
-def open_diffusion(recipe: AugmentRecipe) -> Opened:
-    """Load a recipe's Stable Diffusion model with its P-Tokens.
+def load_diffusion(recipe: AugmentRecipe) -> GuidedDiffusion:
+    """Load a recipe's Stable Diffusion model, and the weaker one and the images to vary, if any.
 
-    Raises DidgenError for a model that cannot be loaded, one without P-Tokens, and a sampling that
-    it cannot do.
+    Raises DidgenError for a model that cannot be loaded.
     """
     pipeline = load_pipeline(recipe.model, recipe.revision)
-    known = pipeline.tokenizer.get_vocab()
-    if missing := [token for token in P_TOKENS if token not in known]:
-        raise DidgenError(
-            f"The model {recipe.model} does not know {' and '.join(missing)}; "
-            "run `didgen finetune` on it first."
-        )
-    _check_sampling(recipe, pipeline)
-    weaker, varied = _weaker(recipe, pipeline), _varied(recipe, pipeline)
-    return Opened(
-        GuidedDiffusion(pipeline, recipe.sampling, weaker, *varied),
-        pipeline.image_size,
-        lambda text: len(pipeline.tokenizer(text).input_ids),
-        varies=True,
-        decided=sampling_decided(recipe.sampling),
-    )
+    return GuidedDiffusion(pipeline, recipe.sampling, _weaker(recipe), *_varied(recipe, pipeline))
 
 
-def _weaker(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> WeakerModel | None:
-    """Load the weaker model that a recipe names, if any; DidgenError for one of another kind."""
+def _weaker(recipe: AugmentRecipe) -> WeakerModel | None:
+    """Load the weaker model that a recipe names, if any."""
     folder = recipe.sampling.autoguidance
     if folder is None:
         return None
     other = load_pipeline(str(folder))
-    if recipe.sampling.cfg == 1:
-        raise DidgenError(
-            "`sampling.autoguidance` is asked for and `sampling.cfg` is 1, which leads nowhere; "
-            "raise it."
-        )
-    alike = (
-        ("vocabulary", pipeline.tokenizer.get_vocab(), other.tokenizer.get_vocab()),
-        ("size", pipeline.image_size, other.image_size),
-        (
-            "kind of prediction",
-            pipeline.scheduler.config.get("prediction_type"),
-            other.scheduler.config.get("prediction_type"),
-        ),
-    )
-    for name, own, its in alike:
-        if own != its:
-            raise DidgenError(
-                f"`sampling.autoguidance` is {folder}, whose {name} is not that of {recipe.model}; "
-                "give an earlier checkpoint of the same training."
-            )
     return WeakerModel(other.unet, other.text_encoder)
 
 
@@ -161,26 +122,3 @@ def _varied(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> tuple[Starts
         return None, 1.0
     starts = Starts(pipeline.image_size, SourceManifest.read(recipe.source))
     return starts, recipe.variations.strength
-
-
-def sampling_decided(sampling: Sampling) -> dict[str, str]:
-    """What a run records of how a diffusion model is sampled."""
-    return {
-        "sampling": f"{sampling.scheduler}, {sampling.steps} steps, guidance {sampling.cfg}, "
-        f"batches of {sampling.batch_size}, because the recipe says so"
-    }
-
-
-def _check_sampling(recipe: AugmentRecipe, pipeline: LesionPairPipeline) -> None:
-    """Raise DidgenError for a sampling that the model cannot do, before there is a folder of it."""
-    sampling = recipe.sampling
-    scheduler = scheduler_of(pipeline, sampling.scheduler)
-    check_timestep(scheduler, sampling.annotation)
-    trained = scheduler.config.num_train_timesteps
-    if sampling.steps > trained:
-        raise DidgenError(
-            f"`sampling.steps` is {sampling.steps}, but the model {recipe.model} knows {trained} "
-            "timesteps; lower it."
-        )
-    for kind in ("attn2", "attn1") if recipe.pairs else ():
-        layers_at(pipeline.unet, kind, sampling.maps, pipeline.unet.config.sample_size)

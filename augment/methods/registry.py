@@ -31,7 +31,7 @@ class Places:
 
 METHODS: dict[Method, Places] = {
     "didgen": Places(
-        "didgen.augment.methods.guided_diffusion:open_diffusion",
+        "didgen.augment.methods.diffusion_opening:open_diffusion",
         "didgen.augment.finetuning.finetune:finetune",
     ),
     "stylegan": Places(
@@ -42,6 +42,10 @@ METHODS: dict[Method, Places] = {
     "pix2pixhd": Places(
         "didgen.augment.rivals.pix2pixhd:open_pix2pixhd",
         "didgen.augment.rivals.pix2pixhd:train_pix2pixhd",
+    ),
+    "controlnet": Places(
+        "didgen.augment.rivals.controlnet:open_controlnet",
+        "didgen.augment.rivals.controlnet:train_controlnet",
     ),
 }
 

@@ -4,15 +4,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from didgen.augment.diffusion.images import load_pixels
 from didgen.augment.seeds import derived_seed
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,12 @@ class Starts:
         order = np.random.default_rng(derived_seed(seed, "variations", label))
         return [names[place] for place in order.permutation(len(names))]
 
-    def pixels(self, names: Sequence[str]) -> Tensor:
+    def pixels(self, names: Sequence[str]) -> "Tensor":
         """The images (B, 3, size, size) in [-1, 1] of some names."""
+        import torch
+
+        from didgen.augment.diffusion.images import load_pixels
+
         for name in names:
             if name not in self.records:
                 raise DidgenError(

@@ -80,15 +80,18 @@ def method_of_parts(
     )
 
 
-def sheet_of(run: RivalRun, part: Part, net: nn.Module) -> Callable[[int], None]:
-    """A function that draws a sample sheet of a net: some images of each class, always the same."""
+def sheet_of(run: RivalRun, stage: str, part: Part, net: nn.Module) -> Callable[[int], None]:
+    """A function that draws a sample sheet of a net: some images of each class, always the same.
+
+    stage: what is trained, which the sheet's file is named by.
+    """
     labels = torch.arange(len(part.classes)).repeat_interleave(EACH)
 
     def draw(step: int) -> None:
         images = _drawn(net, range(len(labels)), labels, run.accelerator.device)
         titles = [part.classes[label] for label in labels.tolist()]
         sheet = image_sheet(images, titles, EACH)
-        path = run.out / "sheets" / f"{part.name}-step-{step:07d}.png"
+        path = run.out / "sheets" / f"{stage}-step-{step:07d}.png"
         write_bytes(path, encoded(sheet, "PNG"))
 
     return draw

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from didgen.augment.console import progress_bar
 from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.finetuning.dataset import ORIENTATIONS, class_weights, orient
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.rivals.rival_run import RivalRun, Weighted
+from didgen.manifests.progress import progress_bar
 
 
 def picture_table(run: RivalRun) -> Table:

@@ -249,7 +249,7 @@ def _grown(run: RivalRun, recipe: PganRecipe, part: Part, images: GanImages) -> 
         module.grow(level, fade)
         stage = f"{part.name}-level-{level}"
         schedule = run.schedule(fade + stable, batch_size, betas=(0.0, 0.99))
-        sheet = sheet_of(run, part, module.generator)
+        sheet = sheet_of(run, stage, part, module.generator)
         run.train(stage, module, images, schedule, sheet)
         if level < last:
             newest = checkpoints(run.out / "checkpoints" / stage)[-1]

@@ -31,6 +31,7 @@ from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.rivals import GanRecipe
 from didgen.manifests.recipes.training import asked
 from didgen.manifests.runs.claim import start_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 
@@ -128,6 +129,7 @@ def rival_run(recipe: GanRecipe, out: Path, **judges: Path) -> Iterator[RivalRun
             "judges": {name: sha256_of(path) for name, path in judges.items()},
         }
         start_run(out, fingerprint=fingerprint(decided_by), recipe=fields)
+        keep_order(out, "finetune", recipe.model_dump(mode="json"))
 
     with begun(accelerator, out, decided, claim):
         yield RivalRun(recipe, manifest, records, accelerator, out)

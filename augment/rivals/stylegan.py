@@ -186,7 +186,7 @@ def train_stylegan(recipe: StyleGanRecipe, out: Path) -> Path:
         schedule = run.schedule(recipe.steps, recipe.batch_size, betas=(0.0, 0.99))
         for number, part in enumerate(parts):
             module = StyleGan(recipe, len(part.classes))
-            sheet = sheet_of(run, part, module.generator)
+            sheet = sheet_of(run, part.name, part, module.generator)
             run.train(part.name, module, part.images(run, table), schedule, sheet)
             nets[f"generator-{number}"] = module.generator
         trained = f"{recipe.steps} steps of {recipe.batch_size} images"

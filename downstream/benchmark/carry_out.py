@@ -51,6 +51,7 @@ from didgen.manifests.files import is_abandoned, leftovers
 from didgen.manifests.locks import claimed
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
+from didgen.manifests.runs.order import keep_order
 
 Make: TypeAlias = Callable[[Training, Asked, OnStep], Result]
 
@@ -149,6 +150,7 @@ def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -
     waiting = [t for t in job.trainings if not job.recipe.arm(t.arm).filter]
     # A folder of another recipe is refused before anything is trained.
     finished({t: _asked(task, t) for t in (*job.judges, *waiting)}, out)
+    keep_order(out, job.recipe.kind, job.recipe.model_dump(mode="json"))
     rounds.go_on([t for t in job.trainings if job.in_search(t)])
     validation = {t: task.read(folder_of(out, t), "val") for t in rounds.results}
     choices = choices_of(task, validation)
@@ -240,7 +242,7 @@ def _train(task: Task[Any, E], training: Training, place: Place) -> Result:
     figures = task.figures(predicted)
     return write_result(
         place.folder,
-        {VALIDATION_NAME: task.rows(predicted)},
+        {VALIDATION_NAME: task.rows(task.nameless(predicted, "val"))},
         # The bare network, whose weights its library loads again.
         network.get_submodule("network"),
         record_of(task.job, place.asked, (accelerator, trained), figures, task.packages),
@@ -341,7 +343,7 @@ def _test(
     return write_tested(
         folder,
         result,
-        {part: task.rows(one) for part, one in predicted.items()},
+        {part: task.rows(task.nameless(one, part)) for part, one in predicted.items()},
         data,
         {part: task.figures(one) for part, one in predicted.items()},
     )

@@ -29,7 +29,7 @@ from didgen.downstream.networks.weights import Weights
 from didgen.manifests.choices import Config, Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
-from didgen.manifests.perceptual_hash import NEAR, nearest
+from didgen.manifests.privacy.pseudonyms import Naming, unit_naming
 from didgen.manifests.progress import Progress
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.reviews.consensus import reviewed
@@ -111,6 +111,17 @@ class BenchmarkJob(ABC, Generic[P]):
     data: Mapping[str, Any]
     """What the images are, as the results record it."""
     dropped: tuple[dict[str, Any], ...]
+
+    @cached_property
+    def unit_names(self) -> Mapping[str, Naming]:
+        """How each tested part's units are named on disk; a new secret is written beside a source.
+
+        Rows of predictions are published, and patients must not be.
+        """
+        own = unit_naming(self.recipe.source)
+        names = {"val": own, "test": own}
+        outside = self.recipe.outside
+        return names if outside is None else names | {"outside": unit_naming(outside)}
 
     @property
     def parts(self) -> dict[str, P]:
@@ -357,18 +368,6 @@ def shared_records(
             "that no network can share them; take the arm of `shared-network` out."
         )
     return found
-
-
-def with_outside(learned: Iterable[Pictures], outside: P, place: Path | None) -> P:
-    """The images of another source without those that are nearly some that were learned from."""
-    mine = perceptual_hashes(outside)
-    near = np.zeros(len(outside), bool)
-    for part in learned:
-        if len(part):
-            near |= nearest(mine, perceptual_hashes(part))[1] <= NEAR
-    if near.all():
-        raise DidgenError(f"{place} has no image left that is not nearly one that is learned from.")
-    return outside.take(np.flatnonzero(~near).tolist())
 
 
 def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:

@@ -90,8 +90,24 @@ class Task(ABC, Generic[P, E]):
         """One row an image, as a file of predictions holds it."""
 
     @abstractmethod
+    def named(self, predicted: E, keys: tuple[str, ...], units: tuple[str, ...]) -> E:
+        """The same predictions, of images with these keys and units."""
+
+    def nameless(self, predicted: E, part: str) -> E:
+        """Predictions on a part as they may be published: without names of patients."""
+        name = self.job.unit_names[part]
+        return self.named(predicted, predicted.keys, tuple(map(name, predicted.units)))
+
+    @abstractmethod
+    def on_disk(self, folder: Path, part: str) -> E:
+        """The predictions of a training on a part of the images, as its file has them."""
+
     def read(self, folder: Path, part: str) -> E:
         """The predictions of a training on a part of the images."""
+        # On disk units are pseudonyms. What was trained does not hang on ids of lesions and
+        # patients, which the source may have learned since; the intervals and tests do.
+        images = self.images_of(part)
+        return self.named(self.on_disk(folder, part), images.keys, images.units)
 
     @abstractmethod
     def figures(self, predicted: E) -> dict[str, Any]:

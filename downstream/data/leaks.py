@@ -1,8 +1,9 @@
 """Leaks: what would let a network see its test images in training, and what makes a test void."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -127,3 +128,15 @@ def refuse(duplicates: Sequence[NearDuplicate], folder: object) -> None:
             f"{len(duplicates)} near-duplicates; take it out, or set `near_duplicates: drop` to "
             "train without it."
         )
+
+
+def with_outside(learned: Iterable[Pictures], outside: P, place: Path | None) -> P:
+    """The images of another source without those that are nearly some that were learned from."""
+    mine = perceptual_hashes(outside)
+    near = np.zeros(len(outside), bool)
+    for part in learned:
+        if len(part):
+            near |= nearest(mine, perceptual_hashes(part))[1] <= NEAR
+    if near.all():
+        raise DidgenError(f"{place} has no image left that is not nearly one that is learned from.")
+    return outside.take(np.flatnonzero(~near).tolist())

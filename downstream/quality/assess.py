@@ -77,6 +77,8 @@ class QualityJob:
     """An assessment made ready: what is compared, with which network, at which size."""
 
     recipe: QualityRecipe
+    run: str
+    """The fingerprint of the run."""
     source: SourceManifest
     sidecars: Mapping[Config, Sequence[Sidecar]]
     samples: Mapping[Config, Sequence[SyntheticSample]]
@@ -133,6 +135,7 @@ def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> 
         raise DidgenError(f"{recipe.synthetic} holds no sample; make some first.")
     return QualityJob(
         recipe,
+        run.fingerprint,
         source,
         sidecars,
         samples,
@@ -212,6 +215,7 @@ def assess(
         "kind": "quality",
         "real": str(job.recipe.real),
         "synthetic": str(job.recipe.synthetic),
+        "run": job.run,
         "against": job.recipe.against,
         "seed": job.recipe.seed,
         "classes": list(job.source.header.classes),

@@ -11,10 +11,12 @@ import typer
 from didgen.manifests.choices import Config, Part
 from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder, needs_out, place
-from didgen.manifests.progress import terminal_progress
+from didgen.manifests.progress import announce, terminal_progress
 
 if TYPE_CHECKING:
     from didgen.downstream.quality.assess import QualityJob
+    from didgen.downstream.quality.recipe import QualityRecipe
+    from didgen.manifests.runs.order import Order
 
 Real = Annotated[
     Path | None, typer.Option("--real", help="Folder of the source manifest.", parser=folder)
@@ -146,14 +148,30 @@ def _quality(
     from didgen.manifests.recipes.reading import read_recipe
 
     recipe = QualityRecipe(**given) if name is None else read_recipe(name, QualityRecipe, given)
+    return _assess(recipe, None if dry_run else out, scores=scores)
+
+
+def resume_quality(order: "Order", directory: Path) -> NextStep:
+    """Assess anew what was stopped: the network looks at all images again."""
+    from didgen.downstream.quality.recipe import QualityRecipe
+
+    recipe = order.recipe_as(QualityRecipe, directory)
+    return _assess(recipe, directory, scores=bool(order.options.get("scores")))
+
+
+def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> NextStep:
+    """Say what is assessed, and assess it where there is a folder for the figures."""
+    announce("PyTorch and timm")
     from didgen.downstream.quality.assess_runs import assess_runs, prepare_runs
+    from didgen.manifests.runs.order import keep_order
 
     with terminal_progress("checking") as advance:
         jobs = prepare_runs(recipe, progress=advance)
     for job in jobs.values():
         _print_assessed(job)
-    if dry_run or out is None:
+    if out is None:
         return None
+    keep_order(out, "quality", recipe.model_dump(mode="json"), scores=scores)
     with terminal_progress("looking") as advance:
         records = assess_runs(jobs, out, scores=scores, progress=advance)
     for name, record in records.items():

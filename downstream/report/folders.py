@@ -12,6 +12,7 @@ from didgen.downstream.report.quality import quality_part
 from didgen.downstream.report.run import run_part
 from didgen.downstream.report.training import training_part
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.progress import Progress
 from didgen.manifests.views.contents import is_run, recipe_kind
 
 PARTS = 40
@@ -20,7 +21,7 @@ PARTS = 40
 Make = Callable[[Path], Part]
 
 
-def parts_of(directories: Iterable[Path]) -> list[Part]:
+def parts_of(directories: Iterable[Path], progress: Progress | None = None) -> list[Part]:
     """What folders become in a report: each itself, or those one or two levels below it.
 
     In the order of the work: models, runs, quality, benchmarks. A folder that is nothing of this
@@ -47,7 +48,12 @@ def parts_of(directories: Iterable[Path]) -> list[Part]:
             f"{PARTS} that a page takes; name some of them."
         )
     alone = len(chosen) == 1
-    return [_part(folder, make, alone) for folder, make in chosen]
+    parts = []
+    for folder, make in chosen:
+        parts.append(_part(folder, make, alone))
+        if progress:
+            progress(len(parts), len(chosen))
+    return parts
 
 
 def maker_of(folder: Path) -> Make | None:

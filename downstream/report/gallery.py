@@ -10,6 +10,7 @@ from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.pictures import figure_of
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.shards.index import layouts_are_masks
 from didgen.manifests.shards.shard import read_shard, split_of
 from didgen.manifests.sources.records import SourceManifest, class_words
 from didgen.manifests.views.attention_maps import WATCHED, AttentionHistory
@@ -82,9 +83,8 @@ def pairs(contents: RunContents, source: SourceManifest | None) -> Iterator[Cont
                 figures.append(figure)
                 missing |= not whole
     yield Paragraph(
-        "From left to right: the image with the outline of its annotation in green and that of its "
-        "layout in white, the layout that guided it, and the annotation, the mask that was read "
-        "off the attention (Eq. 7)."
+        "From left to right: the image with the outline of its mask in green and that of its "
+        f"layout in white, the layout that guided it, and its mask{_origin_of_masks(contents)}."
     )
     if missing:
         yield Paragraph(
@@ -93,6 +93,24 @@ def pairs(contents: RunContents, source: SourceManifest | None) -> Iterator[Cont
         )
     yield from map(Notice, faults)
     yield Gallery(figures, 300)
+
+
+def _origin_of_masks(contents: RunContents) -> str:
+    """Where the masks of a run come from, as the end of a sentence; nothing where they differ."""
+    kind = contents.recipe.get("kind", "augment")
+    if kind == "synthetic":
+        return ", which came with it from another generator"
+    if kind != "augment":
+        return ""
+    if _follows_layouts(contents):
+        return ", which is the layout"
+    return ", the annotation that was read off the attention (Eq. 7)"
+
+
+def _follows_layouts(contents: RunContents) -> bool:
+    """Whether a run's masks are its layouts; an unfinished one does not say by which method."""
+    decisions = contents.manifest.decisions if contents.manifest else {}
+    return layouts_are_masks(contents.recipe, decisions)
 
 
 def attention(contents: RunContents) -> Iterator[Content]:
@@ -114,14 +132,15 @@ def attention(contents: RunContents) -> Iterator[Content]:
     if not rows:
         yield Paragraph(
             "There are no maps: `didgen augment` keeps them for the first pairs that it draws, "
-            "which this run was made without, by an older version or as a mix."
+            "which this run was made without: by an older version, by a method without attention "
+            "maps, as a mix, or by another generator."
         )
         return
     yield Paragraph(
         "Cross-attention of the token `<lesion>` at some steps of the drawing, the last one that "
-        "of the annotation; then that map propagated by self-attention (A_CS of Eq. 7), from which "
-        "the mask is cut, and the mask's outline. Each map goes from its least value (black) to "
-        "its largest (pale yellow)."
+        "of the annotation; then that map propagated by self-attention (A_CS of Eq. 7)"
+        f"{'' if _follows_layouts(contents) else ', from which the mask is cut'}, and the mask's "
+        "outline. Each map goes from its least value (black) to its largest (pale yellow)."
     )
     yield from rows
 

@@ -15,6 +15,7 @@ from didgen.downstream.report.folders import parts_of
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
 from didgen.manifests.locks import sole_writer
+from didgen.manifests.progress import Progress
 
 NAME = "report.html"
 
@@ -30,11 +31,14 @@ class Section:
     blocks: Sequence[Content]
 
 
-def report(directories: Sequence[Path], out: Path) -> Path:
-    """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises."""
+def report(directories: Sequence[Path], out: Path, progress: Progress | None = None) -> Path:
+    """Write the report on folders to the file `out`, atomically; raises what `parts_of` raises.
+
+    `progress` is called with (folders read, all that there are).
+    """
     if out.is_dir():
         raise DidgenError(f"{out} is a folder; name a file, such as {out / NAME}.")
-    parts = parts_of(directories)
+    parts = parts_of(directories, progress)
     title = parts[0].title if len(parts) == 1 else f"Study: {directories[0].resolve().name}"
     # A record may hold half a character, which JSON can name and UTF-8 cannot.
     page = render(title, parts).encode(errors="replace")

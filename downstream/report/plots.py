@@ -264,7 +264,7 @@ def _places(canvas: Canvas, count: int, narrow: bool) -> Sequence[Axes]:
     return list(places)
 
 
-def _style(number: int, palette: Palette) -> dict[str, str]:
+def _style(number: int, palette: Palette) -> dict[str, Any]:
     count = len(palette.series)
     return {
         "color": palette.series[number % count],
@@ -275,10 +275,7 @@ def _style(number: int, palette: Palette) -> dict[str, str]:
 def _legend(canvas: Canvas, groups: Sequence[str], palette: Palette, columns: int) -> None:
     if len(groups) < 2:
         return
-    handles = [
-        mpl.lines.Line2D([], [], **_style(n, palette))  # type: ignore[arg-type]
-        for n in range(len(groups))
-    ]
+    handles = [mpl.lines.Line2D([], [], **_style(n, palette)) for n in range(len(groups))]
     names = [_short(group) for group in groups]
     canvas.legend(handles, names, loc="outside upper center", ncols=columns, fontsize="small")
 

@@ -4,7 +4,7 @@ Heavy imports stand inside it, so that `--help` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from didgen.manifests.errors import printable
 from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder
 from didgen.manifests.progress import terminal_progress
+
+if TYPE_CHECKING:
+    from didgen.manifests.recipes.synthetic import SyntheticRecipe
+    from didgen.manifests.runs.order import Order
 
 
 def import_synthetic(
@@ -43,7 +47,6 @@ def import_synthetic(
     Example: didgen import synthetic gan --labels gan.csv --source runs/isic2018 --licence CC-BY-4.0
     --out runs/gan
     """
-    from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
     from didgen.manifests.recipes.synthetic import SyntheticRecipe
 
     recipe = SyntheticRecipe(
@@ -55,13 +58,27 @@ def import_synthetic(
         generator=generator,
         shard_size=shard_size,
     )
+    return _import(recipe, None if dry_run else out)
+
+
+def resume_synthetic(order: "Order", directory: Path) -> NextStep:
+    """Go on with a run of another generator's samples."""
+    from didgen.manifests.recipes.synthetic import SyntheticRecipe
+
+    return _import(order.recipe_as(SyntheticRecipe, directory), directory)
+
+
+def _import(recipe: "SyntheticRecipe", out: Path | None) -> NextStep:
+    """Say what was found, and take it in where there is a folder for it."""
+    from didgen.manifests.foreign.foreign_run import import_foreign, prepare_foreign
+
     with terminal_progress("reading") as advance:
         job = prepare_foreign(recipe, progress=advance)
     for sentence in job.found.notes:
         print(printable(sentence))
     for what, said in job.summary().items():
         print(f"{what}: {printable(said)}")
-    if not dry_run:
+    if out is not None:
         with terminal_progress("packing") as advance:
             manifest = import_foreign(job, out, progress=advance)
         totals = manifest.totals

@@ -38,6 +38,7 @@ from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.synthetic import SyntheticRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import DOCUMENTS, finish_run, finished, mend_run
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole
@@ -209,6 +210,7 @@ def _carry_out(job: Foreign, out: Path, progress: Progress | None) -> Manifest:
         planned={config: len(records) for config, records in job.configs.items()},
         documents=DOCUMENTS,
     )
+    keep_order(out, "synthetic", job.recipe.model_dump(mode="json"))
     tidy(out, leftovers(out))
     write_rejections(out, job.found.rejections)
     planned = {config: len(job.shards(config)) for config in job.configs}

@@ -62,11 +62,13 @@ class CopyCheck:
 
 
 def copy_check(
-    assessment: Path, directory: Path, samples: Iterable[tuple[Config, str]]
+    assessment: Path, directory: Path, run: str, samples: Iterable[tuple[Config, str]]
 ) -> CopyCheck:
-    """The copy check of an assessment by `didgen quality` on synthetic samples of a run.
+    """The copy check of an assessment by `didgen quality` on synthetic samples.
 
-    A sample that it did not look at, and more copies than the real baseline, are a `DidgenError`.
+    run: the fingerprint of the run that they were made in. An assessment of another run or of none
+    that it names, a sample that it did not look at, and more copies than the real baseline, are a
+    `DidgenError`.
     """
     record = read_json(assessment / RECORD_NAME)
     try:
@@ -80,6 +82,16 @@ def copy_check(
             f"{assessment / RECORD_NAME} is not what didgen writes there; run `didgen quality` "
             "again."
         ) from None
+    if "run" not in record:
+        raise DidgenError(
+            f"{assessment / RECORD_NAME} is of an older didgen and does not say which run it is "
+            f"of; run `didgen quality` for {directory} again."
+        )
+    if record["run"] != run:
+        raise DidgenError(
+            f"{assessment} is the assessment of another run than {directory}; run `didgen quality` "
+            "for this run."
+        )
     taken = list(samples)
     if missing := next((one for one in taken if one not in copies), None):
         raise DidgenError(

@@ -9,6 +9,7 @@ Notable choices:
   unless that is asked for.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from didgen.manifests.hub.faults import told_of
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.licence import card_licence, strictest
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME
+from didgen.manifests.shards.shard import read_shard
 
 Kind = Literal["dataset", "model"]
 
@@ -80,13 +82,35 @@ def cleared_run(job: Export, assessment: Path | None) -> Push:
     """
     licence = strictest(job.manifest.made_from).name
     check_licence(job.directory, licence)
-    found = copy_check(assessment, job.directory, _synthetic(job)) if assessment else None
+    found = None
+    if assessment:
+        found = copy_check(assessment, job.directory, _made_in(job), _synthetic(job))
     return Push(job.directory, "dataset", licence, job, found)
+
+
+def _is_mix(job: Export) -> bool:
+    return job.manifest.recipe.get("kind") == "mix"
+
+
+def _made_in(job: Export) -> str:
+    """The fingerprint of the run that the synthetic samples were made in; a mix has one such run.
+
+    Empty where a mix has no synthetic sample.
+    """
+    if not _is_mix(job):
+        return job.manifest.fingerprint
+    for config, sidecars in job.sidecars().items():
+        for sidecar in sidecars:
+            if any(row.get("origin") != "real" for row in sidecar.kept.values()):
+                for _, members in read_shard(job.directory / config / sidecar.shard):
+                    if run := json.loads(members["json"]).get("run"):
+                        return str(run)
+    return ""
 
 
 def _synthetic(job: Export) -> Iterator[tuple[Config, str]]:
     """The synthetic samples of an export by config and by the key they have in their own run."""
-    mixed = job.manifest.recipe.get("kind") == "mix"
+    mixed = _is_mix(job)
     for config, sidecars in job.sidecars().items():
         for sidecar in sidecars:
             for key, row in sidecar.kept.items():

@@ -97,6 +97,20 @@ class Pseudonyms:
                 raise
 
 
+def unit_naming(folder: Path) -> Naming:
+    """How the patients and lesions of the source in a folder are named where rows are published.
+
+    By pseudonym where a patient is known or the images are somebody's own; the secret is then
+    written beside the source. Lesions of public data sets have public names.
+    """
+    source = SourceManifest.read(folder)
+    if not own_records(source) and all(r.patient_id is None for r in source.records):
+        return as_it_is
+    pseudonyms = Pseudonyms.of(folder)
+    pseudonyms.store()
+    return pseudonyms.name
+
+
 def own_records(source: SourceManifest) -> tuple[SourceRecord, ...]:
     """The images whose folder and numbers may be somebody's own, not those of an archive."""
     return source.records if source.header.importer == OWN_IMAGES else ()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from huggingface_hub import DatasetCardData
@@ -16,11 +16,9 @@ from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.privacy.paths import shareable
 from didgen.manifests.provenance.licence import Licence, strictest
 from didgen.manifests.recipes.fields import FOREIGN
+from didgen.manifests.shards.index import Manifest, layouts_are_masks
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import SPLITS
-
-if TYPE_CHECKING:
-    from didgen.manifests.shards.index import Manifest
 
 TITLES = {
     "augment": "Synthetic dermoscopic images made with didgen",
@@ -52,7 +50,7 @@ class Block(str):
 
 
 def card(
-    manifest: "Manifest",
+    manifest: Manifest,
     tally: Tally,
     form: Form = "shards",
     seen: int = 0,
@@ -86,7 +84,7 @@ def card(
         totals={column: sum(row[column] for row in table.values()) for column in columns},
         licence=licence,
         prompts=tally.prompts,
-        masks=_masks(tally, corrected="reviews" in manifest.decisions),
+        masks=_masks(tally, manifest),
         settings=_flat(manifest.recipe.get("sampling")) | _flat(manifest.decisions),
         recipe=recipe_block(manifest.recipe),
         failures=tally.reasons.most_common(20),
@@ -97,7 +95,7 @@ def card(
     )
 
 
-def kind_of(manifest: "Manifest") -> str:
+def kind_of(manifest: Manifest) -> str:
     """What a run is by its recipe: one of `TITLES`."""
     kind = str(manifest.recipe.get("kind"))
     return kind if kind in TITLES else "augment"
@@ -120,7 +118,7 @@ def licence_fields(licence: Licence) -> dict[str, Any]:
     return {"license": "other", "license_name": name or "unknown"}
 
 
-def _header(manifest: "Manifest", tally: Tally, licence: Licence, form: Form) -> str:
+def _header(manifest: Manifest, tally: Tally, licence: Licence, form: Form) -> str:
     size = min(max(len(str(tally.samples.total())) - 3, 0), len(_SIZES) - 1)
     kind = kind_of(manifest)
     fields = licence_fields(licence)
@@ -183,20 +181,25 @@ def _cells(tally: Tally) -> Counter[tuple[str, str]]:
     return cells
 
 
-def _masks(tally: Tally, corrected: bool) -> list[str]:
+def _masks(tally: Tally, manifest: Manifest) -> list[str]:
     """Where the masks of pairs come from, in sentences; none where there are no pairs.
 
-    corrected: whether reviewers may have drawn some of them anew.
+    Reviewers, where there are any, may have drawn some of them anew.
     """
+    corrected = "reviews" in manifest.decisions
     real, drawn, source = (tally.layouts[origin] for origin in ("real", "drawn", "source"))
     generated, foreign = drawn + source, tally.layouts[FOREIGN]
     sentences = [f"The masks of {real} pairs are those of the real images."] if real else []
     if generated:
         guides = f"{drawn} drawn shapes", f"{source} training masks of the source"
         guided = " and ".join(guide for guide in guides if not guide.startswith("0 "))
+        origin = (
+            "read off the model's own attention as it drew them (Eq. 7 of the paper), guided by"
+        )
+        if layouts_are_masks(manifest.recipe, manifest.decisions):
+            origin = "the layouts that these were drawn for, made of"
         sentences.append(
-            f"The masks of {generated} pairs are read off the model's own attention as it drew "
-            f"them (Eq. 7 of the paper), guided by {guided}; "
+            f"The masks of {generated} pairs are {origin} {guided}; "
             f"{'reviewers' if corrected else 'nobody'} corrected them."
         )
     if foreign:

@@ -32,15 +32,30 @@ def model_card(recipe: Mapping[str, Any], made_from: Sequence[Ingredient]) -> st
             header=Block(f"---\n{header}\n---"),
             licence=licence,
             made_from=made_from,
+            losses=_losses(recipe),
             recipe=recipe_block(recipe),
         )
     )
+
+
+def _losses(recipe: Mapping[str, Any]) -> str:
+    """By which losses a recipe finetunes, as a sentence: DiDGen's, or a rival's."""
+    if recipe.get("prior"):
+        steps, images = recipe["steps"], recipe["batch_size"]
+        return (
+            f"It is a port of DreamBooth (Ruiz et al., CVPR 2023) at {steps} steps of {images} "
+            "images, not the model of a paper."
+        )
+    if not recipe.get("attention_weight") and not recipe.get("leak_weight"):
+        return "It was finetuned by Eq. 1 of DiDGen's paper alone, without the losses it adds."
+    return "The method is DiDGen (Shentu, Watson, Al Moubayed; MICCAI 2025)."
 
 
 RIVALS = {
     "stylegan": "SL-StyleGAN (Qin et al., 2020)",
     "pgan": "PGAN (Karras et al., ICLR 2018)",
     "pix2pixhd": "Pix2PixHD (Wang et al., CVPR 2018)",
+    "controlnet": "ControlNet (Zhang et al., ICCV 2023)",
 }
 """The rivals by their method, with what they are a port of."""
 

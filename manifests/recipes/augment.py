@@ -172,7 +172,11 @@ ADDED: dict[str, Any] = {
         "cads": ConditionAnnealing().model_dump(),
         "cfg_interval": None,
         "compile": False,
+        "ddim_eta": 0.0,
+        "zest": None,
+        "refocus": None,
         "guidance": {"update": "before", "every": 1},
+        "annotation": {"mask": "attention"},
     },
     "variations": None,
 }

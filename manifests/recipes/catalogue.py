@@ -46,7 +46,7 @@ def names(kind: str | None = None) -> list[str]:
 
 def catalogue() -> list[BundledRecipe]:
     """All bundled recipes, in the order of their commands and names."""
-    order = ("finetune", "augment", "classify", "segment")
+    order = ("finetune", "augment", "classify", "segment", "study")
     return sorted(map(bundled_recipe, names()), key=lambda one: (order.index(one.kind), one.name))
 
 
@@ -85,7 +85,7 @@ def _head(text: str) -> dict[str, str]:
         for place, line in enumerate(lines)
         if (word := line.partition(":")[0]) in ("Cost", "GPU")
     }
-    return named | {"about": re.split(r"(?<=[.?]) ", f"{' '.join(lines)} ")[0]}
+    return named | {"about": re.split(r"(?<!Eq\.)(?<=[.?]) ", f"{' '.join(lines)} ")[0]}
 
 
 def _needs(fields: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from didgen.manifests.recipes.fields import (
     Section,
     Share,
 )
-from didgen.manifests.recipes.sampling import AttentionMaps, Sampling
+from didgen.manifests.recipes.sampling import AttentionMaps, Sampling, Scheduler
 from didgen.manifests.recipes.small_model import Build, Perceptual
 from didgen.manifests.recipes.training import TrainingRecipe
 
@@ -32,6 +32,25 @@ class Lora(Section):
     """Linear layers that get an adapter, by the end of their name: all of attention's."""
 
 
+class Prior(Section):
+    """Prior preservation (DreamBooth: Ruiz et al., CVPR 2023): L(instance) + weight L(class).
+
+    The class images are drawn by the model before it is trained. They are kept as the latents that
+    they are drawn in: the source decodes and encodes them again.
+    """
+
+    images: Positive = 200
+    """Images of the class; diffusers' example has 200 to 300."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    prompt: str = "An image of a lesion on skin."
+    """What they are drawn and learned by: the prefix without its placeholder tokens, as a class
+    has no identifier. The paper that compares DreamBooth does not say."""
+    scheduler: Scheduler = "dpm++"
+    steps: Positive = 20
+    cfg: Annotated[float, Field(ge=1)] = 7.5
+    """How they are drawn, as in `sampling` of a recipe of `didgen augment`."""
+
+
 class FinetuneRecipe(TrainingRecipe):
     """`didgen finetune`: region-aware finetuning of a loaded model, or training of a built one.
 
@@ -45,6 +64,8 @@ class FinetuneRecipe(TrainingRecipe):
     revision: str | None = None
     build: Build | None = None
     lora: Lora | None = None
+    prior: Prior | None = None
+    """Learn images of the class beside those of the source, as DreamBooth does."""
 
     image_size: Annotated[int, Field(ge=128, multiple_of=64)] = 512
     """Side in pixels that images are brought to: SD 2.1 base was trained at 512."""
@@ -128,6 +149,17 @@ class FinetuneRecipe(TrainingRecipe):
             raise ValueError("give `model` (a folder or hub id), `build` (a shape), or both")
         if self.lora is not None and self.build is not None:
             raise ValueError("`lora` adapts a loaded model; with `build` all of it is trained")
+        return self
+
+    @model_validator(mode="after")
+    def a_prior_of_a_loaded_model(self) -> Self:
+        if self.prior is not None:
+            if self.build is not None:
+                raise ValueError("`prior` draws from a loaded model; leave `build` out")
+            if self.attention_weight or self.leak_weight or self.half_size_until:
+                raise ValueError(
+                    "`prior` needs `attention_weight`, `leak_weight` and `half_size_until` of 0"
+                )
         return self
 
     @model_validator(mode="after")

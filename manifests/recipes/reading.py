@@ -14,7 +14,12 @@ from didgen.manifests.errors import DidgenError, in_short
 from didgen.manifests.recipes.faults import sentence_of_fault
 from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.finetune import FinetuneRecipe
-from didgen.manifests.recipes.rivals import PganRecipe, Pix2PixHdRecipe, StyleGanRecipe
+from didgen.manifests.recipes.rivals import (
+    ControlNetRecipe,
+    PganRecipe,
+    Pix2PixHdRecipe,
+    StyleGanRecipe,
+)
 from didgen.manifests.recipes.training import TrainingRecipe
 from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 
@@ -23,7 +28,7 @@ RECIPES = Path(__file__).parent / "bundled"
 
 TRAINING: dict[str, type[TrainingRecipe]] = {
     kind.model_fields["method"].default: kind
-    for kind in (FinetuneRecipe, StyleGanRecipe, PganRecipe, Pix2PixHdRecipe)
+    for kind in (FinetuneRecipe, StyleGanRecipe, PganRecipe, Pix2PixHdRecipe, ControlNetRecipe)
 }
 """The recipes of `didgen finetune` by their method."""
 
@@ -41,16 +46,23 @@ def read_recipe(name: str | Path, kind: type[R], instead: Mapping[str, Any] | No
     path = _path(name)
     content = _mapping(name, path)
     _check_kind(name, content, kind)
+    return validated({**content, **(instead or {})}, kind, str(path))
+
+
+def validated(content: Mapping[str, Any], kind: type[R], place: str) -> R:
+    """The recipe of these fields; a fault is a `DidgenError` that names the place they stand in."""
     try:
-        return kind.model_validate({**content, **(instead or {})})
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise DidgenError(f"{path}: {sentence_of_fault(error, kind)}") from None
+        raise DidgenError(f"{place}: {sentence_of_fault(error, kind)}") from None
 
 
 def read_training_recipe(
     name: str | Path, instead: Mapping[str, Any] | None = None
 ) -> TrainingRecipe:
     """Read a recipe of `didgen finetune`, of the method that it names; DiDGen's without one.
+
+    `instead` is that of `read_recipe`.
 
     Raises DidgenError like `read_recipe`, and for a method that is not known.
     """

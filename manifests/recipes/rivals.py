@@ -8,7 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from didgen.manifests.choices import PromptForm
 from didgen.manifests.recipes.fields import Count, Positive, Rate, Section, Share
+from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.small_model import Perceptual
 from didgen.manifests.recipes.training import TrainingRecipe
 
@@ -178,5 +180,37 @@ class Pix2PixHdRecipe(GanRecipe):
             raise ValueError(
                 f"`image_size` must be a multiple of {2**self.network.downsamplings}, since "
                 f"`network.downsamplings` is {self.network.downsamplings}"
+            )
+        return self
+
+
+class ControlNetRecipe(FinetuneRecipe):
+    """ControlNet (Zhang et al., ICCV 2023): an image of a mask, by a copy of the frozen model.
+
+    The nets, the copy and its zero convolutions are those of diffusers' ControlNetModel.
+    """
+
+    method: Literal["controlnet"] = "controlnet"  # type: ignore[assignment]  # its own, all the same
+    prompt: PromptForm = "prefix"
+    attention_weight: Annotated[float, Field(ge=0, le=0)] = 0.0
+    """No L_attn: the base is frozen, and with it its attention."""
+    decoder_learning_rate: Rate | None = None
+    """Rate of the base's decoder, where it is unlocked: 2e-6 beside 1e-5 is advised where the style
+    differs, as in medicine. null keeps all of the base frozen."""
+    embedding_channels: Channels = (16, 32, 96, 256)
+    """Of the layers that bring a mask to the latents' size, a halving between each two."""
+
+    @model_validator(mode="after")
+    def one_loss_of_a_loaded_model(self) -> Self:
+        unfit = ("build", "lora", "prior", "perceptual")
+        if named := [name for name in unfit if getattr(self, name) is not None]:
+            raise ValueError(f"`{named[0]}` is not for a ControlNet; leave it out")
+        if self.leak_weight or self.half_size_until:
+            raise ValueError("a ControlNet needs `leak_weight` and `half_size_until` of 0")
+        if self.model is None:
+            raise ValueError("a ControlNet needs `model`, the base that it is a copy of")
+        if len(self.embedding_channels) != 4:
+            raise ValueError(
+                "`embedding_channels` needs 4 numbers: latents have an eighth of a side"
             )
         return self

@@ -12,6 +12,8 @@ NoiseLevel = Annotated[float, Field(ge=0)]
 Normaliser = Literal["region", "paper"]
 """What a region's leak in Eq. 5 is divided by: its own pixels, or those outside it."""
 
+Scheduler = Literal["dpm++", "dpm++-sde", "unipc", "ddim", "pndm"]
+
 
 class AttentionMaps(Section):
     """Which attention maps are read, and how: A_C of Eq. 3, L_CA and Eq. 7, A_S of Eq. 5 and 7."""
@@ -75,9 +77,51 @@ class Guidance(Section):
         return self
 
 
+class Zest(Section):
+    """ZestGuide (Couairon et al., ICCV 2023): results are moved by cross-entropies of the maps.
+
+    Constants are those of its public code (6b7e81a). Deviations: maps are those of `maps`, of one
+    side, where the source also takes a second; a segment is one token, `<lesion>` or `<skin>`.
+    """
+
+    eta: Annotated[float, Field(ge=0)] = 0.3
+    """Largest change of a latent in a step, times sqrt(1 - abar_t); the paper has 1."""
+    until: Share = 0.5
+    """Share of the steps at which it ends, rounded up."""
+    scale: Positive = 10
+    """Factor of the maps before the first of the two cross-entropies."""
+    ignored: Share = 0.1
+    """Share of a map's largest value up to which pixels outside the segment do not count."""
+
+
+class Refocus(Section):
+    """Attn-Refocus (Phung et al., CVPR 2024): latents are moved until maps keep to their regions.
+
+    Constants are those of its public code (2c265cb; the mask form: 81700c2). They are given for 50
+    steps, and are taken at the same shares of any number. Deviations: the objects are `<lesion>`,
+    with the layout's box, and `<skin>`, with the rest; maps have the sides of `maps`.
+    """
+
+    form: Literal["box", "mask"] = "box"
+    """`box` compares the largest values in and out of boxes (CAR, SAR); `mask` sums over masks."""
+    scale: Annotated[float, Field(ge=0)] = 1.0
+    """Factor of the source's step lengths; a small model may want more."""
+    self_attention: bool = True
+    """Add SAR, the self-attention that leaves a region, in the form of boxes."""
+    sharpness: Annotated[float, Field(gt=0)] = 100.0
+    """Factor of the maps before a second softmax, over the prompt's own words."""
+    smoothing_sigma: Annotated[float, Field(ge=0)] = 0.5
+    """Width of the 3x3 Gaussian that smooths maps in the form of boxes, in map pixels."""
+    enough: Share = 0.2
+    """Largest value inside each box at which a sample is moved no more in this step."""
+
+
 class Annotation(Section):
     """How a mask is cut from the attention maps, Eq. 7."""
 
+    mask: Literal["attention", "layout"] = "attention"
+    """What a pair's mask is: the one that is cut from attention, or its layout, as rivals have it;
+    figures of the attention are recorded either way."""
     tau: Count = 4
     """The power of A_S; 0 cuts the mask from A_C alone."""
     timestep: Count | None = None
@@ -135,7 +179,7 @@ class ConditionAnnealing(Section):
 class Sampling(Section):
     """How one image is drawn."""
 
-    scheduler: Literal["dpm++", "dpm++-sde", "unipc", "ddim", "pndm"] = "dpm++"
+    scheduler: Scheduler = "dpm++"
     """DPM-Solver++ looks finished after 20 steps; the authors' code draws 50 of PNDM. `dpm++-sde`
     is its stochastic form, which adds noise of the sample's own seed at every step (Lu et al.,
     arXiv:2211.01095), and `unipc` UniPC (Zhao et al., arXiv:2302.04867)."""
@@ -155,6 +199,8 @@ class Sampling(Section):
     cfg_rescale: Share = 0.0
     """How far guided predictions are brought to the deviation of prompted ones, which a large `cfg`
     raises (Lin et al., WACV 2024, with 0.7 for models of zero terminal SNR); none in the paper."""
+    ddim_eta: Share = 0.0
+    """Share of new noise in each step of `ddim` (its paper's eta); none in DiDGen's paper."""
     batch_size: Positive = 8
     mixed_precision: Precision | None = None
     """null is bf16 or fp16 on a GPU, and float32 on a CPU: not every CPU is faster in bf16."""
@@ -163,10 +209,29 @@ class Sampling(Section):
     minutes, each later one less. Samples differ in their last bits."""
     maps: AttentionMaps = AttentionMaps()
     guidance: Guidance = Guidance()
+    zest: Zest | None = None
+    """Guide by ZestGuide instead of `guidance`."""
+    refocus: Refocus | None = None
+    """Guide by Attn-Refocus instead of `guidance`."""
     annotation: Annotation = Annotation()
 
     @model_validator(mode="after")
     def interval_in_order(self) -> Self:
         if self.cfg_interval is not None and self.cfg_interval[0] >= self.cfg_interval[1]:
             raise ValueError("`cfg_interval` must be the lower noise level and then the higher")
+        return self
+
+    @model_validator(mode="after")
+    def one_guidance(self) -> Self:
+        rivals = [name for name in ("zest", "refocus") if getattr(self, name) is not None]
+        if len(rivals) > 1:
+            raise ValueError("`zest` and `refocus` are two guidances; keep one")
+        if rivals and self.guidance != Guidance():
+            raise ValueError(f"`{rivals[0]}` takes the place of `guidance`; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def noise_that_a_scheduler_draws(self) -> Self:
+        if self.ddim_eta and self.scheduler != "ddim":
+            raise ValueError("`ddim_eta` needs `scheduler: ddim`")
         return self

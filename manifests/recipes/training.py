@@ -61,6 +61,7 @@ ADDED: dict[str, Any] = {
     "gradient_accumulation": 1,
     "method": "didgen",
     "posterior": "mode",
+    "prior": None,
     "prompt": "caption",
 }
 """Fields that recipes did not always have, as `without_added` takes them."""

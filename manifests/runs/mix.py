@@ -51,6 +51,7 @@ from didgen.manifests.runs.mix_plan import (
     wanted_counts,
 )
 from didgen.manifests.runs.mixed import Mix, mixed_samples, treatments
+from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.runs.training_samples import (
     accepted_samples,
@@ -226,10 +227,10 @@ def _missing(job: Mix, out: Path) -> list[int]:
 
 
 def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
-    recipe = recorded(job.recipe)
+    recipe, order = recorded(job.recipe), job.recipe.model_dump(mode="json")
     if job.pseudonyms is not None:
         job.pseudonyms.store()
-        recipe = nameless_recipe(recipe, ())
+        recipe, order = (nameless_recipe(fields, ()) for fields in (recipe, order))
     start_run(
         out,
         fingerprint=job.fingerprint,
@@ -237,6 +238,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
         plan=job.plan.rows(),
         documents=DOCUMENTS,
     )
+    keep_order(out, "mix", order)
     tidy(out, leftovers(out))
     planned = job.plan.counts()
     todo = _missing(job, out)

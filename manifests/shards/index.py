@@ -119,6 +119,17 @@ def maker(recipe: Mapping[str, Any]) -> str:
     return commands.get(str(recipe.get("kind")), "didgen augment")
 
 
+def layouts_are_masks(recipe: Mapping[str, Any], decisions: Mapping[str, Any]) -> bool:
+    """Whether the masks of a run's pairs are their layouts: by its recipe, or its model's method.
+
+    DiDGen's own runs record no method, and cut masks from attention unless told otherwise.
+    """
+    sampling = recipe.get("sampling")
+    annotation = sampling.get("annotation") if isinstance(sampling, Mapping) else None
+    asked = isinstance(annotation, Mapping) and annotation.get("mask") == "layout"
+    return asked or "method" in decisions
+
+
 def read_run(directory: Path) -> Run:
     """Read `run.json` of a run directory; a missing or ill-formed one is a `DidgenError`."""
     return read_record(Run, directory / RUN_NAME)

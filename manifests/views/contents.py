@@ -34,7 +34,6 @@ from didgen.manifests.shards.shard import (
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, SourceManifest, SourceRecord
 from didgen.manifests.sources.rejections import REJECTED_FILE
-from didgen.manifests.views.outlines import pair_panel
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a picture is written as, by the ending of its file."""
@@ -248,6 +247,9 @@ def _beside(image: np.ndarray, mask: np.ndarray | None, key: str) -> np.ndarray:
         return image
     if mask.shape != image.shape[:2]:
         raise DidgenError(f"The mask of {key} has not the size of its image; make it again.")
+    # Counts need no outline, and no Matplotlib.
+    from didgen.manifests.views.outlines import pair_panel
+
     return pair_panel(image, mask)
 
 

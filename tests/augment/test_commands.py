@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmarks.growth import write_source
 from didgen.augment.contact_sheets import PANEL
 from didgen.manifests.files import read_json_lines
 from tests.fixtures.commands import Command
+from tests.fixtures.recipes import written
 from tests.fixtures.servers import serve
 
 
@@ -203,15 +205,38 @@ def test_parts_and_single_samples_are_checked_before_work(
 
 
 def test_recipes_print_with_every_default(command: Command, tmp_path: Path) -> None:
-    code, printed, _ = command("finetune", "mini", "--out", str(tmp_path / "out"), "--dry-run")
-    assert code == 0
+    code, printed, told = command("finetune", "mini", "--out", str(tmp_path / "out"), "--dry-run")
+    # Its source is not there, which a dry run finds too.
+    assert code == 1 and "runs/isic2018 holds no source.json" in told
     assert "attention_weight: 0.1" in printed
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_of_finetune_says_what_there_is_to_do(tmp_path: Path, command: Command) -> None:
+    write_source(tmp_path / "source")
+    asked = {"source": str(tmp_path / "source"), "image_size": 256, "prompt": "class", "steps": 9}
+    printed = {}
+    for model in ("mini", "me/derm"):
+        code, printed[model], _ = command(
+            "finetune", written(tmp_path, asked | {"model": model}), "--dry-run"
+        )
+        assert code == 0
+        assert "48 training images of 48 lesions, from" in printed[model]
+    assert "9 steps of 4 images. By an estimate it takes less than a minute" in printed["mini"]
+    assert "me/derm is of the hub; the training fetches it" in printed["me/derm"]
+    for fault, sentence in (
+        ({"prompt": "caption"}, "has no captions; run `didgen caption`"),
+        ({"maps": {"cross_side": 7}}, "no 7x7 cross-attention layer"),
+        ({"model": str(tmp_path / "nowhere")}, "there is no such folder"),
+    ):
+        recipe = written(tmp_path, asked | {"model": "mini"} | fault)
+        code, _, told = command("finetune", recipe, "--dry-run")
+        assert code == 1 and sentence in told
+
+
 def test_finetune_needs_a_folder_only_to_train(command: Command) -> None:
     code, printed, _ = command("finetune", "isic2018-sd21-lora", "--dry-run")
-    assert code == 0
+    assert code == 1
     assert "rank: 16" in printed
     code, _, errors = command("finetune", "isic2018-sd21-lora")
     assert code == 2

@@ -7,8 +7,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from benchmarks.heldout import measure
-from didgen.augment.captions.caption import Measured, caption_manifest, token_counter
+from didgen.augment.captions.caption import Measured, caption_manifest
 from didgen.augment.diffusion.model_folder import load_pipeline
+from didgen.augment.models.tokens import token_counter
 from didgen.augment.prompts.prompt import P_TOKENS
 from didgen.augment.prompts.prompt_source import read_captions
 from didgen.manifests.errors import DidgenError

@@ -92,14 +92,13 @@ class Classification(Task[Images, Predictions]):
     def rows(self, predicted: Predictions) -> Iterator[dict[str, Any]]:
         return predicted.rows(self.job.classes)
 
-    def read(self, folder: Path, part: str) -> Predictions:
-        found, images = (
-            read_predictions(folder, self.job.classes, FILES_OF[part]),
-            self.images_of(part),
-        )
-        # What was trained does not hang on ids of lesions and patients, which the source may have
-        # learned since; the intervals and tests do.
-        return replace(found, keys=images.keys, units=images.units)
+    def named(
+        self, predicted: Predictions, keys: tuple[str, ...], units: tuple[str, ...]
+    ) -> Predictions:
+        return replace(predicted, keys=keys, units=units)
+
+    def on_disk(self, folder: Path, part: str) -> Predictions:
+        return read_predictions(folder, self.job.classes, FILES_OF[part])
 
     def figures(self, predicted: Predictions) -> dict[str, Any]:
         job = self.job

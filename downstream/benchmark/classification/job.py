@@ -19,11 +19,15 @@ from didgen.downstream.benchmark.job import (
     start_of,
     taken_from,
     unit_of,
-    with_outside,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
 from didgen.downstream.data.images import Images, load_real, load_synthetic
-from didgen.downstream.data.leaks import check_classes, check_records, perceptual_hashes
+from didgen.downstream.data.leaks import (
+    check_classes,
+    check_records,
+    perceptual_hashes,
+    with_outside,
+)
 from didgen.downstream.networks.classifiers import build_classifier, find_weights
 from didgen.downstream.networks.normalise import trial
 from didgen.manifests.choices import Split

@@ -7,6 +7,7 @@ Notable choices:
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,12 @@ class Segmentation(Task[Pairs, Segmentations]):
     def rows(self, predicted: Segmentations) -> Iterator[dict[str, Any]]:
         return predicted.rows()
 
-    def read(self, folder: Path, part: str) -> Segmentations:
+    def named(
+        self, predicted: Segmentations, keys: tuple[str, ...], units: tuple[str, ...]
+    ) -> Segmentations:
+        return replace(predicted, keys=keys, units=units)
+
+    def on_disk(self, folder: Path, part: str) -> Segmentations:
         return read_segmentations(folder, FILES_OF[part])
 
     def figures(self, predicted: Segmentations) -> dict[str, Any]:
@@ -162,7 +168,9 @@ class Segmentation(Task[Pairs, Segmentations]):
         """Write which pairs the filter keeps, and how far its networks agree with each."""
         for (name, real, seed), found in self.agreements.items():
             file = f"real-{'all' if real is None else real}-seed-{seed}.jsonl"
-            write_json_lines(out / FILTER_FOLDER / name / file, found.rows())
+            write_json_lines(
+                out / FILTER_FOLDER / name / file, found.rows(self.job.unit_names["val"])
+            )
 
     def judge(self, judge: Training, out: Path, asked: dict[str, Any], on_step: Any) -> Result:
         """Train a network of the filter, and have it judge the pairs that it may."""
@@ -176,8 +184,9 @@ class Segmentation(Task[Pairs, Segmentations]):
             with torch.no_grad(), accelerator.autocast():
                 found = predict(network, pairs.pixels, self.job.recipe.batch_size)
             dice = dice_scores(found, pairs.masks.numpy())
+        name = self.job.unit_names["val"]
         rows = (
-            {"key": key, "guide": guide, "dice": float(score)}
+            {"key": key, "guide": name(guide), "dice": float(score)}
             for key, guide, score in zip(pairs.keys, pairs.guides, dice, strict=True)
         )
         run = (accelerator, trained)

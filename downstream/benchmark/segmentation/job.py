@@ -21,7 +21,6 @@ from didgen.downstream.benchmark.job import (
     start_of,
     taken_from,
     unit_of,
-    with_outside,
 )
 from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
 from didgen.downstream.data.leaks import (
@@ -29,6 +28,7 @@ from didgen.downstream.data.leaks import (
     check_lesions,
     perceptual_hashes,
     refuse,
+    with_outside,
     without,
 )
 from didgen.downstream.data.pairs import (

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from didgen.downstream.data.pairs import Pairs
 from didgen.downstream.metrics.segmentation import Floats
+from didgen.manifests.privacy.pseudonyms import Naming
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Agreements:
     judges: NDArray[np.int64]
     kept: NDArray[np.bool_]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One row a pair, as JSON can hold it."""
+    def rows(self, name: Naming) -> list[dict[str, Any]]:
+        """One row a pair, as JSON can hold it; name: how the guides' units are published."""
         return [
             {
                 "key": key,
-                "guide": guide,
+                "guide": name(guide),
                 "agreement": float(self.dice[place]),
                 "judges": int(self.judges[place]),
                 "kept": bool(self.kept[place]),

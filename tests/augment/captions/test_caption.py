@@ -23,9 +23,9 @@ from didgen.augment.captions.caption import (
     caption_manifest,
     caption_source,
     to_do,
-    token_counter,
 )
 from didgen.augment.captions.measure import measure_files
+from didgen.augment.models.tokens import token_counter
 from didgen.augment.prompts.prompt import LESION, SKIN, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError

@@ -22,9 +22,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from didgen.augment.captions.caption import Described, caption_source, describer, token_counter
+from didgen.augment.captions.caption import Described, caption_source, describer
 from didgen.augment.captions.llm import ChatSettings, Question
 from didgen.augment.captions.llm_transformers import TransformersChat
+from didgen.augment.models.tokens import token_counter
 from didgen.augment.prompts.prompt import TOKEN_LIMIT, compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest

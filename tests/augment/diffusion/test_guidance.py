@@ -9,7 +9,7 @@ from torch import Tensor
 
 from didgen.augment.diffusion.attention import captured
 from didgen.augment.diffusion.denoising import frozen
-from didgen.augment.diffusion.guidance import LayoutGuidance, looking
+from didgen.augment.diffusion.guidance import LayoutGuidance, Moment, looking
 from didgen.augment.diffusion.losses import layout_loss, leak_loss, region_masks
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
@@ -48,7 +48,8 @@ def gradient_of(
 ) -> Tensor:
     """The gradient of Eq. 6 at timestep 600."""
     by_maps = LayoutGuidance(guidance)
-    with frozen(reader.unet), looking(reader, by_maps, latents, AT, condition, 1.0) as look:
+    moment = Moment(AT, 1.0)
+    with frozen(reader.unet), looking(reader, by_maps, latents, moment, condition) as look:
         return by_maps.gradient(look)
 
 
@@ -57,7 +58,7 @@ def guided(
 ) -> Tensor:
     """Latents after one guided step at timestep 600."""
     by_maps = LayoutGuidance(guidance)
-    looks = looking(reader, by_maps, latents, AT, condition, guidance.eta)
+    looks = looking(reader, by_maps, latents, Moment(AT, guidance.eta), condition)
     with frozen(reader.unet), looks as look:
         return by_maps.move(latents, look)
 

@@ -30,7 +30,7 @@ from didgen.augment.device import choose_device
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.augment.finetuning.checkpoint import checkpoints
-from didgen.augment.finetuning.finetune import _claim, finetune
+from didgen.augment.finetuning.finetune import claim, finetune
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.lora import merge_adapters
 from didgen.augment.finetuning.objective import RegionLoss
@@ -417,13 +417,13 @@ def test_a_run_belongs_to_its_masks_and_its_number_of_processes(
     header = manifest.header.model_copy(update={"root": str(copied)})
     moved = SourceManifest(header, manifest.records)
     records = moved.select(split="train", masked=True)
-    _claim(quick_recipe, moved, records, tmp_path / "run", 1)
-    _claim(quick_recipe, moved, records, tmp_path / "run", 1)
+    claim(quick_recipe, moved, records, tmp_path / "run", 1)
+    claim(quick_recipe, moved, records, tmp_path / "run", 1)
     with pytest.raises(DidgenError, match=r"differs in processes \(1, now 2\)"):
-        _claim(quick_recipe, moved, records, tmp_path / "run", 2)
+        claim(quick_recipe, moved, records, tmp_path / "run", 2)
     shutil.copy(moved.mask_path(records[1]), moved.mask_path(records[0]))
     with pytest.raises(DidgenError, match="the same recipe over other inputs"):
-        _claim(quick_recipe, moved, records, tmp_path / "run", 1)
+        claim(quick_recipe, moved, records, tmp_path / "run", 1)
 
 
 @pytest.mark.parametrize(
@@ -444,10 +444,10 @@ def test_steps_may_be_added_where_no_rate_depends_on_their_number(
 ) -> None:
     records = manifest.select(split="train", masked=True)
     short, long = (quick(source, build=shape, steps=n, **schedule) for n in (4, 6))
-    _claim(short, manifest, records, tmp_path / "run", 1)
+    claim(short, manifest, records, tmp_path / "run", 1)
     refused = pytest.raises(DidgenError, match=r"differs in steps \(4, now 6\)")
     with nullcontext() if extends else refused:
-        _claim(long, manifest, records, tmp_path / "run", 1)
+        claim(long, manifest, records, tmp_path / "run", 1)
 
 
 @pytest.mark.parametrize("part", ["autoencoder", "unet"])

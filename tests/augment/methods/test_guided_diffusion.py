@@ -13,7 +13,7 @@ from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.samples import draw_batch, make
 from didgen.augment.methods.generator import Generator
-from didgen.augment.methods.guided_diffusion import GuidedDiffusion
+from didgen.augment.methods.guided_diffusion import GuidedDiffusion, load_diffusion
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_bytes, write_json
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn, TrainingImage
@@ -94,8 +94,7 @@ def test_flat_attention_stops_a_pair_and_says_so(model: Path) -> None:
 
 def test_weights_are_rounded_once_to_the_number_format_of_the_device(model: Path) -> None:
     recipe = tiny_recipe(model, sampling=QUICK | {"mixed_precision": "bf16"})
-    generator = prepare_generation(recipe).generator
-    assert isinstance(generator, GuidedDiffusion)
+    generator = load_diffusion(recipe)
     generator.to(choose_device("bf16"))
     parts = ("unet", "vae", "text_encoder")
     assert {getattr(generator.pipeline, part).dtype for part in parts} == {torch.bfloat16}

@@ -15,11 +15,10 @@ from didgen.downstream.benchmark.job import (
     start_of,
     taken_from,
     unit_of,
-    with_outside,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.data.images import Images, load_synthetic
-from didgen.downstream.data.leaks import perceptual_hashes
+from didgen.downstream.data.leaks import perceptual_hashes, with_outside
 from didgen.downstream.networks.weights import RANDOM, Weights
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from didgen.downstream.report.blocks import Content, Figure, Gallery, Notice
 from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by_class, pairs
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sample, write_shard
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
@@ -98,6 +100,41 @@ def test_a_pair_has_its_layout_and_its_annotation(tmp_path: Path, source: Path) 
 
 def first_mask() -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(MASK))) > 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "decisions", "told"),
+    [
+        ({"kind": "augment"}, {}, "read off the attention (Eq. 7)"),
+        (
+            {"kind": "augment", "sampling": {"annotation": {"mask": "layout"}}},
+            {},
+            "its mask, which is the layout.",
+        ),
+        ({"kind": "augment"}, {"method": "pix2pixhd, a port"}, "its mask, which is the layout."),
+        ({"kind": "synthetic"}, {}, "came with it from another generator."),
+        ({"kind": "mix"}, {}, "and its mask."),
+    ],
+)
+def test_where_the_masks_come_from_is_said(
+    tmp_path: Path, recipe: dict[str, Any], decisions: dict[str, str], told: str
+) -> None:
+    contents = run_contents(write_pairs(tmp_path / "run", 2, [{}]))
+    if decisions:
+        said: dict[str, Any] = {
+            "fingerprint": "f",
+            "didgen": "0",
+            "classes": [],
+            "failures": [],
+            "configs": {},
+        }
+        totals = {"shards": 0, "samples": 0, "failures": 0, "bytes": 0}
+        said |= {"recipe": recipe, "decisions": decisions, "versions": {}, "totals": totals}
+        contents = replace(contents, manifest=Manifest.model_validate(said))
+    blocks = list(pairs(replace(contents, recipe=recipe), None))
+    (first, *_) = [block.text for block in blocks if isinstance(block, Paragraph)]
+    assert told in first
+    assert ("Eq. 7" in first) == ("Eq. 7" in told)
 
 
 def test_attention_is_shown_where_it_was_kept(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import yaml
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from didgen.manifests.files import write_json, write_json_lines
+from didgen.manifests.files import read_json, write_json, write_json_lines
+from didgen.manifests.shards.index import read_manifest
 from didgen.manifests.shards.shard import iterate
 from tests.fixtures.commands import Command
 from tests.fixtures.hub import READER, Hub
@@ -38,7 +39,8 @@ def write_assessment(folder: Path, run: Path, copies: set[str], baseline: float)
         for sample in iterate(run, config)
     ]
     write_json_lines(folder / "copies.jsonl", rows)
-    write_json(folder / "quality.json", {"copies": {"held_out": {"rate": baseline}}})
+    record = {"run": read_manifest(run).fingerprint, "copies": {"held_out": {"rate": baseline}}}
+    write_json(folder / "quality.json", record)
     return folder
 
 
@@ -143,6 +145,36 @@ def test_copies_above_the_real_baseline_are_not_shared(
     assert outcome.code == 1 and "is no assessment of" in outcome.err
     (tmp_path / "quality" / "quality.json").write_text("{}")
     assert "is not what didgen writes there" in command(*asked).err
+
+
+def test_an_assessment_of_another_run_says_nothing(
+    own: Path, hub: Hub, tmp_path: Path, command: Command
+) -> None:
+    """Keys are alike in all runs of one plan; the run is known by its fingerprint."""
+    record = write_assessment(tmp_path / "quality", own, set(), 0.1) / "quality.json"
+    asked = ["push", own, NAME, "--quality", tmp_path / "quality", "--dry-run"]
+    assert command(*asked).code == 0
+    said = read_json(record)
+    write_json(record, said | {"run": "0" * 64})
+    outcome = command(*asked)
+    assert outcome.code == 1 and "is the assessment of another run than" in outcome.err
+    write_json(record, {"copies": said["copies"]})
+    outcome = command(*asked)
+    assert outcome.code == 1 and "does not say which run it is of" in outcome.err
+    assert hub.asked == []
+
+
+def test_a_mix_is_known_by_the_run_that_its_samples_are_of(
+    source: Path, run: Path, hub: Hub, tmp_path: Path, command: Command
+) -> None:
+    mixed = tmp_path / "mix"
+    assert command("mix", source, run, "--ratio", 1, "--out", mixed).code == 0
+    quality = write_assessment(tmp_path / "quality", run, set(), 0.1)
+    asked = ["push", mixed, NAME, "--quality", quality, "--dry-run"]
+    assert command(*asked).code == 0
+    record = quality / "quality.json"
+    write_json(record, read_json(record) | {"run": "0" * 64})
+    assert "is the assessment of another run" in command(*asked).err
 
 
 def test_a_model_is_shared_without_what_is_unpickled(

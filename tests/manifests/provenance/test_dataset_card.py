@@ -69,6 +69,22 @@ def test_it_says_what_the_set_is_and_comes_from(run: Path) -> None:
     assert 'load_dataset("path/to/this/folder", "pairs")' in text
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"recipe": {"kind": "augment", "sampling": {"annotation": {"mask": "layout"}}}},
+        {"decisions": {"method": "pix2pixhd, a port"}},
+    ],
+)
+def test_masks_that_are_layouts_are_not_said_to_be_cut_from_attention(
+    run: Path, changed: dict[str, Any]
+) -> None:
+    manifest, tally = parts(run)
+    text = card(manifest.model_copy(update=changed), tally)
+    assert "are the layouts that these were drawn for, made of 6 drawn shapes; nobody" in text
+    assert "Eq. 7" not in text
+
+
 def test_the_same_run_gives_the_same_text(run: Path) -> None:
     manifest, tally = parts(run)
     assert card(manifest, tally) == card(manifest, tally) == (run / "README.md").read_text()

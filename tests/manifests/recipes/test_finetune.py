@@ -167,6 +167,7 @@ def test_the_paper_s_recipes_say_all_that_decides_a_training(
         "revision",
         "build",
         "lora",
+        "prior",
         "half_size_until",
         "restart_every",
         "perceptual",

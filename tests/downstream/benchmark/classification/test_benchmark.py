@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
 from didgen.downstream.metrics.classification import figures
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json
+from didgen.manifests.files import read_json, read_json_lines
+from didgen.manifests.privacy.pseudonyms import Pseudonyms
 from didgen.manifests.recipes.reading import read_recipe
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from tests.fixtures.benchmarks import Done, copied, files
@@ -23,6 +25,7 @@ from tests.fixtures.sources import changed_source
 
 Make = Callable[..., ClassifyRecipe]
 CLASSES = ("MEL", "BCC")
+CONV = [{"name": "test_efficientnet", "called": "conv", "weights": "none"}]
 ARMS = (*ClassifyRecipe.default_arms, "didgen")
 
 
@@ -130,6 +133,29 @@ def test_patients_learned_later_are_the_units_of_the_tests(
     assert intervals != [arm["interval"] for arm in classified[1]["arms"]]
 
 
+def test_records_name_no_patient(recipe: Make, tmp_path: Path) -> None:
+    """They are committed: a patient is a pseudonym, the same one in every file of a source."""
+    source = changed_source(
+        tmp_path,
+        lambda m: [
+            r.model_copy(update={"patient_id": f"patient {r.lesion_id}"}) for r in m.records
+        ],
+    )
+    small: dict[str, Any] = {"networks": CONV, "arms": ["original"], "run": None, "source": source}
+    out, records = tmp_path / "out", tmp_path / "records"
+    classify(prepare_classification(recipe(**small, records=records)), out)
+    pseudonyms = Pseudonyms.of(source)
+    assert pseudonyms.stored
+    patients = {r.key: pseudonyms.name(r.unit) for r in SourceManifest.read(source).records}
+    tables = [*records.rglob("*.jsonl")]
+    assert len(tables) == 4
+    for table in tables:
+        rows = read_json_lines(table)
+        assert {row["key"]: row["unit"] for row in rows}.items() <= patients.items()
+    for path in (path for folder in (out, records) for path in folder.rglob("*.json*")):
+        assert "patient lesion" not in path.read_text()
+
+
 def test_further_seeds_leave_the_others_alone(
     classified: Done, recipe: Make, tmp_path: Path
 ) -> None:
@@ -167,9 +193,6 @@ USES = [
     {"name": "half", "use": "half", "run": "didgen"},
     {"name": "only", "use": "only", "run": "didgen"},
 ]
-
-
-CONV = [{"name": "test_efficientnet", "called": "conv", "weights": "none"}]
 
 
 def test_test_images_are_shown_to_the_chosen_use_and_the_controls_alone(

@@ -18,7 +18,8 @@ from didgen.downstream.benchmark.segmentation.job import SegmentationJob, prepar
 from didgen.downstream.metrics.segmentation import overlaps
 from didgen.downstream.networks.segmenters import build_segmenter
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json
+from didgen.manifests.files import read_json, read_json_lines
+from didgen.manifests.privacy.pseudonyms import Pseudonyms
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.benchmarks import SMALL_NET, Done, copied, files
 from tests.fixtures.commands import Command
@@ -48,6 +49,18 @@ def test_every_training_leaves_its_files(segmented: Done) -> None:
                         names |= {"predictions.jsonl", "tested.json"}
                     assert {path.name for path in folder.iterdir()} == names
     assert read_json(out / "benchmark.json") == json.loads(json.dumps(benchmark))
+
+
+def test_lesions_of_own_images_are_pseudonyms(segmented: Done, source: Path) -> None:
+    """Of the images, and of the masks that guided what the networks of the filter judge."""
+    out, _ = segmented
+    lesions = {record.lesion_id for record in SourceManifest.read(source).records}
+    pseudonyms = {"", *map(Pseudonyms.of(source).name, lesions)}
+    judged = [*(out / "runs").rglob("judge-*/**/*.jsonl"), *(out / "filter").rglob("*.jsonl")]
+    assert judged
+    for path in (*judged, *out.rglob("validation.jsonl"), *out.rglob("predictions.jsonl")):
+        rows = read_json_lines(path)
+        assert {row.get("unit", row.get("guide")) for row in rows} <= pseudonyms
 
 
 def test_only_real_test_images_are_tested(segmented: Done, source: Path) -> None:

@@ -24,9 +24,9 @@ def test_the_filter_keeps_the_pairs_that_unseeing_judges_agree_with(
     synthetic = pairs_of(segmentation_job)
     for real, seed in ((8, 0), (8, 1), (None, 0), (None, 1)):
         pairs = segmentation_job.real(real, seed)
-        dealt = dict(
-            zip(pairs.units, folds(pairs.units, 2, segmentation_job.recipe.seed), strict=True)
-        )
+        dealt_units = folds(pairs.units, 2, segmentation_job.recipe.seed)
+        names = map(segmentation_job.unit_names["val"], pairs.units)
+        dealt = dict(zip(names, dealt_units, strict=True))
         judged: dict[str, list[float]] = {key: [] for key in synthetic.keys}
         for fold in (0, 1):
             folder = training_folder(out, "unet", f"judge-didgen-{fold}", seed, real)

@@ -1,0 +1,1 @@
+"""The study: many trainings, runs and benchmarks from one recipe, as a Snakemake workflow."""
