@@ -165,11 +165,15 @@ def augment(
         _part(part)
         _dry_run(name, instead, out)
         return _after_dry_run(recipe, instead, out)
+    return _augment(_read(name, instead), out or DEMO, _part(part), engine)
+
+
+def _read(name: str, instead: Mapping[str, Any]) -> "AugmentRecipe":
+    """A recipe of `augment`, with the values that count in place of its own."""
     from didgen.manifests.recipes.augment import AugmentRecipe
     from didgen.manifests.recipes.reading import read_recipe
 
-    config = read_recipe(name, AugmentRecipe, instead)
-    return _augment(config, out or DEMO, _part(part), engine)
+    return read_recipe(name, AugmentRecipe, instead)
 
 
 def _instead(recipe: str | None, model: str | None, source: Path | None) -> dict[str, Any]:
@@ -203,10 +207,9 @@ def _dry_run(recipe: str, instead: Mapping[str, Any], out: Path | None) -> None:
     from didgen.augment.generation.prepare import check_source, cost_of, prepare_generation
     from didgen.augment.models.cost import check_room
     from didgen.manifests.provenance.models import unlisted
-    from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe, recipe_text
+    from didgen.manifests.recipes.reading import recipe_text
 
-    config = read_recipe(recipe, AugmentRecipe, instead)
+    config = _read(recipe, instead)
     job = prepare_generation(config)
     check_source(job, out)
     decisions(unlisted(job.recipe.model, job.trained_on))
@@ -257,10 +260,8 @@ def _remake(
     announce("PyTorch and diffusers")
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.remake import recipe_of, remake, write_members
-    from didgen.manifests.recipes.augment import AugmentRecipe
-    from didgen.manifests.recipes.reading import read_recipe
 
-    given = recipe_of(out) if recipe is None else read_recipe(recipe, AugmentRecipe, instead)
+    given = recipe_of(out) if recipe is None else _read(recipe, instead)
     job = prepare_generation(given)
     if to is None:
         print(f"{key} of {out} would be drawn again.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from didgen.manifests.catalogue.commands import recipes as recipes
 from didgen.manifests.choices import Config, LabelBy, MaskOrientation
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.commands import export as export
@@ -26,7 +27,6 @@ from didgen.manifests.options import (
     folder,
 )
 from didgen.manifests.progress import terminal_progress
-from didgen.manifests.recipes.commands import recipes as recipes
 from didgen.manifests.sources.commands import annotating as annotating
 from didgen.manifests.views.commands import inspect as inspect
 from didgen.manifests.views.commands import verify as verify

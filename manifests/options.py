@@ -31,7 +31,7 @@ def complete_recipe(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of bundled recipes that begin like this: those of the command that is typed."""
     # As text: the recipes' package builds on this one.
     names: Callable[[str | None], list[str]] = resolve_name(
-        "didgen.manifests.recipes.catalogue:names"
+        "didgen.manifests.catalogue.catalogue:names"
     )
     command = ctx.info_name
     kind = command if command in ("finetune", "augment", "classify", "segment") else None

@@ -7,10 +7,10 @@ from typing import Any
 
 from didgen.augment.starting.machine import Machine
 from didgen.augment.starting.survey import Survey
+from didgen.manifests.catalogue.catalogue import bundled_recipe
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
 from didgen.manifests.next_step import then
-from didgen.manifests.recipes.catalogue import bundled_recipe
 from didgen.manifests.recipes.yaml12 import read_yaml, write_yaml
 
 FITTING = ((30.0, "isic2018-sd21"), (15.0, "isic2018-sd21-lora"), (0.0, "mini-own"))

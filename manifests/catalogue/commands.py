@@ -24,7 +24,7 @@ def recipes(
     A name stands for its recipe in every command: didgen finetune mini-own --out runs/mini-own.
     Example: didgen recipes mini-own --copy own.yaml
     """
-    from didgen.manifests.recipes.catalogue import bundled_recipe, catalogue, copy_recipe
+    from didgen.manifests.catalogue.catalogue import bundled_recipe, catalogue, copy_recipe
 
     if name is None:
         if copy is not None:

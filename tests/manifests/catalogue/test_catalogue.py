@@ -10,12 +10,13 @@ from typer.testing import CliRunner
 
 from didgen.cli import app
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+from didgen.manifests.catalogue.catalogue import bundled_recipe, catalogue, names
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.options import complete_recipe
 from didgen.manifests.recipes.augment import AugmentRecipe
-from didgen.manifests.recipes.catalogue import bundled_recipe, catalogue, names
 from didgen.manifests.recipes.fields import Section
 from didgen.manifests.recipes.reading import read_recipe, read_training_recipe
+from didgen.manifests.recipes.study import StudyRecipe
 from tests.fixtures.commands import Command
 
 READ: dict[str, Callable[[str | Path], Section]] = {
@@ -23,6 +24,7 @@ READ: dict[str, Callable[[str | Path], Section]] = {
     "augment": lambda file: read_recipe(file, AugmentRecipe),
     "classify": lambda file: read_recipe(file, ClassifyRecipe),
     "segment": lambda file: read_recipe(file, SegmentRecipe),
+    "study": lambda file: read_recipe(file, StudyRecipe),
 }
 
 
@@ -53,7 +55,7 @@ def test_needs_are_those_of_the_fields() -> None:
 def test_no_recipe_needs_a_checkout() -> None:
     """Every path of a bundled recipe is made by a command; none is a file of the repository."""
     for one in catalogue():
-        assert "benchmarks" not in one.text and "augment/mini" not in one.text, one.name
+        assert "python -m benchmarks" not in one.text and "augment/mini" not in one.text, one.name
 
 
 @pytest.mark.parametrize("name", names())

@@ -1,0 +1,1 @@
+"""The catalogue: the bundled recipes, what each needs and what it costs."""
