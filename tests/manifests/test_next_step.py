@@ -31,10 +31,10 @@ def test_a_page_is_opened_by_its_address(tmp_path: Path) -> None:
 def test_the_step_is_said_beside_the_output_and_not_after_a_fault(
     command: Command, tmp_path: Path
 ) -> None:
-    code, out, err = command("finetune", "mini-own", "--source", tmp_path, "--dry-run")
-    assert code == 0
-    assert out.startswith("kind: finetune\n") and "Next:" not in out
-    assert err == f"Next: didgen finetune mini-own --source {tmp_path} --out runs/mini-own\n"
+    code, out, err = command("augment", "demo", "--dry-run")
+    assert code == 0, err
+    assert out.startswith("kind: augment\n") and "Next:" not in out
+    assert err == "Next: didgen augment demo --out runs/demo\n"
     code, out, err = command("verify", tmp_path)
     assert code == 1 and "Next:" not in out + err
 

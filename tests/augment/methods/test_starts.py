@@ -12,7 +12,7 @@ from didgen.augment.diffusion.autoencoder import decode, encode
 from didgen.augment.generation.prepare import GenerationJob, prepare_generation
 from didgen.augment.generation.remake import remake
 from didgen.augment.generation.run import augment
-from didgen.augment.methods.guided_diffusion import GuidedDiffusion
+from didgen.augment.methods.guided_diffusion import load_diffusion
 from didgen.augment.methods.starts import Starts
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
@@ -100,11 +100,12 @@ def test_a_run_of_variations_names_their_images(
 def test_little_strength_leaves_a_sample_near_its_image(
     job: GenerationJob, manifest: SourceManifest
 ) -> None:
-    assert isinstance(job.generator, GuidedDiffusion) and job.images is not None
+    assert job.images is not None
+    generator = load_diffusion(job.recipe)
     planned = [*job.images][:2]
-    drawn = job.generator.draw(planned, [1, 2], None, choose_device("no")).images.astype(int)
+    drawn = generator.draw(planned, [1, 2], None, choose_device("no")).images.astype(int)
     pixels = Starts(SIZE, manifest).pixels([one.start for one in planned])
-    vae = job.generator.pipeline.vae
+    vae = generator.pipeline.vae
     with torch.no_grad():
         seen = decode(vae, encode(vae, pixels)).movedim(1, -1).numpy()
     seen = np.rint(255 * (seen / 2 + 0.5).clip(0, 1))

@@ -40,4 +40,5 @@ def test_the_page_and_the_sheet_are_there(assessed: tuple[Path, Path]) -> None:
         "quality.md",
         "copies.jsonl",
         "copies.png",
+        "resume.json",
     }

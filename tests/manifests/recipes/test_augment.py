@@ -149,9 +149,10 @@ def test_a_run_from_before_a_field_is_the_run_of_a_recipe_that_does_not_change_i
     assert fingerprint(asked(recipe)) == before
     defaults = AugmentRecipe.model_validate({"source": "a"}).model_dump(mode="json")
     assert without_added(defaults, ADDED)["sampling"] != defaults["sampling"]
-    for name, value in ADDED["sampling"]["guidance"].items():
-        assert defaults["sampling"]["guidance"][name] == value
-    for name in ADDED["sampling"].keys() - {"guidance"}:
+    for section in ("guidance", "annotation"):
+        for name, value in ADDED["sampling"][section].items():
+            assert defaults["sampling"][section][name] == value
+    for name in ADDED["sampling"].keys() - {"guidance", "annotation"}:
         assert defaults["sampling"][name] == ADDED["sampling"][name]
     varied = AugmentRecipe.model_validate({"source": "a", "sampling": {"cads": {"noise": 0.1}}})
     assert asked(varied)["sampling"]["cads"] == {"noise": 0.1}

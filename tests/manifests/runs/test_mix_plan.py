@@ -30,7 +30,7 @@ from tests.fixtures.samples import CLASSES, noise_sample
 CONFIGS: tuple[Config, ...] = ("images", "pairs")
 AS_FIRST_WRITTEN = {
     *("mask_sha256", "pixels", "published"),
-    *("mask_orientation", "mask_inverted", "patient_id"),
+    *("mask_orientation", "mask_inverted", "patient_id", "mask_by"),
 }
 """Fields that came to records later: a mix has the fingerprint that it had without them."""
 NOT_ASKED = {"source", "run", "reviewed"}
