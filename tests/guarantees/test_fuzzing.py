@@ -203,7 +203,9 @@ def test_changed_lists_and_caches(source: Path, tmp_path: Path) -> None:
     found: Counter[str] = Counter()
     path = tmp_path / TRAINED_ON_NAME
     for number, chance in chances(4, 800):
-        rows = [mutated_json(json.loads(line), chance) for line in listed.splitlines()]
+        rows = [json.loads(line) for line in listed.splitlines()]
+        place = chance.integers(len(rows))
+        rows[place] = mutated_json(rows[place], chance)
         path.write_bytes(b"\n".join(map(written, rows)) if number % 2 else mutated(listed, chance))
         found[survives(number, lambda: TrainedOn.read(path).knows_record(records[0]))] += 1
         (tmp_path / "cache").write_bytes(mutated(cache, chance))
