@@ -299,7 +299,7 @@ def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
 def read_json(path: Path) -> Any:
     """Parse a JSON file; a missing or malformed one is a `DidgenError` that names it."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_once)
     except FileNotFoundError:
         raise DidgenError(f"{path} does not exist; check the path or make it first.") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -74,7 +74,7 @@ def test_json_bytes_do_not_depend_on_key_order(tmp_path: Path) -> None:
     assert "é" in (tmp_path / "a").read_text("utf-8")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("text", [b'{"a": 1, "a": 2}', b"", b"{", b"\xff", b"[" * 100_000])
 def test_bad_json_is_one_sentence_naming_the_file(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(text)
