@@ -11,7 +11,7 @@ from didgen.downstream.pages.document import Heading, Listing, Paragraph, Table
 from didgen.downstream.report.blocks import Beside, Code, Content, Facts, Fold, Notice, Part, Way
 from didgen.downstream.report.gallery import attention, images_by_class, pairs, titled
 from didgen.downstream.report.plots import balance
-from didgen.downstream.review.pages import kappa_text
+from didgen.downstream.review.pages import agreement_text, reasons_text
 from didgen.downstream.review.verdicts import agreements, outcomes, reasons
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
@@ -98,9 +98,8 @@ def _way(contents: RunContents, source: SourceManifest | None) -> Iterator[Conte
     if recipe.get("model"):
         stations.append(("Model", f"`{Path(str(recipe['model'])).name}`"))
     if recipe.get("kind") == "augment":
-        tries = kept.total() + tally.redraws + tally.failures
         thrown = tally.redraws + tally.failures
-        stations.append(("Drawn", counted(tries, "try", "tries")))
+        stations.append(("Drawn", counted(kept.total() + thrown, "try", "tries")))
         stations.append(("Gates", f"{thrown} of them thrown away"))
     size = f"{tally.bytes / 1e6:.1f} MB"
     shards = counted(tally.shards.total(), "shard")
@@ -128,14 +127,8 @@ def reviews(contents: RunContents) -> Iterator[Content]:
         "Reviewed samples by what the reviewers say together",
     )
     if given := reasons(words):
-        yield Paragraph("Reasons: " + ", ".join(f"{n} {count}" for n, count in given.most_common()))
-    yield Listing(
-        [
-            f"{one.statistic} of {', '.join(one.reviewers)} on the {one.about} of "
-            f"{one.kappa.n} {one.config}: {kappa_text(one.kappa)}"
-            for one in agreements(words, {})
-        ]
-    )
+        yield Paragraph(reasons_text(given))
+    yield Listing([agreement_text(one) for one in agreements(words, {})])
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """Pages: the review as HTML, made by the server."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from didgen.downstream.review.desk import Desk, ShownPage, address
 from didgen.downstream.review.pictures import View
 from didgen.downstream.review.queue import Filter, Words, progress
 from didgen.downstream.review.samples import ReviewJob, ReviewSample
-from didgen.downstream.review.verdicts import agreements, outcomes, reasons
+from didgen.downstream.review.verdicts import Agreement, agreements, outcomes, reasons
 from didgen.downstream.stats.agreement import Kappa
 from didgen.manifests.recipes.fields import DRAWN, FOREIGN
 from didgen.manifests.reviews.record import NAME_LENGTH, NOTE_LENGTH, REASONS, Review
@@ -117,6 +118,19 @@ def blind_page(desk: Desk, reviewer: str) -> str:
         reviewer=reviewer,
         run=desk.job.directory.name,
     )
+
+
+def agreement_text(one: Agreement) -> str:
+    """Which reviewers agree how well on what, in words and figures."""
+    return (
+        f"{one.statistic} of {', '.join(one.reviewers)} on the {one.about} of "
+        f"{one.kappa.n} {one.config}: {kappa_text(one.kappa)}"
+    )
+
+
+def reasons_text(given: Counter[str]) -> str:
+    """Why samples were rejected, the commonest reason first."""
+    return "Reasons: " + ", ".join(f"{name} {count}" for name, count in given.most_common())
 
 
 def kappa_text(kappa: Kappa) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from didgen.downstream.review.desk import Desk
-from didgen.downstream.review.pages import kappa_text
+from didgen.downstream.review.pages import agreement_text, reasons_text
 from didgen.downstream.review.verdicts import agreements, outcomes, reasons
 from didgen.downstream.stats.detection import Detection
 
@@ -20,13 +20,10 @@ def summary(desk: Desk) -> Iterator[str]:
             f"accepted, {counts['rejected']} rejected, {counts['disputed']} disputed."
         )
     if given := reasons(words):
-        yield "Reasons: " + ", ".join(f"{name} {count}" for name, count in given.most_common())
+        yield reasons_text(given)
     labels = {identity: sample.label for identity, sample in desk.job.samples.items()}
     for one in agreements(words, labels):
-        yield (
-            f"{one.statistic} of {', '.join(one.reviewers)} on the {one.about} of "
-            f"{one.kappa.n} {one.config}: {kappa_text(one.kappa)}."
-        )
+        yield f"{agreement_text(one)}."
     guesses = desk.log.guesses()
     if guesses and desk.job.source is not None:
         for name, figures in desk.test().results(guesses).items():
