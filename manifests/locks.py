@@ -66,6 +66,14 @@ def sole_writer(directory: Path, name: str, *paths: Path) -> Iterator[None]:
         yield
 
 
+def lock_files(directory: Path, name: str = "*") -> list[Path]:
+    """The files of the lock `name`, or of all, that are held or were left by killed processes."""
+    # The folder goes with the last lock, perhaps while it is looked into.
+    with suppress(FileNotFoundError):
+        return sorted(p for end in LOCK_ENDS for p in (directory / LOCKS).glob(f"{name}{end}"))
+    return []
+
+
 def _acquired(path: Path, wait: bool) -> BaseFileLock:
     lock: BaseFileLock = FileLock(path)
     while True:

@@ -357,7 +357,7 @@ def caption_source(
         ):
             generated[record.key] = record
     finally:
-        # What a killed process left is settled too: counts of older records, and temporary files.
+        # What a killed process left is settled too: counts of older records, and its files.
         if generated or manifest != manifest.counted() or unfinished_writes(folder):
             with writing(folder):
                 # It may have been imported again meanwhile.

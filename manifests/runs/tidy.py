@@ -1,13 +1,12 @@
 """Tidy: what lies in a run's folders and is no file of it is cleared away."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
 from didgen.manifests.choices import Config
 from didgen.manifests.files import is_litter, is_local, is_temporary, leftovers
-from didgen.manifests.locks import LOCK_ENDS, LOCKS, claimed
+from didgen.manifests.locks import LOCKS, claimed, lock_files
 from didgen.manifests.shards.shard import INFO_NAME, shard_path
 
 SET_ASIDE = "set-aside"
@@ -19,10 +18,7 @@ def strays(directory: Path, planned: Mapping[Config, int]) -> list[Path]:
 
     `planned` is the number of shards of each config.
     """
-    found = [*leftovers(directory), *leftovers(directory / "sheets")]
-    # The folder goes with the last lock, perhaps while it is looked into.
-    with suppress(FileNotFoundError):
-        found += sorted(p for end in LOCK_ENDS for p in (directory / LOCKS).glob(f"*{end}"))
+    found = [*leftovers(directory), *leftovers(directory / "sheets"), *lock_files(directory)]
     for config in get_args(Config):
         known = {INFO_NAME}
         for index in range(planned.get(config, 0)):

@@ -29,7 +29,7 @@ from didgen.manifests.files import (
     write_json_lines,
 )
 from didgen.manifests.images import AS_STORED, Drawn, read_mask
-from didgen.manifests.locks import sole_writer
+from didgen.manifests.locks import lock_files, sole_writer
 from didgen.manifests.sources.rejections import REJECTED_FILE
 
 CLASS_NAMES: dict[str, str] = {
@@ -319,13 +319,16 @@ def refuse_others(folder: Path) -> None:
 
 
 def unfinished_writes(folder: Path) -> list[Path]:
-    """The temporary files of a manifest, in use or left by killed writes."""
-    return unfinished(*_files(folder))
+    """The temporary files and locks of a manifest, in use or left by killed writes."""
+    return [*unfinished(*_files(folder)), *lock_files(folder, _LOCK)]
 
 
 def writing(folder: Path) -> AbstractContextManager[None]:
     """Hold the folder of a manifest to write there, without what killed writes left of it."""
-    return sole_writer(folder, "source", *_files(folder))
+    return sole_writer(folder, _LOCK, *_files(folder))
+
+
+_LOCK = "source"
 
 
 def _files(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from didgen.augment.models.tokens import token_counter
 from didgen.augment.prompts.prompt import LESION, SKIN, fit
 from didgen.augment.prompts.sentence import render
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.locks import LOCKS
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.captions import COUNT, IMAGES, asks, by_schema
 from tests.fixtures.places import REPOSITORY
@@ -156,6 +157,16 @@ def test_a_killed_run_goes_on(bare: Path) -> None:
         assert len(server.asked) - asked == IMAGES - finished
     assert after.header.captions == {"openai m, prompt 4": IMAGES}
     assert not after.header.caption_fallbacks
+
+
+def test_what_a_run_killed_at_its_end_left_goes_with_the_next(bare: Path) -> None:
+    with serve(by_schema) as server:
+        caption_source(bare, asks(server))
+        left = bare / LOCKS / "source.lock"
+        left.parent.mkdir()
+        left.touch()
+        caption_source(bare, asks(server))
+    assert not left.parent.exists()
 
 
 def test_the_cache_passes_over_what_is_torn(tmp_path: Path) -> None:
