@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,8 +147,6 @@ class Place:
 
     folder: Path
     samples: int
-    pairs: float = 0.5
-    """The share of the samples that are pairs."""
 
     @property
     def run(self) -> Path:
@@ -159,10 +157,13 @@ class Place:
         return self.folder.parent / "source"
 
     @property
+    def gan(self) -> Path:
+        return self.folder.parent / "gan"
+
+    @property
     def counts(self) -> dict[Config, int]:
-        """Samples of each config."""
-        pairs = int(self.samples * self.pairs)
-        return {"images": self.samples - pairs, "pairs": pairs}
+        """Samples of each config: half are images, half are pairs."""
+        return {"images": self.samples - self.samples // 2, "pairs": self.samples // 2}
 
     @property
     def shards(self) -> dict[Config, int]:
@@ -241,6 +242,8 @@ def _noted(made: Iterator[Sample | Failure], watch: Watch) -> Iterator[Sample | 
 
 def undrawn(place: Place, watch: Watch) -> "GenerationJob":
     """The job of a run of a size, whose generator draws nothing and notes each batch."""
+    from dataclasses import replace
+
     from didgen.augment.generation.layouts import Layouts
     from didgen.augment.generation.prepare import prepare_generation
     from didgen.manifests.recipes.augment import AugmentRecipe
@@ -251,7 +254,6 @@ def undrawn(place: Place, watch: Watch) -> "GenerationJob":
             "pairs": {"count": place.counts["pairs"], "layouts": "drawn"},
             "gates": {"mask_area": [0, 1], "components": None, "redraws": 0},
             "shard_size": SHARD_SIZE,
-            "cluster": {"cpus": 1},
         }
     )
     job = prepare_generation(recipe)
@@ -280,16 +282,47 @@ def augment_part(place: Place, watch: Watch) -> None:
 
 
 def augment_ray(place: Place, watch: Watch) -> None:
-    """Plan a run of images alone, have it written by Ray's workers, and finish it.
+    """Plan a run of images alone, have it drawn and written by Ray's workers, and finish it.
 
-    The outlines of pairs would take the workers' time, which is not what is measured.
+    A worker makes its own job of the recipe, so here a small GAN draws, of next to no training.
     """
+    from didgen.augment.generation.prepare import prepare_generation
     from didgen.augment.generation.run import augment as carry_out
+    from didgen.manifests.recipes.augment import AugmentRecipe
 
     watch.begin()
+    recipe = AugmentRecipe.model_validate(
+        {
+            "model": str(place.gan / "model"),
+            "prompt": "class",
+            "images": {"per_class": math.ceil(place.samples / len(CLASSES))},
+            "pairs": None,
+            "gates": {"contrast": 0, "redraws": 0},
+            "sampling": {"batch_size": 64},
+            "shard_size": SHARD_SIZE,
+            "cluster": {"cpus": 1},
+        }
+    )
     out = place.folder / "on-ray"
-    carry_out(undrawn(replace(place, pairs=0), watch), out, engine="ray")
+    carry_out(prepare_generation(recipe), out, engine="ray")
     watch.first = min(tar.stat().st_mtime for tar in out.glob("images/*.tar")) - watch.spawned
+
+
+def write_gan(place: Place) -> None:
+    """Train a GAN of `SIDE` px for a few steps on the source."""
+    from didgen.augment.rivals.pgan import train_pgan
+    from didgen.manifests.recipes.rivals import PganNetwork, PganRecipe
+
+    recipe = PganRecipe(
+        source=place.source,
+        image_size=SIDE,
+        fade_kimg=0.004,
+        stable_kimg=0.004,
+        batch_sizes=(2, 2, 2),
+        conditional=True,
+        network=PganNetwork(latent=8, channels=(8, 8, 4), group=2),
+    )
+    train_pgan(recipe, place.gan)
 
 
 def finish(place: Place, watch: Watch) -> None:
@@ -498,6 +531,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: list[Figures] = []
     for samples in sorted(asked.samples):
         place = Place(asked.out / f"samples-{samples}", samples)
+        if "augment-ray" in asked.stages and not place.gan.exists():
+            write_gan(place)
         for stage in (name for name in STAGES if name in asked.stages):
             found.append(measured(stage, place))
             print(json.dumps(asdict(found[-1])), flush=True)
