@@ -293,7 +293,6 @@ def taken_from(
             run,
             config,
             sidecars[config],
-            recipe.source,
             source,
             drop_copies=recipe.drop_copies,
         )

@@ -17,7 +17,7 @@ from didgen.downstream.benchmark.carry_out import Findings, groups_of
 from didgen.downstream.benchmark.job import Training, scope_of
 from didgen.downstream.benchmark.task import E, Task, primary_scores
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, markdown
-from didgen.downstream.stats.comparison import Comparison, compare, holm, summarise
+from didgen.downstream.stats.comparison import Comparison, Contrast, compare, holm, summarise
 from didgen.downstream.stats.families import against_all
 from didgen.downstream.stats.paired import unit_means
 from didgen.manifests.files import write_bytes, write_json
@@ -162,15 +162,9 @@ def _against(
             np.stack([task.by_image(predictions[t])[score] for t in group])
             for group in (control, treatment)
         )
-        compared = compare(
-            before,
-            after,
-            predictions[control[0]].units,
-            model=job.model_name(control[0].network, control[0].real),
-            score=score,
-            names=arms,
-            higher_is_better=higher,
-        )
+        model = job.model_name(control[0].network, control[0].real)
+        contrast = Contrast(model, score, *arms, higher)
+        compared = compare(contrast, before, after, predictions[control[0]].units)
         yield replace(compared, part=part, unit=job.unit)
 
 

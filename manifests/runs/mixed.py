@@ -21,12 +21,12 @@ from didgen.manifests.privacy.published import (
     said_of,
 )
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
 from didgen.manifests.reviews.redrawn import redrawn_mask
+from didgen.manifests.runs.finish import Provenance
 from didgen.manifests.runs.mix_plan import Item, MixPlan
-from didgen.manifests.shards.index import Ingredient, Manifest
+from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sample, Sidecar, read_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -49,9 +49,8 @@ class Mix:
     plan: MixPlan
     shortages: Mapping[str, tuple[int, int]]
     """By what there is too little of: how many were wanted, and how many there are."""
-    made_from: Sequence[Ingredient]
     fingerprint: str
-    trained_on: TrainedOn
+    provenance: Provenance
     pseudonyms: Pseudonyms | None = None
     reviews: Mapping[SampleId, Consensus] | None = None
     """Where only what reviewers accept is taken."""
