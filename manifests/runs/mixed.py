@@ -26,7 +26,7 @@ from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
 from didgen.manifests.reviews.redrawn import redrawn_mask
 from didgen.manifests.runs.finish import Provenance
 from didgen.manifests.runs.mix_plan import Item, MixPlan
-from didgen.manifests.shards.index import Manifest
+from didgen.manifests.shards.index import MASKS_OF_RUN, Manifest, layouts_are_masks
 from didgen.manifests.shards.shard import Sample, Sidecar, read_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -90,6 +90,8 @@ class Mix:
         pairs = any(config == "pairs" for config, _ in self.plan.shards)
         if pairs and (sentence := self.source.no_truths()):
             said["masks"] = sentence
+        if pairs and layouts_are_masks(self.run.recipe, self.run.decisions):
+            said[MASKS_OF_RUN] = "the layouts that their pairs were drawn for"
         for group, (wanted, there) in self.shortages.items():
             said[f"short of {group}"] = f"{wanted} synthetic samples wanted, {there} made"
         if self.reviews is not None:

@@ -365,6 +365,22 @@ def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(
     assert strictest(prepared(source, only).provenance.made_from).name == "unknown (run f00d)"
 
 
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        ({}, "read off the model's own attention as it drew them (Eq. 7 of the paper), guided by"),
+        ({"method": "pix2pixhd, a port"}, "the layouts that these were drawn for, made of"),
+    ],
+)
+def test_the_card_says_how_the_masks_of_the_run_came(
+    source: Path, run: Path, tmp_path: Path, decisions: dict[str, str], said: str
+) -> None:
+    job = prepared(source, run, config="pairs")
+    mix(replace(job, run=job.run.model_copy(update={"decisions": decisions})), tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert said in text and ("Eq. 7" in text) == (not decisions)
+
+
 def test_a_damaged_run_is_refused(
     make_run: Callable[..., Path], source: Path, tmp_path: Path
 ) -> None:
