@@ -137,6 +137,10 @@ class BenchmarkJob(ABC, Generic[P]):
         """Which of the real training images a training of this scale and seed has."""
 
     @abstractmethod
+    def sizes(self) -> Iterable[str]:
+        """How many images each part has, in lines for a reader."""
+
+    @abstractmethod
     def scale_name(self, real: Scale) -> str:
         """A scale of scarcity in words."""
 

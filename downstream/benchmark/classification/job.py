@@ -1,6 +1,6 @@
 """The classification job: a recipe of `classify` made ready, with its data checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from didgen.downstream.benchmark.job import (
     unit_of,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
-from didgen.downstream.data.images import Images, load_real, load_synthetic
+from didgen.downstream.data.images import Images, counts, load_real, load_synthetic
 from didgen.downstream.data.leaks import (
     check_classes,
     check_records,
@@ -55,6 +55,11 @@ class ClassificationJob(BenchmarkJob[Images]):
             keys = [train.keys[place] for place in np.flatnonzero(train.labels == label)]
             kept |= subset(keys, real, (self.recipe.seed, seed))
         return [place for place, key in enumerate(train.keys) if key in kept]
+
+    def sizes(self) -> Iterator[str]:
+        for name, part in self.parts.items():
+            by_class = ", ".join(f"{n} {label}" for label, n in counts(part, self.classes).items())
+            yield f"{name}: {len(part)} images ({by_class})"
 
     def scale_name(self, real: Scale) -> str:
         every = f"all {len(self.images['train'])} real images"

@@ -1,6 +1,6 @@
 """The segmentation job: a recipe of `segment` made ready, with its data checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,11 @@ class SegmentationJob(BenchmarkJob[Pairs]):
     def places(self, real: Scale, seed: int) -> Sequence[int]:
         """So many real pairs, in their order."""
         return subset_places(self.images["train"], real, (self.recipe.seed, seed))
+
+    def sizes(self) -> Iterator[str]:
+        yield ", ".join(f"{name}: {len(part)} pairs" for name, part in self.parts.items())
+        if self.no_truths:
+            yield f"{self.no_truths}."
 
     def scale_name(self, real: Scale) -> str:
         return f"{real} real pairs" if real else f"all {len(self.images['train'])} real pairs"
