@@ -36,7 +36,7 @@ from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.sample_sheets import records_of_sheets
 from didgen.augment.finetuning.training_images import words_of
 from didgen.augment.methods.diffusion_opening import open_diffusion
-from didgen.augment.methods.generator import Drawing, Opened, Planned
+from didgen.augment.methods.generator import LayoutPairs, Opened, Planned
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError, in_short
@@ -198,8 +198,8 @@ def drawn_pairs(
 
 
 @dataclass(frozen=True)
-class ControlledDiffusion:
-    """The generator: each layout with an image of it by its prompt, whose mask the layout is."""
+class ControlledDiffusion(LayoutPairs):
+    """The generator: each layout with an image of it, by its prompt too."""
 
     pipeline: LesionPairPipeline
     control: ControlNetModel
@@ -213,20 +213,16 @@ class ControlledDiffusion:
             self.pipeline.unet.compile()
             self.control.compile()
 
-    def draw(
+    def images(
         self,
         planned: Sequence[Planned],
         seeds: Sequence[TrySeed],
-        layouts: NDArray[np.bool_] | None,
+        layouts: NDArray[np.bool_],
         device: Device,
-        watched: int = 0,
-    ) -> Drawing:
-        """Draw a batch of pairs by prompts and layouts."""
-        assert layouts is not None, "the recipe's `images` were refused"
+    ) -> NDArray[np.uint8]:
         guides = torch.from_numpy(layouts)[:, None].float()
         prompts = [one.prompt for one in planned]
-        images = drawn_pairs(self.pipeline, self.control, prompts, seeds, guides, self.sampling)
-        return Drawing(images, layouts)
+        return drawn_pairs(self.pipeline, self.control, prompts, seeds, guides, self.sampling)
 
 
 def open_controlnet(recipe: AugmentRecipe) -> Opened:
