@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from didgen.augment.finetuning.finetune import finetune
+from didgen.augment.finetuning.rehearsal import rehearse
 from didgen.augment.generation.prepare import prepare_generation
 from didgen.augment.generation.run import augment
 from didgen.manifests.errors import DidgenError
@@ -43,6 +44,13 @@ def test_a_stopped_training_and_run_end_to_the_bit(
     pairs.unlink()
     augment(job, out)
     assert pairs.read_bytes() == before and len(tars(out)) == 4
+
+
+def test_a_dry_run_says_what_maps_there_are(xl_model: Path, source: Path) -> None:
+    *_, told = rehearse(recipe_of(source, xl_model, 4), None)
+    assert told.startswith("4 steps of 2 images. Estimated from")
+    with pytest.raises(DidgenError, match=r"no 32x32 self-attention layer .*, only 16x16"):
+        list(rehearse(quick(source, model=str(xl_model)), None))
 
 
 def test_texts_that_are_not_cached_are_refused(
