@@ -20,12 +20,13 @@ from didgen.manifests.options import (
     folder,
     needs_out,
 )
-from didgen.manifests.progress import announce, terminal_progress
+from didgen.manifests.progress import announce, terminal_progress, time_in_words
 
 if TYPE_CHECKING:
     from didgen.downstream.annotating.network_annotator import NetworkAnnotator
     from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+    from didgen.downstream.benchmark.task import Task
     from didgen.manifests.runs.order import Order
 
 WEIGHTS = ["lite0", "inception", "lpips"]
@@ -133,7 +134,7 @@ def _benchmark(config: "ClassifyRecipe | SegmentRecipe", out: Path | None) -> Ne
     announce("PyTorch and timm")
     from didgen.manifests.recipes.reading import recipe_text
 
-    prepare, run = _engine(config)
+    prepare, task, run = _engine(config)
     with terminal_progress("checking") as advance:
         job = prepare(config, progress=advance)
     if out is None:
@@ -142,6 +143,7 @@ def _benchmark(config: "ClassifyRecipe | SegmentRecipe", out: Path | None) -> Ne
         print(sentence)
     _print_trainings(job)
     if out is None:
+        _print_estimate(task(job))
         return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
@@ -149,19 +151,25 @@ def _benchmark(config: "ClassifyRecipe | SegmentRecipe", out: Path | None) -> Ne
     return then("report", out)
 
 
-def _engine(
-    config: "ClassifyRecipe | SegmentRecipe",
-) -> "tuple[Callable[..., BenchmarkJob[Any]], Callable[..., dict[str, Any]]]":
-    """What makes a benchmark of a recipe ready, and what carries it out."""
+Engine = tuple[
+    "Callable[..., BenchmarkJob[Any]]", "Callable[..., Task[Any, Any]]", Callable[..., Any]
+]
+"""What makes a benchmark ready, what it does with its networks, and what carries it out."""
+
+
+def _engine(config: "ClassifyRecipe | SegmentRecipe") -> Engine:
+    """The engine of a benchmark of this recipe."""
     if config.kind == "classify":
+        from didgen.downstream.benchmark.classification.benchmark import Classification
         from didgen.downstream.benchmark.classification.benchmark import classify as run
         from didgen.downstream.benchmark.classification.job import prepare_classification
 
-        return prepare_classification, run
-    from didgen.downstream.benchmark.segmentation.benchmark import segment
+        return prepare_classification, Classification, run
+    from didgen.downstream.benchmark.segmentation.benchmark import Segmentation
+    from didgen.downstream.benchmark.segmentation.benchmark import segment as run_segmentation
     from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
 
-    return prepare_segmentation, segment
+    return prepare_segmentation, Segmentation, run_segmentation
 
 
 def _print_trainings(job: "BenchmarkJob[Any]") -> None:
@@ -181,6 +189,27 @@ def _print_trainings(job: "BenchmarkJob[Any]") -> None:
     for sentence in job.recipe.cautions:
         print(sentence)
     print(f"{len(trainings)} trainings, {steps} steps at most, on {machine}")
+
+
+def _print_estimate(task: "Task[Any, Any]") -> None:
+    """Print how long a benchmark trains at most, by a pass through each of its networks."""
+    import torch
+    from accelerate import Accelerator
+
+    from didgen.downstream.networks.pace import IMAGES, TRAINED, pass_seconds
+
+    recipe, device = task.job.recipe, Accelerator().device
+    pixels = torch.zeros(IMAGES, 3, recipe.image_size, recipe.image_size, device=device)
+    trainings = task.job.at_most()
+    seconds = 0.0
+    for network in {training.network.called: training.network for training in trainings}.values():
+        built = task.build(network, None).to(device).eval()
+        steps = sum(t.steps for t in trainings if t.network.called == network.called)
+        seconds += steps * recipe.batch_size * TRAINED * pass_seconds(built, pixels)
+    print(
+        f"Estimated from a pass through each network on this machine: {time_in_words(seconds)} of "
+        "training at most; tests and what was done before are not in it."
+    )
 
 
 def _print_unlisted(run: Path | None) -> None:

@@ -26,6 +26,7 @@ from didgen.augment.contact_sheets import pair_sheet
 from didgen.augment.device import Device
 from didgen.augment.diffusion.autoencoder import decode, levels
 from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.kinds import is_xl
 from didgen.augment.diffusion.model_folder import load_pipeline, replaced, save_pipeline
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
@@ -108,6 +109,11 @@ def train_controlnet(recipe: ControlNetRecipe, out: Path) -> Path:
     """
     run = DiffusionRun.prepared(recipe, out)
     recipe, pipeline = run.recipe, run.pipeline
+    if is_xl(pipeline):
+        raise DidgenError(
+            f"The model {recipe.model} is of SDXL, and this port of ControlNet takes Stable "
+            "Diffusion 1 and 2; name one of these."
+        )
     with run.begun():
         timesteps = pipeline.scheduler.config.num_train_timesteps
         dataset = RegionDataset(run.manifest, run.records, recipe, timesteps)

@@ -291,16 +291,8 @@ def taken_from(
     """Read a run, and refuse one that is not whole or does not go with the source."""
     run, sidecars = read_whole_run(folder, progress)
     check_run(folder, run, recipe.source, source, config)
-    taken = list(
-        training_samples(
-            folder,
-            run,
-            config,
-            sidecars[config],
-            source,
-            drop_copies=recipe.drop_copies,
-        )
-    )
+    shards, dropped = sidecars[config], recipe.drop_copies
+    taken = [*training_samples(folder, run, config, shards, source, drop_copies=dropped)]
     kept: list[Any] = [one.key for one in taken] if recipe.drop_copies else []
     if recipe.reviewed:
         taken = [*accepted_samples(taken, config, reviewed(folder, run))]

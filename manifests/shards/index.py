@@ -119,6 +119,11 @@ def maker(recipe: Mapping[str, Any]) -> str:
     return commands.get(str(recipe.get("kind")), "didgen augment")
 
 
+def by_maker(sentence: str, recipe: Mapping[str, Any]) -> str:
+    """A sentence that names `didgen augment`, with the command that makes runs of the recipe."""
+    return sentence.replace("`didgen augment`", f"`{maker(recipe)}`")
+
+
 MASKS_OF_RUN = "synthetic masks"
 """The decision by which a mix says that the masks of its run's pairs are their layouts."""
 
