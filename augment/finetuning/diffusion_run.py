@@ -122,7 +122,7 @@ class DiffusionRun(Generic[R]):
     ) -> None:
         """Train what an objective holds of the model; `sheet(step)` draws at each checkpoint."""
         recipe, accelerator, pipeline = self.recipe, self.accelerator, self.pipeline
-        fill(accelerator, pipeline, dataset, self.device.dtype, recipe, self.out)
+        self._fill(dataset)
 
         def drawn(step: int) -> None:
             with accelerator.autocast():
@@ -133,6 +133,19 @@ class DiffusionRun(Generic[R]):
         leave_to_cache(pipeline, recipe)
         weights = class_weights(self.records, recipe.class_balance)
         train(accelerator, Stage(name, objective, dataset, weights, schedule), self.out, drawn)
+
+    def _fill(self, dataset: RegionDataset) -> None:
+        """Give a dataset what is made once for its run: the cache, and images of the prior."""
+        recipe, accelerator, pipeline, out = self.recipe, self.accelerator, self.pipeline, self.out
+        if recipe.cache:
+            dtype = self.device.dtype
+            dataset.cache = fill_cache(accelerator, pipeline, dataset, dtype, recipe, out)
+            if accelerator.is_main_process:
+                told = {"cache": str(dataset.cache)}
+                decisions(told)
+                write_json(out / "decisions.json", read_json(out / "decisions.json") | told)
+        if recipe.prior is not None:
+            dataset.prior = draw_prior(accelerator, pipeline, recipe, recipe.prior, out)
 
 
 def start_pipeline(recipe: FinetuneRecipe, records: list[SourceRecord]) -> StableDiffusionPipeline:
@@ -172,25 +185,6 @@ def _match(model: str, shape: dict[str, Any], asked: dict[str, Any]) -> None:
                 f"{shape.get(field)} and not {asked.get(field)}. Give the shape it was built with, "
                 "or leave `model` out to start from nothing."
             )
-
-
-def fill(
-    accelerator: Accelerator,
-    pipeline: StableDiffusionPipeline,
-    dataset: RegionDataset,
-    dtype: torch.dtype,
-    recipe: FinetuneRecipe,
-    out: Path,
-) -> None:
-    """Give a dataset what is made once for its run: the cache, and images of the prior."""
-    if recipe.cache:
-        dataset.cache = fill_cache(accelerator, pipeline, dataset, dtype, recipe, out)
-        if accelerator.is_main_process:
-            told = {"cache": str(dataset.cache)}
-            decisions(told)
-            write_json(out / "decisions.json", read_json(out / "decisions.json") | told)
-    if recipe.prior is not None:
-        dataset.prior = draw_prior(accelerator, pipeline, recipe, recipe.prior, out)
 
 
 @torch.no_grad()
