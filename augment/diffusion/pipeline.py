@@ -85,8 +85,9 @@ class StepEnds(NamedTuple):
     @classmethod
     def of(cls, callback: AnyStepEnd, named: Sequence[str]) -> Self:
         """A callback with the tensors that it names itself, or with those of the call."""
-        own = isinstance(callback, PipelineCallback | MultiPipelineCallbacks)
-        return cls(callback, callback.tensor_inputs if own else named)
+        if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+            named = callback.tensor_inputs
+        return cls(callback, named)
 
     def given(self, latents: Tensor, embeds: Tensor) -> dict[str, Any]:
         """The tensors of a step by their names; embeds: as a batch has them."""

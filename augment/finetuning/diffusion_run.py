@@ -80,7 +80,7 @@ class DiffusionRun(Generic[R]):
         device = choose_device(recipe.mixed_precision, training=True)
         accelerator = accelerator_of(device, out)
         pipeline = start_pipeline(recipe, records)
-        recipe = pinned(recipe)
+        recipe = recipe.model_copy(update={"revision": pinned(recipe).revision})
         before = trained_on(recipe.model, recipe.revision)
         before.check(f"The model {recipe.model}", recipe.source, manifest)
         return cls(recipe, manifest, records, device, accelerator, pipeline, before, out)

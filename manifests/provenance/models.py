@@ -18,7 +18,7 @@ from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.shards.index import Ingredient, read_manifest
 from didgen.manifests.sources.records import SourceRecord
 
-R = TypeVar("R", bound=AugmentRecipe | FinetuneRecipe)
+R = TypeVar("R", AugmentRecipe, FinetuneRecipe)
 
 MINI = Path(__file__).parents[2] / "augment" / "mini"
 """The bundled model; a recipe calls it `mini`."""
