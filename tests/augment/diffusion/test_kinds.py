@@ -33,6 +33,7 @@ def test_texts_are_both_encoders_and_the_pooled_text(xl: StableDiffusionXLPipeli
     states, _, pooled, _ = xl.encode_prompt("melanoma.", do_classifier_free_guidance=False)
     torch.testing.assert_close(texts[:1, :-1], states)
     torch.testing.assert_close(texts[:1, -1, : WIDTHS[1]], pooled)
+    assert LesionPairXLPipeline.from_pipe(xl).text_encoder_2 is xl.text_encoder_2
     assert not texts[1].any() and not texts[0, -1, WIDTHS[1] :].any()
     latents: Tensor = torch.zeros(2, 4, 32, 16)
     on = conditions(xl.unet, texts, latents)
