@@ -175,6 +175,10 @@ def test_a_fault_of_a_segmentation_is_one_sentence(
         ({"arms": [{"name": "a", "use": "focal", "weight": 0.5}]}, "for samples of a run"),
         ({"arms": [{"name": "a", "use": "union", "run": "didgen", "filter": True}]}, "is none of"),
         ({"arms": [{"name": "a/b", "use": "focal"}]}, "`arms.0.name`"),
+        ({"seeds_at": [2, 1]}, "`seeds_at` has 2 numbers for 1 scales of `real`"),
+        ({"seeds": [0, 1], "seeds_at": [3]}, "`seeds_at` asks for 3 seeds and `seeds` has 2"),
+        ({"outside": "source/"}, "`outside` is the benchmark's own source: it needs `split: test`"),
+        ({"outside": {"source": "source", "split": "val"}}, "it needs `split: test`"),
         ({"scope": "open"}, "`scope`"),
         ({"real": [0]}, "`real.0"),
         ({"warmup": 1.0}, "`warmup`"),
@@ -227,5 +231,13 @@ def test_few_images_need_many_seeds() -> None:
     (caution,) = ClassifyRecipe.model_validate(SOUND | {"real": [50, 25]}).cautions
     assert caution.startswith("The scale 25 has 5 seeds: ")
     assert ClassifyRecipe.model_validate(SOUND | {"real": [50, None]}).cautions == []
-    many = {"real": [10], "seeds": list(range(10))}
-    assert ClassifyRecipe.model_validate(SOUND | many).cautions == []
+    many = {"real": [10, 50], "seeds": list(range(10)), "seeds_at": [10, 5]}
+    recipe = ClassifyRecipe.model_validate(SOUND | many)
+    assert recipe.cautions == []
+    assert (len(recipe.seeds_of(10)), recipe.seeds_of(50)) == (10, (0, 1, 2, 3, 4))
+    # Validation compares uses by the seeds that every scale has.
+    assert recipe.searched == recipe.seeds_of(50)
+    assert recipe.model_copy(update={"search": 2}).searched == (0, 1)
+    (caution,) = recipe.model_copy(update={"seeds_at": (5, 10)}).cautions
+    assert caution.startswith("The scale 10 has 5 seeds: ")
+    assert recipe.model_copy(update={"seeds_at": (5, 10), "test": False}).cautions == []
