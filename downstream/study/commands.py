@@ -84,7 +84,7 @@ def _carry_out(
         # A fault of it is said now, not after the last stage.
         read_printed(recipe.paper, {name: stage.command for name, stage in stages.items()})
     write_workflow(stages, recipe, places, executor)
-    code = carry_out(places)
+    code = carry_out(places, executor)
     found = estimates(stages.values(), places.state)
     folders = [place / "tables" for place in (places.state, places.records) if place is not None]
     write_tables(stages, found, recipe.paper, folders)
