@@ -186,6 +186,14 @@ class BenchmarkRecipe(Section):
         counts = [count for count in (self.search, *(self.seeds_at or ())) if count is not None]
         return self.seeds[: min(counts, default=len(self.seeds))]
 
+    def at_most(self) -> int:
+        """Trainings of one network at most, besides those of the quality filter."""
+        every = sum(len(self.seeds_of(real)) for real in self.real)
+        uses = sum(arm.role == "use" for arm in self.arms)
+        searched = len(self.searched) * len(self.real)
+        of_uses = 0 if self.chosen else (uses - len(self.runs)) * searched
+        return (len(self.arms) - uses + len(self.runs)) * every + of_uses
+
     @property
     def elsewhere(self) -> Outside | None:
         """The other source, as a record."""
