@@ -74,10 +74,10 @@ class BenchmarkRecipe(Section):
     """Another source, of another clinic say: the networks that are tested are tested on it too.
     A record `{source, split, collections}` takes a part of one, which may be test images of the
     benchmark's own source that `collections` leave out."""
-    runs: dict[RunName, LocalPath] = Field(default_factory=dict)
+    runs: dict[RunName, LocalPath | dict[Seed, LocalPath]] = Field(default_factory=dict)
     """Runs by the names that arms say. The first is the one whose worth is asked, the others are
     its rivals. `{real}` and `{seed}` in a folder stand for the scale (or `all`) and the seed of a
-    training: each then has a run of its own."""
+    training: each then has a run of its own. A record of folders by seed says the same."""
     drop_copies: bool = False
     """Leave out the samples that the copy check of `didgen quality` found to be copies."""
     reviewed: Reviewed | None = None
@@ -246,6 +246,9 @@ class BenchmarkRecipe(Section):
                 raise ValueError(f"the arm `{arm.name}` needs the run {arm.run} in `runs`")
             if arm.how.epochs and not self.runs:
                 raise ValueError(f"the arm `{arm.name}` needs `runs`, which say its steps")
+        for name, run in self.runs.items():
+            if isinstance(run, Mapping) and (lacking := [s for s in self.seeds if s not in run]):
+                raise ValueError(f"the run {name} in `runs` has no folder for seed {lacking[0]}")
         used = {arm.run for arm in self.arms if arm.role == "use"}
         if idle := [name for name in self.runs if name not in used]:
             raise ValueError(f"`runs` has {idle[0]}, but `arms` has none that trains on it")
@@ -258,7 +261,8 @@ class BenchmarkRecipe(Section):
     def run_folder(self, name: str, real: Scale, seed: int) -> Path:
         """The folder of a run for the trainings of a scale and seed."""
         said = {"{real}": "all" if real is None else str(real), "{seed}": str(seed)}
-        text = str(self.runs[name])
+        run = self.runs[name]
+        text = str(run[seed] if isinstance(run, Mapping) else run)
         for mark, value in said.items():
             text = text.replace(mark, value)
         return Path(text)

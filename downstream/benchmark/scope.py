@@ -79,14 +79,16 @@ def origin_of(
     unknown = ""
     if not trained_on:
         unknown = "nobody lists what its model was trained on"
-    elif run.recipe.get("captions") is not None:
+    elif run.recipe.get("captions") not in (None, "model"):
         unknown = "its captions are of a file, and nobody lists their images"
     elif named - by_key.keys():
         unknown = "its layouts are of images that the source does not hold"
     elif varied - by_key.keys():
         unknown = "its variations start from images that the source does not hold"
     # A run with a source tells its model captions of that source's training images.
-    told = run.recipe.get("source") is not None and run.recipe.get("prompt", "caption") == "caption"
+    # Captions of the model are those of its training images, which are listed.
+    told = run.recipe.get("source") is not None and run.recipe.get("captions") is None
+    told = told and run.recipe.get("prompt", "caption") == "caption"
     captioned = [record for record in training if record.caption] if told else []
     return Origin(
         trained_on,

@@ -118,6 +118,16 @@ def test_a_recipe_of_one_run_is_read_and_says_what_it_is_now() -> None:
     ]
 
 
+def test_a_run_may_be_a_record_of_folders_by_seed() -> None:
+    asked = SOUND | {"runs": {"didgen": {0: "a", 1: "b"}}}
+    recipe = ClassifyRecipe.model_validate(asked | {"seeds": [1, 0]})
+    assert [recipe.run_folder("didgen", None, seed) for seed in (0, 1)] == [Path("a"), Path("b")]
+    again = recipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+    with pytest.raises(ValueError, match="the run didgen in `runs` has no folder for seed 2"):
+        ClassifyRecipe.model_validate(asked | {"seeds": [0, 2]})
+
+
 def test_a_run_may_have_a_folder_for_each_scale_and_seed() -> None:
     recipe = ClassifyRecipe.model_validate(SOUND | {"runs": {"didgen": "made/{real}-{seed}"}})
     assert recipe.run_folder("didgen", 10, 3) == Path("made/10-3")
