@@ -14,7 +14,7 @@ from torch import nn
 
 from didgen.downstream.benchmark.arms.record import Arm
 from didgen.downstream.benchmark.arms.use import Given
-from didgen.downstream.benchmark.recipe import BenchmarkRecipe, Outside, Scale
+from didgen.downstream.benchmark.recipe import BenchmarkRecipe, Scale
 from didgen.downstream.benchmark.scope import Origin, Scope, origin_of, widest
 from didgen.downstream.data.images import Pictures
 from didgen.downstream.data.leaks import (
@@ -377,18 +377,6 @@ def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:
     known = {record.patient_id is not None for record in (*source.records, *outside)}
     words = {"patient": True, "lesion": False}
     return " or ".join(word for word, patient in words.items() if patient in known)
-
-
-def outside_records(outside: Outside, origins: Mapping[Path, Origin]) -> list[SourceRecord]:
-    """The records of another source; a `DidgenError` where a run's model was trained on some."""
-    records = outside.records()
-    for folder, origin in origins.items():
-        if known := [record for record in records if origin.trained_on.knows_record(record)]:
-            raise DidgenError(
-                f"The model of {folder} was trained on {known[0].key}, which `outside` ({outside}) "
-                f"holds, one of {len(known)} such; test on another source."
-            )
-    return records
 
 
 def start_of(weights: Weights, built: nn.Module) -> Start:

@@ -186,8 +186,9 @@ def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
                 f"{number(by_scale[real]['score'])} ({known_interval(by_scale[real]['interval'])})"
                 for real in scales
             ]
-            rows.append([network, name, *cells])
-        header = ["network", "arm", *map(count, scales)]
+            scopes = ", ".join(dict.fromkeys(arm["scope"] for arm in mine))
+            rows.append([network, name, scopes, *cells])
+        header = ["network", "arm", "scope", *map(count, scales)]
         title = f"{benchmark['score']} on {images} images by the number of real images"
         if rows:
             blocks += [

@@ -12,7 +12,6 @@ from didgen.downstream.benchmark.job import (
     Start,
     TakenRun,
     check_scopes,
-    outside_records,
     run_folders,
     screened,
     shared_records,
@@ -21,6 +20,7 @@ from didgen.downstream.benchmark.job import (
     unit_of,
 )
 from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale, with_chosen
+from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.images import Images, load_real, load_synthetic
 from didgen.downstream.data.leaks import (
     check_classes,

@@ -14,7 +14,6 @@ from didgen.downstream.benchmark.job import (
     Training,
     check_scopes,
     nearly_later,
-    outside_records,
     run_folders,
     screened,
     shared_records,
@@ -23,6 +22,7 @@ from didgen.downstream.benchmark.job import (
     unit_of,
 )
 from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe, with_chosen
+from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.leaks import (
     NearDuplicate,
     check_lesions,

@@ -296,7 +296,7 @@ def test_scales_have_images_of_their_own_seed_nested_and_no_early_stopping(
     assert read_json(last / "result.json")["asked"]["subset"] == {"real": 4, "seed": [42, 0]}
     assert [arm["real"] for arm in benchmark["arms"]] == [2, 2, 4, 4, 9, 9, None, None]
     page = (tmp_path / "benchmark.md").read_text()
-    assert "| network | arm | 2 | 4 | 9 | all |" in page
+    assert "| network | arm | scope | 2 | 4 | 9 | all |" in page
     assert "](plots/scarcity-test-conv.png)" in page
     assert (tmp_path / "plots" / "scarcity-validation-conv.png").is_file()
 
