@@ -4,7 +4,9 @@ python -m benchmarks.growth --samples 100 10000 1000000 --out /path/on/the/disk/
 
 The samples are about 1 kB each and nothing is drawn: what remains is the work around the drawing.
 A stage's processor time begins after its imports, so that ratios between sizes are those of the
-work. Its peak memory is the largest resident set of its process, the program included.
+work. Its peak memory is the largest resident set of its process, the program included; where Ray
+has workers, it and the processor time are those of the process that hands out the shards. The stage
+`augment-ray` needs a cluster: `ray start --head --num-cpus 2`.
 """
 
 import argparse
@@ -41,6 +43,9 @@ SHARD_SIZE = 256
 
 CLASSES = ("MEL", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
+PARTS = 64
+"""Processes that share a run."""
+
 REAL = 60
 """Images of the source that a run is mixed with; the seventh and eighth of ten are held out."""
 
@@ -55,7 +60,7 @@ class Figures:
 
     cpu: seconds of processor time without imports; wall: seconds with them; first: seconds until
     the first sample, or the first shard of a stage that reads; peak and base: MiB of memory at
-    most, and with the imports alone.
+    most, and with the imports alone; taken: the samples that it took in hand, 0 for all.
     """
 
     stage: str
@@ -65,6 +70,12 @@ class Figures:
     first: float | None
     peak: float
     base: float
+    taken: int = 0
+
+    @property
+    def each(self) -> float:
+        """Microseconds of processor time for a sample."""
+        return self.cpu / (self.taken or self.samples) * 1e6
 
 
 @dataclass
@@ -75,6 +86,7 @@ class Watch:
     cpu: float = 0.0
     base: float = 0.0
     first: float | None = field(default=None)
+    taken: int = 0
 
     def begin(self) -> None:
         """Say that the imports are done."""
@@ -88,7 +100,8 @@ class Watch:
     def figures(self, stage: str, samples: int) -> Figures:
         """What was taken until now."""
         cpu, wall = time.process_time() - self.cpu, time.time() - self.spawned
-        return Figures(stage, samples, cpu, wall, self.first, _memory("VmHWM"), self.base)
+        peak = _memory("VmHWM")
+        return Figures(stage, samples, cpu, wall, self.first, peak, self.base, self.taken)
 
 
 def _memory(name: str) -> float:
@@ -142,6 +155,10 @@ class Place:
     @property
     def source(self) -> Path:
         return self.folder.parent / "source"
+
+    @property
+    def gan(self) -> Path:
+        return self.folder.parent / "gan"
 
     @property
     def counts(self) -> dict[Config, int]:
@@ -251,6 +268,63 @@ def augment(place: Place, watch: Watch) -> None:
     carry_out(undrawn(place, watch), place.folder / "augmented")
 
 
+def augment_part(place: Place, watch: Watch) -> None:
+    """Plan and write the first of `PARTS` parts of a run, as one of as many processes does."""
+    from didgen.augment.generation.part import Part
+    from didgen.augment.generation.run import augment as carry_out
+
+    watch.begin()
+    job, part = undrawn(place, watch), Part(1, PARTS)
+    shards = [(config, index) for config, count in job.shards.items() for index in range(count)]
+    ours = [shard for number, shard in enumerate(shards) if part.has(number)]
+    watch.taken = sum(len(job.plan[config].places(index)) for config, index in ours)
+    carry_out(job, place.folder / "part", part)
+
+
+def augment_ray(place: Place, watch: Watch) -> None:
+    """Plan a run of images alone, have it drawn and written by Ray's workers, and finish it.
+
+    A worker makes its own job of the recipe, so here a small GAN draws, of next to no training.
+    """
+    from didgen.augment.generation.prepare import prepare_generation
+    from didgen.augment.generation.run import augment as carry_out
+    from didgen.manifests.recipes.augment import AugmentRecipe
+
+    watch.begin()
+    recipe = AugmentRecipe.model_validate(
+        {
+            "model": str(place.gan / "model"),
+            "prompt": "class",
+            "images": {"per_class": math.ceil(place.samples / len(CLASSES))},
+            "pairs": None,
+            "gates": {"contrast": 0, "redraws": 0},
+            "sampling": {"batch_size": 64},
+            "shard_size": SHARD_SIZE,
+            "cluster": {"cpus": 1},
+        }
+    )
+    out = place.folder / "on-ray"
+    carry_out(prepare_generation(recipe), out, engine="ray")
+    watch.first = min(tar.stat().st_mtime for tar in out.glob("images/*.tar")) - watch.spawned
+
+
+def write_gan(place: Place) -> None:
+    """Train a GAN of `SIDE` px for a few steps on the source."""
+    from didgen.augment.rivals.pgan import train_pgan
+    from didgen.manifests.recipes.rivals import PganNetwork, PganRecipe
+
+    recipe = PganRecipe(
+        source=place.source,
+        image_size=SIDE,
+        fade_kimg=0.004,
+        stable_kimg=0.004,
+        batch_sizes=(2, 2, 2),
+        conditional=True,
+        network=PganNetwork(latent=8, channels=(8, 8, 4), group=2),
+    )
+    train_pgan(recipe, place.gan)
+
+
 def finish(place: Place, watch: Watch) -> None:
     """Write documents and manifest of the run."""
     from didgen.manifests.runs.finish import finish_run
@@ -337,6 +411,8 @@ def inspect(place: Place, watch: Watch) -> None:
 
 STAGES: dict[str, Callable[[Place, Watch], None]] = {
     "augment": augment,
+    "augment-part": augment_part,
+    "augment-ray": augment_ray,
     "write": write,
     "finish": finish,
     "verify": verify,
@@ -349,8 +425,10 @@ STAGES: dict[str, Callable[[Place, Watch], None]] = {
 }
 """In their order: those after `write` read what it wrote, and those after `finish` its manifest."""
 
-USUAL = tuple(name for name in STAGES if name not in ("export-imagefolder", "export-nnunet"))
-"""Those that write no file a sample."""
+USUAL = tuple(
+    stage for stage in STAGES if stage not in ("augment-ray", "export-imagefolder", "export-nnunet")
+)
+"""Those that write no file a sample, and need no extra."""
 
 
 def split_of(number: int) -> Split:
@@ -429,12 +507,11 @@ def table(found: Sequence[Figures]) -> str:
     ]
     before: dict[str, float] = {}
     for one in sorted(found, key=lambda one: ([*STAGES].index(one.stage), one.samples)):
-        each = one.cpu / one.samples * 1e6
-        ratio = f"{each / before[one.stage]:.2f}" if one.stage in before else ""
-        before[one.stage] = each
+        ratio = f"{one.each / before[one.stage]:.2f}" if one.stage in before else ""
+        before[one.stage] = one.each
         first = "" if one.first is None else f"{one.first:.1f}"
         lines.append(
-            f"| {one.stage} | {one.samples:,} | {each:,.0f} | {ratio} | {one.peak:,.0f} "
+            f"| {one.stage} | {one.samples:,} | {one.each:,.0f} | {ratio} | {one.peak:,.0f} "
             f"| {one.base:,.0f} | {first} | {one.wall:,.1f} |"
         )
     return "\n".join(lines) + "\n"
@@ -454,6 +531,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found: list[Figures] = []
     for samples in sorted(asked.samples):
         place = Place(asked.out / f"samples-{samples}", samples)
+        if "augment-ray" in asked.stages and not place.gan.exists():
+            write_gan(place)
         for stage in (name for name in STAGES if name in asked.stages):
             found.append(measured(stage, place))
             print(json.dumps(asdict(found[-1])), flush=True)

@@ -20,12 +20,13 @@ from didgen.manifests.options import (
     folder,
     needs_out,
 )
-from didgen.manifests.progress import announce, terminal_progress
+from didgen.manifests.progress import announce, terminal_progress, time_in_words
 
 if TYPE_CHECKING:
     from didgen.downstream.annotating.network_annotator import NetworkAnnotator
     from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
+    from didgen.downstream.benchmark.task import Task
     from didgen.manifests.runs.order import Order
 
 WEIGHTS = ["lite0", "inception", "lpips"]
@@ -106,6 +107,7 @@ def classify(
 def _classify(config: "ClassifyRecipe", out: Path | None) -> NextStep:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
     announce("PyTorch and timm")
+    from didgen.downstream.benchmark.classification.benchmark import Classification
     from didgen.downstream.benchmark.classification.benchmark import classify as run
     from didgen.downstream.benchmark.classification.job import prepare_classification
     from didgen.downstream.data.images import counts
@@ -120,6 +122,7 @@ def _classify(config: "ClassifyRecipe", out: Path | None) -> NextStep:
         print(f"{name}: {len(part)} images ({by_class})")
     _print_trainings(job)
     if out is None:
+        _print_estimate(Classification(job))
         return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
@@ -151,6 +154,7 @@ def segment(
 def _segment(config: "SegmentRecipe", out: Path | None) -> NextStep:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
     announce("PyTorch and timm")
+    from didgen.downstream.benchmark.segmentation.benchmark import Segmentation
     from didgen.downstream.benchmark.segmentation.benchmark import segment as run
     from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
     from didgen.manifests.recipes.reading import recipe_text
@@ -164,6 +168,7 @@ def _segment(config: "SegmentRecipe", out: Path | None) -> NextStep:
         print(f"{job.no_truths}.")
     _print_trainings(job)
     if out is None:
+        _print_estimate(Segmentation(job))
         return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
@@ -188,6 +193,27 @@ def _print_trainings(job: "BenchmarkJob[Any]") -> None:
     for sentence in job.recipe.cautions:
         print(sentence)
     print(f"{len(trainings)} trainings, {steps} steps at most, on {machine}")
+
+
+def _print_estimate(task: "Task[Any, Any]") -> None:
+    """Print how long a benchmark trains at most, by a pass through each of its networks."""
+    import torch
+    from accelerate import Accelerator
+
+    from didgen.downstream.networks.pace import IMAGES, TRAINED, pass_seconds
+
+    recipe, device = task.job.recipe, Accelerator().device
+    pixels = torch.zeros(IMAGES, 3, recipe.image_size, recipe.image_size, device=device)
+    trainings = task.job.at_most()
+    seconds = 0.0
+    for network in {training.network.called: training.network for training in trainings}.values():
+        built = task.build(network, None).to(device).eval()
+        steps = sum(t.steps for t in trainings if t.network.called == network.called)
+        seconds += steps * recipe.batch_size * TRAINED * pass_seconds(built, pixels)
+    print(
+        f"Estimated from a pass through each network on this machine: {time_in_words(seconds)} of "
+        "training at most; tests and what was done before are not in it."
+    )
 
 
 def _print_unlisted(run: Path | None) -> None:

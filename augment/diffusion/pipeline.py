@@ -21,6 +21,8 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from didgen.augment.conditioning.p_tokens import end_positions, p_token_positions, tokenize
+from didgen.augment.conditioning.texts import encoded
 from didgen.augment.device import exact
 from didgen.augment.diffusion.annotation import annotate, flow
 from didgen.augment.diffusion.attention import own_side
@@ -31,7 +33,6 @@ from didgen.augment.diffusion.images import Masks, as_layouts
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
-from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.models.configs import check_timestep
 from didgen.augment.variety.classifier_free import ClassifierFree
@@ -222,8 +223,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         if free and negative_prompt_embeds is None:
             without = negatives(negative_prompt, count)
         if without or prompts:
-            input_ids = tokenize(self.tokenizer, [*without, *prompts])
-            context = self.text_encoder(input_ids.to(device))[0]
+            context = encoded(self, [*without, *prompts])
             # Beside given embeddings of the one kind, only the other is encoded.
             prompt_embeds = context[len(without) :] if prompts else prompt_embeds
             negative_prompt_embeds = context[: len(without)] if without else negative_prompt_embeds

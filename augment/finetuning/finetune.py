@@ -8,6 +8,7 @@ Notable choices:
 - The run's folder holds everything to go on from; a recipe that differs is refused.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from didgen.augment.conditioning.p_tokens import add_p_tokens
+from didgen.augment.conditioning.texts import encoded, text_parts
 from didgen.augment.console import decisions
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss
+from didgen.augment.diffusion.kinds import is_xl
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
-from didgen.augment.diffusion.p_tokens import add_p_tokens, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.diffusion.small_model import build_pipeline, shape_of
 from didgen.augment.finetuning.autoencoder_stage import stage_of, train_autoencoder
@@ -150,7 +153,13 @@ def start_pipeline(recipe: FinetuneRecipe, records: list[SourceRecord]) -> Stabl
     check_posterior(recipe, pipeline.vae)
     if built is not None:
         _match(recipe.model, shape_of(pipeline), shape_of(built))
-    add_p_tokens(pipeline.tokenizer, pipeline.text_encoder)
+    if is_xl(pipeline) and not recipe.cache:
+        raise DidgenError(
+            f"The model {recipe.model} has two text encoders, whose texts are cached; set "
+            "`cache: true` in the recipe."
+        )
+    for tokenizer, encoder in text_parts(pipeline):
+        add_p_tokens(tokenizer, encoder)
     # The size that is sampled is the one trained last.
     pipeline.unet.register_to_config(sample_size=recipe.image_size // 8)
     return pipeline
@@ -212,17 +221,19 @@ def fill_cache(
         return {n: value.to(KEPT) for n, value in kept.items()} | {"mask": dataset.mask(index)}
 
     def text_row(index: int) -> dict[str, Tensor]:
-        input_ids = tokenize(pipeline.tokenizer, [prompts[index]]).to(accelerator.device)
         with accelerator.autocast():
-            context = pipeline.text_encoder(input_ids)[0][0]
+            context = encoded(pipeline, [prompts[index]])[0]
         return {"context": context.to(dtype)}
 
-    work = [(images, pipeline.vae, image_row)]
-    work += [(texts, pipeline.text_encoder, text_row)] if fixed_text else []
+    encoders = [encoder for _, encoder in text_parts(pipeline)]
+    work: list[tuple[Table, list[Any], Callable[[int], dict[str, Tensor]]]]
+    work = [(images, [pipeline.vae], image_row)]
+    work += [(texts, encoders, text_row)] if fixed_text else []
     rank, world = accelerator.process_index, accelerator.num_processes
     with progress_bar(disable=not accelerator.is_main_process) as progress:
-        for table, model, compute in work:
-            model.to(accelerator.device)
+        for table, models, compute in work:
+            for model in models:
+                model.to(accelerator.device)
             total = sum(map(len, table.shards()[rank::world]))
             task = progress.add_task(
                 f"cache of {table.name.partition('-')[0]}", total=total, state=""
@@ -240,7 +251,8 @@ def leave_to_cache(pipeline: StableDiffusionPipeline, recipe: FinetuneRecipe) ->
         if recipe.perceptual is None:
             pipeline.vae.to("cpu")
         if recipe.build is None:
-            pipeline.text_encoder.to("cpu")
+            for _, encoder in text_parts(pipeline):
+                encoder.to("cpu")
 
 
 def _batch_in_words(recipe: FinetuneRecipe, processes: int) -> str:

@@ -25,6 +25,7 @@ from didgen.augment.contact_sheets import pair_sheet
 from didgen.augment.device import Device, choose_device
 from didgen.augment.diffusion.autoencoder import decode, levels
 from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.kinds import is_xl
 from didgen.augment.diffusion.model_folder import load_pipeline, replaced, save_pipeline
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
@@ -121,6 +122,11 @@ def train_controlnet(recipe: ControlNetRecipe, out: Path) -> Path:
     device = choose_device(recipe.mixed_precision, training=True)
     accelerator = accelerator_of(device, out)
     pipeline = start_pipeline(recipe, records)
+    if is_xl(pipeline):
+        raise DidgenError(
+            f"The model {recipe.model} is of SDXL, and this port of ControlNet takes Stable "
+            "Diffusion 1 and 2; name one of these."
+        )
     before = trained_on(recipe.model, recipe.revision)
     before.check(f"The model {recipe.model}", recipe.source, manifest)
     decided = {"device": str(device), "training images": str(len(records))}

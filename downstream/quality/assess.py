@@ -103,6 +103,12 @@ class QualityJob:
         copies = min(self.recipe.planted, len(self.real["train"])) * len(PLANTED)
         return sum(map(len, [*self.real.values(), *self.synthetic.values()])) + copies
 
+    @property
+    def passes(self) -> int:
+        """Passes of an image through the extractor: all but training images go in as they can lie,
+        which are eight ways."""
+        return 8 * self.looked_at - 7 * len(self.real["train"])
+
 
 def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> QualityJob:
     """Read and check all that an assessment needs; every shard is hashed, nothing is written.

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -31,8 +31,9 @@ from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.reviews.consensus import reviewed, summary
 from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.runs.mixed import TREATED
-from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import LAYOUTS, Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.index import Manifest, by_maker
+from didgen.manifests.shards.sample import open_sample
+from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
@@ -111,7 +112,7 @@ class Export:
         waiting = {*rows}
         for key, members in read_shard(tar):
             waiting.discard(key)
-            self._check(key, members, config, shard)
+            self._open(tar / key, config, members, rows.get(key))
             if self.accepted:
                 if (consensus := self.accepted.of(config, key)) is None:
                     continue
@@ -133,18 +134,19 @@ class Export:
                 )
                 treated[treatment] += 1
             yield self._named(key, published), published, classes.get(str(index), "")
-        for key in sorted(waiting):
-            self._check(key, {}, config, shard)
+        if waiting:
+            self._open(tar / min(waiting), config, {}, None)
         # Whoever reads but the beginning of a shard reads it once more.
         self.treated.update(treated)
 
-    def _check(self, key: str, members: Members, config: Config, shard: str) -> None:
-        """Raise a `DidgenError` for a sample of which a part is missing."""
-        if missing := sorted(frozenset.intersection(*LAYOUTS[config]) - members.keys()):
-            raise DidgenError(
-                f"{shard} of {self.directory} has {key} without its {missing[0]}; run "
-                "`didgen verify` to see what is wrong."
-            )
+    def _open(
+        self, place: Path, config: Config, members: Members, row: Mapping[str, Any] | None
+    ) -> None:
+        """Open each member of a sample; what `verify` would not pass is a `DidgenError`."""
+        try:
+            open_sample(str(place), config, members, row, self.manifest.classes)
+        except DidgenError as error:
+            raise DidgenError(by_maker(str(error), self.manifest.recipe)) from None
 
     def _published(self, place: Path, members: Members) -> Members:
         """The members of a sample, the mask without metadata, the record by published names."""

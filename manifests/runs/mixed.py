@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import encoded, read_file
 from didgen.manifests.privacy.pseudonyms import Naming, Pseudonyms, as_it_is
@@ -26,12 +27,10 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
 from didgen.manifests.reviews.redrawn import redrawn_mask
 from didgen.manifests.runs.mix_plan import Item, MixPlan
-from didgen.manifests.shards.index import Ingredient, Manifest
-from didgen.manifests.shards.shard import Sample, Sidecar, read_shard
+from didgen.manifests.shards.index import Ingredient, Manifest, by_maker
+from didgen.manifests.shards.sample import open_sample
+from didgen.manifests.shards.shard import Sample, Sidecar, read_shard, read_sidecar
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
-
-STARTS = {"jpg": b"\xff\xd8", "mask.png": b"\x89PNG"}
-"""How the pictures of a synthetic sample begin."""
 
 TREATED = "published"
 """The field of a real sample's row that says what became of its image file."""
@@ -113,10 +112,9 @@ def mixed_samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
         if item.shard:
             by_shard[job.recipe.run / item.config / item.shard].add(item.taken)
     generated = {
-        key: members
+        key: (members, record)
         for path, keys in by_shard.items()
-        for key, members in read_shard(path)
-        if key in keys
+        for key, members, record in _opened(job, path, keys)
     }
     for item in items:
         record = job.records.get(item.source_key)
@@ -136,7 +134,7 @@ def mixed_samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
             known = {"licence": record.licence, "prompt": record.caption or "", "seed": -1}
             row[TREATED] = image.treatment
         else:
-            members, known = _generated_members(job, generated.get(item.taken, {}), item)
+            members, known = _generated_members(job, *generated[item.taken], item)
         known |= _described(job, item, record)
         if item.config == "images":
             members["cls"] = str(known["label"]).encode()
@@ -161,26 +159,37 @@ def _described(job: Mix, item: Item, record: SourceRecord | None) -> dict[str, A
     }
 
 
+def _opened(
+    job: Mix, path: Path, keys: Set[str]
+) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
+    """Key, members and record of samples of a shard; what `verify` would not pass is a fault."""
+    config: Config = "pairs" if path.parent.name == "pairs" else "images"
+    rows, waiting = read_sidecar(path.with_suffix(".json")).kept, {*keys}
+    try:
+        for key, members in read_shard(path):
+            if key in waiting:
+                waiting.discard(key)
+                row = rows.get(key)
+                yield (
+                    key,
+                    members,
+                    open_sample(str(path / key), config, members, row, job.run.classes),
+                )
+        if waiting:
+            open_sample(str(path / min(waiting)), config, {}, None, None)
+    except DidgenError as error:
+        raise DidgenError(by_maker(str(error), job.run.recipe)) from None
+
+
 def _generated_members(
-    job: Mix, taken: Mapping[str, bytes], item: Item
+    job: Mix, taken: Mapping[str, bytes], reported: Mapping[str, Any], item: Item
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The image of a synthetic sample, with its mask for a pair, and what its record says."""
     wanted = ("jpg", "mask.png") if item.config == "pairs" else ("jpg",)
-    try:
-        members = {name: taken[name] for name in wanted}
-        if any(not data.startswith(STARTS[name]) for name, data in members.items()):
-            raise ValueError("a picture is none")
-        reported = json.loads(taken["json"])
-        if reported.get("key", item.taken) != item.taken:
-            raise ValueError("the record is of another sample")
-        known = {"prompt": str(reported.get("prompt", "")), "seed": int(reported.get("seed", -1))}
-        if start := str(reported.get("start", "")):
-            known["start"] = job.naming(start)
-    except (KeyError, ValueError, TypeError, AttributeError):
-        raise DidgenError(
-            f"{item.shard} of {job.recipe.run} does not hold the sample {item.taken} that its "
-            "sidecar lists; run `didgen verify` to see what is wrong."
-        ) from None
+    members = {name: taken[name] for name in wanted}
+    known = {"prompt": str(reported.get("prompt", "")), "seed": int(reported.get("seed", -1))}
+    if start := str(reported.get("start", "")):
+        known["start"] = job.naming(start)
     consensus = (job.reviews or {}).get((item.config, item.taken))
     if item.config == "pairs" and consensus is not None and consensus.curves:
         place = Path(item.shard) / f"{item.taken}.jpg"

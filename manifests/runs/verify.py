@@ -1,19 +1,14 @@
 """Verify: a verdict on every file of a run, each with one sentence that names the mend."""
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from PIL import Image
-
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_litter, is_temporary, leftovers, read_json, sha256_of
-from didgen.manifests.images import decode
 from didgen.manifests.runs.claim import plan_is_whole
 from didgen.manifests.runs.seen_keys import SeenKeys
 from didgen.manifests.shards.index import (
@@ -23,15 +18,14 @@ from didgen.manifests.shards.index import (
     Manifest,
     Run,
     ShardEntry,
-    maker,
+    by_maker,
     read_manifest,
     read_run,
 )
 from didgen.manifests.shards.info import info_of
-from didgen.manifests.shards.rows import difference
+from didgen.manifests.shards.sample import REMAKE, open_sample
 from didgen.manifests.shards.shard import (
     INFO_NAME,
-    LAYOUTS,
     Sidecar,
     TornError,
     is_shard_name,
@@ -41,9 +35,6 @@ from didgen.manifests.shards.shard import (
 
 Status = Literal["ok", "missing", "torn", "mismatch", "extra"]
 Record = TypeVar("Record")
-
-_REMAKE = "delete it and its sidecar and run `didgen augment` again"
-_SIGNATURES = {"jpg": b"\xff\xd8\xff", "mask.png": b"\x89PNG\r\n\x1a\n"}
 
 
 @dataclass(frozen=True)
@@ -101,11 +92,8 @@ def verify(directory: Path, progress: Callable[[int, int], None] | None = None) 
             if config in folders or config in listed
         ]
         verdicts += _judged(checks, progress)
-    command = maker(source.recipe) if source else "didgen augment"
-    return [
-        replace(verdict, sentence=verdict.sentence.replace("`didgen augment`", f"`{command}`"))
-        for verdict in verdicts
-    ]
+    recipe = source.recipe if source else {}
+    return [replace(one, sentence=by_maker(one.sentence, recipe)) for one in verdicts]
 
 
 def _judged(
@@ -217,12 +205,12 @@ class _ConfigCheck:
         if (sidecar.config, sidecar.shard) != (self.config, f"{path.stem}.tar"):
             raise DidgenError(f"{path} is the sidecar of {sidecar.shard}; restore its own name.")
         if self.fingerprint is not None and sidecar.fingerprint != self.fingerprint:
-            raise DidgenError(f"{path} belongs to another run; {_REMAKE}.")
+            raise DidgenError(f"{path} belongs to another run; {REMAKE}.")
         recorded = (sidecar.sha256, sidecar.bytes, sidecar.samples)
         if entry and recorded != (entry.sha256, entry.bytes, entry.samples):
             raise DidgenError(
                 f"{path} and {MANIFEST_NAME} record different shards; restore the one that was "
-                f"changed, or {_REMAKE}."
+                f"changed, or {REMAKE}."
             )
         return sidecar
 
@@ -230,85 +218,31 @@ class _ConfigCheck:
         size = path.stat().st_size
         if size < sidecar.bytes:
             raise TornError(
-                f"{path} has {size:,} of {sidecar.bytes:,} bytes; copy it again, or {_REMAKE}."
+                f"{path} has {size:,} of {sidecar.bytes:,} bytes; copy it again, or {REMAKE}."
             )
         if size > sidecar.bytes or sha256_of(path) != sidecar.sha256:
             raise DidgenError(
-                f"{path} has changed since it was written; copy it again, or {_REMAKE}."
+                f"{path} has changed since it was written; copy it again, or {REMAKE}."
             )
         rows, keys = sidecar.kept, set()
+        classes = self.manifest.classes if self.manifest else None
         for key, members in read_shard(path):
-            record = self._check_sample(f"{path}/{key}", members)
-            if (row := rows.get(key)) and (field := difference(row, record)):
-                raise DidgenError(
-                    f"{path}/{key}.json and the sample's row in the sidecar differ in {field}; "
-                    f"{_REMAKE}."
-                )
+            self._check_layout(f"{path}/{key}", members)
+            open_sample(f"{path}/{key}", self.config, members, rows.get(key), classes)
             if not self.seen.add(f"{self.config}/{key}"):
-                raise DidgenError(f"{path}/{key} has the key of an earlier sample; {_REMAKE}.")
+                raise DidgenError(f"{path}/{key} has the key of an earlier sample; {REMAKE}.")
             keys.add(key)
-        if odd := keys ^ rows.keys():
-            raise DidgenError(
-                f"{path} and its sidecar disagree on the sample {min(odd)}; {_REMAKE}."
-            )
+        if lost := rows.keys() - keys:
+            open_sample(f"{path}/{min(lost)}", self.config, {}, None, classes)
 
-    def _check_sample(self, name: str, members: dict[str, bytes]) -> dict[str, Any]:
+    def _check_layout(self, name: str, members: dict[str, bytes]) -> None:
         layout = frozenset(members)
         self.layout = self.layout or layout
-        if layout not in LAYOUTS[self.config] or layout != self.layout:
+        if layout != self.layout:
             raise DidgenError(
                 f"{name} has the members {', '.join(sorted(layout))}, "
-                f"not those of its config; {_REMAKE}."
+                f"not those of its config; {REMAKE}."
             )
-        return _open_members(name, members, self.manifest.classes if self.manifest else None)
-
-
-def _open_members(
-    name: str, members: dict[str, bytes], classes: Sequence[str] | None
-) -> dict[str, Any]:
-    """Open every member of a sample; the first that is not what its name says is a `DidgenError`.
-
-    Images decode fully, a mask is one channel of 0 and 255 in its image's size, `json` is an
-    object, which is returned, and `cls`, or else its `label`, the index of one of `classes`, that
-    which it names, or of any size if they are `None`.
-    """
-    images = {
-        extension: _decode(f"{name}.{extension}", members[extension], signature)
-        for extension, signature in _SIGNATURES.items()
-        if extension in members
-    }
-    if mask := images.get("mask.png"):
-        if mask.mode != "L" or any(mask.histogram()[1:255]):
-            raise DidgenError(f"{name}.mask.png is not one channel of 0 and 255; {_REMAKE}.")
-        if mask.size != images["jpg"].size:
-            raise DidgenError(f"{name}.mask.png has not the size of its image; {_REMAKE}.")
-    try:
-        record = json.loads(members["json"])
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict):
-        raise DidgenError(f"{name}.json is not a JSON object; {_REMAKE}.")
-    if "cls" in members and not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
-        raise DidgenError(f"{name}.cls is not a class index; {_REMAKE}.")
-    index = int(members["cls"]) if "cls" in members else record.get("label")
-    if classes is not None and isinstance(index, int) and index >= 0:
-        if index >= len(classes):
-            member = f"{name}.{'cls' if 'cls' in members else 'json'}"
-            raise DidgenError(
-                f"{member} says class {index}, but there are {len(classes)} classes; {_REMAKE}."
-            )
-        if record.get("class", classes[index]) != classes[index]:
-            raise DidgenError(
-                f"{name}.json is of the class {record['class']}, but {MANIFEST_NAME} calls class "
-                f"{index} {classes[index]}; run `didgen augment` again to write the manifest."
-            )
-    return record
-
-
-def _decode(name: str, data: bytes, signature: bytes) -> Image.Image:
-    if not data.startswith(signature):
-        raise DidgenError(f"{name} is not of the format its name says; {_REMAKE}.")
-    return decode(data, Path(name))
 
 
 def _read_index(

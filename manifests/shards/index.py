@@ -119,6 +119,11 @@ def maker(recipe: Mapping[str, Any]) -> str:
     return commands.get(str(recipe.get("kind")), "didgen augment")
 
 
+def by_maker(sentence: str, recipe: Mapping[str, Any]) -> str:
+    """A sentence that names `didgen augment`, with the command that makes runs of the recipe."""
+    return sentence.replace("`didgen augment`", f"`{maker(recipe)}`")
+
+
 def layouts_are_masks(recipe: Mapping[str, Any], decisions: Mapping[str, Any]) -> bool:
     """Whether the masks of a run's pairs are their layouts: by its recipe, or its model's method.
 

@@ -56,6 +56,16 @@ def test_a_ratio_is_to_the_size_before() -> None:
     ]
 
 
+@pytest.mark.slow
+def test_a_part_is_told_by_what_it_took_in_hand(tmp_path: Path) -> None:
+    out = tmp_path / "growth"
+    main(["--samples", "600", "--out", str(out), "--stages", "augment-part"])
+    part = json.loads((out / "growth.jsonl").read_text())
+    # The first of the two shards of images.
+    assert part["taken"] == 256
+    assert Figures(**part).each == part["cpu"] / 256 * 1e6
+
+
 def test_samples_are_about_a_kilobyte_and_some_fail(tmp_path: Path) -> None:
     place = Place(tmp_path, 600)
     for config in ("images", "pairs"):

@@ -367,7 +367,7 @@ def test_a_damaged_run_is_refused(
         prepared(source, mine)
 
 
-@pytest.mark.parametrize("name", ["jpg", "json"])
+@pytest.mark.parametrize("name", ["jpg", "json", "cls"])
 def test_a_sample_that_is_another_or_no_picture_is_named(
     run: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -376,11 +376,13 @@ def test_a_sample_that_is_another_or_no_picture_is_named(
     def changed(tar: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         for key, members in read_shard(tar):
             # A hostile author hashes the shard again, so that nothing else tells.
-            data = {"jpg": b"<html>", "json": other["json"]}[name]
+            data = {"jpg": b"<html>", "json": other["json"], "cls": b"1"}[name]
             yield key, members | {name: data} if key == "images-000001" else members
 
     monkeypatch.setattr("didgen.manifests.runs.mixed.read_shard", changed)
-    with pytest.raises(DidgenError, match="does not hold the sample images-000001"):
+    with pytest.raises(
+        DidgenError, match=r"images-000001\..*; delete it .* run `didgen \w+` again"
+    ):
         mix(prepared(source, run, ratio=1), tmp_path / "mix")
 
 
@@ -390,7 +392,7 @@ def test_a_sidecar_that_lists_what_is_not_there_is_named(
     mine = make_run(tmp_path / "run")
     side = shard_path(mine, "pairs", 0).with_suffix(".json")
     side.write_text(side.read_text().replace('"key": "pairs-000000"', '"key": "pairs-000099"'))
-    with pytest.raises(DidgenError, match="does not hold the sample pairs-000099"):
+    with pytest.raises(DidgenError, match="pairs-000099 is in one of its shard and sidecar alone"):
         mix(prepared(source, mine, ratio=1), tmp_path / "mix")
     side.write_text(side.read_text().replace('"pairs-000000.tar"', '"../../pairs-000000.tar"'))
     with pytest.raises(DidgenError, match="is not what didgen writes there"):

@@ -375,6 +375,7 @@ def test_the_command(recipe: Make, tmp_path: Path, command: Command) -> None:
     assert ended.code == 0
     assert "synthetic: 10 images (5 MEL, 5 BCC)" in ended.out
     assert f"4 trainings, 24 steps at most, on {choose_device()}" in " ".join(ended.out.split())
+    assert "through each network on this machine: about a minute at most of train" in ended.out
     assert "warmup: 0.05" in ended.out
     # It was written as a recipe of today.
     assert "older form" not in ended.out

@@ -1,0 +1,96 @@
+"""A sample opened: every member is what its name says, and its record what its row says."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from didgen.manifests.choices import Config
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.images import decode
+from didgen.manifests.shards.index import MANIFEST_NAME
+from didgen.manifests.shards.rows import difference
+from didgen.manifests.shards.shard import LAYOUTS
+
+REMAKE = "delete it and its sidecar and run `didgen augment` again"
+
+_SIGNATURES = {"jpg": b"\xff\xd8\xff", "mask.png": b"\x89PNG\r\n\x1a\n"}
+
+
+def open_sample(
+    name: str,
+    config: Config,
+    members: Mapping[str, bytes],
+    row: Mapping[str, Any] | None,
+    classes: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The record of a sample whose members are those of its config, each opened.
+
+    `name` says where it lies, `row` is the one of its sidecar. The first fault is a `DidgenError`.
+    """
+    if row is None or not members:
+        raise DidgenError(f"{name} is in one of its shard and sidecar alone; {REMAKE}.")
+    if frozenset(members) not in LAYOUTS[config]:
+        raise DidgenError(
+            f"{name} has the members {', '.join(sorted(members))}, "
+            f"not those of its config; {REMAKE}."
+        )
+    record = _open_members(name, members, classes)
+    if field := difference(row, record):
+        raise DidgenError(
+            f"{name}.json and the sample's row in the sidecar differ in {field}; {REMAKE}."
+        )
+    return record
+
+
+def _open_members(
+    name: str, members: Mapping[str, bytes], classes: Sequence[str] | None
+) -> dict[str, Any]:
+    """Open every member of a sample; the first that is not what its name says is a `DidgenError`.
+
+    Images decode fully, a mask is one channel of 0 and 255 in its image's size, `json` is an
+    object, which is returned, and `cls`, or else its `label`, the index of one of `classes`, that
+    which it names, or of any size if they are `None`.
+    """
+    images = {
+        extension: _decode(f"{name}.{extension}", members[extension], signature)
+        for extension, signature in _SIGNATURES.items()
+        if extension in members
+    }
+    if mask := images.get("mask.png"):
+        if mask.mode != "L" or any(mask.histogram()[1:255]):
+            raise DidgenError(f"{name}.mask.png is not one channel of 0 and 255; {REMAKE}.")
+        if mask.size != images["jpg"].size:
+            raise DidgenError(f"{name}.mask.png has not the size of its image; {REMAKE}.")
+    try:
+        record = json.loads(members["json"])
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise DidgenError(f"{name}.json is not a JSON object; {REMAKE}.")
+    if "cls" in members and not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
+        raise DidgenError(f"{name}.cls is not a class index; {REMAKE}.")
+    index = int(members["cls"]) if "cls" in members else record.get("label")
+    if record.get("label", index) != index:
+        raise DidgenError(f"{name}.cls and {name}.json are of two classes; {REMAKE}.")
+    if classes is not None and isinstance(index, int) and index >= 0:
+        if index >= len(classes):
+            member = f"{name}.{'cls' if 'cls' in members else 'json'}"
+            raise DidgenError(
+                f"{member} says class {index}, but there are {len(classes)} classes; {REMAKE}."
+            )
+        if record.get("class", classes[index]) != classes[index]:
+            raise DidgenError(
+                f"{name}.json is of the class {record['class']}, but {MANIFEST_NAME} calls class "
+                f"{index} {classes[index]}; run `didgen augment` again to write the manifest."
+            )
+    return record
+
+
+def _decode(name: str, data: bytes, signature: bytes) -> Image.Image:
+    if not data.startswith(signature):
+        raise DidgenError(f"{name} is not of the format its name says; {REMAKE}.")
+    return decode(data, Path(name))
