@@ -14,9 +14,11 @@ Notable choices:
   their noise alone, in the second in eta and range of the guidance alone.
 - `gates` are the masks that the default gates would stop, `no levels` those of attention in which
   Otsu's threshold finds no two levels.
+- Each figure has a 95 % interval over layouts; that of distances between layouts is a jackknife's,
+  since a layout is in many pairs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
@@ -28,6 +30,8 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from scipy.spatial.distance import squareform
+from scipy.stats import t as student
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure as ms_ssim,
 )
@@ -55,7 +59,7 @@ VARIANTS: dict[str, dict[str, bool]] = {
 RANGES = ((0.0, 0.25), (0.0, 0.5), (0.25, 0.75), (0.0, 1.0))
 """Starts and ends of the guidance, as shares of the steps."""
 
-VARIED = 4
+VARIED = 8
 """Layouts of which many images are drawn by eta and range; the first of all."""
 
 
@@ -107,7 +111,34 @@ def diversity(images: NDArray[np.uint8]) -> float:
     return 1 - float(similar)
 
 
-def figures(scores: Sequence[dict[str, float]]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Figure:
+    """A mean over layouts, and half the width of its 95 % interval."""
+
+    mean: float
+    half: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figure":
+        """Student's interval of the mean of N > 1 values."""
+        error = float(np.std(values, ddof=1)) / len(values) ** 0.5
+        return cls(float(np.mean(values)), float(student.ppf(0.975, len(values) - 1)) * error)
+
+    @classmethod
+    def of_pairs(cls, distances: NDArray[np.float64]) -> "Figure":
+        """The mean of the distances of all pairs of N > 2 layouts, and its jackknife's interval."""
+        sums, count = squareform(distances).sum(1), len(squareform(distances))
+        without = (distances.sum() - sums) / ((count - 1) * (count - 2) / 2)
+        return cls.of([*(count * distances.mean() - (count - 1) * without)])
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ± {self.half:.3f}"
+
+
+Figures = dict[str, Figure]
+
+
+def means(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     """How the masks of some pairs fit their layouts, and how many fail."""
     gates = Gates()
     return {
@@ -119,7 +150,13 @@ def figures(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def draw_variant(subject: Subject, seeds: int, sampling: Sampling) -> dict[str, float]:
+def figures(by_layout: Iterable[Sequence[dict[str, float]]]) -> Figures:
+    """The means over layouts of those of each layout's pairs."""
+    rows = [means(scores) for scores in by_layout]
+    return {name: Figure.of([row[name] for row in rows]) for name in rows[0]}
+
+
+def draw_variant(subject: Subject, seeds: int, sampling: Sampling) -> Figures:
     """Draw each layout once a seed; how the masks fit, and how images and masks differ.
 
     `masks apart` is the distance of the masks of different layouts at the same seed, `images apart`
@@ -127,55 +164,55 @@ def draw_variant(subject: Subject, seeds: int, sampling: Sampling) -> dict[str, 
     """
     drawn = [subject.draw(record, range(seeds), sampling) for record in subject.records]
     masks = np.stack([one.pairs.masks for one in drawn])
-    images = [one.pairs.images for one in drawn]
     distance = subject.distance
-    return figures([score for one in drawn for score in one.scores()]) | {
-        "masks apart": float(np.mean([distance.of_masks(masks[:, n]) for n in range(seeds)]))
-        if len(drawn) > 1
-        else float("nan"),
-        "images apart": float(np.mean([distance.mean(of_one) for of_one in images])),
-        "diversity": float(np.mean([diversity(of_one) for of_one in images])),
+    apart = np.mean([distance.of_masks(masks[:, number]) for number in range(seeds)], axis=0)
+    return figures(one.scores() for one in drawn) | {
+        "masks apart": Figure.of_pairs(apart),
+        **alike([one.pairs.images for one in drawn], distance),
     }
 
 
-def draw_varied(
-    subject: Subject, sampling: Sampling, etas: Sequence[float]
-) -> dict[str, dict[str, float]]:
+def alike(images: Iterable[NDArray[np.uint8]], distance: ImageDistance) -> Figures:
+    """How the images (N, H, W, 3) of each layout differ."""
+    both = [(float(distance.pairs(of_one).mean()), diversity(of_one)) for of_one in images]
+    apart, diverse = zip(*both, strict=True)
+    return {"images apart": Figure.of(apart), "diversity": Figure.of(diverse)}
+
+
+def draw_varied(subject: Subject, sampling: Sampling, etas: Sequence[float]) -> dict[str, Figures]:
     """Draw each layout with one noise by every eta and range; figures of each choice.
 
     The last row is that of all choices, with the distances among the images of one layout.
     """
-    scores: dict[str, list[dict[str, float]]] = {}
-    images: list[list[NDArray[np.uint8]]] = [[] for _ in subject.records]
+    choices: dict[str, list[Drawn]] = {}
     for eta, (start, until) in product(etas, RANGES):
         changed = {"eta": eta, "start": start, "until": until}
         guided = {"guidance": sampling.guidance.model_copy(update=changed)}
         asked = sampling.model_copy(update=guided)
-        for place, record in enumerate(subject.records):
-            drawn = subject.draw(record, [place], asked)
-            images[place].append(drawn.pairs.images[0])
-            name = f"eta {eta:g}, {start:.0%} to {until:.0%} of the steps"
-            scores.setdefault(name, []).extend(drawn.scores())
-    of_all = figures([score for of_one in scores.values() for score in of_one])
-    stacks = [np.stack(of_one) for of_one in images]
-    of_all["images apart"] = float(np.mean([subject.distance.mean(one) for one in stacks]))
-    of_all["diversity"] = float(np.mean([diversity(one) for one in stacks]))
-    return {name: figures(of_one) for name, of_one in scores.items()} | {"all of them": of_all}
+        choices[f"eta {eta:g}, {start:.0%} to {until:.0%} of the steps"] = [
+            subject.draw(record, [place], asked) for place, record in enumerate(subject.records)
+        ]
+    of_layouts = [*zip(*choices.values(), strict=True)]
+    scores = ([score for one in of_one for score in one.scores()] for of_one in of_layouts)
+    images = (np.concatenate([one.pairs.images for one in of_one]) for of_one in of_layouts)
+    rows = {name: figures(one.scores() for one in drawn) for name, drawn in choices.items()}
+    return rows | {"all of them": figures(scores) | alike(images, subject.distance)}
 
 
-def shown(title: str, first: str, rows: dict[str, dict[str, float]]) -> Table:
+def shown(title: str, first: str, rows: Mapping[str, Mapping[str, Figure | float]]) -> Table:
     """Figures as a table; what a row has none of stays empty."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = Table(first, *names, title=title)
     for name, row in rows.items():
-        table.add_row(name, *(f"{row[n]:.3f}" if n in row else "" for n in names))
+        cells = (row.get(one, "") for one in names)
+        table.add_row(name, *(f"{c:.3f}" if isinstance(c, float) else str(c) for c in cells))
     return table
 
 
 def main(
     source: Annotated[Path, typer.Argument(help="Folder of a captioned source manifest.")],
     model: Annotated[str, typer.Option(help="`mini`, a folder or a hub id.")] = "mini",
-    masks: Annotated[int, typer.Option(min=2, help="Layouts.")] = 12,
+    masks: Annotated[int, typer.Option(min=3, help="Layouts.")] = 24,
     seeds: Annotated[int, typer.Option(min=2, help="Images of each layout.")] = 4,
     steps: Annotated[int, typer.Option(min=2)] = 20,
     cfg: Annotated[float, typer.Option(min=1)] = 3.0,
@@ -198,12 +235,13 @@ def main(
         sampling = Sampling(steps=steps, cfg=cfg, guidance=Guidance.model_validate(fields))
         rows[name] = draw_variant(subject, seeds, sampling)
     title = f"{model}: {len(records)} layouts x {seeds} seeds, {steps} steps"
-    Console().print(shown(title, "guidance", rows))
+    screen = Console(width=150)
+    screen.print(shown(title, "guidance", rows))
     few = Subject(subject.pipeline, manifest, records[:VARIED], distance)
     lengths = [float(part) for part in etas.split(",")]
     varied = draw_varied(few, Sampling(steps=steps, cfg=cfg), lengths)
     title = f"{model}: {len(few.records)} layouts, each with one noise, {steps} steps"
-    Console().print(shown(title, "guidance by", varied))
+    screen.print(shown(title, "guidance by", varied))
 
 
 if __name__ == "__main__":

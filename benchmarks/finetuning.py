@@ -13,8 +13,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from benchmarks.measure import machine, medians, peak_memory, show
 from benchmarks.models import PROMPT, Model, disc, load
+from didgen.augment.conditioning.p_tokens import tokenize
 from didgen.augment.diffusion.autoencoder import encode
-from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.finetuning.lora import add_adapters
 from didgen.augment.finetuning.objective import RegionLoss

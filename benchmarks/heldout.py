@@ -18,13 +18,13 @@ from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
+from didgen.augment.conditioning.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.annotation import binarise, propagate
 from didgen.augment.diffusion.attention import captured
 from didgen.augment.diffusion.autoencoder import decode, encode
 from didgen.augment.diffusion.images import load_mask, load_pixels
 from didgen.augment.diffusion.losses import region_masks
 from didgen.augment.diffusion.model_folder import load_pipeline
-from didgen.augment.diffusion.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.finetuning.objective import target
 from didgen.augment.prompts.prompt import compose

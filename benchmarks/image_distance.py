@@ -31,15 +31,15 @@ class ImageDistance:
     name: str
     between: Callable[[Tensor, Tensor], NDArray[np.float64]]
 
-    def mean(self, images: NDArray[np.uint8]) -> float:
-        """The mean over all pairs of images (N, H, W, 3), N > 1."""
+    def pairs(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """That of each pair of images (N, H, W, 3), N > 1, in the order of `combinations`."""
         pixels = torch.from_numpy(images).movedim(-1, 1).contiguous()
         first, second = zip(*combinations(range(len(pixels)), 2), strict=True)
-        return float(self.between(pixels[list(first)], pixels[list(second)]).mean())
+        return self.between(pixels[list(first)], pixels[list(second)])
 
-    def of_masks(self, masks: NDArray[np.bool_]) -> float:
-        """The mean over all pairs of masks (N, H, W), N > 1, as black and white images."""
-        return self.mean(np.repeat(masks[..., None].astype(np.uint8) * 255, 3, -1))
+    def of_masks(self, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """That of each pair of masks (N, H, W), N > 1, as black and white images."""
+        return self.pairs(np.repeat(masks[..., None].astype(np.uint8) * 255, 3, -1))
 
 
 def image_distance(weights: Path | None) -> ImageDistance:

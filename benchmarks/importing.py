@@ -1,4 +1,4 @@
-"""Importing: what an import takes a record beyond the decoding of its image, and a long table.
+"""Importing: what an import takes beyond the decoding of its images, a record and a row.
 
 python -m benchmarks.importing --images 10000 --rows 1000000 --folder /path/on/the/disk/to/measure
 
@@ -51,6 +51,11 @@ def processor_time() -> float:
     return sum(one.ru_utime + one.ru_stime for one in found)
 
 
+def peak() -> float:
+    """The most memory that this process held so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def taken(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds of processor time and of the clock that some work takes."""
     cpu, wall = processor_time(), time.perf_counter()
@@ -76,12 +81,16 @@ def measured(folder: Path, images: int, rows: int) -> dict[str, float]:
         )
         found.write(folder / "source")
 
-    (decoding, _), (importing, wall) = taken(look), taken(bring_in)
+    (decoding, _), before = taken(look), peak()
+    importing, wall = taken(bring_in)
     return {
         "decoding, CPU s": decoding,
         "import, CPU s": importing,
         "import, s": wall,
-        "beyond decoding, CPU ms a record": (importing - decoding) / images * 1000,
+        "beyond decoding, CPU ms a record or row": (importing - decoding)
+        / max(images, rows)
+        * 1000,
+        "import, peak of memory above that of decoding, MiB": peak() - before,
     }
 
 

@@ -9,8 +9,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from didgen.augment.conditioning.p_tokens import add_p_tokens
 from didgen.augment.diffusion.model_folder import load_pipeline
-from didgen.augment.diffusion.p_tokens import add_p_tokens
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.small_model import TOKENS, build_scheduler, build_tokenizer
 from didgen.augment.prompts.prompt import compose

@@ -10,11 +10,11 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
+from didgen.augment.conditioning.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.annotation import binarise
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.images import as_layouts
 from didgen.augment.diffusion.losses import layout_loss, normalise, region_masks
-from didgen.augment.diffusion.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import step_sizes
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance

@@ -17,7 +17,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks.ablation import Drawn, figures, shown
+from benchmarks.ablation import Drawn, means, shown
 from benchmarks.heldout import held_out
 from benchmarks.measure import machine, medians, peak_memory, processor, show, wall
 from benchmarks.models import PROMPT, Model, disc, load
@@ -107,7 +107,7 @@ def fits(
                 scores[kind] += scores_of(drawn, layouts)
     rows = {PLAIN: {"seconds": sum(kinds[PLAIN]) / len(records)}}
     for kind in GUIDED:
-        rows[kind] = {"seconds": sum(kinds[kind]) / len(records)} | figures(scores[kind])
+        rows[kind] = {"seconds": sum(kinds[kind]) / len(records)} | means(scores[kind])
         rows[kind] |= against(scores[kind], scores["guided"])
     for row in rows.values():
         row["ratio"] = row["seconds"] / rows[PLAIN]["seconds"]

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from benchmarks.heldout import prediction_errors
 from benchmarks.measure import machine
+from didgen.augment.conditioning.p_tokens import tokenize
 from didgen.augment.diffusion.autoencoder import encode
 from didgen.augment.diffusion.images import load_pixels
 from didgen.augment.diffusion.model_folder import load_pipeline
-from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.prompts.prompt import compose, diagnosis
 from didgen.augment.prompts.sentence import Free, parse, render

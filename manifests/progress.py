@@ -91,6 +91,13 @@ def rate_in_words(speed: float | None) -> str:
     return f"{speed:,.1f}/s" if speed >= 1 else f"{1 / speed:,.1f} s each"
 
 
+def time_in_words(seconds: float) -> str:
+    """A time as people say it, to the minute."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{round(seconds / 60)} minutes" if seconds >= 90 else "about a minute at most"
+
+
 def line_of(task: "Task") -> str:
     """How far a task is, in one line of a log."""
     of = "" if task.total is None else f" of {task.total:,.0f} ({task.percentage:.0f} %)"

@@ -16,6 +16,7 @@ from didgen.manifests.privacy.paths import LEFT_OUT
 from didgen.manifests.progress import terminal_progress
 
 if TYPE_CHECKING:
+    from didgen.augment.captions.caption import Captioner
     from didgen.manifests.runs.order import Order
 
 ChatModel = Annotated[
@@ -99,6 +100,7 @@ def _caption(source: Path, asked: Mapping[str, Any], *, dry_run: bool) -> NextSt
     if others and not replace:
         print(f"{others} have a caption of another backend or model; --replace redoes those.")
     if dry_run:
+        print(_estimate(missing, captioner))
         return None
     if not missing:
         manifest = caption_source(source, captioner, target=target, again=replace)
@@ -116,6 +118,16 @@ def _caption(source: Path, asked: Mapping[str, Any], *, dry_run: bool) -> NextSt
     for reason, count in manifest.header.caption_fallbacks.items():
         print(f"{count} captions were measured in place of the model's words: {reason}.")
     return then("init", source)
+
+
+def _estimate(missing: int, captioner: "Captioner") -> str:
+    """How long so many captions take, in words."""
+    from didgen.augment.captions.caption import Measured
+    from didgen.augment.models.cost import caption_cost
+
+    if isinstance(captioner, Measured):
+        return caption_cost(missing, captioner.workers)
+    return "Nobody knows how long a language model takes; it is not asked by --dry-run."
 
 
 def prompts(

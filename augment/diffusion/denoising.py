@@ -21,6 +21,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Generator, Tensor, nn
 
+from didgen.augment.conditioning.texts import conditions
 from didgen.augment.diffusion.attention import Maps
 from didgen.augment.diffusion.guidance import Look, MapGuidance, Moment, looking, noise_share
 from didgen.augment.diffusion.map_reader import Condition, MapReader
@@ -235,7 +236,8 @@ class Denoising:
         """An ordinary pass, compiled where the UNet is."""
         unet, reader = self.unet, self.reader
         given = scaled.to(reader.unet.dtype)
-        output: Tensor = unet(given, timestep, context, **reader.further).sample
+        on = conditions(reader.unet, context, given) | dict(reader.further)
+        output: Tensor = unet(given, timestep, **on).sample
         return output.float()
 
 

@@ -16,6 +16,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from didgen.augment.conditioning.texts import conditions
 from didgen.augment.device import exact
 from didgen.augment.diffusion.attention import AllRead, Maps, captured, own_side
 from didgen.manifests.recipes.sampling import AttentionMaps
@@ -25,7 +26,7 @@ from didgen.manifests.recipes.sampling import AttentionMaps
 class Condition:
     """What a batch is drawn for.
 
-    context: text embeddings (B, T, C); positions: (B, 2) of the P-Tokens; ends: (B,) of the
+    context: texts as `encoded` (B, T, C); positions: (B, 2) of the P-Tokens; ends: (B,) of the
     prompts' end tokens; layouts: (B, 1, H, W) in [0, 1].
     """
 
@@ -103,7 +104,7 @@ class MapReader:
     def predict(self, scaled: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
         """A whole pass of the UNet over latents as the scheduler scales them, in float32."""
         # `forward` is never compiled: capture changes processors as it goes.
-        output = self.unet.forward(
-            scaled.to(self.unet.dtype), timestep, context, **self.further
-        ).sample
+        given = scaled.to(self.unet.dtype)
+        on = conditions(self.unet, context, given) | dict(self.further)
+        output = self.unet.forward(given, timestep, **on).sample
         return output.float()

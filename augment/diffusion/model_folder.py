@@ -1,4 +1,4 @@
-"""Model folders: loading any Stable Diffusion model, and saving it again."""
+"""Model folders: loading any Stable Diffusion model, XL among them, and saving it again."""
 
 import os
 import shutil
@@ -13,11 +13,19 @@ import transformers
 from diffusers import StableDiffusionPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 
+from didgen.augment.conditioning.texts import text_parts
+from didgen.augment.diffusion.kinds import LesionPairXLPipeline, is_xl, plain_of
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.models.place import KEPT_OUT, ModelFault, found, loading
 from didgen.augment.tensor_files import written
 from didgen.manifests.files import read_json, write_bytes, write_json, write_json_lines
-from didgen.manifests.provenance.model_files import configs_of, parts_of, variant_of
+from didgen.manifests.provenance.model_files import (
+    PARTS,
+    XL_PARTS,
+    configs_of,
+    parts_of,
+    variant_of,
+)
 from didgen.manifests.provenance.models import CAPTIONS_NAME
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 
@@ -64,6 +72,8 @@ def _folder(folder: Path) -> LesionPairPipeline:
                 f"its {part} has {key} of shape {tuple(found)}, and its config says "
                 f"{tuple(asked)}; put back the config that the weights were saved with"
             )
+    if "text_encoder_2" in parts:
+        return LesionPairXLPipeline.from_pretrained(str(folder), **parts)
     return LesionPairPipeline.from_pretrained(str(folder), **parts, **KEPT_OUT)
 
 
@@ -82,22 +92,15 @@ def _one_file(path: Path) -> LesionPairPipeline:
 
 def _parts_fault(pipeline: LesionPairPipeline) -> str | None:
     """What about the loaded parts of a model does not fit didgen, or each other."""
-    unet, text, tokenizer = pipeline.unet.config, pipeline.text_encoder, pipeline.tokenizer
-    # transformers makes up an empty tokenizer where its files are missing.
-    if len(tokenizer) < 256:
-        return "its tokenizer has no vocabulary: copy or download the folder tokenizer again"
-    words = text.get_input_embeddings().num_embeddings
-    if max(tokenizer.get_vocab().values()) >= words:
-        return f"its tokenizer knows {len(tokenizer)} words, and its text encoder {words}"
-    if tokenizer.model_max_length > text.config.max_position_embeddings:
-        return (
-            f"its text encoder takes {text.config.max_position_embeddings} tokens: say so in "
-            "tokenizer/tokenizer_config.json, as `model_max_length`"
-        )
+    unet = pipeline.unet.config
+    for tokenizer, encoder in text_parts(pipeline):
+        if fault := _text_fault(tokenizer, encoder):
+            return fault
     if unet.in_channels != pipeline.vae.config.latent_channels:
         return f"its UNet takes {unet.in_channels} channels: is it for inpainting?"
-    if unet.addition_embed_type or unet.class_embed_type:
-        return "its UNet asks for more than a prompt, as that of SDXL does"
+    added = "text_time" if is_xl(pipeline) else None
+    if unet.addition_embed_type != added or unet.class_embed_type:
+        return "its UNet asks for other things than the texts of its encoders"
     if unet.time_cond_proj_dim is not None:
         return "its UNet is distilled for a few steps (LCM); give the model it was distilled from"
     if unet.in_channels != 4 or pipeline.vae_scale_factor != 8:
@@ -107,12 +110,29 @@ def _parts_fault(pipeline: LesionPairPipeline) -> str | None:
             f"its UNet's `sample_size` is {unet.sample_size}, and didgen draws squares: write one "
             "number into unet/config.json, an eighth of the side"
         )
-    for name in ("unet", "vae", "text_encoder"):
-        for key, weight in getattr(pipeline, name).named_parameters():
+    parts = pipeline.components
+    for name in (name for name in PARTS | XL_PARTS if name in parts):
+        for key, weight in parts[name].named_parameters():
             if weight.is_meta:
                 return f"its {name} lacks the weights {key}; copy or download it again"
             if not bool(weight.isfinite().all()):
                 return f"its {name} has weights that are no numbers, first {key}; save it again"
+    return None
+
+
+def _text_fault(tokenizer: Any, encoder: Any) -> str | None:
+    """What about a tokenizer does not fit its text encoder."""
+    # transformers makes up an empty tokenizer where its files are missing.
+    if len(tokenizer) < 256:
+        return "its tokenizer has no vocabulary: copy or download the folder tokenizer again"
+    words = encoder.get_input_embeddings().num_embeddings
+    if max(tokenizer.get_vocab().values()) >= words:
+        return f"its tokenizer knows {len(tokenizer)} words, and its text encoder {words}"
+    if tokenizer.model_max_length > encoder.config.max_position_embeddings:
+        return (
+            f"its text encoder takes {encoder.config.max_position_embeddings} tokens: say so in "
+            "tokenizer/tokenizer_config.json, as `model_max_length`"
+        )
     return None
 
 
@@ -132,7 +152,7 @@ def save_pipeline(
     card: str = "",
     trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
 ) -> None:
-    """Save a folder that `StableDiffusionPipeline.from_pretrained` loads, with its captions.
+    """Save a folder that diffusers' own pipeline of the kind loads, with its captions.
 
     captions: (label, caption) of the training images, for new prompts without their source;
     card: the text of its README.md, if any; trained_on: what it must not be tested on. The weights
@@ -140,8 +160,9 @@ def save_pipeline(
     is replaced only when the new one is whole.
     """
     _quiet()
-    plain = StableDiffusionPipeline(**pipeline.components, requires_safety_checker=False)
-    models = (plain.unet, plain.text_encoder, plain.vae)
+    plain = plain_of(pipeline)
+    encoders = [name for name in plain.components if name.startswith("text_encoder")]
+    models = (plain.unet, plain.vae, *(plain.components[name] for name in encoders))
     for model in models:
         model.to(dtype)
     # diffusers would write where the weights were loaded from: a path on the user's machine.
@@ -151,8 +172,9 @@ def save_pipeline(
         with written(new):
             plain.save_pretrained(new, safe_serialization=True)
         # Without a dtype diffusers loads its parts in float32, and transformers as is said here.
-        config = new / "text_encoder" / "config.json"
-        write_json(config, read_json(config) | {"dtype": "float32"})
+        for name in encoders:
+            config = new / name / "config.json"
+            write_json(config, read_json(config) | {"dtype": "float32"})
         for model in models:
             model.to(torch.float32)
         write_documents(new, captions, card, trained_on)

@@ -14,7 +14,7 @@ from diffusers import (
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from didgen.augment.diffusion.p_tokens import add_p_tokens
+from didgen.augment.conditioning.p_tokens import add_p_tokens
 from didgen.manifests.recipes.small_model import AutoencoderStage, Build
 
 TOKENS = 77

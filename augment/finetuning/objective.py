@@ -18,10 +18,11 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 
+from didgen.augment.conditioning.p_tokens import end_positions, p_token_positions, tokenize
+from didgen.augment.conditioning.texts import conditions, encoded, text_parts
 from didgen.augment.diffusion.attention import Maps, install
 from didgen.augment.diffusion.autoencoder import decode
 from didgen.augment.diffusion.losses import attention_loss, leak_loss, region_masks
-from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.finetuning.latents import encode_exactly, seen_latents
 from didgen.augment.prompts.prompt import P_TOKENS
@@ -62,7 +63,8 @@ class RegionLoss(nn.Module):
         if recipe.lora is None:
             self.unet.requires_grad_(True)
         pipeline.vae.requires_grad_(False)
-        pipeline.text_encoder.requires_grad_(recipe.build is not None)
+        for _, encoder in text_parts(pipeline):
+            encoder.requires_grad_(recipe.build is not None)
         self.perceptual = perceptual
         self.vae = None if recipe.cache and perceptual is None else pipeline.vae
         keeps_text = recipe.build is not None or not recipe.cache
@@ -88,9 +90,8 @@ class RegionLoss(nn.Module):
         _fix_p_tokens(pipeline)
         self.prior_context: Tensor
         if recipe.prior is not None:
-            input_ids = tokenize(pipeline.tokenizer, [recipe.prior.prompt])
             with torch.no_grad():
-                context = pipeline.text_encoder(input_ids.to(pipeline.text_encoder.device))[0]
+                context = encoded(pipeline, [recipe.prior.prompt])
             self.register_buffer("prior_context", context, persistent=False)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -122,7 +123,8 @@ class RegionLoss(nn.Module):
         self, noisy: Tensor, timesteps: Tensor, context: Tensor, batch: dict[str, Any]
     ) -> Tensor:
         """What the model predicts of noisy latents, (B, 4, h, w)."""
-        output: Tensor = self.predict(noisy, timesteps, context).sample
+        on = conditions(self.unet, context, noisy)
+        output: Tensor = self.predict(noisy, timesteps, **on).sample
         return output
 
     def _ask(self, batch: dict[str, Any], asked: AttentionMaps) -> None:

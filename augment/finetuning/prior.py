@@ -17,8 +17,9 @@ from accelerate import Accelerator
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from didgen.augment.diffusion.kinds import sampler_of
 from didgen.augment.diffusion.noise import generator_of, initial_noise
-from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs
+from didgen.augment.diffusion.pipeline import LesionPairs
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.latents import KEPT
@@ -56,7 +57,7 @@ def draw_prior(
 ) -> PriorImages:
     """Draw the images of the class that `out/cache` lacks; the processes share its shards."""
     table = Table(out / "cache", "prior-fp16", prior.images)
-    sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
+    sampler = sampler_of(pipeline)
     sampler.to(accelerator.device)
     config = sampler.unet.config
     shape = (config.in_channels, config.sample_size, config.sample_size)

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from didgen.augment.contact_sheets import pair_sheet
 from didgen.augment.diffusion.images import load_mask
+from didgen.augment.diffusion.kinds import sampler_of
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, LesionPairs, draw
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.training_images import subset, words_of
@@ -50,7 +51,7 @@ class SampleSheets:
         prompts = [compose(words_of(recipe, record)) for record in records]
         with self.objective.resting():
             unet.register_to_config(sample_size=side // 2 if early else side)
-            sampler = LesionPairPipeline(**self.pipeline.components, requires_safety_checker=False)
+            sampler = sampler_of(self.pipeline)
             layouts = torch.stack(
                 [load_mask(self.manifest, record, sampler.image_size) for record in records]
             )

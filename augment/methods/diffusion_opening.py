@@ -77,6 +77,11 @@ def _check_weaker(recipe: AugmentRecipe, configs: Configs, known: Mapping[str, i
             "`sampling.autoguidance` is asked for and `sampling.cfg` is 1, which leads nowhere; "
             "raise it."
         )
+    if configs.unet.get("addition_embed_type"):
+        raise DidgenError(
+            f"`sampling.autoguidance` leads away from a model of one text encoder, and that of "
+            f"{recipe.model} has two; leave it out."
+        )
     with loading(str(folder)):
         place = found(str(folder), None)
         other = Configs.read(place)

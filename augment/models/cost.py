@@ -1,4 +1,4 @@
-"""Cost: what drawing and training take, by an estimate from figures that were measured elsewhere.
+"""Cost: what captions, drawing and training take, estimated from figures measured elsewhere.
 
 Notable choices:
 - Nothing is loaded for it. Time goes with the weights of the UNet and the area of its latents: that
@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import is_local
+from didgen.manifests.progress import time_in_words
 
 A100_PASSES = 2 * 48.6
 """Passes of one image a second through the UNet of Stable Diffusion 1 or 2 at 512 px, fp16, on an
@@ -28,6 +29,9 @@ GUIDED = 1.35
 
 TRAINED = 3
 """Passes forward that a training step takes an image: one forward, and twice that backward."""
+
+CAPTION_SECONDS = 2 * 236 / 8504
+"""Seconds of one core that a measured caption takes: 8504 on 2 in 236 s (docs/results/speed.md)."""
 
 BYTES_A_PIXEL = 95_000 / 512**2
 """Bytes of a sample a pixel: a pair of 512 px takes 95 kB (docs/results/million-pairs.md)."""
@@ -44,10 +48,10 @@ class Cost:
     bytes: float
 
     def in_words(self) -> str:
-        """The estimate as a sentence."""
+        """The estimate as a sentence, with the page that its figures are from."""
         return (
-            f"By an estimate it takes {hours_in_words(self.gpu_hours)} on one A100 and "
-            f"{bytes_in_words(self.bytes)}."
+            f"Estimated from docs/results/million-pairs.md: {time_in_words(3600 * self.gpu_hours)} "
+            f"on one A100, and {bytes_in_words(self.bytes)}."
         )
 
 
@@ -90,11 +94,10 @@ class Network:
         return Cost(seconds / 3600, copies * 4 * self.weights)
 
 
-def hours_in_words(hours: float) -> str:
-    """A time as people say it."""
-    if hours >= 1:
-        return f"{hours:,.1f} GPU hours"
-    return f"{max(1, round(hours * 60))} minutes" if hours >= 1 / 60 else "less than a minute"
+def caption_cost(captions: int, cores: int) -> str:
+    """How long the measuring of some captions takes, as a sentence."""
+    seconds = captions * CAPTION_SECONDS / cores
+    return f"Estimated from docs/results/speed.md: {time_in_words(seconds)} on {cores} cores."
 
 
 def bytes_in_words(count: float) -> str:

@@ -103,6 +103,12 @@ class QualityJob:
         copies = min(self.recipe.planted, len(self.real["train"])) * len(PLANTED)
         return sum(map(len, [*self.real.values(), *self.synthetic.values()])) + copies
 
+    @property
+    def passes(self) -> int:
+        """Passes of an image through the extractor: all but training images go in as they can lie,
+        which are eight ways."""
+        return 8 * self.looked_at - 7 * len(self.real["train"])
+
 
 def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> QualityJob:
     """Read and check all that an assessment needs; every shard is hashed, nothing is written.
@@ -126,7 +132,7 @@ def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> 
     run, sidecars = read_whole_run(recipe.synthetic, progress)
     check_run(recipe.synthetic, run, recipe.real, source, recipe.config)
     samples = {
-        config: list(training_samples(recipe.synthetic, run, config, shards, recipe.real, source))
+        config: list(training_samples(recipe.synthetic, run, config, shards, source))
         for config, shards in sidecars.items()
         if recipe.config in (None, config)
     }

@@ -3,6 +3,7 @@
 Heavy imports stand inside it, so that `--help` answers at once.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from didgen.manifests.choices import Config, Part
 from didgen.manifests.next_step import NextStep, then
 from didgen.manifests.options import DryRun, folder, needs_out, place
-from didgen.manifests.progress import announce, terminal_progress
+from didgen.manifests.progress import announce, terminal_progress, time_in_words
 
 if TYPE_CHECKING:
     from didgen.downstream.quality.assess import QualityJob
@@ -170,6 +171,7 @@ def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> NextS
     for job in jobs.values():
         _print_assessed(job)
     if out is None:
+        _print_estimate(jobs.values())
         return None
     keep_order(out, "quality", recipe.model_dump(mode="json"), scores=scores)
     with terminal_progress("looking") as advance:
@@ -184,6 +186,22 @@ def _assess(recipe: "QualityRecipe", out: Path | None, *, scores: bool) -> NextS
     if len(records) > 1:
         print(f"They stand side by side in {out / 'runs.md'}.")
     return then("report", out)
+
+
+def _print_estimate(jobs: "Iterable[QualityJob]") -> None:
+    """Print how long the extractor takes, by a pass through it."""
+    import torch
+
+    from didgen.downstream.networks.pace import IMAGES, pass_seconds
+
+    seconds = 0.0
+    for job in jobs:
+        pixels = torch.zeros(IMAGES, 3, job.size, job.size, dtype=torch.uint8)
+        seconds += job.passes * pass_seconds(job.extractor, pixels)
+    print(
+        f"Estimated from a pass through the extractor on this machine: {time_in_words(seconds)}; "
+        "LPIPS and judges are not in it."
+    )
 
 
 def _print_assessed(job: "QualityJob") -> None:

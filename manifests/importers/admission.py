@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -43,6 +44,11 @@ ForModel = tuple[str, TrainedOn]
 """A model that the source is for, and what it was trained on."""
 
 WORKERS = min(8, os.cpu_count() or 1)
+"""Threads: Pillow decodes and OpenSSL hashes without Python's lock. Processes were no faster on two
+cores, and each costs half a second before its first image."""
+
+AT_ONCE = 1000
+"""Images that are given to the threads at a time."""
 
 LONGEST_KEY = 75
 """Characters of a key: a mix puts `real-` before it, and a shard takes 80."""
@@ -167,7 +173,12 @@ def _examined(harvest: Harvest, options: ImportOptions) -> list[Sound]:
         examine = partial(
             examined, drawn_on=options.mask_orientation, inverted=options.invert_masks
         )
-        for done, outcome in enumerate(pool.map(examine, queue), 1):
+        # A pool takes all that it is given at once, and keeps more of each than its outcome.
+        outcomes = chain.from_iterable(
+            pool.map(examine, queue[start : start + AT_ONCE])
+            for start in range(0, len(queue), AT_ONCE)
+        )
+        for done, outcome in enumerate(outcomes, 1):
             if isinstance(outcome, Rejection):
                 harvest.rejections.append(outcome)
             else:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
 from typing import Literal
 
 from didgen.manifests.choices import Split
@@ -13,6 +14,7 @@ from didgen.manifests.images import IMAGE_SUFFIXES
 from didgen.manifests.importers.finding.folders import public_importer, split_named
 from didgen.manifests.importers.finding.harvest import Harvest
 from didgen.manifests.importers.finding.tables import (
+    Line,
     RawTable,
     Row,
     label_of,
@@ -48,17 +50,17 @@ GROUP_WORDS = ("lesion", "patient", "subject", "case", "split", "fold", "group")
 """Parts of names of columns that may say what belongs together, although they are not known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRow:
     """What one row of a table says of an image; what it does not say is None.
 
-    `folder` and `name` are the image's as the row gives them, `place` names the file and the line.
-    `written` is the label as a public table writes it, `unfit` why its image is not wanted.
+    `folder` and `name` are the image's as the row gives them. `written` is the label as a public
+    table writes it, `unfit` why its image is not wanted.
     """
 
     name: str
     folder: tuple[str, ...]
-    place: Path
+    place: Line
     label: str | None = None
     lesion_id: str | None = None
     patient_id: str | None = None
@@ -220,9 +222,10 @@ def image_of(text: str) -> tuple[tuple[str, ...], str]:
 
     The name has no ending of an image file.
     """
-    path = PurePosixPath(composed(text).replace("\\", "/"))
-    known = path.suffix.lower() in (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)
-    return path.parts[:-1], path.stem if known else path.name
+    folder, _, name = composed(text).replace("\\", "/").rstrip("/").rpartition("/")
+    stem, suffix = splitext(name)
+    known = suffix.lower() in (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)
+    return PurePosixPath(folder).parts if folder else (), stem if known else name
 
 
 def assign(
@@ -245,7 +248,9 @@ def assign(
     ways = [(row, names.find(row.name, row.folder)) for row in rows]
     # Rows that name the folder of an image mean it; those of other folders then mean others.
     near = {
-        found[0] for row, found in ways if len(found) == 1 and names.alike(found[0], row.folder)
+        found[0]
+        for row, found in ways
+        if row.folder and len(found) == 1 and names.alike(found[0], row.folder)
     }
     for row, found in ways:
         far = bool(row.folder) and len(found) == 1 and not names.alike(found[0], row.folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import read_file
 from didgen.manifests.importers.collection import Collection, Part, Table
-from didgen.manifests.importers.finding.tables import RawTable, Row
+from didgen.manifests.importers.finding.tables import Line, RawTable, Row
 
 NAMES = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 
@@ -22,9 +22,8 @@ def read_ph2(path: Path) -> RawTable:
     for number, line in enumerate(read_file(path).decode("latin-1").splitlines(), 1):
         cells = [cell.strip() for cell in line.split("||")]
         if len(cells) > 3 and cells[1].upper().startswith("IMD"):
-            place = path.with_name(f"{path.name} line {number}")
             label = NAMES.get(cells[3], cells[3])
-            rows.append(Row({"name": cells[1], "diagnosis": label}, place))
+            rows.append(Row({"name": cells[1], "diagnosis": label}, Line(path, number)))
     if not rows:
         raise DidgenError(f"{path} has no line of an image IMD...; restore it as PH2 ships it.")
     return RawTable(path, {"name": "Name", "diagnosis": "Clinical Diagnosis"}, rows)

@@ -29,9 +29,10 @@ _BARE_CODES = {0x01, *range(0xD0, 0xD8)}
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
-# A stuffed zero or a restart belongs to a scan; a marker may have fill bytes before it.
-_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
-_AFTER_SCAN = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+# A stuffed zero or a restart belongs to a scan; a marker may have fill bytes before it. Python
+# finds a first byte that stands alone twenty times as fast as a repeated one.
+_MARKER = re.compile(rb"\xff\xff*([\x01-\xfe])")
+_AFTER_SCAN = re.compile(rb"\xff\xff*([\x01-\xcf\xd8-\xfe])")
 
 
 def is_jpeg(data: bytes) -> bool:

@@ -11,6 +11,7 @@ Notable choices:
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from PIL import Image, ImageChops
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import decode, encoded, is_upright, upright
 from didgen.manifests.privacy.colours import has_other_colours, in_srgb
-from didgen.manifests.privacy.jpeg import bare_jpeg, bare_parts, is_jpeg
+from didgen.manifests.privacy.jpeg import Part, bare_jpeg, bare_parts, is_jpeg
 from didgen.manifests.privacy.png import bare_png, is_png
 
 QUALITY = 95
@@ -154,20 +155,20 @@ def _lossless(data: bytes, image: Image.Image, path: Path) -> bytes | None:
     if not is_jpeg(data):
         return None
     try:
-        bare = bare_jpeg(data, path)
+        parts = bare_parts(data, path)
+        bare = b"".join(piece for _, piece in parts)
         same = bare == data or _same(image, decode(bare, path))
     except DidgenError:
         return None
-    return bare if same and not _hides(data, image, path) else None
+    return bare if same and not _hides(parts, image, path) else None
 
 
-def _hides(data: bytes, image: Image.Image, path: Path) -> bool:
+def _hides(parts: Sequence[tuple[Part, bytes]], image: Image.Image, path: Path) -> bool:
     """Whether a scan of a bare JPEG goes on after its last pixel: there is room for a text.
 
     Of a scan that later ones refine, the last bytes may change no pixel; there only what reads as
     text is taken for one.
     """
-    parts = bare_parts(data, path)
     scans = [place for place, (kind, _) in enumerate(parts) if kind == "scan"]
     if not any(piece[:2] in _SEQUENTIAL for _, piece in parts):
         return any(_TEXT.search(parts[place][1]) for place in scans)

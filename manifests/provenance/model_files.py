@@ -8,7 +8,7 @@ Notable choices:
   no Stable Diffusion loads as one, and draws noise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,16 @@ PARTS = {
 }
 """The parts with weights, and the classes they may have."""
 
+XL_CLASSES = (
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "LesionPairXLPipeline",
+)
+"""The pipelines whose parts are those of Stable Diffusion XL."""
+
+XL_PARTS = PARTS | {"text_encoder_2": ("CLIPTextModelWithProjection",)}
+"""Its parts with weights."""
+
 FIRST_RELEASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 """Whose configs fit any Stable Diffusion 1 in one file."""
 
@@ -44,7 +54,7 @@ CONFIGS = (INDEX_NAME, "scheduler/*.json", "tokenizer/*", *(f"{part}/*.json" for
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
-_TAKEN = "didgen takes Stable Diffusion 1 and 2, with a UNet and one text encoder"
+_TAKEN = "didgen takes Stable Diffusion 1, 2 and XL, with a UNet and CLIP text encoders"
 
 _SCHEDULES = ("epsilon", "v_prediction", "sample")
 
@@ -74,9 +84,9 @@ def _folder_faults(folder: Path) -> Iterator[str]:
 def _config_faults(folder: Path) -> Iterator[str]:
     """What the index of a model and the config of its scheduler say against it."""
     index = _json(folder / INDEX_NAME)
-    if index.get("_class_name") not in CLASSES:
+    if index.get("_class_name") not in (*CLASSES, *XL_CLASSES):
         yield f"it is a {index.get('_class_name')}; {_TAKEN}"
-    for part, classes in PARTS.items():
+    for part, classes in _parts(index).items():
         name = _class_in(index, part)
         if name not in classes:
             yield f"its {part} is a {name}, and that of Stable Diffusion is a {classes[0]}"
@@ -87,6 +97,11 @@ def _config_faults(folder: Path) -> Iterator[str]:
     kind = schedule.get("prediction_type", "epsilon")
     if kind not in _SCHEDULES or "Flow" in name:
         yield f"its scheduler ({name}, {kind}) is of flow matching; {_TAKEN}"
+
+
+def _parts(index: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    """The parts with weights that a model's index asks for."""
+    return XL_PARTS if index.get("_class_name") in XL_CLASSES else PARTS
 
 
 def _without_index(folder: Path) -> str:
@@ -133,7 +148,10 @@ def _file_faults(path: Path) -> Iterator[str]:
     if (path.parent.parent / INDEX_NAME).is_file() and path.parent.name in PARTS:
         yield f"it holds the {path.parent.name} of a model alone: give {path.parent.parent}"
     if any(name.startswith(("conditioner.", "joint_blocks", "text_encoders.")) for name in names):
-        yield f"it is of Stable Diffusion XL or 3; {_TAKEN}"
+        yield (
+            "it is of Stable Diffusion XL or 3 in one file: give a folder of XL in diffusers "
+            "format; 3 has a transformer in place of the UNet"
+        )
     missing = [
         part
         for part, prefix in {
@@ -182,7 +200,7 @@ def config_files(folder: Path) -> list[Path]:
 def parts_of(folder: Path) -> dict[str, tuple[str, str]]:
     """Library and class of each part with weights, in a folder without a fault."""
     index = _json(folder / INDEX_NAME)
-    return {part: (str(index[part][0]), str(index[part][1])) for part in PARTS}
+    return {part: (str(index[part][0]), str(index[part][1])) for part in _parts(index)}
 
 
 def variant_of(folder: Path) -> str | None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
-
-from pydantic import BaseModel, ConfigDict
+from typing import Literal, NamedTuple, Self
 
 from didgen.manifests.files import write_json_lines
 
@@ -38,19 +36,17 @@ Reason = Literal[
 ]
 
 
-class Rejection(BaseModel):
+class Rejection(NamedTuple):
     """One file, or one row of a table, that was not imported, and the sentence that says why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     reason: Reason
     sentence: str
 
     @classmethod
-    def of(cls, path: Path, reason: Reason, sentence: str) -> Self:
-        """Reject `path`; names that are no UTF-8 are made writable first."""
-        return cls(file=writable(str(path)), reason=reason, sentence=writable(sentence))
+    def of(cls, place: object, reason: Reason, sentence: str) -> Self:
+        """Reject a file or a line by its name; one that is no UTF-8 is made writable first."""
+        return cls(file=writable(str(place)), reason=reason, sentence=writable(sentence))
 
 
 def writable(text: str) -> str:
@@ -60,4 +56,4 @@ def writable(text: str) -> str:
 
 def write_rejections(folder: Path, rejections: Iterable[Rejection]) -> None:
     """Write `rejected.jsonl`: one rejected file a line, in the order given."""
-    write_json_lines(folder / REJECTED_FILE, (r.model_dump(mode="json") for r in rejections))
+    write_json_lines(folder / REJECTED_FILE, (r._asdict() for r in rejections))

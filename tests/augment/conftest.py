@@ -6,6 +6,7 @@ from tests.fixtures.finetuned import finetuned, quick_recipe
 from tests.fixtures.jobs import finished, job
 from tests.fixtures.lesions import manifest, source
 from tests.fixtures.tiny_model import built, disc, model, perceptual, sampler, shape
+from tests.fixtures.tiny_xl import xl, xl_model
 
 __all__ = ["bare", "finetuned", "finished", "job", "manifest", "quick_recipe", "source"]
 __all__ += [
@@ -17,4 +18,6 @@ __all__ += [
     "quick_workers",
     "sampler",
     "shape",
+    "xl",
+    "xl_model",
 ]

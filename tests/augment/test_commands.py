@@ -222,7 +222,10 @@ def test_a_dry_run_of_finetune_says_what_there_is_to_do(tmp_path: Path, command:
         )
         assert code == 0
         assert "48 training images of 48 lesions, from" in printed[model]
-    assert "9 steps of 4 images. By an estimate it takes less than a minute" in printed["mini"]
+    assert (
+        "9 steps of 4 images. Estimated from docs/results/million-pairs.md: about a minute"
+        in printed["mini"]
+    )
     assert "me/derm is of the hub; the training fetches it" in printed["me/derm"]
     for fault, sentence in (
         ({"prompt": "caption"}, "has no captions; run `didgen caption`"),

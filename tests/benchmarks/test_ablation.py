@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchmetrics.image import MultiScaleStructuralSimilarityIndexMeasure
 
-from benchmarks.ablation import RANGES, Subject, diversity, draw_variant, draw_varied, shown
+from benchmarks.ablation import RANGES, Figure, Subject, diversity, draw_variant, draw_varied, shown
 from benchmarks.heldout import held_out
 from benchmarks.image_distance import ImageDistance
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
@@ -41,6 +41,19 @@ def test_it_is_the_mean_over_the_pairs() -> None:
     assert diversity(drawn) == pytest.approx(np.mean(each), abs=1e-5)
 
 
+def test_an_interval_over_pairs_holds_their_mean_19_times_of_20() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        # Distances of points on a line: those of normal points are 2 / sqrt(pi) on average.
+        points = rng.standard_normal(15)
+        apart = np.abs(points[:, None] - points)[np.triu_indices(15, 1)]
+        figure = Figure.of_pairs(apart)
+        assert figure.mean == pytest.approx(apart.mean())
+        found.append(abs(figure.mean - 2 / np.pi**0.5) < figure.half)
+    assert 0.9 < np.mean(found) < 0.99
+
+
 def levels(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
     """The mean difference of levels, in [0, 1]."""
     return ((one.double() - other.double()).abs().mean((1, 2, 3)) / 255).numpy()
@@ -59,11 +72,11 @@ def test_masks_are_compared_between_layouts_at_the_same_seed(subject: Subject) -
     masks = [subject.draw(r, range(2), SAMPLING).pairs.masks for r in subject.records]
     pairs = [(0, 1), (0, 2), (1, 2)]
     each = [(masks[a][n] != masks[b][n]).mean() for n in range(2) for a, b in pairs]
-    assert figures["masks apart"] == pytest.approx(np.mean(each))
+    assert figures["masks apart"].mean == pytest.approx(np.mean(each))
     flat = SAMPLING.model_copy(update={"annotation": Annotation(flat=1)})
     found = draw_variant(subject, 2, flat)
-    assert found["no levels"] == found["gates"] == 1
-    assert found["masks apart"] == found["separability"] == 0
+    assert found["no levels"] == found["gates"] == Figure(1, 0)
+    assert found["masks apart"] == found["separability"] == Figure(0, 0)
 
 
 def test_one_mask_gives_an_image_by_every_eta_and_range(subject: Subject) -> None:
@@ -72,9 +85,9 @@ def test_one_mask_gives_an_image_by_every_eta_and_range(subject: Subject) -> Non
     assert len(rows) == 2 * len(RANGES) + 1
     unguided = [row for name, row in rows.items() if name.startswith("eta 0,")]
     assert all(row == unguided[0] for row in unguided)
-    assert rows["all of them"]["images apart"] > 0
-    assert rows["all of them"]["layout_iou"] == pytest.approx(
-        np.mean([row["layout_iou"] for name, row in rows.items() if name.startswith("eta")])
+    assert rows["all of them"]["images apart"].mean > 0
+    assert rows["all of them"]["layout_iou"].mean == pytest.approx(
+        np.mean([row["layout_iou"].mean for name, row in rows.items() if name.startswith("eta")])
     )
     table = shown("title", "guidance by", rows)
     assert len(table.columns) == 1 + len(rows["all of them"])

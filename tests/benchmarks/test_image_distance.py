@@ -27,7 +27,7 @@ def pictures(noise: float) -> np.ndarray:
 
 def test_the_stand_in_is_named_and_orders_images_by_their_noise(stand_in: ImageDistance) -> None:
     assert stand_in.name == STAND_IN
-    distances = [stand_in.mean(pictures(noise)) for noise in (0, 5, 40)]
+    distances = [stand_in.pairs(pictures(noise)).mean() for noise in (0, 5, 40)]
     assert distances[0] == pytest.approx(0, abs=1e-6)
     assert distances[0] < distances[1] < distances[2]
 
@@ -35,11 +35,11 @@ def test_the_stand_in_is_named_and_orders_images_by_their_noise(stand_in: ImageD
 def test_masks_that_are_alike_are_near_and_those_apart_are_not(stand_in: ImageDistance) -> None:
     masks = np.zeros((3, 96, 96), bool)
     masks[:, 30:60, 30:60] = True
-    assert stand_in.of_masks(masks) == pytest.approx(0, abs=1e-6)
+    assert stand_in.of_masks(masks).mean() == pytest.approx(0, abs=1e-6)
     shifted, spread = masks.copy(), masks.copy()
     shifted[1] = np.roll(masks[1], 2, 0)
     spread[1], spread[2] = np.roll(masks[1], 30, 0), masks[2].T & (np.arange(96) > 50)
-    assert 0 < stand_in.of_masks(shifted) < stand_in.of_masks(spread)
+    assert 0 < stand_in.of_masks(shifted).mean() < stand_in.of_masks(spread).mean()
 
 
 def test_with_weights_it_is_lpips_over_all_pairs(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_with_weights_it_is_lpips_over_all_pairs(tmp_path: Path) -> None:
     each = [
         lpips(network, drawn[a : a + 1], drawn[b : b + 1])[0] for a, b in combinations(range(3), 2)
     ]
-    assert found.mean(pictures(20)) == pytest.approx(np.mean(each), rel=1e-5)
+    assert found.pairs(pictures(20)) == pytest.approx(each, rel=1e-5)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from benchmarks import zero_shot
 from benchmarks.zero_shot import accuracy, balanced, encoded, errors, prompts_of
+from didgen.augment.conditioning.p_tokens import tokenize
 from didgen.augment.diffusion.autoencoder import encode
 from didgen.augment.diffusion.images import load_pixels
 from didgen.augment.diffusion.model_folder import load_pipeline
-from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.prompts.prompt import compose, diagnosis
 from didgen.augment.prompts.schema import Attributes

@@ -44,9 +44,11 @@ class Harvest:
     labels: dict[str, str] = field(default_factory=dict)
     label_map: Counter[tuple[str, str | None]] = field(default_factory=Counter)
 
-    def reject(self, path: Path, reason: Reason, sentence: str, label: str | None = None) -> None:
-        """Leave `path` out; `label` is the class that it would have been of."""
-        self.rejections.append(Rejection.of(path, reason, sentence))
+    def reject(
+        self, place: object, reason: Reason, sentence: str, label: str | None = None
+    ) -> None:
+        """Leave out a file or a line of a table; `label` is the class it would have been of."""
+        self.rejections.append(Rejection.of(place, reason, sentence))
         if label is not None:
             self.labels.setdefault(label, sentence)
 

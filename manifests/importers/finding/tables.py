@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import read_file
@@ -41,12 +42,26 @@ OTHERS = {
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-@dataclass(frozen=True)
+class Line(NamedTuple):
+    """A line of a table, which is named where something is said of it."""
+
+    table: Path
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.name} line {self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.table} line {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table, by the squashed names of its columns; `place` names file and line."""
+    """One row of a table, by the squashed names of its columns."""
 
     cells: Mapping[str, str]
-    place: Path
+    place: Line
 
     def get(self, column: str) -> str:
         """A cell by its column's name in any writing, empty where there is none."""
@@ -72,6 +87,8 @@ def squashed(name: str) -> str:
 def visible(text: str) -> str:
     """Text without what is not seen and came by copying: marks of byte order and of direction,
     spaces of no width, soft hyphens. Joiners stay, which some scripts are written with."""
+    if text.isascii():
+        return text
     return "".join(c for c in text if unicodedata.category(c) != "Cf" or c in JOINERS)
 
 
@@ -80,8 +97,8 @@ def stated(text: str) -> str:
     text = visible(text).strip()
     if text.casefold() in NOTHING:
         return ""
-    whole = re.fullmatch(r"(\d+)\.0+", text)
-    return whole[1] if whole else text
+    whole, point, rest = text.partition(".")
+    return whole if point and whole.isdecimal() and rest and not rest.strip("0") else text
 
 
 def label_of(text: str) -> str:
@@ -129,7 +146,7 @@ def _table(path: Path, columns: list[str], lines: list[tuple[int, list[str]]]) -
     written = {key: name.strip() for key, name in zip(short, columns, strict=True) if key}
     table = RawTable(path, written, [])
     for line, cells in lines:
-        place = path.with_name(f"{path.name} line {line}")
+        place = Line(path, line)
         if any(map(str.strip, cells[len(columns) :])):
             sentence = (
                 f"{place} has {len(cells)} cells under {len(columns)} columns; put cells that hold "

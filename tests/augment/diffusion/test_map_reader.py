@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from didgen.augment.conditioning.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.attention import captured
 from didgen.augment.diffusion.map_reader import Condition, MapReader
 from didgen.augment.diffusion.noise import initial_noise
-from didgen.augment.diffusion.p_tokens import end_positions, p_token_positions, tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.prompts.prompt import compose

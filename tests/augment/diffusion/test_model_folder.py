@@ -14,8 +14,8 @@ import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from didgen.augment.conditioning.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.model_folder import load_pipeline, save_pipeline
-from didgen.augment.diffusion.p_tokens import p_token_positions, tokenize
 from didgen.augment.diffusion.pipeline import LesionPairPipeline, draw
 from didgen.augment.finetuning.lora import add_adapters, save_adapters
 from didgen.augment.prompts.prompt import LESION, SKIN, compose
@@ -336,7 +336,7 @@ ODD: dict[str, tuple[Change, str]] = {
     "pointer of weights": (pointer(f"unet/{DIFFUSION_WEIGHTS}"), "`git lfs pull`"),
     "pointer of a tokenizer": (pointer("tokenizer/tokenizer.json"), "`git lfs pull`"),
     "pointer of the index": (pointer("model_index.json"), "`git lfs pull`"),
-    "SDXL": (index(_class_name="StableDiffusionXLPipeline"), "StableDiffusionXLPipeline; didgen"),
+    "half an SDXL": (index(_class_name="StableDiffusionXLPipeline"), "text_encoder_2 is a nothing"),
     "SD3": (index(_class_name="StableDiffusion3Pipeline"), "StableDiffusion3Pipeline; didgen"),
     "FLUX": (index(_class_name="FluxPipeline"), "FluxPipeline; didgen"),
     "another's code": (index(_class_name=["pipeline", "Mine"]), "Mine.*; didgen takes"),

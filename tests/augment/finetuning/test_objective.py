@@ -19,9 +19,9 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from didgen.augment.conditioning.p_tokens import tokenize
 from didgen.augment.diffusion.attention import layers_at
 from didgen.augment.diffusion.autoencoder import decode, encode
-from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.augment.finetuning.dataset import RegionDataset

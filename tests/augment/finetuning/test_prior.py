@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
+from didgen.augment.conditioning.p_tokens import tokenize
 from didgen.augment.diffusion.model_folder import load_pipeline
-from didgen.augment.diffusion.p_tokens import tokenize
 from didgen.augment.finetuning.dataset import RegionDataset
 from didgen.augment.finetuning.finetune import finetune
 from didgen.augment.finetuning.latent_cache import Table

@@ -9,6 +9,9 @@ from didgen.augment.models.configs import KINDS, PARTS, Configs, check_sides
 from didgen.augment.models.place import ModelFault
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.models import MINI
+from didgen.manifests.recipes.augment import AugmentRecipe
+from didgen.manifests.recipes.finetune import FinetuneRecipe
+from didgen.manifests.recipes.reading import read_recipe
 from didgen.manifests.recipes.sampling import AttentionMaps
 
 SHAPES = [
@@ -48,3 +51,22 @@ def test_a_unet_of_no_one_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "unet" / "config.json").write_text('{"sample_size": [64, 48]}')
     with pytest.raises(ModelFault, match=r"`sample_size` is \[64, 48\]"):
         Configs.read(tmp_path)
+
+
+def test_the_recipes_of_sdxl_name_sides_that_it_has() -> None:
+    """By the config of the UNet of stable-diffusion-xl-base-1.0."""
+    unet = {
+        "sample_size": 128,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    }
+    configs = Configs(unet, {})
+    trained = read_recipe("isic2018-sdxl", FinetuneRecipe)
+    drawn = read_recipe("isic2018-sdxl-augment", AugmentRecipe)
+    assert configs.image_size == trained.image_size == 1024
+    for maps in (trained.maps, trained.sampling.maps, drawn.sampling.maps):
+        sides = configs.attention_sides(maps.parts)
+        assert sides == {maps.cross_side, maps.self_side}
+        for kind in KINDS:
+            check_sides(kind, maps, configs.latent_side, sides)

@@ -11,8 +11,8 @@ from didgen.augment.models.cost import (
     Cost,
     Network,
     bytes_in_words,
+    caption_cost,
     check_room,
-    hours_in_words,
 )
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.models import MINI
@@ -42,11 +42,12 @@ def test_a_training_goes_with_its_steps_and_images() -> None:
 
 
 def test_figures_are_said_as_people_say_them() -> None:
-    assert [hours_in_words(hours) for hours in (389.2, 0.5, 0.001)] == [
-        "389.2 GPU hours",
-        "30 minutes",
-        "less than a minute",
-    ]
+    assert Cost(389.2, 1e3).in_words() == (
+        "Estimated from docs/results/million-pairs.md: 389.2 hours on one A100, and 1.0 kB."
+    )
+    # 8504 took 236 s on 2 cores.
+    assert caption_cost(8504, 2).endswith("speed.md: 4 minutes on 2 cores.")
+    assert "about a minute at most" in caption_cost(10, 2)
     assert [bytes_in_words(count) for count in (1500, 3.4e6, 97e9, 2e12)] == [
         "1.5 kB",
         "3.4 MB",

@@ -216,6 +216,7 @@ def test_a_dry_run_counts_and_writes_nothing(
     printed = capsys.readouterr().out
     assert "extractor: timm:test_efficientnet/1, 24 features at 48 px, random weights" in printed
     assert "held-out: 48 images (24 MEL, 24 NV)" in printed
+    assert "through the extractor on this machine: about a minute at most" in printed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -266,6 +266,7 @@ def test_the_command(segment_recipe: Make, tmp_path: Path, command: Command) -> 
     assert "train: 18 pairs, val: 6 pairs, test: 6 pairs, synthetic: 6 pairs" in ended.out
     assert "Training sets: 8 real pairs" in ended.out
     assert f"5 trainings, 20 steps at most, on {choose_device()}" in " ".join(ended.out.split())
+    assert "through each network on this machine: about a minute at most of train" in ended.out
     assert "patience: 20" in ended.out
     assert not out.exists()
     ended = command("segment", path, "--out", out)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from didgen.augment.diffusion.p_tokens import add_p_tokens, p_token_positions, tokenize
+from didgen.augment.conditioning.p_tokens import add_p_tokens, p_token_positions, tokenize
 from didgen.augment.diffusion.small_model import build_text_encoder, build_tokenizer
 from didgen.augment.prompts.prompt import LESION, P_TOKENS, PREFIX, SKIN
 from didgen.manifests.errors import DidgenError
