@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from didgen.manifests.choices import Config, ExportForm, Split
 from didgen.manifests.images import encoded
-from didgen.manifests.shards.shard import Failure, Sample, write_shard
+from didgen.manifests.shards.shard import Failure, Sample, Stamp, write_shard
 
 if TYPE_CHECKING:
     from didgen.augment.device import Device
@@ -229,8 +229,7 @@ def write(place: Place, watch: Watch) -> None:
                 config,
                 index,
                 _noted(made, watch),
-                fingerprint=FINGERPRINT,
-                versions={"python": "3"},
+                Stamp(FINGERPRINT, {"python": "3"}),
             )
 
 

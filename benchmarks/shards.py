@@ -17,7 +17,7 @@ from datasets import load_dataset
 
 from benchmarks.measure import machine, medians, show
 from didgen.manifests.files import sha256_of
-from didgen.manifests.shards.shard import Sample, read_shard, write_shard
+from didgen.manifests.shards.shard import Sample, Stamp, read_shard, write_shard
 
 THEIRS, THEIRS_SAFE, OURS = "webdataset.ShardWriter", "the same, then hashed and synced", "didgen"
 
@@ -56,8 +56,7 @@ def write_ours(samples: list[Sample], folder: Path, size: int) -> None:
             "images",
             index // size,
             samples[index : index + size],
-            fingerprint="dummy",
-            versions={},
+            Stamp("dummy"),
         )
 
 

@@ -98,36 +98,7 @@ def classify(
     from didgen.manifests.recipes.reading import read_recipe
 
     config = read_recipe(recipe, ClassifyRecipe, {"records": records} if records else None)
-    if out is None and not dry_run:
-        raise needs_out("a benchmark")
-    step = _classify(config, None if dry_run else out)
-    return step or then("classify", recipe, "--out", out or f"runs/{Path(recipe).stem}")
-
-
-def _classify(config: "ClassifyRecipe", out: Path | None) -> NextStep:
-    """Say what a benchmark would train, and carry it out where there is a folder for it."""
-    announce("PyTorch and timm")
-    from didgen.downstream.benchmark.classification.benchmark import Classification
-    from didgen.downstream.benchmark.classification.benchmark import classify as run
-    from didgen.downstream.benchmark.classification.job import prepare_classification
-    from didgen.downstream.data.images import counts
-    from didgen.manifests.recipes.reading import recipe_text
-
-    with terminal_progress("checking") as advance:
-        job = prepare_classification(config, progress=advance)
-    if out is None:
-        print(recipe_text(config), end="")
-    for name, part in job.parts.items():
-        by_class = ", ".join(f"{n} {label}" for label, n in counts(part, job.classes).items())
-        print(f"{name}: {len(part)} images ({by_class})")
-    _print_trainings(job)
-    if out is None:
-        _print_estimate(Classification(job))
-        return None
-    with terminal_progress("training") as advance:
-        benchmark = run(job, out, progress=advance)
-    _print_benchmark(benchmark, out)
-    return then("report", out)
+    return _ordered(config, recipe, out, dry_run=dry_run)
 
 
 def segment(
@@ -145,35 +116,60 @@ def segment(
     from didgen.manifests.recipes.reading import read_recipe
 
     config = read_recipe(recipe, SegmentRecipe, {"records": records} if records else None)
+    return _ordered(config, recipe, out, dry_run=dry_run)
+
+
+def _ordered(
+    config: "ClassifyRecipe | SegmentRecipe", recipe: str, out: Path | None, *, dry_run: bool
+) -> NextStep:
+    """Carry a benchmark out, or only say what it would train."""
     if out is None and not dry_run:
         raise needs_out("a benchmark")
-    step = _segment(config, None if dry_run else out)
-    return step or then("segment", recipe, "--out", out or f"runs/{Path(recipe).stem}")
+    step = _benchmark(config, None if dry_run else out)
+    return step or then(config.kind, recipe, "--out", out or f"runs/{Path(recipe).stem}")
 
 
-def _segment(config: "SegmentRecipe", out: Path | None) -> NextStep:
+def _benchmark(config: "ClassifyRecipe | SegmentRecipe", out: Path | None) -> NextStep:
     """Say what a benchmark would train, and carry it out where there is a folder for it."""
     announce("PyTorch and timm")
-    from didgen.downstream.benchmark.segmentation.benchmark import Segmentation
-    from didgen.downstream.benchmark.segmentation.benchmark import segment as run
-    from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
     from didgen.manifests.recipes.reading import recipe_text
 
+    prepare, task, run = _engine(config)
     with terminal_progress("checking") as advance:
-        job = prepare_segmentation(config, progress=advance)
+        job = prepare(config, progress=advance)
     if out is None:
         print(recipe_text(config), end="")
-    print(", ".join(f"{name}: {len(part)} pairs" for name, part in job.parts.items()))
-    if job.no_truths:
-        print(f"{job.no_truths}.")
+    for sentence in job.sizes():
+        print(sentence)
     _print_trainings(job)
     if out is None:
-        _print_estimate(Segmentation(job))
+        _print_estimate(task(job))
         return None
     with terminal_progress("training") as advance:
         benchmark = run(job, out, progress=advance)
     _print_benchmark(benchmark, out)
     return then("report", out)
+
+
+Engine = tuple[
+    "Callable[..., BenchmarkJob[Any]]", "Callable[..., Task[Any, Any]]", Callable[..., Any]
+]
+"""What makes a benchmark ready, what it does with its networks, and what carries it out."""
+
+
+def _engine(config: "ClassifyRecipe | SegmentRecipe") -> Engine:
+    """The engine of a benchmark of this recipe."""
+    if config.kind == "classify":
+        from didgen.downstream.benchmark.classification.benchmark import Classification
+        from didgen.downstream.benchmark.classification.benchmark import classify as run
+        from didgen.downstream.benchmark.classification.job import prepare_classification
+
+        return prepare_classification, Classification, run
+    from didgen.downstream.benchmark.segmentation.benchmark import Segmentation
+    from didgen.downstream.benchmark.segmentation.benchmark import segment as run_segmentation
+    from didgen.downstream.benchmark.segmentation.job import prepare_segmentation
+
+    return prepare_segmentation, Segmentation, run_segmentation
 
 
 def _print_trainings(job: "BenchmarkJob[Any]") -> None:
@@ -346,21 +342,18 @@ def report(
     return to_open(page)
 
 
-def _resume_classify(order: "Order", directory: Path) -> NextStep:
-    from didgen.downstream.benchmark.recipe import ClassifyRecipe
+def _resume(order: "Order", directory: Path) -> NextStep:
+    """Go on with a benchmark."""
+    from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
 
-    return _classify(order.recipe_as(ClassifyRecipe, directory), directory)
-
-
-def _resume_segment(order: "Order", directory: Path) -> NextStep:
-    from didgen.downstream.benchmark.recipe import SegmentRecipe
-
-    return _segment(order.recipe_as(SegmentRecipe, directory), directory)
+    kind: type[ClassifyRecipe] | type[SegmentRecipe]
+    kind = ClassifyRecipe if order.command == "classify" else SegmentRecipe
+    return _benchmark(order.recipe_as(kind, directory), directory)
 
 
 RESUMES: dict[str, "Callable[[Order, Path], NextStep]"] = {
     "quality": resume_quality,
-    "classify": _resume_classify,
-    "segment": _resume_segment,
+    "classify": _resume,
+    "segment": _resume,
 }
 """What goes on with a folder that a command of this room began, by the command."""

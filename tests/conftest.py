@@ -8,6 +8,7 @@ from tests.fixtures.environment import closed_readers, data_dir, datasets_offlin
 from tests.fixtures.folders import photographs, source_and_run
 from tests.fixtures.runs import make_run, run
 from tests.fixtures.servers import store
+from tests.fixtures.sharing import pytest_xdist_make_scheduler
 from tests.fixtures.sources import make_source, source
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "photographs",
     "pytest_addoption",
     "pytest_ignore_collect",
+    "pytest_xdist_make_scheduler",
     "run",
     "source",
     "source_and_run",

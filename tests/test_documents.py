@@ -12,19 +12,15 @@ from tests.fixtures.documents import TUTORIALS, code, named
 from tests.fixtures.places import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-READ = [
-    *(REPOSITORY / name for name in ("README.md", "CHANGELOG.md")),
-    *TUTORIALS,
-    *(
-        page
-        for part in ("how-to", "explanation", "results")
-        for page in sorted((DOCS / part).glob("*.md"))
-    ),
-]
-"""Documents whose sentences are measured."""
-
 GENERATED = {"commands.md", "recipes.md", "python.md"}
 """Pages of docs/reference/ that the build of the site writes."""
+
+READ = [
+    *sorted(REPOSITORY.glob("*.md")),
+    REPOSITORY / "benchmarks" / "README.md",
+    *(page for page in sorted(DOCS.rglob("*.md")) if page.name not in GENERATED),
+]
+"""Documents whose sentences are measured."""
 
 LONG, LONGEST, SHARE = 30, 35, 0.05
 """Words of a long sentence, words that no sentence has, and the share that may be long."""

@@ -167,6 +167,16 @@ class AutoencoderLoss(nn.Module):
         return {"loss": loss, **scalars}
 
 
+OUTPUTS = ("pil", "np", "pt", "latent")
+"""What images are given as."""
+
+
+def check_output(output_type: str) -> None:
+    """Raise ValueError for a name that is none of `OUTPUTS`."""
+    if output_type not in OUTPUTS:
+        raise ValueError(f"output_type is pil, np, pt or latent, not {output_type}")
+
+
 def shown(vae: Any, latents: Tensor, output_type: str) -> Any:
     """Images of finished latents (B, 4, h, w), as one of `OUTPUTS`."""
     if output_type == "latent":

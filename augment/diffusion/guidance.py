@@ -150,6 +150,11 @@ def guidance_of(sampling: Sampling) -> MapGuidance:
     return LayoutGuidance(sampling.guidance)
 
 
+def guided_by(guidance: Guidance | MapGuidance) -> MapGuidance:
+    """A guidance, be it the one that a recipe's fields describe."""
+    return LayoutGuidance(guidance) if isinstance(guidance, Guidance) else guidance
+
+
 @contextmanager
 def looking(
     reader: MapReader,

@@ -10,7 +10,7 @@ Notable choices:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -26,9 +26,9 @@ from didgen.augment.conditioning.texts import encoded
 from didgen.augment.device import exact
 from didgen.augment.diffusion.annotation import annotate, flow
 from didgen.augment.diffusion.attention import own_side
-from didgen.augment.diffusion.autoencoder import shown
+from didgen.augment.diffusion.autoencoder import check_output, shown
 from didgen.augment.diffusion.denoising import Denoising, Step, eager, frozen
-from didgen.augment.diffusion.guidance import LayoutGuidance, MapGuidance, guidance_of
+from didgen.augment.diffusion.guidance import MapGuidance, guidance_of, guided_by
 from didgen.augment.diffusion.images import Masks, as_layouts
 from didgen.augment.diffusion.losses import normalise
 from didgen.augment.diffusion.map_reader import Condition, MapReader
@@ -37,14 +37,13 @@ from didgen.augment.diffusion.schedulers import scheduler_of
 from didgen.augment.models.configs import check_timestep
 from didgen.augment.variety.classifier_free import ClassifierFree
 from didgen.augment.variety.start import Start
-from didgen.augment.variety.variety import Variety, WeakerModel
+from didgen.augment.variety.variety import Variety
 from didgen.manifests.recipes.sampling import Annotation, AttentionMaps, Guidance, Sampling
-
-OUTPUTS = ("pil", "np", "pt", "latent")
-"""What images are given as."""
 
 StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 """What is called at the end of a step: pipeline, number, timestep and tensors in, tensors out."""
+
+AnyStepEnd: TypeAlias = StepEnd | PipelineCallback | MultiPipelineCallbacks | None
 
 
 @dataclass
@@ -68,13 +67,33 @@ class LesionPairs(BaseOutput):
     history: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class StepEnds:
-    """What is called at the ends of steps, the tensors that it is given, and one of them."""
+class Texts(NamedTuple):
+    """What a call asks for, in words or as embeddings, and what it stays away from."""
 
-    callback: StepEnd | PipelineCallback | MultiPipelineCallbacks | None
+    prompt: list[str] | None
+    negative: str | Sequence[str] | None
+    embeds: Tensor | None
+    negative_embeds: Tensor | None
+
+
+class StepEnds(NamedTuple):
+    """What is called at the ends of steps, and the tensors that it is given."""
+
+    callback: AnyStepEnd
     wanted: Sequence[str]
-    negative: Tensor | None
+
+    @classmethod
+    def of(cls, callback: AnyStepEnd, named: Sequence[str]) -> Self:
+        """A callback with the tensors that it names itself, or with those of the call."""
+        if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+            named = callback.tensor_inputs
+        return cls(callback, named)
+
+    def given(self, latents: Tensor, embeds: Tensor) -> dict[str, Any]:
+        """The tensors of a step by their names; embeds: as a batch has them."""
+        negative = embeds[: -len(latents)] if len(embeds) > len(latents) else None
+        named = {"prompt_embeds": embeds, "negative_prompt_embeds": negative, "latents": latents}
+        return {name: named[name] for name in self.wanted}
 
 
 class LesionPairPipeline(StableDiffusionPipeline):
@@ -127,7 +146,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         cross_attention_kwargs: dict[str, Any] | None = None,
-        callback_on_step_end: StepEnd | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end: AnyStepEnd = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> LesionPairs | tuple[Any, Any]:
         """Draw images; with masks also guide them (Eq. 6) and annotate them (Eq. 7).
@@ -135,52 +154,67 @@ class LesionPairPipeline(StableDiffusionPipeline):
         masks: a layout for each prompt, PIL images or arrays, (B, H, W) or (B, 1, H, W) in [0, 1],
         in the proportions of the image, or None for plain classifier-free sampling; latents:
         standard normal noise (B, 4, h, w) to begin with, or to add to `start`, images of which the
-        samples are variations; guidance: the recipe's, or another; variety: what else a recipe's
-        `sampling` asks of the steps; watched: samples, the first of the batch, whose `history` is
-        kept where they have masks. All else is as in `StableDiffusionPipeline`. Without
-        `return_dict`: (images, masks). Raises DidgenError for a prompt that is to be guided and has
-        not both P-Tokens, and for a model without attention maps of the sides, or without the
-        timestep, that are read; ValueError for masks of another number, proportion or range, for
-        others of `OUTPUTS`, and for a weaker model beside negative prompts or embeddings.
+        samples are variations; variety: what a recipe's `sampling` asks of the steps beside
+        `guidance`; watched: samples, the first of the batch, whose `history` is kept where they
+        have masks. All else is as in `StableDiffusionPipeline`. Without `return_dict`: (images,
+        masks). Raises DidgenError for a prompt that is to be guided without both P-Tokens, and a
+        model without the attention maps or the timestep that are read; ValueError for masks of
+        another number, proportion or range, an unknown `output_type`, and a weaker model beside
+        negative prompts or embeddings.
         """
-        wanted = wanted_tensors(callback_on_step_end, callback_on_step_end_tensor_inputs)
-        prompt = [prompt] if isinstance(prompt, str) else prompt and list(prompt)
-        size = self._size(height, width, latents)
-        texts = (negative_prompt, prompt_embeds, negative_prompt_embeds)
-        self.check_inputs(prompt, *size, None, *texts, callback_on_step_end_tensor_inputs=wanted)
-        layouts = checked(prompt, masks, size, output_type)
-        check_timestep(self.scheduler.config.num_train_timesteps, annotation)
         self._guidance_scale, self._guidance_rescale = guidance_scale, guidance_rescale
         self._cross_attention_kwargs, self._interrupt = cross_attention_kwargs, False
-        besides = (layouts, variety.weaker, num_images_per_prompt)
-        embeds, negative, condition = self._conditioned(prompt, texts, *besides)
-        device = self._execution_device
+        size, device = self._size(height, width, latents), self._execution_device
+        texts = Texts(listed(prompt), negative_prompt, prompt_embeds, negative_prompt_embeds)
+        ends = StepEnds.of(callback_on_step_end, callback_on_step_end_tensor_inputs)
+        layouts = self._checked(texts, masks, size, ends, output_type)
+        embeds, count, condition = self._conditioned(texts, layouts, variety, num_images_per_prompt)
         retrieve_timesteps(self.scheduler, num_inference_steps, device, timesteps, sigmas)
-        shape = (len(embeds), self.unet.config.in_channels, *size)
+        shape = (count, self.unet.config.in_channels, *size)
         latents = self.prepare_latents(*shape, torch.float32, device, generator, latents).float()
+        besides = (watched, self.prepare_extra_step_kwargs(generator, eta), variety, generator)
+        reader, by_maps = self._reader(maps), guided_by(guidance)
+        batch = Denoising(self.unet, reader, by_maps, embeds, condition, *besides)
+        latents = self._denoised(batch, latents, start, annotation, ends)
+        drawn = self._output(latents, batch, annotation, output_type)
+        return drawn if return_dict else (drawn.images, drawn.masks)
+
+    def _checked(
+        self, texts: Texts, masks: Masks | None, size: tuple[int, int], ends: StepEnds, output: str
+    ) -> Tensor | None:
+        """The layouts of a call, if any; raises as the call does, where it cannot be answered."""
+        asked: dict[str, Any] = {"callback_on_step_end_tensor_inputs": ends.wanted}
+        self.check_inputs(texts.prompt, *size, None, *texts[1:], **asked)
+        check_output(output)
+        if texts.prompt is not None and not texts.prompt:
+            raise ValueError("prompt is an empty list; give at least one")
+        if masks is None:
+            return None
+        if texts.prompt is None:
+            raise ValueError("masks need `prompt` in words, with <lesion> and <skin> in it")
+        return as_layouts(masks, len(texts.prompt), size)
+
+    def _denoised(
+        self,
+        batch: Denoising,
+        latents: Tensor,
+        start: Start | None,
+        annotation: Annotation,
+        ends: StepEnds,
+    ) -> Tensor:
+        """Latents (B, 4, h, w) of noise, or of images that are varied, on all their way."""
+        check_timestep(self.scheduler.config.num_train_timesteps, annotation)
         noise, first = latents / self.scheduler.init_noise_sigma, 0
         if start is not None:
             first, latents = start.begin(self.scheduler, noise)
-        by_maps = LayoutGuidance(guidance) if isinstance(guidance, Guidance) else guidance
-        reader = MapReader(eager(self.unet), self.scheduler, maps, self._further(device))
-        # Schedulers that draw noise as they go draw it from the samples' own generators.
-        extra = self.prepare_extra_step_kwargs(generator, eta)
-        both = embeds if negative is None else torch.cat([negative, embeds])
-        batch = Denoising(self.unet, reader, by_maps, both, condition, watched, extra, variety)
-        batch.generator = generator
-        ends = StepEnds(callback_on_step_end, wanted, negative)
         with frozen(self.unet):
-            latents = self._denoise(batch, batch.steps(annotation, first), latents, ends)
+            latents = self._go(batch, batch.steps(annotation, first), latents, ends)
         if not self.interrupt:
             batch.annotate_at(annotation.timestep, latents, noise)
-        drawn = self._output(latents, batch, annotation, output_type)
-        self.maybe_free_model_hooks()
-        return drawn if return_dict else (drawn.images, drawn.masks)
+        return latents
 
-    def _denoise(
-        self, batch: Denoising, steps: list[Step], latents: Tensor, ends: StepEnds
-    ) -> Tensor:
-        """Finished latents (B, 4, h, w), or where a callback interrupts, those of that step."""
+    def _go(self, batch: Denoising, steps: list[Step], latents: Tensor, ends: StepEnds) -> Tensor:
+        """Latents after the steps, or where a callback interrupts, after those until then."""
         self._num_timesteps = len(steps)
         with self.progress_bar(total=len(steps)) as bar:
             for number, step in enumerate(steps):
@@ -190,13 +224,8 @@ class LesionPairPipeline(StableDiffusionPipeline):
                 free = ClassifierFree(on, self._guidance_scale, self._guidance_rescale)
                 latents = batch.advance(latents, step, free)
                 if ends.callback is not None:
-                    tensors: dict[str, Tensor | None] = {
-                        "latents": latents,
-                        "prompt_embeds": batch.embeds,
-                        "negative_prompt_embeds": ends.negative,
-                    }
-                    asked = {name: tensors[name] for name in ends.wanted}
-                    changed = ends.callback(self, number, step.timestep, asked)
+                    given = ends.given(latents, batch.embeds)
+                    changed = ends.callback(self, number, step.timestep, given)
                     latents = changed.get("latents", latents)
                     batch.embeds = changed.get("prompt_embeds", batch.embeds)
                 bar.update()
@@ -217,7 +246,7 @@ class LesionPairPipeline(StableDiffusionPipeline):
         copies: images of a prompt, which lie side by side.
         """
         device, dtype = self._execution_device, self.unet.dtype
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt or ())
+        prompts = listed(prompt) or []
         count = len(prompts) if prompt_embeds is None else len(prompt_embeds)
         without: list[str] = []
         if free and negative_prompt_embeds is None:
@@ -236,26 +265,23 @@ class LesionPairPipeline(StableDiffusionPipeline):
         return embeds, negative.repeat_interleave(copies, 0)
 
     def _conditioned(
-        self,
-        prompt: Sequence[str] | None,
-        texts: tuple[str | Sequence[str] | None, Tensor | None, Tensor | None],
-        layouts: Tensor | None,
-        weaker: WeakerModel | None,
-        copies: int,
-    ) -> tuple[Tensor, Tensor | None, Condition | None]:
-        """As `texts`, with a weaker model's embeddings in place of those without, and `condition`.
+        self, asked: Texts, layouts: Tensor | None, variety: Variety, copies: int
+    ) -> tuple[Tensor, int, Condition | None]:
+        """Embeddings as a batch has them, how many are of prompts, and what pairs are drawn for.
 
-        texts: negative prompts, and embeddings with the prompts and without.
+        A weaker model's embeddings take the place of those without the prompts.
         """
-        if weaker is not None:
-            if prompt is None or texts[0] or texts[2] is not None:
+        if variety.weaker is not None:
+            if asked.prompt is None or asked.negative or asked.negative_embeds is not None:
                 raise ValueError("a weaker model needs `prompt` in words, and no negative prompt")
-            texts = (None, texts[1], weaker.texts(tokenize(self.tokenizer, list(prompt))))
+            theirs = variety.weaker.texts(tokenize(self.tokenizer, asked.prompt))
+            asked = asked._replace(negative=None, negative_embeds=theirs)
         free = self.do_classifier_free_guidance
-        embeds, negative = self.texts(prompt, *texts, copies=copies, free=free)
-        if prompt is None or layouts is None:
-            return embeds, negative, None
-        return embeds, negative, self.condition(prompt, embeds, layouts)
+        embeds, negative = self.texts(*asked, copies=copies, free=free)
+        both = embeds if negative is None else torch.cat([negative, embeds])
+        if asked.prompt is None or layouts is None:
+            return both, len(embeds), None
+        return both, len(embeds), self.condition(asked.prompt, embeds, layouts)
 
     def condition(self, prompts: Sequence[str], embeds: Tensor, layouts: Tensor) -> Condition:
         """What pairs are drawn for; layouts: (P, 1, H, W), of P prompts with B / P images each."""
@@ -279,8 +305,8 @@ class LesionPairPipeline(StableDiffusionPipeline):
         factor = int(self.vae_scale_factor)
         return height or own[0] * factor, width or own[1] * factor
 
-    def _further(self, device: torch.device) -> dict[str, Any]:
-        """What the UNet is called with besides latents, timestep and text."""
+    def _reader(self, maps: AttentionMaps) -> MapReader:
+        """The UNet and its maps, with what it is called with besides latents, timestep and text."""
         further: dict[str, Any] = {}
         if self._cross_attention_kwargs is not None:
             further["cross_attention_kwargs"] = self._cross_attention_kwargs
@@ -289,14 +315,15 @@ class LesionPairPipeline(StableDiffusionPipeline):
             # A distilled model is given the scale instead of a second half.
             scale = torch.tensor([self._guidance_scale - 1.0])
             embedding = self.get_guidance_scale_embedding(scale, embedding_dim=width)
-            further["timestep_cond"] = embedding.to(device, self.unet.dtype)
-        return further
+            further["timestep_cond"] = embedding.to(self._execution_device, self.unet.dtype)
+        return MapReader(eager(self.unet), self.scheduler, maps, further)
 
     def _output(
         self, latents: Tensor, batch: Denoising, annotation: Annotation, output_type: str
     ) -> LesionPairs:
         """Decode latents (B, 4, h, w), and cut the masks out of the maps that were read."""
         drawn = LesionPairs(shown(self.vae, latents, output_type))
+        self.maybe_free_model_hooks()
         if batch.read is None:
             return drawn
         read, factor = batch.read, int(self.vae_scale_factor)
@@ -353,14 +380,11 @@ def draw(
     return drawn
 
 
-def wanted_tensors(
-    callback: StepEnd | PipelineCallback | MultiPipelineCallbacks | None, named: Sequence[str]
-) -> Sequence[str]:
-    """Which tensors a callback is given: those it names itself, or those of the call."""
-    if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
-        own: Sequence[str] = callback.tensor_inputs
-        return own
-    return named
+def listed(prompt: str | Sequence[str] | None) -> list[str] | None:
+    """The prompts of a call, of which one may stand alone."""
+    if isinstance(prompt, str):
+        return [prompt]
+    return None if prompt is None else list(prompt)
 
 
 def negatives(negative: str | Sequence[str] | None, count: int) -> list[str]:
@@ -370,18 +394,3 @@ def negatives(negative: str | Sequence[str] | None, count: int) -> list[str]:
     if len(negative) != count:
         raise ValueError(f"negative_prompt has {len(negative)} prompts for {count} of prompt")
     return list(negative)
-
-
-def checked(
-    prompt: Sequence[str] | None, masks: Masks | None, size: tuple[int, int], output_type: str
-) -> Tensor | None:
-    """The layouts of a call, if any; ValueError for a call that cannot be answered."""
-    if output_type not in OUTPUTS:
-        raise ValueError(f"output_type is pil, np, pt or latent, not {output_type}")
-    if prompt is not None and not prompt:
-        raise ValueError("prompt is an empty list; give at least one")
-    if masks is None:
-        return None
-    if prompt is None:
-        raise ValueError("masks need `prompt` in words: their tokens <lesion> and <skin> are read")
-    return as_layouts(masks, len(prompt), size)

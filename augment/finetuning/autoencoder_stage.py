@@ -1,43 +1,30 @@
 """The autoencoder's stage of finetuning: a model from nothing learns its latents first."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from safetensors.torch import save
 
 from didgen.augment.diffusion.autoencoder import AutoencoderLoss, start_as_area_average
 from didgen.augment.diffusion.images import load_pixels
 from didgen.augment.finetuning.checkpoint import checkpoints
 from didgen.augment.finetuning.dataset import ImageDataset, class_weights
-from didgen.augment.finetuning.loop import Schedule, train
+from didgen.augment.finetuning.diffusion_run import DiffusionRun
+from didgen.augment.finetuning.loop import Schedule, Stage, train
 from didgen.augment.tensor_files import load_tensors
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.small_model import AutoencoderStage
-from didgen.manifests.sources.records import SourceManifest, SourceRecord
-
-
-def stage_of(recipe: FinetuneRecipe) -> AutoencoderStage | None:
-    """The training of the autoencoder; None where it stays as it is."""
-    stage = recipe.build.autoencoder if recipe.build else None
-    return stage if stage and stage.steps else None
 
 
 def train_autoencoder(
-    accelerator: Accelerator,
-    objective: AutoencoderLoss,
-    manifest: SourceManifest,
-    records: list[SourceRecord],
-    recipe: FinetuneRecipe,
-    stage: AutoencoderStage,
-    out: Path,
+    run: DiffusionRun[FinetuneRecipe], objective: AutoencoderLoss, stage: AutoencoderStage
 ) -> None:
-    """First stage of a built model; its result is kept in `out/autoencoder.safetensors`."""
+    """First stage of a built model; its result is kept as `autoencoder.safetensors`."""
+    manifest, records, recipe, out = run.manifest, run.records, run.recipe, run.out
     result = out / "autoencoder.safetensors"
-    device, vae = accelerator.device, objective.vae
+    accelerator, vae = run.accelerator, objective.vae
+    device = accelerator.device
     sample = records[:: max(1, len(records) // 256)]
     images = torch.stack([load_pixels(manifest, r, recipe.image_size) for r in sample])
     if not result.exists():
@@ -66,7 +53,7 @@ def train_autoencoder(
             seed=recipe.seed,
         )
         weights = class_weights(records, recipe.class_balance)
-        train(accelerator, "autoencoder", objective, dataset, weights, schedule, out)
+        train(accelerator, Stage("autoencoder", objective, dataset, weights, schedule), out)
         if accelerator.is_main_process:
             write_bytes(result, save(vae.state_dict()))
         accelerator.wait_for_everyone()

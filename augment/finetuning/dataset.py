@@ -226,20 +226,19 @@ def class_weights(records: Sequence[SourceRecord], balance: float) -> NDArray[np
 def draws(
     weights: NDArray[np.float64],
     batch_size: int,
-    start: int,
-    steps: int,
+    steps: range,
     seed: int,
     rank: int,
     world: int,
 ) -> Iterator[list[tuple[int, int]]]:
-    """Batches of (sample number, record index) of one process, for the steps from `start` on.
+    """Batches of (sample number, record index) of one process, for each of the steps.
 
     weights: (N,), 1 on average. An epoch is N draws in a seeded order, of which a record of
     weight w has w, rounded up or down by chance: each exactly one where all weigh alike. The
     processes' batches lie side by side in the run's global batch.
     """
     epochs: dict[int, NDArray[np.int64]] = {}
-    for step in range(start, steps):
+    for step in steps:
         first = (step * world + rank) * batch_size
         batch = []
         for number in range(first, first + batch_size):

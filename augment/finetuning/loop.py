@@ -124,60 +124,50 @@ def averaged(average: Average | None) -> Iterator[None]:
         average.swap()
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What is trained at once: a module by its name, on a dataset, and how it is optimised.
+
+    weights: how often each item of the dataset is drawn, as `dataset.draws` takes them.
+    """
+
+    name: str
+    module: nn.Module
+    dataset: Dataset[dict[str, Any]]
+    weights: NDArray[np.float64]
+    schedule: Schedule
+
+
 def train(
     accelerator: Accelerator,
-    name: str,
-    module: nn.Module,
-    dataset: Dataset[dict[str, Any]],
-    weights: NDArray[np.float64],
-    schedule: Schedule,
+    stage: Stage,
     folder: Path,
     on_checkpoint: Callable[[int], None] | None = None,
 ) -> None:
-    """Minimise `module(batch)["loss"]` over those parameters of `module` that require gradients.
+    """Minimise `module(batch)["loss"]` over those parameters of a module that require gradients.
 
     A batch is what the dataset gives, and the number of its step, from 0, as `step`; where children
     take turns, also whose turn it is, as `turn`, and the parameters of that child alone require
     gradients then.
-    weights: how often each item of the dataset is drawn, as `dataset.draws` takes them.
     Goes on from the newest checkpoint in `folder/checkpoints/name`; one of more steps than the
     schedule has is a DidgenError, and so are an image that cannot be read and a step after which
     the weights are no numbers. Logs every scalar that the module returns to TensorBoard.
     `on_checkpoint(step)` runs on the main process. During it and at the end the module holds the
     weights' moving average where the schedule asks for one.
     """
-    # bf16 convolutions want channels last: the mini autoencoder takes 0.25 s a step, else 1.2 s.
-    module.to(accelerator.device).to(memory_format=torch.channels_last)
-    parameters: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    last = _of(parameters, schedule.turns[-1]) if schedule.turns else parameters
-    average = None if schedule.ema_decay is None else Average(last, schedule.ema_decay)
-    groups = _groups(module, schedule)
-    optimizer = torch.optim.AdamW(
-        groups, lr=schedule.learning_rate, betas=schedule.betas, fused=True
-    )
-    wrapped, optimizer = accelerator.prepare(module, optimizer)
-    optimisation = Optimisation(accelerator, wrapped, optimizer, parameters, schedule)
-    checkpoint_folder = folder / "checkpoints" / name
-    averages = None if average is None else average.values
-    state = parameters, averages, optimizer.optimizer, accelerator.scaler
-    start = _resumed(accelerator, checkpoint_folder, state, schedule.steps)
-    loader = _loader(accelerator, dataset, weights, schedule, start)
+    name, module, schedule = stage.name, stage.module, stage.schedule
+    optimisation = Optimisation.of(accelerator, module, schedule)
+    average, checkpoint_folder = optimisation.average, folder / "checkpoints" / name
+    start = _resumed(accelerator, checkpoint_folder, optimisation.state, schedule.steps)
+    batches = iter(_loader(accelerator, stage, start))
+    lost = Lost(scaled=accelerator.scaler is not None)
     with progress_bar(disable=not accelerator.is_main_process) as progress:
         task = progress.add_task(name, total=schedule.steps, completed=start, state="")
-        wrapped.train()
-        lost, batches = 0, iter(loader)
+        optimisation.wrapped.train()
         for step in range(start, schedule.steps):
             values = optimisation.step(step, list(islice(batches, schedule.accumulation)))
-            if average is not None:
-                average.update(step)
-
             done = step + 1
-            # A scaler passes over a step that overflowed, and scales less from then on. Where the
-            # loss stays no number it would pass over every step to the end.
-            scaled = accelerator.scaler is not None
-            sound = map(math.isfinite, [values["loss"]] if scaled else values.values())
-            lost = 0 if all(sound) else lost + 1
-            if lost > (PASSED_OVER if scaled else 0):
+            if lost.after(values):
                 raise DidgenError(
                     f"At step {done} the training of the {name} came to values that are no "
                     f"numbers; what is in {checkpoint_folder} is from before: in the recipe lower "
@@ -186,10 +176,9 @@ def train(
                 )
             accelerator.log({f"{name}/{key}": v for key, v in values.items()}, step=done)
             progress.update(task, completed=done, state=f"loss {values['loss']:.4f}")
-            if accelerator.is_main_process and (
-                done % schedule.checkpoint_every == 0 or done == schedule.steps
-            ):
-                save_checkpoint(checkpoint_folder, done, *state)
+            due = done % schedule.checkpoint_every == 0 or done == schedule.steps
+            if due and accelerator.is_main_process:
+                save_checkpoint(checkpoint_folder, done, *optimisation.state)
                 if on_checkpoint is not None:
                     with averaged(average):
                         on_checkpoint(done)
@@ -199,31 +188,37 @@ def train(
     module.to(memory_format=torch.contiguous_format)
 
 
-def _loader(
-    accelerator: Accelerator,
-    dataset: Dataset[dict[str, Any]],
-    weights: NDArray[np.float64],
-    schedule: Schedule,
-    start: int,
-) -> DataLoader[Item]:
+@dataclass
+class Lost:
+    """Steps in a row whose values are no numbers, and whether a training is lost by them.
+
+    A scaler passes over a step that overflowed, and scales less from then on. Where the loss stays
+    no number it would pass over every step to the end.
+    """
+
+    scaled: bool
+    steps: int = 0
+
+    def after(self, values: Mapping[str, float]) -> bool:
+        """Whether the training is lost after a step of these values."""
+        sound = map(math.isfinite, [values["loss"]] if self.scaled else values.values())
+        self.steps = 0 if all(sound) else self.steps + 1
+        return self.steps > (PASSED_OVER if self.scaled else 0)
+
+
+def _loader(accelerator: Accelerator, stage: Stage, start: int) -> DataLoader[Item]:
     """This process's batches of the steps from `start` on; those of a step lie side by side."""
-    count, rank = schedule.accumulation, accelerator.process_index
+    schedule, rank = stage.schedule, accelerator.process_index
+    count, steps = schedule.accumulation, range(start, schedule.steps)
+    world = accelerator.num_processes * count
     parts = [
-        draws(
-            weights,
-            schedule.batch_size,
-            start,
-            schedule.steps,
-            schedule.seed,
-            rank * count + part,
-            accelerator.num_processes * count,
-        )
+        draws(stage.weights, schedule.batch_size, steps, schedule.seed, rank * count + part, world)
         for part in range(count)
     ]
     # Full-size photographs take longer to read than a GPU to learn from.
     workers = 1 if accelerator.device.type == "cpu" else WAITING
     return DataLoader(
-        _Told(dataset),
+        _Told(stage.dataset),
         batch_sampler=list(chain.from_iterable(zip(*parts, strict=True))),
         num_workers=workers,
         # As many batches wait in shared memory, of which containers have little, in either case.
@@ -235,19 +230,46 @@ def _loader(
 
 @dataclass(frozen=True)
 class Optimisation:
-    """A module with its optimiser: what one step of a training does to its parameters."""
+    """A module with its optimiser: what one step of a training does to its parameters.
+
+    average: of the parameters, or of those whose turn is last; None where none is asked for.
+    """
 
     accelerator: Accelerator
     wrapped: nn.Module
     optimizer: Any
     parameters: dict[str, Tensor]
     schedule: Schedule
+    average: Average | None
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, module: nn.Module, schedule: Schedule) -> "Optimisation":
+        """A module on its device, before its first step."""
+        # bf16 convolutions want channels last: the mini autoencoder's steps take 0.25 s, else 1.2.
+        module.to(accelerator.device).to(memory_format=torch.channels_last)
+        parameters: dict[str, Tensor] = {
+            name: p for name, p in module.named_parameters() if p.requires_grad
+        }
+        last = _of(parameters, schedule.turns[-1]) if schedule.turns else parameters
+        average = None if schedule.ema_decay is None else Average(last, schedule.ema_decay)
+        groups = _groups(module, schedule)
+        optimizer = torch.optim.AdamW(
+            groups, lr=schedule.learning_rate, betas=schedule.betas, fused=True
+        )
+        wrapped, optimizer = accelerator.prepare(module, optimizer)
+        return cls(accelerator, wrapped, optimizer, parameters, schedule, average)
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """What a checkpoint holds: parameters, their average, moments, and the loss's scaler."""
+        averages = None if self.average is None else self.average.values
+        return self.parameters, averages, self.optimizer.optimizer, self.accelerator.scaler
 
     def step(self, number: int, items: Sequence[Item]) -> dict[str, float]:
-        """Take a step, each child that takes turns in its turn; returns the scalars of them all.
+        """Take a step, and take it into the average; returns its scalars.
 
-        Those of a turn are named `TURN/NAME`; `loss` is that of the last. An item that is an error
-        is raised.
+        Children that take turns move each in its turn. Scalars of a turn are named `TURN/NAME`;
+        `loss` is that of the last. An item that is an error is raised.
         """
         batches = []
         for item in items:
@@ -256,8 +278,14 @@ class Optimisation:
             batches.append(_to_device(item, self.accelerator.device) | {"step": number})
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(number) * group["share"]
-        if not self.schedule.turns:
-            return self._move(batches, self.parameters)
+        turns = self.schedule.turns
+        told = self._take_turns(batches) if turns else self._move(batches, self.parameters)
+        if self.average is not None:
+            self.average.update(number)
+        return told
+
+    def _take_turns(self, batches: Sequence[dict[str, Any]]) -> dict[str, float]:
+        """Move each child that takes turns in its turn; returns the scalars of them all."""
         told: dict[str, float] = {}
         for turn in self.schedule.turns:
             moved = _of(self.parameters, turn)

@@ -25,6 +25,7 @@ from didgen.manifests.recipes.augment import asked
 from didgen.manifests.runs.claim import claim_of, is_started, start_run
 from didgen.manifests.runs.finish import (
     DOCUMENTS,
+    Provenance,
     finish_run,
     finished,
     is_documented,
@@ -104,15 +105,16 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
     """Write the index of a run whose shards are all there, unless it is there, and tidy up."""
     source = job.layouts.manifest
     made_from = ingredients(job.recipe, source.select(split="train") if source else ())
+    provenance = Provenance(made_from, job.trained_on)
     manifest = finished(out, job.shards, job.classes)
-    documented = manifest and is_documented(out, manifest, made_from, job.trained_on)
+    documented = manifest and is_documented(out, manifest, provenance)
     if manifest and documented and not strays(out, job.shards):
         return manifest
     with claimed(out, "run"):
         tidy(out, strays(out, job.shards))
         # Another process may have been faster.
         if finished(out, job.shards, job.classes):
-            return mend_run(out, made_from, job.trained_on)
+            return mend_run(out, provenance)
         write_sheets(job, out)
         # What made the samples is known to their shards: it need not be this process.
         stack = _stacks(job, out)
@@ -124,8 +126,7 @@ def _finish(job: GenerationJob, out: Path) -> Manifest:
             decisions=_decisions(job, device) | otsu_failures(rows),
             versions=stack,
             classes=list(job.classes),
-            made_from=made_from,
-            trained_on=job.trained_on,
+            provenance=provenance,
         )
 
 

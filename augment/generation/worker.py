@@ -13,7 +13,7 @@ from didgen.augment.generation.samples import make
 from didgen.manifests.choices import Config
 from didgen.manifests.locks import claimed
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import read_sidecar, shard_path, write_shard
+from didgen.manifests.shards.shard import Stamp, read_sidecar, shard_path, write_shard
 
 
 class Worker:
@@ -44,8 +44,7 @@ class Worker:
                 config,
                 index,
                 make(self.job, self.job.plan[config].shard(index), self.device, advance),
-                fingerprint=self.job.fingerprint,
-                versions=self.versions,
+                Stamp(self.job.fingerprint, self.versions),
             ).sha256
 
 

@@ -4,6 +4,7 @@ Plan, gates, shards, provenance and the cluster know nothing of the method behin
 directory says which method it is for; what opens it gives an `Opened`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -84,6 +85,36 @@ class Generator(Protocol):
         layouts: (B, H, H) for pairs, None for images. watched: of how many samples, the first of
         the batch, the attention is kept. The same samples and seeds give the same bits on a CPU.
         """
+
+
+class LayoutPairs(ABC):
+    """A generator of pairs alone, each of a planned layout that is its mask."""
+
+    @abstractmethod
+    def to(self, device: "Device") -> None:
+        """See `Generator`."""
+
+    @abstractmethod
+    def images(
+        self,
+        planned: Sequence[Planned],
+        seeds: "Sequence[TrySeed]",
+        layouts: NDArray[np.bool_],
+        device: "Device",
+    ) -> NDArray[np.uint8]:
+        """Images (B, H, H, 3) of layouts (B, H, H), each from its own seed."""
+
+    def draw(
+        self,
+        planned: Sequence[Planned],
+        seeds: "Sequence[TrySeed]",
+        layouts: NDArray[np.bool_] | None,
+        device: "Device",
+        watched: int = 0,
+    ) -> Drawing:
+        """See `Generator`."""
+        assert layouts is not None, "the recipe's `images` were refused"
+        return Drawing(self.images(planned, seeds, layouts, device), layouts)
 
 
 @dataclass(frozen=True)

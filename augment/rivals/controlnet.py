@@ -12,6 +12,7 @@ Notable choices:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from didgen.augment.contact_sheets import pair_sheet
-from didgen.augment.device import Device, choose_device
+from didgen.augment.device import Device
 from didgen.augment.diffusion.autoencoder import decode, levels
 from didgen.augment.diffusion.images import load_mask
 from didgen.augment.diffusion.kinds import is_xl
@@ -30,21 +31,13 @@ from didgen.augment.diffusion.model_folder import load_pipeline, replaced, save_
 from didgen.augment.diffusion.noise import TrySeed, generator_of, initial_noise
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.diffusion.schedulers import scheduler_of
-from didgen.augment.finetuning.dataset import RegionDataset, class_weights
-from didgen.augment.finetuning.finetune import (
-    claim,
-    fill,
-    leave_to_cache,
-    schedule_of,
-    start_pipeline,
-)
-from didgen.augment.finetuning.loop import train
+from didgen.augment.finetuning.dataset import RegionDataset
+from didgen.augment.finetuning.diffusion_run import DiffusionRun, schedule_of
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.augment.finetuning.sample_sheets import records_of_sheets
-from didgen.augment.finetuning.training_images import read_training_images, words_of
-from didgen.augment.finetuning.training_run import accelerator_of, begun
+from didgen.augment.finetuning.training_images import words_of
 from didgen.augment.methods.diffusion_opening import open_diffusion
-from didgen.augment.methods.generator import Drawing, Opened, Planned
+from didgen.augment.methods.generator import LayoutPairs, Opened, Planned
 from didgen.augment.prompts.prompt import compose
 from didgen.augment.tensor_files import written
 from didgen.manifests.errors import DidgenError, in_short
@@ -55,15 +48,11 @@ from didgen.manifests.provenance.model_method import ModelMethod, method_of
 from didgen.manifests.provenance.models import (
     ingredients,
     model_place,
-    pinned,
-    trained_on,
-    unlisted,
 )
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.augment import AugmentRecipe
 from didgen.manifests.recipes.rivals import ControlNetRecipe
 from didgen.manifests.recipes.sampling import Sampling
-from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 FOLDER = "controlnet"
 """The copy's folder in a model directory, as diffusers calls it."""
@@ -118,59 +107,30 @@ def train_controlnet(recipe: ControlNetRecipe, out: Path) -> Path:
 
     Raises DidgenError as `finetune` does.
     """
-    manifest, records = read_training_images(recipe)
-    device = choose_device(recipe.mixed_precision, training=True)
-    accelerator = accelerator_of(device, out)
-    pipeline = start_pipeline(recipe, records)
+    run = DiffusionRun.prepared(recipe, out)
+    recipe, pipeline = run.recipe, run.pipeline
     if is_xl(pipeline):
         raise DidgenError(
             f"The model {recipe.model} is of SDXL, and this port of ControlNet takes Stable "
             "Diffusion 1 and 2; name one of these."
         )
-    before = trained_on(recipe.model, recipe.revision)
-    before.check(f"The model {recipe.model}", recipe.source, manifest)
-    decided = {"device": str(device), "training images": str(len(records))}
-    decided |= unlisted(recipe.model, before)
-    done = recipe.model_copy(
-        update={"revision": pinned(recipe).revision, "mixed_precision": device.precision}
-    )
-
-    def claimed() -> None:
-        asked = done.model_copy(update={"mixed_precision": recipe.mixed_precision})
-        claim(asked, manifest, records, out, accelerator.num_processes)
-
-    with begun(accelerator, out, decided, claimed):
+    with run.begun():
         timesteps = pipeline.scheduler.config.num_train_timesteps
-        dataset = RegionDataset(manifest, records, recipe, timesteps)
+        dataset = RegionDataset(run.manifest, run.records, recipe, timesteps)
         dataset.layouts = True
         objective = ControlLoss(pipeline, recipe)
-        fill(accelerator, pipeline, dataset, device.dtype, recipe, out)
-
-        def sheet(step: int) -> None:
-            with accelerator.autocast():
-                pipeline.to(accelerator.device)
-                _write_sheet(objective, pipeline, manifest, out, step)
-                leave_to_cache(pipeline, recipe)
-
-        leave_to_cache(pipeline, recipe)
-        weights = class_weights(records, recipe.class_balance)
         slower = recipe.decoder_learning_rate
         shares = {} if slower is None else {"unet": slower / recipe.learning_rate}
         schedule = replace(schedule_of(recipe), shares=shares)
-        train(accelerator, FOLDER, objective, dataset, weights, schedule, out, sheet)
-        if accelerator.is_main_process:
-            _save(objective, pipeline, done, records, out / "model")
+        run.train(FOLDER, objective, dataset, schedule, partial(_write_sheet, run, objective))
+        if run.accelerator.is_main_process:
+            _save(run, objective.control)
     return out / "model"
 
 
-def _save(
-    objective: ControlLoss,
-    pipeline: StableDiffusionPipeline,
-    recipe: ControlNetRecipe,
-    records: Sequence[SourceRecord],
-    folder: Path,
-) -> None:
+def _save(run: DiffusionRun[ControlNetRecipe], control: ControlNetModel) -> None:
     """Write the model directory: the base, the copy, its method, and its papers."""
+    recipe, records = run.done, run.records
     method = ModelMethod(
         method="controlnet",
         trained=f"{recipe.steps} steps of {recipe.batch_size} images",
@@ -179,30 +139,24 @@ def _save(
     card = rival_card(method, recipe.model_dump(mode="json"), ingredients(recipe, records))
     captions = ((record.label, words_of(recipe, record)) for record in records)
     dtype = getattr(torch, recipe.save_as)
-    seen = trained_on(recipe.model, recipe.revision) | TrainedOn.of(records)
-    control = objective.control.to("cpu", dtype)
+    seen = run.before | TrainedOn.of(records)
+    control.to("cpu", dtype)
     # diffusers would write where the base's weights were loaded from.
     control.register_to_config(_name_or_path="")
-    with replaced(folder) as new:
-        save_pipeline(pipeline, new, captions, dtype, card, seen)
+    with replaced(run.out / "model") as new:
+        save_pipeline(run.pipeline, new, captions, dtype, card, seen)
         with written(new / FOLDER):
             control.save_pretrained(new / FOLDER, safe_serialization=True)
         method.write(new)
 
 
-def _write_sheet(
-    objective: ControlLoss,
-    pipeline: StableDiffusionPipeline,
-    manifest: SourceManifest,
-    out: Path,
-    step: int,
-) -> None:
+def _write_sheet(run: DiffusionRun[ControlNetRecipe], objective: ControlLoss, step: int) -> None:
     """Write a sheet of pairs drawn by masks of the validation split; without one there is none."""
-    recipe = objective.recipe
+    recipe, manifest = run.recipe, run.manifest
     records = records_of_sheets(recipe, manifest)
     if not records:
         return
-    sampler = LesionPairPipeline(**pipeline.components, requires_safety_checker=False)
+    sampler = LesionPairPipeline(**run.pipeline.components, requires_safety_checker=False)
     layouts = torch.stack([load_mask(manifest, record, recipe.image_size) for record in records])
     prompts = [compose(words_of(recipe, record)) for record in records]
     with objective.resting():
@@ -211,7 +165,7 @@ def _write_sheet(
         )
     masks = layouts[:, 0].numpy() > 0.5
     sheet = pair_sheet(images, masks, masks, [record.label or "" for record in records])
-    write_bytes(out / "sheets" / f"step-{step:07d}.png", encoded(sheet, "PNG"))
+    write_bytes(run.out / "sheets" / f"step-{step:07d}.png", encoded(sheet, "PNG"))
 
 
 @torch.no_grad()
@@ -250,8 +204,8 @@ def drawn_pairs(
 
 
 @dataclass(frozen=True)
-class ControlledDiffusion:
-    """The generator: each layout with an image of it by its prompt, whose mask the layout is."""
+class ControlledDiffusion(LayoutPairs):
+    """The generator: each layout with an image of it, by its prompt too."""
 
     pipeline: LesionPairPipeline
     control: ControlNetModel
@@ -265,20 +219,16 @@ class ControlledDiffusion:
             self.pipeline.unet.compile()
             self.control.compile()
 
-    def draw(
+    def images(
         self,
         planned: Sequence[Planned],
         seeds: Sequence[TrySeed],
-        layouts: NDArray[np.bool_] | None,
+        layouts: NDArray[np.bool_],
         device: Device,
-        watched: int = 0,
-    ) -> Drawing:
-        """Draw a batch of pairs by prompts and layouts."""
-        assert layouts is not None, "the recipe's `images` were refused"
+    ) -> NDArray[np.uint8]:
         guides = torch.from_numpy(layouts)[:, None].float()
         prompts = [one.prompt for one in planned]
-        images = drawn_pairs(self.pipeline, self.control, prompts, seeds, guides, self.sampling)
-        return Drawing(images, layouts)
+        return drawn_pairs(self.pipeline, self.control, prompts, seeds, guides, self.sampling)
 
 
 def open_controlnet(recipe: AugmentRecipe) -> Opened:

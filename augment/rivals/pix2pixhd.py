@@ -24,7 +24,7 @@ from didgen.augment.device import Device
 from didgen.augment.diffusion.autoencoder import levels
 from didgen.augment.diffusion.noise import TrySeed, initial_noise
 from didgen.augment.diffusion.perceptual import PerceptualDistance
-from didgen.augment.methods.generator import Drawing, Opened, Planned
+from didgen.augment.methods.generator import LayoutPairs, Opened, Planned
 from didgen.augment.rivals.adversarial import Adversarial, least_squares
 from didgen.augment.rivals.gan_images import GanImages, picture_table
 from didgen.augment.rivals.rival_run import RivalRun, load_net, rival_run
@@ -194,8 +194,8 @@ class Pix2PixHd(Adversarial):
 
 
 @dataclass(frozen=True)
-class PairsOfMasks:
-    """The generator: each layout with an image of it, whose mask the layout is."""
+class PairsOfMasks(LayoutPairs):
+    """The generator: each layout with an image of it, by the layout alone."""
 
     net: MaskToImage
 
@@ -203,19 +203,15 @@ class PairsOfMasks:
         """Bring the net to a device."""
         self.net.to(device.name)
 
-    def draw(
+    def images(
         self,
         planned: Sequence[Planned],
         seeds: Sequence[TrySeed],
-        layouts: NDArray[np.bool_] | None,
+        layouts: NDArray[np.bool_],
         device: Device,
-        watched: int = 0,
-    ) -> Drawing:
-        """Draw a batch of pairs by their layouts alone."""
-        assert layouts is not None, "the recipe's `images` were refused"
+    ) -> NDArray[np.uint8]:
         with device.autocast():
-            images = drawn_pairs(self.net, seeds, layouts, device.name)
-        return Drawing(images, layouts)
+            return drawn_pairs(self.net, seeds, layouts, device.name)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from didgen.augment.device import choose_device
 from didgen.augment.diffusion.model_folder import replaced, write_documents
-from didgen.augment.finetuning.loop import Schedule, train
+from didgen.augment.finetuning.loop import Schedule, Stage, train
 from didgen.augment.finetuning.training_images import read_training_images, words_of
 from didgen.augment.finetuning.training_run import accelerator_of, begun
 from didgen.augment.tensor_files import load_tensors, written
@@ -71,14 +71,15 @@ class RivalRun:
 
     def train(
         self,
-        stage: str,
+        name: str,
         module: nn.Module,
         images: Weighted,
         schedule: Schedule,
         sheet: Callable[[int], None],
     ) -> None:
         """Train a module on images, with a sample sheet at each checkpoint, as one stage."""
-        train(self.accelerator, stage, module, images, images.weights, schedule, self.out, sheet)
+        stage = Stage(name, module, images, images.weights, schedule)
+        train(self.accelerator, stage, self.out, sheet)
         # What another stage is trained with begins anew, and needs the room.
         self.accelerator.free_memory()
 

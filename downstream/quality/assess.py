@@ -132,7 +132,7 @@ def prepare_quality(recipe: QualityRecipe, progress: Progress | None = None) -> 
     run, sidecars = read_whole_run(recipe.synthetic, progress)
     check_run(recipe.synthetic, run, recipe.real, source, recipe.config)
     samples = {
-        config: list(training_samples(recipe.synthetic, run, config, shards, recipe.real, source))
+        config: list(training_samples(recipe.synthetic, run, config, shards, source))
         for config, shards in sidecars.items()
         if recipe.config in (None, config)
     }

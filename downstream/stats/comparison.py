@@ -49,7 +49,18 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contrast:
+    """What is compared: two arms by their names, on one score of one model."""
+
+    model: str
+    score: str
+    control: str
+    treatment: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Comparison(Contrast):
     """Treatment against control, on one score of one model.
 
     means and difference (treatment - control): over seeds and then over units, each unit
@@ -68,11 +79,6 @@ class Comparison:
     are. judged: whether there is a verdict; a comparison of no family has its interval alone.
     """
 
-    model: str
-    score: str
-    control: str
-    treatment: str
-    higher_is_better: bool
     seeds: int
     units: int
     images: int
@@ -158,16 +164,12 @@ class Comparison:
 
 
 def compare(
+    contrast: Contrast,
     control: ArrayLike,
     treatment: ArrayLike,
     units: ArrayLike | None = None,
     *,
-    model: str,
-    score: str,
-    names: tuple[str, str] = ("original", "augmented"),
-    higher_is_better: bool = True,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Comparison:
     """Compare scores per test image (log-loss, correctness, Dice ...) of two arms.
 
@@ -182,7 +184,7 @@ def compare(
     if before.ndim != 2 or before.size == 0:
         raise ValueError(f"scores have the shape (seeds, images), not {before.shape}")
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        raise ValueError(f"a score of {model} is not finite ({score})")
+        raise ValueError(f"a score of {contrast.model} is not finite ({contrast.score})")
     if units is None:
         units = np.arange(before.shape[1])
     right = before.dtype == after.dtype == np.bool_
@@ -190,11 +192,7 @@ def compare(
     differences = of_treatment - of_control
     by_unit = differences.mean(0)
     return Comparison(
-        model=model,
-        score=score,
-        control=names[0],
-        treatment=names[1],
-        higher_is_better=higher_is_better,
+        **vars(contrast),
         seeds=differences.shape[0],
         units=differences.shape[1],
         images=before.shape[1],
@@ -205,7 +203,7 @@ def compare(
         wilcoxon=wilcoxon(by_unit),
         over_seeds=t_test(differences.mean(1)),
         crossed=crossed_test(differences),
-        bootstrap=bootstrap_mean(by_unit, resamples=resamples, seed=seed),
+        bootstrap=bootstrap_mean(by_unit, resamples=resamples),
         effect=effect_size(by_unit),
         mcnemar=tuple(
             mcnemar(old > 0.5, new > 0.5)

@@ -32,17 +32,16 @@ from didgen.manifests.locks import claimed
 from didgen.manifests.perceptual_hash import HASH_SIDE, NEAR, nearest, perceptual_hash
 from didgen.manifests.privacy.published import published_image
 from didgen.manifests.progress import Progress
-from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fields import FOREIGN
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.synthetic import SyntheticRecipe
 from didgen.manifests.runs.claim import start_run
-from didgen.manifests.runs.finish import DOCUMENTS, finish_run, finished, mend_run
+from didgen.manifests.runs.finish import DOCUMENTS, Provenance, finish_run, finished, mend_run
 from didgen.manifests.runs.order import keep_order
 from didgen.manifests.runs.tidy import tidy
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import Failure, Sample, write_shard
+from didgen.manifests.shards.shard import Failure, Sample, Stamp, write_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 from didgen.manifests.sources.rejections import write_rejections
 
@@ -226,10 +225,11 @@ def _carry_out(job: Foreign, out: Path, progress: Progress | None) -> Manifest:
             out, config, index, fingerprint=job.fingerprint, keys=[r.key for r in records]
         )
     ]
-    made_from = [Ingredient(kind="data", name=job.generator, licence=job.recipe.licence)]
+    made_from = Ingredient(kind="data", name=job.generator, licence=job.recipe.licence)
+    provenance = Provenance([made_from])
     classes = list(job.classes)
     if not todo and finished(out, planned, classes):
-        return mend_run(out, made_from, TrainedOn())
+        return mend_run(out, provenance)
     versions = {package: version(package) for package in ("didgen", "pillow")}
     versions["python"] = platform.python_version()
     for done, (config, index, records) in enumerate(todo, 1):
@@ -238,8 +238,7 @@ def _carry_out(job: Foreign, out: Path, progress: Progress | None) -> Manifest:
             config,
             index,
             _samples(job, config, records),
-            fingerprint=job.fingerprint,
-            versions=versions,
+            Stamp(job.fingerprint, versions),
         )
         if progress:
             progress(done, len(todo))
@@ -249,7 +248,7 @@ def _carry_out(job: Foreign, out: Path, progress: Progress | None) -> Manifest:
         decisions=job.record(),
         versions=versions,
         classes=classes,
-        made_from=made_from,
+        provenance=provenance,
     )
 
 

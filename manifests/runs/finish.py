@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -44,6 +45,14 @@ DOCUMENTS = (CARD_NAME, CROISSANT_NAME, TRAINED_ON_NAME)
 """What a finished run has for its readers."""
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a run comes from: its ingredients, and what its model was trained on."""
+
+    made_from: Sequence[Ingredient] = ()
+    trained_on: TrainedOn = TrainedOn()  # noqa: RUF009 - immutable
+
+
 def finish_run(
     directory: Path,
     planned: Mapping[Config, int | Mapping[Split, int]],
@@ -51,8 +60,7 @@ def finish_run(
     decisions: Mapping[str, Any],
     versions: Mapping[str, str],
     classes: list[str],
-    made_from: Sequence[Ingredient] = (),
-    trained_on: TrainedOn = TrainedOn(),  # noqa: B008 - immutable
+    provenance: Provenance = Provenance(),
 ) -> Manifest:
     """Write each `_info.json`, the documents and, last of all, the manifest of a whole run.
 
@@ -82,11 +90,11 @@ def finish_run(
             redraws=tally.redraws,
         ),
         failures=tally.failed,
-        made_from=list(made_from),
+        made_from=list(provenance.made_from),
     )
     for config, shards in entries.items():
         write_info(directory, config, ((entry.file, entry.samples) for entry in shards))
-    return _document(directory, manifest, tally, trained_on)
+    return _document(directory, manifest, tally, provenance.trained_on)
 
 
 def _entry(sidecar: Sidecar) -> ShardEntry:
@@ -140,30 +148,29 @@ def listed_sidecars(directory: Path, manifest: Manifest) -> dict[Config, Sidecar
     }
 
 
-def mend_run(directory: Path, made_from: Sequence[Ingredient], trained_on: TrainedOn) -> Manifest:
+def mend_run(directory: Path, provenance: Provenance) -> Manifest:
     """The manifest of a finished run, its documents written anew if they are not as they should be.
 
-    They are where one is missing or changed, and where `made_from` or `trained_on` is not what the
-    run has: in runs of older versions, and after the card of a model was given a licence. Absolute
-    paths that older versions recorded go.
+    They are where one is missing or changed, and where `provenance` is not what the run has: in
+    runs of older versions, and after the card of a model was given a licence. Absolute paths that
+    older versions recorded go.
     """
     manifest = read_manifest(directory)
-    if is_documented(directory, manifest, made_from, trained_on):
+    if is_documented(directory, manifest, provenance):
         return manifest
-    manifest = manifest.model_copy(update={"made_from": list(made_from)})
+    manifest = manifest.model_copy(update={"made_from": list(provenance.made_from)})
     tally = Tally.of(chain.from_iterable(listed_sidecars(directory, manifest).values()))
-    return _document(directory, manifest, tally, trained_on)
+    return _document(directory, manifest, tally, provenance.trained_on)
 
 
-def is_documented(
-    directory: Path, manifest: Manifest, made_from: Sequence[Ingredient], trained_on: TrainedOn
-) -> bool:
-    """Whether the documents are as they were written, and for what the run is made from."""
+def is_documented(directory: Path, manifest: Manifest, provenance: Provenance) -> bool:
+    """Whether the documents are as they were written, and for what the run comes from."""
+    trained_on, made_from = provenance.trained_on, shareable_ingredients(provenance.made_from)
     paths = {directory / name: sha256 for name, sha256 in manifest.documents.items()}
     as_written = all(path.is_file() and sha256_of(path) == paths[path] for path in paths)
     there = manifest.documents.get(TRAINED_ON_NAME)
     listed = hashlib.sha256(trained_on.text()).hexdigest() if trained_on else there
-    made_alike = manifest.made_from == shareable_ingredients(made_from) and there == listed
+    made_alike = manifest.made_from == made_from and there == listed
     shared = shareable_manifest(manifest, directory) == manifest
     return bool(paths) and as_written and made_alike and shared
 

@@ -26,13 +26,13 @@ from didgen.manifests.privacy.index import (
 from didgen.manifests.privacy.pseudonyms import Pseudonyms, as_it_is, own_records
 from didgen.manifests.progress import Progress
 from didgen.manifests.provenance.licence import data_ingredients
-from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.mix import MixRecipe, recorded
 from didgen.manifests.reviews.consensus import Consensus, SampleId, reviewed
 from didgen.manifests.runs.claim import is_started, start_run
 from didgen.manifests.runs.finish import (
     DOCUMENTS,
+    Provenance,
     finish_run,
     finished,
     is_documented,
@@ -60,7 +60,7 @@ from didgen.manifests.runs.training_samples import (
 )
 from didgen.manifests.shards.index import Ingredient, Manifest
 from didgen.manifests.shards.rows import shard_is_whole
-from didgen.manifests.shards.shard import read_sidecar, write_shard
+from didgen.manifests.shards.shard import Stamp, read_sidecar, write_shard
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 NO_CONTENT = {
@@ -97,7 +97,6 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
             run,
             config,
             sidecars[config],
-            recipe.source,
             source,
             drop_copies=recipe.drop_copies,
         )
@@ -125,8 +124,8 @@ def prepare_mix(recipe: MixRecipe, progress: Progress | None = None) -> Mix:
         | _outlines(reviews or {})
         | ({"patients": patients} if patients else {})
     )
-    made_from, trained_on = _origins(recipe, source, run, used)
-    mix = Mix(recipe, source, records, run, plan, shortages, made_from, decided, trained_on)
+    provenance = _provenance(recipe, source, run, used)
+    mix = Mix(recipe, source, records, run, plan, shortages, decided, provenance)
     return replace(mix, pseudonyms=pseudonyms, reviews=reviews)
 
 
@@ -175,9 +174,9 @@ def _mask_hashes(source: SourceManifest, records: Mapping[str, SourceRecord]) ->
     return masks
 
 
-def _origins(
+def _provenance(
     recipe: MixRecipe, source: SourceManifest, run: Manifest, used: Sequence[SourceRecord]
-) -> tuple[list[Ingredient], TrainedOn]:
+) -> Provenance:
     """What a mix is made from, and what its model saw; pseudonymised without people's own names."""
     unnamed = Ingredient(kind="data", name=f"run {run.fingerprint[:12]}", licence=None)
     made_from = [*data_ingredients(used), *(run.made_from or [unnamed])]
@@ -186,7 +185,7 @@ def _origins(
         own = own_records(source)
         made_from = nameless_ingredients(made_from, own)
         trained_on = trained_on.without_numbers({record.sha256 for record in own})
-    return made_from, trained_on
+    return Provenance(made_from, trained_on)
 
 
 def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
@@ -196,7 +195,7 @@ def mix(job: Mix, out: Path, progress: Progress | None = None) -> Manifest:
     `out` holds another run, or where a real image is no longer the one that was imported.
     """
     whole = _whole(job, out)
-    if whole and is_documented(out, whole, job.made_from, job.trained_on) and not leftovers(out):
+    if whole and is_documented(out, whole, job.provenance) and not leftovers(out):
         return whole
     with claimed(out, "run"):
         return _carry_out(job, out, progress)
@@ -244,7 +243,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
     todo = _missing(job, out)
     classes = list(job.source.header.classes)
     if not todo and finished(out, planned, classes):
-        return mend_run(out, job.made_from, job.trained_on)
+        return mend_run(out, job.provenance)
     versions = {package: version(package) for package in ("didgen", "pillow")}
     versions["python"] = platform.python_version()
     for done, shard in enumerate(map(job.plan.__getitem__, todo), 1):
@@ -253,8 +252,7 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
             shard.config,
             shard.index,
             mixed_samples(job, shard.items),
-            fingerprint=job.fingerprint,
-            versions=versions,
+            Stamp(job.fingerprint, versions),
             split=shard.split,
         )
         if progress:
@@ -267,6 +265,5 @@ def _carry_out(job: Mix, out: Path, progress: Progress | None) -> Manifest:
         decisions=job.summary() | treated,
         versions=versions,
         classes=classes,
-        made_from=job.made_from,
-        trained_on=job.trained_on,
+        provenance=job.provenance,
     )

@@ -22,12 +22,12 @@ from didgen.manifests.privacy.published import (
     said_of,
 )
 from didgen.manifests.provenance.licence import strictest
-from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
 from didgen.manifests.reviews.redrawn import redrawn_mask
+from didgen.manifests.runs.finish import Provenance
 from didgen.manifests.runs.mix_plan import Item, MixPlan
-from didgen.manifests.shards.index import Ingredient, Manifest, by_maker
+from didgen.manifests.shards.index import MASKS_OF_RUN, Manifest, by_maker, layouts_are_masks
 from didgen.manifests.shards.sample import open_sample
 from didgen.manifests.shards.shard import Sample, Sidecar, read_shard, read_sidecar
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -48,9 +48,8 @@ class Mix:
     plan: MixPlan
     shortages: Mapping[str, tuple[int, int]]
     """By what there is too little of: how many were wanted, and how many there are."""
-    made_from: Sequence[Ingredient]
     fingerprint: str
-    trained_on: TrainedOn
+    provenance: Provenance
     pseudonyms: Pseudonyms | None = None
     reviews: Mapping[SampleId, Consensus] | None = None
     """Where only what reviewers accept is taken."""
@@ -90,6 +89,8 @@ class Mix:
         pairs = any(config == "pairs" for config, _ in self.plan.shards)
         if pairs and (sentence := self.source.no_truths()):
             said["masks"] = sentence
+        if pairs and layouts_are_masks(self.run.recipe, self.run.decisions):
+            said[MASKS_OF_RUN] = "the layouts that their pairs were drawn for"
         for group, (wanted, there) in self.shortages.items():
             said[f"short of {group}"] = f"{wanted} synthetic samples wanted, {there} made"
         if self.reviews is not None:

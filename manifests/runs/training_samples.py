@@ -65,7 +65,6 @@ def training_samples(
     run: Manifest,
     config: Config,
     sidecars: Sequence[Sidecar],
-    folder: Path,
     source: SourceManifest,
     *,
     drop_copies: bool = False,
@@ -73,7 +72,7 @@ def training_samples(
     """The samples of a config of the run in `path`, in its order.
 
     One of a class that its run does not list, a pair guided by a mask that is no training mask of
-    the source in `folder`, and a variation of an image that is none are a `DidgenError`.
+    the source, and a variation of an image that is none are a `DidgenError`.
     `drop_copies` leaves out what the copy check found to be one; a sample that it has not scored is
     then a `DidgenError` too.
     """
@@ -93,13 +92,13 @@ def training_samples(
                 raise DidgenError(
                     f"{path} has the pair {key}, guided by the mask of "
                     f"{layout or 'an unnamed image'}, which is no training image of "
-                    f"{folder}; use it with the source it was made from."
+                    f"{source.folder}; use it with the source it was made from."
                 )
             start = str(row.get("start", ""))
             if start and start not in training:
                 raise DidgenError(
                     f"{path} has the sample {key}, a variation of {start}, which is no training "
-                    f"image of {folder}; use it with the source it was made from."
+                    f"image of {source.folder}; use it with the source it was made from."
                 )
             guide = layout if guided else ""
             yield SyntheticSample(key, label, sidecar.shard, layout, guide, start=start)

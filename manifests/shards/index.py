@@ -124,15 +124,20 @@ def by_maker(sentence: str, recipe: Mapping[str, Any]) -> str:
     return sentence.replace("`didgen augment`", f"`{maker(recipe)}`")
 
 
+MASKS_OF_RUN = "synthetic masks"
+"""The decision by which a mix says that the masks of its run's pairs are their layouts."""
+
+
 def layouts_are_masks(recipe: Mapping[str, Any], decisions: Mapping[str, Any]) -> bool:
     """Whether the masks of a run's pairs are their layouts: by its recipe, or its model's method.
 
-    DiDGen's own runs record no method, and cut masks from attention unless told otherwise.
+    DiDGen's own runs record no method, and cut masks from attention unless told otherwise. A mix
+    has another recipe than its run, and records what the run's masks are.
     """
     sampling = recipe.get("sampling")
     annotation = sampling.get("annotation") if isinstance(sampling, Mapping) else None
     asked = isinstance(annotation, Mapping) and annotation.get("mask") == "layout"
-    return asked or "method" in decisions
+    return asked or not decisions.keys().isdisjoint(("method", MASKS_OF_RUN))
 
 
 def read_run(directory: Path) -> Run:

@@ -76,6 +76,14 @@ class Failure:
         check_key(self.key)
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """What each shard of a run says of its making: the run's fingerprint, and versions by name."""
+
+    fingerprint: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
 class Sidecar(BaseModel):
     """The record beside a shard, written after it: a shard without one does not count.
 
@@ -139,9 +147,7 @@ def write_shard(
     config: Config,
     index: int,
     results: Iterable[Sample | Failure],
-    *,
-    fingerprint: str,
-    versions: Mapping[str, str],
+    stamp: Stamp,
     split: Split | None = None,
 ) -> Sidecar:
     """Write one shard and then its sidecar; the same samples always give the same tar bytes.
@@ -186,8 +192,8 @@ def write_shard(
             sha256=stream.digest.hexdigest(),
             bytes=stream.size,
             samples=sum(row["status"] == "ok" for row in rows.values()),
-            fingerprint=fingerprint,
-            versions=dict(versions),
+            fingerprint=stamp.fingerprint,
+            versions=dict(stamp.versions),
             didgen=version("didgen"),
             timings={"make": ended - started - writing, "write": writing},
             rows=[{**row, "key": key} for key, row in rows.items()],

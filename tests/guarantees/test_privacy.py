@@ -21,6 +21,7 @@ from didgen.manifests.privacy.paths import HERE, LEFT_OUT
 from didgen.manifests.privacy.pseudonyms import KEY_NAME, Pseudonyms
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.runs.finish import Provenance
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.runs.mixed import TREATED
 from didgen.manifests.runs.verify import verify
@@ -97,17 +98,17 @@ def write_clinic_run(home: Path, source: Path) -> Path:
     pairs = [sample(n, ("drawn", records[n].key)[n % 2]) for n in range(6)]
     images = [noise_sample("images", number, CLASSES[number % 3]) for number in range(6)]
     known = f"unknown, because no trained_on.jsonl was found for {home / 'model'}: see to it"
+    made_from = [
+        Ingredient(kind="model", name=str(home / "model"), licence=None, sha256="0" * 64),
+        Ingredient(kind="data", name=f"{NAMES['folder']}, 12 real images", licence="CC0-1.0"),
+    ]
     return write_run(
         home / "run",
         {"images": [images], "pairs": [pairs]},
         recipe=recipe,
         classes=list(CLASSES),
         decisions={"contamination": known, "device": "cpu"},
-        made_from=[
-            Ingredient(kind="model", name=str(home / "model"), licence=None, sha256="0" * 64),
-            Ingredient(kind="data", name=f"{NAMES['folder']}, 12 real images", licence="CC0-1.0"),
-        ],
-        trained_on=TrainedOn.of(records),
+        provenance=Provenance(made_from, TrainedOn.of(records)),
     )
 
 

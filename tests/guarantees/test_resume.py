@@ -143,8 +143,8 @@ def test_an_order_gives_back_the_recipe(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("door", "call", "name", "kind"),
     [
-        (judging, "_classify", "isic2018-classify-cpu", ClassifyRecipe),
-        (judging, "_segment", "isic2018-segment-cpu", SegmentRecipe),
+        (judging, "_benchmark", "isic2018-classify-cpu", ClassifyRecipe),
+        (judging, "_benchmark", "isic2018-segment-cpu", SegmentRecipe),
         (augmenting, "_finetune", "mini", TRAINING["didgen"]),
     ],
 )

@@ -7,7 +7,7 @@ from PIL import Image
 
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.claim import start_run
-from didgen.manifests.shards.shard import Failure, Sample, write_shard
+from didgen.manifests.shards.shard import Failure, Sample, Stamp, write_shard
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.commands import Command
 
@@ -168,7 +168,7 @@ def test_what_is_inspected_is_no_markup(tmp_path: Path, command: Command) -> Non
         Sample("one", {"jpg": b"", "cls": b"0", "json": b"{}"}, row),
         Failure("two", "[/x]"),
     ]
-    write_shard(tmp_path, "images", 0, results, fingerprint="f", versions={})
+    write_shard(tmp_path, "images", 0, results, Stamp("f"))
     code, printed, _ = command("inspect", str(tmp_path))
     assert code == 0
     assert "[red]A[/red]" in printed and "two: [/x]" in printed

@@ -1,6 +1,6 @@
 """The segmentation job: a recipe of `segment` made ready, with its data checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from didgen.downstream.benchmark.job import (
     Start,
     TakenRun,
     Training,
-    check_outside,
     check_scopes,
     nearly_later,
     run_folders,
@@ -22,7 +21,8 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
+from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe, with_chosen
+from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.leaks import (
     NearDuplicate,
     check_lesions,
@@ -59,6 +59,11 @@ class SegmentationJob(BenchmarkJob[Pairs]):
         """So many real pairs, in their order."""
         return subset_places(self.images["train"], real, (self.recipe.seed, seed))
 
+    def sizes(self) -> Iterator[str]:
+        yield ", ".join(f"{name}: {len(part)} pairs" for name, part in self.parts.items())
+        if self.no_truths:
+            yield f"{self.no_truths}."
+
     def scale_name(self, real: Scale) -> str:
         return f"{real} real pairs" if real else f"all {len(self.images['train'])} real pairs"
 
@@ -94,6 +99,7 @@ def prepare_segmentation(
     Raises DidgenError as `prepare_classification` does, and for pairs guided by masks that are not
     of the training split, a split without masks and more real pairs than there are.
     """
+    recipe = with_chosen(recipe)
     source = SourceManifest.read(recipe.source)
     starts = _starts(recipe)
     # Of all images: a pair may be guided by the mask of one that is in no collection asked for.
@@ -175,17 +181,18 @@ def _outside(
     progress: Progress | None,
 ) -> Pairs | None:
     """The images of another source that have masks."""
-    if recipe.outside is None:
+    outside = recipe.elsewhere
+    if outside is None:
         return None
-    source = SourceManifest.read(recipe.outside)
-    check_outside(source, recipe.outside, {folder: run.origin for folder, run in taken.items()})
-    records = [record for record in source.records if record.truth]
+    there = outside_records(outside, {folder: run.origin for folder, run in taken.items()})
+    records = [record for record in there if record.truth]
     if not records:
         raise DidgenError(
-            f"{recipe.outside} has no image with a mask that a person drew; test on another source."
+            f"{outside} has no image with a mask that a person drew; test on another source."
         )
+    source = SourceManifest.read(outside.source)
     loaded = load_real_pairs(source, records, recipe.image_size, progress)
-    return with_outside(learned, loaded, recipe.outside)
+    return with_outside(learned, loaded, outside.source)
 
 
 def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[SourceRecord]]:

@@ -146,7 +146,7 @@ def test_early_samples_have_half_the_side(manifest: SourceManifest) -> None:
 def test_a_batch_is_all_of_one_size(batch: int, world: int, until: int) -> None:
     halved = until * batch * world
     for rank in range(world):
-        for step, drawn in enumerate(draws(np.ones(7), batch, 0, 8, 0, rank, world)):
+        for step, drawn in enumerate(draws(np.ones(7), batch, range(8), 0, rank, world)):
             assert {number < halved for number, _ in drawn} == {step < until}
 
 
@@ -215,7 +215,7 @@ shares = st.lists(st.floats(0.1, 9), min_size=1, max_size=12).map(
 def test_every_epoch_covers_every_record_once(
     length: int, batch: int, steps: int, seed: int
 ) -> None:
-    flat = [draw for b in draws(np.ones(length), batch, 0, steps, seed, 0, 1) for draw in b]
+    flat = [draw for b in draws(np.ones(length), batch, range(steps), seed, 0, 1) for draw in b]
     assert [number for number, _ in flat] == list(range(steps * batch))
     indices = [index for _, index in flat]
     for start in range(0, len(indices) - length + 1, length):
@@ -229,7 +229,7 @@ def test_every_epoch_covers_every_record_once(
 def test_every_epoch_draws_each_record_by_its_weight(
     weights: NDArray[np.float64], epochs: int, seed: int
 ) -> None:
-    batches = list(draws(weights, len(weights), 0, epochs, seed, 0, 1))
+    batches = list(draws(weights, len(weights), range(epochs), seed, 0, 1))
     for batch in batches:
         counts = np.bincount([index for _, index in batch], minlength=len(weights))
         assert (np.abs(counts - weights) < 1 + 1e-9).all()
@@ -237,7 +237,7 @@ def test_every_epoch_draws_each_record_by_its_weight(
 
 def test_over_many_epochs_a_record_comes_as_often_as_its_weight() -> None:
     weights = np.array([0.25, 0.5, 0.75, 1.0, 2.5])
-    batches = draws(weights, 5, 0, 2000, 0, 0, 1)
+    batches = draws(weights, 5, range(2000), 0, 0, 1)
     counts = np.bincount([index for batch in batches for _, index in batch]) / 2000
     assert np.abs(counts - weights).max() < 0.05
 
@@ -267,8 +267,8 @@ def test_class_weights_go_from_images_alike_to_classes_alike(manifest: SourceMan
 def test_processes_share_the_batch_of_one(
     weights: NDArray[np.float64], batch: int, steps: int, world: int, seed: int
 ) -> None:
-    alone = list(draws(weights, batch * world, 0, steps, seed, 0, 1))
-    ranks = [list(draws(weights, batch, 0, steps, seed, rank, world)) for rank in range(world)]
+    alone = list(draws(weights, batch * world, range(steps), seed, 0, 1))
+    ranks = [list(draws(weights, batch, range(steps), seed, rank, world)) for rank in range(world)]
     for step in range(steps):
         together = [draw for rank in ranks for draw in rank[step]]
         assert together == alone[step]
@@ -285,15 +285,15 @@ def test_processes_share_the_batch_of_one(
 def test_a_resumed_run_draws_what_was_left(
     weights: NDArray[np.float64], batch: int, steps: int, start: int, seed: int
 ) -> None:
-    whole = list(draws(weights, batch, 0, steps, seed, 0, 1))
-    assert list(draws(weights, batch, start, steps, seed, 0, 1)) == whole[start:]
+    whole = list(draws(weights, batch, range(steps), seed, 0, 1))
+    assert list(draws(weights, batch, range(start, steps), seed, 0, 1)) == whole[start:]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     orders = {
         tuple(index for _, index in batch)
         for seed in (0, 1)
-        for batch in draws(np.ones(20), 20, 0, 3, seed, 0, 1)
+        for batch in draws(np.ones(20), 20, range(3), seed, 0, 1)
     }
     assert len(orders) == 6
 

@@ -30,7 +30,8 @@ from didgen.augment.device import choose_device
 from didgen.augment.diffusion.model_folder import load_pipeline
 from didgen.augment.diffusion.small_model import build_pipeline
 from didgen.augment.finetuning.checkpoint import checkpoints
-from didgen.augment.finetuning.finetune import claim, finetune
+from didgen.augment.finetuning.diffusion_run import claim
+from didgen.augment.finetuning.finetune import finetune
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.lora import merge_adapters
 from didgen.augment.finetuning.objective import RegionLoss

@@ -14,10 +14,10 @@ from torch.utils.data import default_collate
 
 from didgen.augment.diffusion.perceptual import PerceptualDistance
 from didgen.augment.diffusion.small_model import build_pipeline
-from didgen.augment.finetuning import finetune as training
+from didgen.augment.finetuning import diffusion_run as training
 from didgen.augment.finetuning import latent_cache as cache
 from didgen.augment.finetuning.dataset import RegionDataset
-from didgen.augment.finetuning.finetune import fill_cache
+from didgen.augment.finetuning.diffusion_run import fill_cache
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.objective import RegionLoss
 from didgen.manifests.recipes.finetune import FinetuneRecipe

@@ -14,7 +14,8 @@ from didgen.augment.diffusion.autoencoder import encode, encode_posterior
 from didgen.augment.diffusion.model_folder import save_pipeline
 from didgen.augment.diffusion.pipeline import LesionPairPipeline
 from didgen.augment.finetuning.dataset import RegionDataset
-from didgen.augment.finetuning.finetune import fill_cache, finetune
+from didgen.augment.finetuning.diffusion_run import fill_cache
+from didgen.augment.finetuning.finetune import finetune
 from didgen.augment.finetuning.latents import (
     KEPT,
     check_posterior,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from didgen.augment.finetuning.checkpoint import checkpoints
 from didgen.augment.finetuning.dataset import ImageDataset
-from didgen.augment.finetuning.loop import Average, Schedule, averaged, train
+from didgen.augment.finetuning.loop import Average, Schedule, Stage, averaged, train
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.sources.records import SourceManifest
 
@@ -77,7 +77,8 @@ def run(
             saved.append((step, {name: value.clone() for name, value in weights.items()}))
         then(module)
 
-    train(accelerator, "net", module, dataset, np.ones(len(dataset)), schedule, folder, keep)
+    stage = Stage("net", module, dataset, np.ones(len(dataset)), schedule)
+    train(accelerator, stage, folder, keep)
     return module
 
 
@@ -333,7 +334,8 @@ def duel(
     module, records = Rivals(), list(manifest.records)
     dataset = ImageDataset(manifest, records, 64, 32, "flips", seed=0)
     weights = np.ones(len(dataset))
-    train(Accelerator(cpu=True), "duel", module, dataset, weights, schedule, folder, at)
+    stage = Stage("duel", module, dataset, weights, schedule)
+    train(Accelerator(cpu=True), stage, folder, at)
     return module
 
 

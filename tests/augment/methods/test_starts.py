@@ -85,7 +85,7 @@ def test_a_run_of_variations_names_their_images(
     assert all(named) and len(named) == 6
     run = read_manifest(out)
     for config in job.plan:
-        taken = [*training_samples(out, run, config, read_sidecars(out, config), source, manifest)]
+        taken = [*training_samples(out, run, config, read_sidecars(out, config), manifest)]
         assert [one.start for one in taken] == [one.start for one in job.plan[config]]
     (first, *_) = iterate(out, "images")
     assert remake(job, out, first.key).members == first.members
@@ -94,7 +94,7 @@ def test_a_run_of_variations_names_their_images(
     )
     other = SourceManifest(manifest.header, records)
     with pytest.raises(DidgenError, match=f"a variation of {named[0]}, which is no training"):
-        [*training_samples(out, run, "images", read_sidecars(out, "images"), source, other)]
+        [*training_samples(out, run, "images", read_sidecars(out, "images"), other)]
 
 
 def test_little_strength_leaves_a_sample_near_its_image(

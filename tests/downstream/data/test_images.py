@@ -22,7 +22,7 @@ from tests.fixtures.pictures import encoded
 def taken_from(run: Path, source: Path) -> tuple[list[SyntheticSample], list[str]]:
     manifest, sidecars = read_whole_run(run)
     every = training_samples(
-        run, manifest, "images", sidecars["images"], source, SourceManifest.read(source)
+        run, manifest, "images", sidecars["images"], SourceManifest.read(source)
     )
     return list(every), manifest.classes
 

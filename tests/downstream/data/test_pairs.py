@@ -101,7 +101,7 @@ def test_real_pairs_are_those_of_their_records(source: Path) -> None:
 
 def test_synthetic_pairs_are_those_of_the_shards(guided_run: Path, source: Path) -> None:
     manifest, (run, sidecars) = SourceManifest.read(source), read_whole_run(guided_run)
-    taken = list(training_samples(guided_run, run, "pairs", sidecars["pairs"], source, manifest))
+    taken = list(training_samples(guided_run, run, "pairs", sidecars["pairs"], manifest))
     pairs = load_synthetic_pairs(guided_run, taken, manifest, 32)
     found = {sample.key: sample.members for sample in iterate(guided_run, "pairs")}
     assert pairs.keys == tuple(f"synthetic-{one.key}" for one in taken)
@@ -118,7 +118,7 @@ def test_an_outline_that_was_redrawn_takes_the_place_of_the_mask(
 ) -> None:
     manifest = SourceManifest.read(source)
     run, sidecars = read_whole_run(guided_run)
-    taken = list(training_samples(guided_run, run, "pairs", sidecars["pairs"], source, manifest))
+    taken = list(training_samples(guided_run, run, "pairs", sidecars["pairs"], manifest))
     plain = load_synthetic_pairs(guided_run, taken, manifest, 16)
     redrawn = [replace(taken[0], curves=BOX), *taken[1:]]
     found = load_synthetic_pairs(guided_run, redrawn, manifest, 16)

@@ -30,7 +30,7 @@ def test_a_collection_says_what_its_records_say(source: Path) -> None:
 def test_each_sample_of_a_run_is_a_lesion_of_its_own(run: Path, source: Path) -> None:
     whole, sidecars = read_whole_run(run)
     manifest = SourceManifest.read(source)
-    samples = list(training_samples(run, whole, "images", sidecars["images"], source, manifest))
+    samples = list(training_samples(run, whole, "images", sidecars["images"], manifest))
     found = synthetic_collection(run, "images", samples, whole.classes)
     assert found.units == tuple(f"synthetic-images-{n:06d}" for n in range(10))
     assert found.labels == ("MEL", "BCC") * 5

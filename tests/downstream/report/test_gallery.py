@@ -17,7 +17,7 @@ from didgen.downstream.report.gallery import IMAGES, PAIRS, attention, images_by
 from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.shards.index import Manifest
-from didgen.manifests.shards.shard import Sample, write_shard
+from didgen.manifests.shards.shard import Sample, Stamp, write_shard
 from didgen.manifests.sources.records import SourceManifest
 from didgen.manifests.views.attention_maps import FIELD, AttentionHistory
 from didgen.manifests.views.contents import run_contents
@@ -48,7 +48,7 @@ def write_pairs(folder: Path, count: int, rows: Sequence[dict[str, Any]]) -> Pat
         )
         for number in range(count)
     ]
-    write_shard(folder, "pairs", 0, samples, fingerprint="f", versions={})
+    write_shard(folder, "pairs", 0, samples, Stamp("f"))
     return folder
 
 
@@ -63,7 +63,7 @@ def test_a_few_images_of_each_class_are_shown(tmp_path: Path) -> None:
     ]
     for index in range(3):
         part = samples[20 * index : 20 * index + 20]
-        write_shard(tmp_path, "images", index, part, fingerprint="f", versions={})
+        write_shard(tmp_path, "images", index, part, Stamp("f"))
     blocks = list(images_by_class(run_contents(tmp_path)))
     assert [b.text for b in blocks if isinstance(b, Heading)][1:] == [
         "No class: 8 of 20",

@@ -23,7 +23,7 @@ from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.tidy import strays
 from didgen.manifests.runs.verify import verify
-from didgen.manifests.shards.shard import Failure, Sample, write_shard
+from didgen.manifests.shards.shard import Failure, Sample, Stamp, write_shard
 from tests.fixtures.page import Page
 from tests.fixtures.pictures import encoded, noise
 
@@ -113,7 +113,7 @@ def test_a_hostile_run_shows_as_text(tmp_path: Path) -> None:
     members = {"jpg": encoded(noise(1), "JPEG"), "cls": b"0", "json": b"{}"}
     row = {"label": HOSTILE, "prompt": HOSTILE, "rejected": [HOSTILE], "redraws": 1}
     results: list[Sample | Failure] = [Sample("one", members, row), Failure("two", HOSTILE)]
-    write_shard(out, "images", 0, results, fingerprint="f", versions={})
+    write_shard(out, "images", 0, results, Stamp("f"))
     finish_run(out, {"images": 1}, decisions={HOSTILE: HOSTILE}, versions={}, classes=[HOSTILE])
     html = report([out], tmp_path / "report.html").read_text()
     page = Page(html)

@@ -14,6 +14,7 @@ from didgen.downstream.stats.comparison import (
     NULL,
     UNTESTED,
     Comparison,
+    Contrast,
     balanced,
     compare,
     holm,
@@ -22,14 +23,17 @@ from didgen.downstream.stats.comparison import (
 )
 from didgen.downstream.stats.paired import unit_means
 
+CONTRAST = Contrast("m", "s", "original", "augmented", True)
 
-def compared(effect: float, *, seeds: int = 4, seed: int = 0, **options: object) -> Comparison:
+
+def compared(effect: float, *, seeds: int = 4, seed: int = 0, higher: bool = True) -> Comparison:
     """A comparison of simulated Dice: 40 lesions of 2 images."""
     rng = np.random.default_rng(seed)
     before = 0.8 + rng.normal(0, 0.05, (1, 80)) + rng.normal(0, 0.02, (seeds, 80))
     after = before + effect + rng.normal(0, 0.02, (seeds, 80))
     lesions = np.repeat(np.arange(40), 2)
-    return compare(before, after, lesions, model="unet", score="Dice", resamples=200, **options)  # type: ignore[arg-type]
+    contrast = Contrast("unet", "Dice", "original", "augmented", higher)
+    return compare(contrast, before, after, lesions, resamples=200)
 
 
 def test_gain_loss_and_null_are_called_by_name() -> None:
@@ -37,7 +41,7 @@ def test_gain_loss_and_null_are_called_by_name() -> None:
     assert (gain.verdict, loss.verdict, null.verdict) == (GAIN, LOSS, NULL)
     assert "null result" in null.sentence and "interval" in null.sentence
     assert "4 seeds and 40 lesions" in gain.sentence
-    assert compared(0.03, higher_is_better=False).verdict == LOSS
+    assert compared(0.03, higher=False).verdict == LOSS
     assert gain.bootstrap is not None and gain.bootstrap[0] < 0.03 < gain.bootstrap[1] + 0.01
 
 
@@ -50,16 +54,16 @@ def test_one_seed_goes_by_lesions_and_says_so() -> None:
 
 def test_equal_arms_are_a_null_result() -> None:
     scores = np.random.default_rng(0).random((3, 10))
-    same = compare(scores, scores, model="m", score="s")
+    same = compare(CONTRAST, scores, scores)
     assert same.verdict == NULL and same.difference == 0
-    single = compare(np.array([1.0]), np.array([2.0]), model="m", score="s")
+    single = compare(CONTRAST, np.array([1.0]), np.array([2.0]))
     assert single.verdict == UNTESTED and "1 of the 2 units" in single.sentence
 
 
 def test_right_and_wrong_answers_get_mcnemar_on_lesions() -> None:
     rng = np.random.default_rng(1)
     before, after = rng.random((2, 60)) < 0.6, rng.random((2, 60)) < 0.8
-    result = compare(before, after, model="m", score="correct")
+    result = compare(CONTRAST, before, after)
     assert len(result.mcnemar) == 2
     for row, test in enumerate(result.mcnemar):
         assert test.gained == (after[row] & ~before[row]).sum()
@@ -79,7 +83,7 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         (np.array([[np.nan]]), np.array([[1.0]]), "not finite"),
     ):
         with pytest.raises(ValueError, match=match):
-            compare(before, after, model="m", score="s")
+            compare(CONTRAST, before, after)
 
 
 def test_holm_is_the_step_down_rule() -> None:
@@ -97,7 +101,7 @@ def test_holm_is_the_step_down_rule() -> None:
 
 
 def test_what_was_not_tested_counts_in_no_family() -> None:
-    untested = compare(np.array([1.0]), np.array([2.0]), model="m", score="s")
+    untested = compare(CONTRAST, np.array([1.0]), np.array([2.0]))
     one, two = holm([untested, compared(0.03)])
     assert one == untested and two.family == 1 and two.p == two.deciding.p
     assert holm([untested]) == [untested]

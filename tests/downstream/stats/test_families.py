@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from didgen.downstream.stats.comparison import NULL, UNTESTED, Comparison, compare
+from didgen.downstream.stats.comparison import NULL, UNTESTED, Comparison, Contrast, compare
 from didgen.downstream.stats.families import BEATS, against_all
 
 
@@ -11,15 +11,7 @@ def compared(gain: float, rival: str, *, higher: bool = True, lesions: int = 60)
     rng = np.random.default_rng(len(rival))
     before = rng.normal(0, 1, (5, lesions))
     after = before + gain + rng.normal(0, 0.1, (5, lesions))
-    return compare(
-        before,
-        after,
-        model="net",
-        score="s",
-        names=(rival, "ours"),
-        higher_is_better=higher,
-        resamples=50,
-    )
+    return compare(Contrast("net", "s", rival, "ours", higher), before, after, resamples=50)
 
 
 def test_the_largest_p_decides_without_correction() -> None:

@@ -21,7 +21,7 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.shards.shard import Sample, iterate, write_shard
+from didgen.manifests.shards.shard import Sample, Stamp, iterate, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
 from tests.contracts.export import ExportContract, Picture, Pictures
 from tests.fixtures.commands import Command
@@ -183,7 +183,7 @@ def test_a_record_cannot_point_at_other_files(run: Path, tmp_path: Path) -> None
         Sample(s.key, s.members | {"json": json.dumps(evil).encode()})
         for s in iterate(run, "pairs")
     ]
-    write_shard(mine, "pairs", 0, pairs, fingerprint="f00d", versions={})
+    write_shard(mine, "pairs", 0, pairs, Stamp("f00d"))
     finish_run(mine, {"pairs": 1}, decisions={}, versions={}, classes=["MEL"])
     export(prepare_export(mine, "imagefolder", tmp_path / "out"))
     lines = (tmp_path / "out" / "pairs" / "train" / "metadata.jsonl").read_text().splitlines()

@@ -12,7 +12,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.exports.sound_run import prepare_export
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
-from didgen.manifests.shards.shard import iterate, write_shard
+from didgen.manifests.shards.shard import Stamp, iterate, write_shard
 from tests.contracts.export import ExportContract, Picture, Pictures
 from tests.fixtures.pictures import decoded
 
@@ -54,7 +54,7 @@ def test_nnunet_wants_its_kind_of_name_and_pairs(run: Path, tmp_path: Path) -> N
     only = tmp_path / "only"
     start_run(only, fingerprint="f00d", recipe={})
     image = next(iterate(run, "images"))
-    write_shard(only, "images", 0, [image], fingerprint="f00d", versions={})
+    write_shard(only, "images", 0, [image], Stamp("f00d"))
     finish_run(only, {"images": 1}, decisions={}, versions={}, classes=["MEL"])
     with pytest.raises(DidgenError, match="has no pairs"):
         prepare_export(only, "nnunet", tmp_path / "Dataset501_Test")

@@ -17,7 +17,7 @@ from didgen.manifests.exports.export import export
 from didgen.manifests.exports.sound_run import prepare_export
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
-from didgen.manifests.shards.shard import Sample, iterate, write_shard
+from didgen.manifests.shards.shard import Sample, Stamp, iterate, write_shard
 from tests.contracts.export import ExportContract, Picture, Pictures
 from tests.fixtures.environment import load
 from tests.fixtures.pictures import decoded
@@ -85,8 +85,8 @@ def test_pairs_without_a_class_have_none_in_the_table(run: Path, tmp_path: Path)
         Sample(s.key, s.members | {"json": json.dumps({"label": -1, "class": ""}).encode()})
         for s in iterate(run, "pairs")
     ]
-    write_shard(mine, "pairs", 0, pairs, fingerprint="f00d", versions={})
-    write_shard(mine, "pairs", 1, [], fingerprint="f00d", versions={})
+    write_shard(mine, "pairs", 0, pairs, Stamp("f00d"))
+    write_shard(mine, "pairs", 1, [], Stamp("f00d"))
     finish_run(mine, {"pairs": 2}, decisions={}, versions={}, classes=["MEL"])
     export(prepare_export(mine, "parquet", tmp_path / "out"))
     loaded = load(tmp_path / "out", "pairs", tmp_path / "cache")["train"]
@@ -101,7 +101,7 @@ def test_records_of_two_kinds_are_named(run: Path, tmp_path: Path) -> None:
     ):
         members = sample.members | {"json": json.dumps({"score": score}).encode()}
         sample = Sample(sample.key, members)
-        write_shard(mine, "images", index, [sample], fingerprint="f00d", versions={})
+        write_shard(mine, "images", index, [sample], Stamp("f00d"))
     finish_run(mine, {"images": 2}, decisions={}, versions={}, classes=["MEL", "NV", "BCC"])
     with pytest.raises(DidgenError, match="differ in the kind of a field"):
         export(prepare_export(mine, "parquet", tmp_path / "out"))

@@ -17,7 +17,14 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import mix, prepare_mix
-from didgen.manifests.shards.shard import Sample, iterate, read_shard, shard_path, write_shard
+from didgen.manifests.shards.shard import (
+    Sample,
+    Stamp,
+    iterate,
+    read_shard,
+    shard_path,
+    write_shard,
+)
 from didgen.manifests.sources.records import SourceManifest
 
 pytestmark = pytest.mark.usefixtures("datasets_offline")
@@ -41,7 +48,7 @@ def test_an_image_without_a_class_of_its_run_is_named(
     start_run(mine, fingerprint="f00d", recipe={})
     image = next(iterate(run, "images"))
     sample = Sample(image.key, image.members | {"cls": index})
-    write_shard(mine, "images", 0, [sample], fingerprint="f00d", versions={})
+    write_shard(mine, "images", 0, [sample], Stamp("f00d"))
     finish_run(mine, {"images": 1}, decisions={}, versions={}, classes=["MEL", "NV", "BCC"])
     with pytest.raises(DidgenError, match=r"class.*; delete it .* run `didgen \w+` again"):
         export(prepare_export(mine, to, tmp_path / "out"))

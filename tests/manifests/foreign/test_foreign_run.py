@@ -141,9 +141,7 @@ def test_nothing_is_said_of_an_origin_that_nobody_knows(
     manifest = imported(source, foreign, out)
     real = SourceManifest.read(source)
     check_run(out, manifest, source, real, "pairs")
-    samples = list(
-        training_samples(out, manifest, "pairs", read_sidecars(out, "pairs"), source, real)
-    )
+    samples = list(training_samples(out, manifest, "pairs", read_sidecars(out, "pairs"), real))
     assert [one.guide for one in samples] == [""] * 5
     trained_on = read_trained_on(out, manifest)
     assert not trained_on

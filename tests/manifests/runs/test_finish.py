@@ -8,11 +8,16 @@ from didgen.manifests.choices import Split
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, sha256_of, write_json
 from didgen.manifests.privacy.paths import LEFT_OUT
-from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.runs.claim import start_run
-from didgen.manifests.runs.finish import finish_run, mend_run, read_trained_on, read_whole_run
+from didgen.manifests.runs.finish import (
+    Provenance,
+    finish_run,
+    mend_run,
+    read_trained_on,
+    read_whole_run,
+)
 from didgen.manifests.shards.index import read_manifest, read_run
-from didgen.manifests.shards.shard import Failure, shard_path, write_shard
+from didgen.manifests.shards.shard import Failure, Stamp, shard_path, write_shard
 from tests.fixtures.bare_runs import (
     CHOICES,
     DOCUMENTS,
@@ -89,8 +94,8 @@ def test_a_list_that_is_not_as_it_was_written_is_not_taken(tmp_path: Path, fault
     with pytest.raises(DidgenError, match=f"{path} is missing or not as the run wrote it; run"):
         read_trained_on(tmp_path, manifest)
     with pytest.raises(DidgenError, match="its model has no such list at hand; restore either"):
-        mend_run(tmp_path, MADE_FROM, TrainedOn())
-    assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
+        mend_run(tmp_path, Provenance(MADE_FROM))
+    assert read_trained_on(tmp_path, mend_run(tmp_path, Provenance(MADE_FROM, SEEN))) == SEEN
 
 
 def test_a_run_of_a_model_without_a_list_has_none(tmp_path: Path) -> None:
@@ -101,10 +106,11 @@ def test_a_run_of_a_model_without_a_list_has_none(tmp_path: Path) -> None:
     assert not read_trained_on(tmp_path, manifest)
     assert "the model was trained on is not recorded" in (tmp_path / "README.md").read_text()
     # A list may be added to a model later, and then goes to its runs, where it stays.
-    assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, SEEN)) == SEEN
+    assert read_trained_on(tmp_path, mend_run(tmp_path, Provenance(MADE_FROM, SEEN))) == SEEN
     (tmp_path / "README.md").unlink()
     for _ in range(2):
-        assert read_trained_on(tmp_path, mend_run(tmp_path, MADE_FROM, TrainedOn())) == SEEN
+        mended = mend_run(tmp_path, Provenance(MADE_FROM))
+        assert read_trained_on(tmp_path, mended) == SEEN
     (tmp_path / "images" / "_info.json").unlink()
     assert read_trained_on(tmp_path, finish_run(tmp_path, {"images": 1}, **CHOICES)) == SEEN
     assert "lists 1 real images that the model" in (tmp_path / "README.md").read_text()
@@ -126,7 +132,7 @@ def test_documents_are_mended(tmp_path: Path, fault: str) -> None:
         (tmp_path / "README.md").unlink()
     else:
         made_from = [MADE_FROM[0].model_copy(update={"licence": "CC0-1.0"})]
-    mended = mend_run(tmp_path, made_from, SEEN)
+    mended = mend_run(tmp_path, Provenance(made_from, SEEN))
     assert mended == read_manifest(tmp_path)
     assert mended.documents == {name: sha256_of(tmp_path / name) for name in DOCUMENTS}
     if fault == "other licence":
@@ -152,13 +158,13 @@ def test_paths_that_an_older_version_recorded_go(tmp_path: Path) -> None:
     finished_run(tmp_path)
     as_older(tmp_path)
     made_from = [MADE_FROM[0].model_copy(update={"name": "/homes/anna/model"})]
-    mended = mend_run(tmp_path, made_from, SEEN)
+    mended = mend_run(tmp_path, Provenance(made_from, SEEN))
     assert [one.name for one in mended.made_from] == ["model"]
     assert mended.recipe["source"] == read_run(tmp_path).recipe["source"] == LEFT_OUT
     assert not [path for path in tmp_path.rglob("*.*") if b"anna" in path.read_bytes()]
     files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json", "run.json")]
     before = [file.stat().st_mtime_ns for file in files]
-    assert mend_run(tmp_path, made_from, SEEN) == mended
+    assert mend_run(tmp_path, Provenance(made_from, SEEN)) == mended
     assert [file.stat().st_mtime_ns for file in files] == before
 
 
@@ -181,7 +187,7 @@ def test_documents_that_are_as_written_are_left_alone(tmp_path: Path) -> None:
     manifest = finished_run(tmp_path)
     files = [tmp_path / name for name in (*DOCUMENTS, "manifest.json")]
     before = [file.stat().st_mtime_ns for file in files]
-    assert mend_run(tmp_path, MADE_FROM, SEEN) == manifest
+    assert mend_run(tmp_path, Provenance(MADE_FROM, SEEN)) == manifest
     assert [file.stat().st_mtime_ns for file in files] == before
 
 
@@ -195,8 +201,7 @@ def test_finish_takes_shards_of_splits(tmp_path: Path) -> None:
                 "images",
                 index,
                 [bare_image(f"{split}{index}")],
-                fingerprint="f00d",
-                versions={},
+                Stamp("f00d"),
                 split=split,
             )
     manifest = finish_run(tmp_path, {"images": counts}, **CHOICES)

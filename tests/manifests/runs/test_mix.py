@@ -29,7 +29,14 @@ from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.runs.mixed import Mix
 from didgen.manifests.runs.verify import verify
-from didgen.manifests.shards.shard import iterate, read_shard, shard_path, split_of, write_shard
+from didgen.manifests.shards.shard import (
+    Stamp,
+    iterate,
+    read_shard,
+    shard_path,
+    split_of,
+    write_shard,
+)
 from didgen.manifests.sources.records import SPLITS, SourceManifest
 from tests.fixtures.pictures import decoded
 from tests.fixtures.reviews import BOX, write_reviews
@@ -351,11 +358,27 @@ def test_a_mix_of_a_mix_and_a_config_that_is_not_there_are_refused(
         prepared(source, mixed)
     only = tmp_path / "only"
     start_run(only, fingerprint="f00d", recipe={})
-    write_shard(only, "images", 0, iterate(run, "images"), fingerprint="f00d", versions={})
+    write_shard(only, "images", 0, iterate(run, "images"), Stamp("f00d"))
     finish_run(only, {"images": 1}, decisions={}, versions={}, classes=["MEL", "NV", "BCC"])
     with pytest.raises(DidgenError, match="holds no pairs"):
         prepared(source, only, config="pairs")
-    assert strictest(prepared(source, only).made_from).name == "unknown (run f00d)"
+    assert strictest(prepared(source, only).provenance.made_from).name == "unknown (run f00d)"
+
+
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        ({}, "read off the model's own attention as it drew them (Eq. 7 of the paper), guided by"),
+        ({"method": "pix2pixhd, a port"}, "the layouts that these were drawn for, made of"),
+    ],
+)
+def test_the_card_says_how_the_masks_of_the_run_came(
+    source: Path, run: Path, tmp_path: Path, decisions: dict[str, str], said: str
+) -> None:
+    job = prepared(source, run, config="pairs")
+    mix(replace(job, run=job.run.model_copy(update={"decisions": decisions})), tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    assert said in text and ("Eq. 7" in text) == (not decisions)
 
 
 def test_a_damaged_run_is_refused(

@@ -19,10 +19,11 @@ from didgen.manifests.files import read_json_lines, sha256_of
 from didgen.manifests.images import decode, encoded, is_upright, read_mask, upright
 from didgen.manifests.recipes.fingerprint import fingerprint
 from didgen.manifests.recipes.mix import MixRecipe
+from didgen.manifests.runs.finish import Provenance
 from didgen.manifests.runs.mix import mix, prepare_mix
 from didgen.manifests.runs.mix_plan import interleave, last_places, wanted_counts
 from didgen.manifests.shards.index import Ingredient, read_manifest
-from didgen.manifests.shards.shard import Sample, iterate, shard_path, write_shard
+from didgen.manifests.shards.shard import Sample, Stamp, iterate, shard_path, write_shard
 from didgen.manifests.sources.records import SPLITS, SourceManifest, SourceRecord
 from tests.fixtures.runs import write_run
 from tests.fixtures.samples import CLASSES, noise_sample
@@ -203,7 +204,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("large") / "run",
         {"images": shards("images", 40, 1, 30, 19), "pairs": shards("pairs", 20, 0, 40)},
         classes=list(CLASSES),
-        made_from=[Ingredient(kind="model", name="mini", licence="CC-BY-4.0")],
+        provenance=Provenance([Ingredient(kind="model", name="mini", licence="CC-BY-4.0")]),
     )
 
 
@@ -232,8 +233,7 @@ def test_a_mix_is_byte_for_byte_that_of_the_reference(
             config,
             index,
             map(reference.sample, items),
-            fingerprint="f00d",
-            versions={},
+            Stamp("f00d"),
             split=split,
         )
     names = [shard_path(Path(), config, index, split) for config, split, index, _ in expected]

@@ -20,8 +20,6 @@ def test_nothing_is_dropped_by_guess(
     (first, *_) = read_sidecars(run, "images")
     rows = [row | ({} if score is None else {"copy": score}) for row in first.rows]
     odd = first.model_copy(update={"rows": rows})
-    samples = training_samples(
-        run, read_manifest(run), "images", [odd], source, manifest, drop_copies=True
-    )
+    samples = training_samples(run, read_manifest(run), "images", [odd], manifest, drop_copies=True)
     with pytest.raises(DidgenError, match=r"without the score .* run `didgen quality --write-sco"):
         list(samples)

@@ -17,7 +17,7 @@ from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import sha256_of
 from didgen.manifests.runs.verify import verify
-from didgen.manifests.shards.shard import Sample, shard_path, write_shard
+from didgen.manifests.shards.shard import Sample, Stamp, shard_path, write_shard
 from tests.fixtures.pictures import encoded, noise, square
 from tests.fixtures.runs import Shards, write_run
 
@@ -224,7 +224,7 @@ def test_documents_of_older_runs_are_left_alone(run: Path) -> None:
 
 
 def test_shard_that_the_manifest_does_not_list_is_extra(run: Path) -> None:
-    write_shard(run, "images", 2, [image_sample("z")], fingerprint="f00d", versions={})
+    write_shard(run, "images", 2, [image_sample("z")], Stamp("f00d"))
     assert faults(run) == {
         "images/images-000002.tar": "extra",
         "images/images-000002.json": "extra",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from didgen.manifests.shards.rows import difference, shard_is_whole
-from didgen.manifests.shards.shard import Failure, Sample, Sidecar, shard_path, write_shard
+from didgen.manifests.shards.shard import Failure, Sample, Sidecar, Stamp, shard_path, write_shard
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def sample(key: str) -> Sample:
 
 
 def write(directory: Path, *results: Sample | Failure, **place: str) -> Sidecar:
-    return write_shard(directory, "images", 0, results, fingerprint="f00d", versions={}, **place)  # type: ignore[arg-type]
+    return write_shard(directory, "images", 0, results, Stamp("f00d"), **place)  # type: ignore[arg-type]
 
 
 def test_only_a_shard_as_it_was_made_is_skipped(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from didgen.manifests.shards.shard import (
     Sample,
     Sidecar,
     Sidecars,
+    Stamp,
     TornError,
     is_shard_name,
     iterate,
@@ -56,7 +57,11 @@ def write(
     directory: Path, results: Iterable[Result], config: Config = "images", index: int = 0
 ) -> Sidecar:
     return write_shard(
-        directory, config, index, results, fingerprint="f00d", versions={"torch": "2.8"}
+        directory,
+        config,
+        index,
+        results,
+        Stamp("f00d", {"torch": "2.8"}),
     )
 
 
@@ -147,7 +152,7 @@ def test_row_that_is_not_json_leaves_nothing(tmp_path: Path) -> None:
 def test_sidecar_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     wrong: Any = {"torch": 2}
     with pytest.raises(ValueError, match="versions"):
-        write_shard(tmp_path, "images", 0, [bare_image("a")], fingerprint="f00d", versions=wrong)
+        write_shard(tmp_path, "images", 0, [bare_image("a")], Stamp("f00d", wrong))
     assert list((tmp_path / "images").iterdir()) == []
 
 
@@ -369,8 +374,7 @@ def test_sidecars_come_split_by_split(tmp_path: Path) -> None:
             "images",
             0,
             [bare_image(split)],
-            fingerprint="f00d",
-            versions={},
+            Stamp("f00d"),
             split=split,
         )
     found = [list(sidecar.kept) for sidecar in read_sidecars(tmp_path, "images")]

@@ -9,7 +9,7 @@ import pytest
 from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import Predictions, read_predictions, training_folder
 from didgen.downstream.metrics.classification import balanced_accuracy, correctness, log_losses
-from didgen.downstream.stats.comparison import UNJUDGED, UNTESTED, balanced, compare, holm
+from didgen.downstream.stats.comparison import UNJUDGED, UNTESTED, Contrast, balanced, compare, holm
 from tests.fixtures.benchmarks import Done
 
 CLASSES = ("MEL", "BCC")
@@ -38,12 +38,10 @@ def test_the_controls_are_one_family_and_decide_by_balanced_accuracy(classified:
             ]
             members.append(
                 compare(
+                    Contrast(network, "balanced accuracy", control, "didgen", True),
                     scores[0],
                     scores[1],
                     lesions,
-                    model=network,
-                    score="balanced accuracy",
-                    names=(control, "didgen"),
                 )
             )
     told = [one for one in benchmark["comparisons"] if one["judged"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from didgen.downstream.benchmark.results import read_segmentations, training_folder
-from didgen.downstream.stats.comparison import compare, holm
+from didgen.downstream.stats.comparison import Contrast, compare, holm
 from tests.fixtures.benchmarks import Done
 
 NETWORKS = ("unet", "wide")
@@ -31,12 +31,10 @@ def test_the_comparisons_are_those_of_the_masks_seed_by_seed(segmented: Done) ->
                 )
                 members.append(
                     compare(
+                        Contrast(f"{network}, {words}", "Dice", control, chosen, True),
                         np.stack([one.overlaps.dice for one in before]),
                         np.stack([one.overlaps.dice for one in after]),
                         before[0].units,
-                        model=f"{network}, {words}",
-                        score="Dice",
-                        names=(control, chosen),
                     )
                 )
     oracle = [json.loads(json.dumps(one.to_dict())) for one in holm(members)]
