@@ -9,7 +9,7 @@ Notable choices:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from didgen.augment.conditioning.p_tokens import tokenize
 
-TextEncoder = CLIPTextModel | CLIPTextModelWithProjection
+TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 
 LATENT_SCALE = 8
 """Pixels of an image's side for one of its latents'."""

@@ -11,6 +11,7 @@ from didgen.augment.prompts.prompt import diagnosis
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.recipes.training import TrainingRecipe
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
+from didgen.manifests.sources.subset import subset as nested_subset
 
 
 def read_training_images(recipe: TrainingRecipe) -> tuple[SourceManifest, list[SourceRecord]]:
@@ -34,6 +35,14 @@ def read_training_images(recipe: TrainingRecipe) -> tuple[SourceManifest, list[S
             f"`collections` and `exclude` leave none of the {len(masked)} training images with a "
             f"mask in {recipe.source}; let more through."
         )
+    if recipe.subset is not None:
+        if recipe.subset.k > len(records):
+            raise DidgenError(
+                f"`subset` asks for {recipe.subset.k} training images and {recipe.source} has "
+                f"{len(records)} of these; ask for fewer."
+            )
+        kept = nested_subset((r.key for r in records), recipe.subset.k, recipe.subset.seed)
+        records = [record for record in records if record.key in kept]
     if recipe.prompt == "caption" and not any(record.caption for record in records):
         raise DidgenError(f"{recipe.source} has no captions; run `didgen caption` on it first.")
     if recipe.prompt == "class" and not any(record.label for record in records):

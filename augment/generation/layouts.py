@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from didgen.manifests.errors import DidgenError
+from didgen.manifests.recipes.augment import LayoutSubset
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.shards.index import Manifest
 from didgen.manifests.shards.shard import Sidecar, read_shard
@@ -79,26 +80,27 @@ class Layouts:
     """Layout masks by name, for images of `size` pixels; only masks of the training split.
 
     A layout from validation or test data would leak it into training, so none is offered.
-    keep: how many of the source's masks are offered, and by which seed; None for all.
+    keep: which of the source's masks are offered; None for all.
     """
 
     size: int
     manifest: SourceManifest | None = None
     run: RunMasks | None = None
-    keep: tuple[int, int | Sequence[int]] | None = None
+    keep: LayoutSubset | None = None
 
     @cached_property
     def records(self) -> dict[str, SourceRecord]:
         """The training images of the source whose masks are offered."""
         chosen = self.manifest.select(split="train", masked=True) if self.manifest else []
         if self.keep is not None:
-            count, seed = self.keep
-            if count > len(chosen):
+            wanted = self.keep.collections
+            chosen = [record for record in chosen if wanted is None or record.source in wanted]
+            if self.keep.k > len(chosen):
                 raise DidgenError(
-                    f"`pairs.layouts.subset` asks for {count} masks and the source has "
+                    f"`pairs.layouts.subset` asks for {self.keep.k} masks and the source has "
                     f"{len(chosen)} for training; ask for fewer."
                 )
-            kept = subset((record.key for record in chosen), count, seed)
+            kept = subset((record.key for record in chosen), self.keep.k, self.keep.seed)
             chosen = [record for record in chosen if record.key in kept]
         return {record.key: record for record in chosen}
 

@@ -201,7 +201,7 @@ def _layouts(recipe: AugmentRecipe, manifest: SourceManifest | None, size: int) 
             size, manifest, RunMasks(asked_for.run, other, read_sidecars(asked_for.run, "pairs"))
         )
     if isinstance(asked_for, SourceLayouts):
-        return Layouts(size, manifest, keep=(asked_for.subset.k, asked_for.subset.seed))
+        return Layouts(size, manifest, keep=asked_for.subset)
     return Layouts(size, manifest)
 
 

@@ -294,6 +294,8 @@ def arms_to_test(job: BenchmarkJob[Any], choices: Mapping[str, Iterable[Candidat
 
 
 def _parts(job: BenchmarkJob[Any]) -> list[str]:
+    if not job.recipe.test:
+        return []
     return ["test"] if job.outside is None else ["test", "outside"]
 
 
@@ -308,7 +310,7 @@ def _tested(
     job = task.job
     arms, found = arms_to_test(job, choices), {}
     data = {part: fingerprint(_what(task.images_of(part))) for part in _parts(job)}
-    for training in (t for t in job.trainings if t.arm in arms and t in results):
+    for training in (t for t in job.trainings if data and t.arm in arms and t in results):
         folder = folder_of(out, training)
         tested = find_tested(folder, results[training], data)
         if tested is None:

@@ -120,8 +120,8 @@ class BenchmarkJob(ABC, Generic[P]):
         """
         own = unit_naming(self.recipe.source)
         names = {"val": own, "test": own}
-        outside = self.recipe.outside
-        return names if outside is None else names | {"outside": unit_naming(outside)}
+        outside = self.recipe.elsewhere
+        return names if outside is None else names | {"outside": unit_naming(outside.source)}
 
     @property
     def parts(self) -> dict[str, P]:
@@ -204,6 +204,7 @@ class BenchmarkJob(ABC, Generic[P]):
             for seed in self.recipe.seeds
             for network in self.recipe.networks
             for real in self.recipe.real
+            if seed in self.recipe.seeds_of(real)
             for arm in self.recipe.arms
         )
 
@@ -218,8 +219,8 @@ class BenchmarkJob(ABC, Generic[P]):
 
     def in_search(self, training: Training) -> bool:
         """Whether a training comes before the choice: a use of a run has some seeds alone."""
-        seeds = self.recipe.seeds[: self.recipe.search]
-        return training.seed in seeds or self.recipe.arm(training.arm).role != "use"
+        searched = training.seed in self.recipe.searched
+        return searched or self.recipe.arm(training.arm).role != "use"
 
     def at_most(self) -> tuple[Training, ...]:
         """The trainings that the benchmark takes at most, those of the filter among them: of each
@@ -267,7 +268,7 @@ def run_folders(recipe: BenchmarkRecipe) -> dict[Path, str]:
         recipe.run_folder(name, real, seed): name
         for name in recipe.runs
         for real in recipe.real
-        for seed in recipe.seeds
+        for seed in recipe.seeds_of(real)
     }
 
 
@@ -367,20 +368,10 @@ def shared_records(
 
 def unit_of(recipe: BenchmarkRecipe, source: SourceManifest) -> str:
     """The unit of a benchmark's tests, by the records of its sources."""
-    outside = () if recipe.outside is None else SourceManifest.read(recipe.outside).records
+    outside = () if recipe.elsewhere is None else recipe.elsewhere.records()
     known = {record.patient_id is not None for record in (*source.records, *outside)}
     words = {"patient": True, "lesion": False}
     return " or ".join(word for word, patient in words.items() if patient in known)
-
-
-def check_outside(source: SourceManifest, place: Path, origins: Mapping[Path, Origin]) -> None:
-    """Raise a `DidgenError` where a run's model was trained on images of the outside source."""
-    for folder, origin in origins.items():
-        if known := [r for r in source.records if origin.trained_on.knows_record(r)]:
-            raise DidgenError(
-                f"The model of {folder} was trained on {known[0].key}, which `outside` ({place}) "
-                f"holds, one of {len(known)} such; test on another source."
-            )
 
 
 def start_of(weights: Weights, built: nn.Module) -> Start:

@@ -7,15 +7,19 @@ Notable choices:
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, model_validator
 
 from didgen.downstream.benchmark.arms.record import NAME, Arm
 from didgen.downstream.benchmark.old_recipes import of_today
 from didgen.downstream.networks.network import Network
-from didgen.manifests.choices import Reviewed
+from didgen.downstream.pages.document import BENCHMARK_NAME
+from didgen.manifests.choices import Reviewed, Split
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json
 from didgen.manifests.recipes.fields import LocalPath, Positive, Precision, Rate, Section, Seed
+from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 Scale = int | None
 """How many real images a training has, of each class or pairs; None for all."""
@@ -38,17 +42,42 @@ ENOUGH_SEEDS = 10
 RunName = Annotated[str, Field(pattern=NAME)]
 
 
+class Outside(Section):
+    """Another source, or a part of one, whose images no training of a benchmark has."""
+
+    source: LocalPath
+    split: Split | None = None
+    """The split that is taken; null for all. Of the benchmark's own source only `test` is left."""
+    collections: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Images whose record names one of these as its `source`; null for all."""
+
+    def records(self) -> list[SourceRecord]:
+        """The records of this part."""
+        return [
+            record
+            for record in SourceManifest.read(self.source).select(split=self.split)
+            if self.collections is None or record.source in self.collections
+        ]
+
+    def __str__(self) -> str:
+        parts = [self.split, *(self.collections or ())]
+        named = ", ".join(part for part in parts if part)
+        return f"{self.source} ({named})" if named else str(self.source)
+
+
 class BenchmarkRecipe(Section):
     """What every benchmark is asked: networks in arms by seeds, and how they train."""
 
     kind: Literal["classify", "segment"]
     source: LocalPath
-    outside: LocalPath | None = None
-    """Another source, of another clinic say: the networks that are tested are tested on it too."""
-    runs: dict[RunName, LocalPath] = Field(default_factory=dict)
+    outside: Outside | LocalPath | None = None
+    """Another source, of another clinic say: the networks that are tested are tested on it too.
+    A record `{source, split, collections}` takes a part of one, which may be test images of the
+    benchmark's own source that `collections` leave out."""
+    runs: dict[RunName, LocalPath | dict[Seed, LocalPath]] = Field(default_factory=dict)
     """Runs by the names that arms say. The first is the one whose worth is asked, the others are
     its rivals. `{real}` and `{seed}` in a folder stand for the scale (or `all`) and the seed of a
-    training: each then has a run of its own."""
+    training: each then has a run of its own. A record of folders by seed says the same."""
     drop_copies: bool = False
     """Leave out the samples that the copy check of `didgen quality` found to be copies."""
     reviewed: Reviewed | None = None
@@ -65,9 +94,16 @@ class BenchmarkRecipe(Section):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
     """Trainings of each arm of each network; seeds are paired over the arms. At a scale each has
     images of its own."""
+    seeds_at: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    """How many of these seeds each scale of `real` has, in its order; null is all of them."""
     search: Positive | None = None
     """How many of these seeds the uses of a run have while validation chooses among them; the
-    chosen one then gets the others too. null is all of them."""
+    chosen one then gets the others too. null is all that every scale has."""
+    chosen: LocalPath | None = None
+    """A finished benchmark of the same kind that chose the use of each run on its validation
+    images. Only these uses are trained here; `arms` has them among others."""
+    test: bool = True
+    """Whether test images are looked at; without, a benchmark ends with its choice."""
     near_duplicates: Literal["refuse", "drop"] = "refuse"
     """Images that are nearly those of a later split (train before val before test): refused, or
     left out of the earlier split."""
@@ -127,14 +163,59 @@ class BenchmarkRecipe(Section):
     def cautions(self) -> list[str]:
         """What a reader of the results has to know of the recipe, a sentence each."""
         small = [count for count in self.real if count is not None and count <= FEW_IMAGES]
-        if not small or len(self.seeds) >= ENOUGH_SEEDS:
+        few = [count for count in small if len(self.seeds_of(count)) < ENOUGH_SEEDS]
+        if not few or not self.test:
             return []
         caution = (
-            f"The scale {small[0]} has {len(self.seeds)} seeds: so few real images differ much "
-            f"from seed to seed, and {ENOUGH_SEEDS} seeds or more are needed to tell an effect "
-            "from their luck."
+            f"The scale {few[0]} has {len(self.seeds_of(few[0]))} seeds: so few real images differ "
+            f"much from seed to seed, and {ENOUGH_SEEDS} seeds or more are needed to tell an "
+            "effect from their luck."
         )
         return [caution]
+
+    def seeds_of(self, real: Scale) -> tuple[int, ...]:
+        """The seeds that a scale has."""
+        return self.seeds if self.seeds_at is None else self.seeds[: self._most(real)]
+
+    def _most(self, real: Scale) -> int:
+        return dict(zip(self.real, self.seeds_at or (), strict=True))[real]
+
+    @property
+    def searched(self) -> tuple[int, ...]:
+        """The seeds that the uses of a run have while validation chooses among them."""
+        counts = [count for count in (self.search, *(self.seeds_at or ())) if count is not None]
+        return self.seeds[: min(counts, default=len(self.seeds))]
+
+    def at_most(self) -> int:
+        """Trainings of one network at most, besides those of the quality filter."""
+        every = sum(len(self.seeds_of(real)) for real in self.real)
+        uses = sum(arm.role == "use" for arm in self.arms)
+        searched = len(self.searched) * len(self.real)
+        of_uses = 0 if self.chosen else (uses - len(self.runs)) * searched
+        return (len(self.arms) - uses + len(self.runs)) * every + of_uses
+
+    @property
+    def elsewhere(self) -> Outside | None:
+        """The other source, as a record."""
+        return Outside(source=self.outside) if isinstance(self.outside, Path) else self.outside
+
+    @model_validator(mode="after")
+    def seeds_that_are_there(self) -> Self:
+        if self.seeds_at is not None and len(self.seeds_at) != len(self.real):
+            raise ValueError(
+                f"`seeds_at` has {len(self.seeds_at)} numbers for {len(self.real)} scales of `real`"
+            )
+        if (most := max(self.seeds_at or (0,))) > len(self.seeds):
+            raise ValueError(f"`seeds_at` asks for {most} seeds and `seeds` has {len(self.seeds)}")
+        return self
+
+    @model_validator(mode="after")
+    def own_images_that_are_left(self) -> Self:
+        elsewhere = self.elsewhere
+        own = elsewhere is not None and elsewhere.source == self.source
+        if own and elsewhere is not None and elsewhere.split != "test":
+            raise ValueError("`outside` is the benchmark's own source: it needs `split: test`")
+        return self
 
     @model_validator(mode="after")
     def names_are_unique(self) -> Self:
@@ -165,6 +246,9 @@ class BenchmarkRecipe(Section):
                 raise ValueError(f"the arm `{arm.name}` needs the run {arm.run} in `runs`")
             if arm.how.epochs and not self.runs:
                 raise ValueError(f"the arm `{arm.name}` needs `runs`, which say its steps")
+        for name, run in self.runs.items():
+            if isinstance(run, Mapping) and (lacking := [s for s in self.seeds if s not in run]):
+                raise ValueError(f"the run {name} in `runs` has no folder for seed {lacking[0]}")
         used = {arm.run for arm in self.arms if arm.role == "use"}
         if idle := [name for name in self.runs if name not in used]:
             raise ValueError(f"`runs` has {idle[0]}, but `arms` has none that trains on it")
@@ -177,7 +261,8 @@ class BenchmarkRecipe(Section):
     def run_folder(self, name: str, real: Scale, seed: int) -> Path:
         """The folder of a run for the trainings of a scale and seed."""
         said = {"{real}": "all" if real is None else str(real), "{seed}": str(seed)}
-        text = str(self.runs[name])
+        run = self.runs[name]
+        text = str(run[seed] if isinstance(run, Mapping) else run)
         for mark, value in said.items():
             text = text.replace(mark, value)
         return Path(text)
@@ -230,12 +315,46 @@ class SegmentRecipe(BenchmarkRecipe):
         return super().lists() | {"collections": self.collections or ()}
 
 
+R = TypeVar("R", bound=BenchmarkRecipe)
+
+
+def with_chosen(recipe: R) -> R:
+    """A recipe without the uses that the benchmark `chosen` did not choose; itself without one.
+
+    Only a choice among the very same arms counts: any other is a `DidgenError`.
+    """
+    if recipe.chosen is None:
+        return recipe
+    path = recipe.chosen / BENCHMARK_NAME
+    if not path.is_file():
+        raise DidgenError(f"`chosen` names {recipe.chosen}, which is no finished benchmark.")
+    found = read_json(path)
+    choices = found.get("choices")
+    if found.get("kind") != recipe.kind or not choices:
+        raise DidgenError(f"{path} chose no use for `{recipe.kind}`; name another `chosen`.")
+    there = {arm["name"]: Arm.model_validate(arm) for arm in found["recipe"]["arms"]}
+    taken = {one["name"] for every in choices.values() for one in every if one["chosen"]}
+    uses = [arm for arm in recipe.arms if arm.role == "use"]
+    for run in recipe.runs:
+        of_run = [arm for arm in uses if arm.run == run and arm.name in taken]
+        if len(of_run) != 1 or of_run[0] != there.get(of_run[0].name):
+            raise DidgenError(
+                f"{path} did not choose among the uses of {run} that this recipe has; give both "
+                "the same `arms`."
+            )
+    arms = tuple(arm for arm in recipe.arms if arm.role != "use" or arm.name in taken)
+    return recipe.model_copy(update={"arms": arms})
+
+
 NOT_ASKED = frozenset(
     {"kind", "source", "outside", "runs", "drop_copies", "networks", "arms", "real", "seed"}
     | {
         "reviewed",
         "seeds",
+        "seeds_at",
         "search",
+        "chosen",
+        "test",
         "scope",
         "epochs",
         "max_steps",

@@ -6,10 +6,13 @@
 - unknown: nobody lists what its model was trained on, or a file that it took is of unknown origin.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
+from didgen.downstream.benchmark.recipe import Outside
+from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.shards.index import Manifest
@@ -79,14 +82,16 @@ def origin_of(
     unknown = ""
     if not trained_on:
         unknown = "nobody lists what its model was trained on"
-    elif run.recipe.get("captions") is not None:
+    elif run.recipe.get("captions") not in (None, "model"):
         unknown = "its captions are of a file, and nobody lists their images"
     elif named - by_key.keys():
         unknown = "its layouts are of images that the source does not hold"
     elif varied - by_key.keys():
         unknown = "its variations start from images that the source does not hold"
     # A run with a source tells its model captions of that source's training images.
-    told = run.recipe.get("source") is not None and run.recipe.get("prompt", "caption") == "caption"
+    # Captions of the model are those of its training images, which are listed.
+    told = run.recipe.get("source") is not None and run.recipe.get("captions") is None
+    told = told and run.recipe.get("prompt", "caption") == "caption"
     captioned = [record for record in training if record.caption] if told else []
     return Origin(
         trained_on,
@@ -100,3 +105,15 @@ def origin_of(
 def widest(scopes: Iterable[Scope]) -> Scope:
     """The widest of some scopes, the first of equals."""
     return max(scopes, key=lambda scope: WIDER.index(scope.name))
+
+
+def outside_records(outside: Outside, origins: Mapping[Path, Origin]) -> list[SourceRecord]:
+    """The records of another source; a `DidgenError` where a run's model was trained on some."""
+    records = outside.records()
+    for folder, origin in origins.items():
+        if known := [record for record in records if origin.trained_on.knows_record(record)]:
+            raise DidgenError(
+                f"The model of {folder} was trained on {known[0].key}, which `outside` ({outside}) "
+                f"holds, one of {len(known)} such; test on another source."
+            )
+    return records

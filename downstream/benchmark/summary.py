@@ -2,8 +2,9 @@
 
 - Each arm has its figures on validation images, and on test images if it was tested.
 - The chosen use of the first run is compared with each control; Holm's correction runs over all of
-  these comparisons, over networks and scales too. Nothing else has a verdict, but for one question:
-  whether it beats every rival, which are the cheap ones and the chosen uses of the other runs.
+  these comparisons, over networks and scales too. Those on another source are a family of their
+  own. Nothing else has a verdict, but for one question: whether it beats every rival, which are the
+  cheap ones and the chosen uses of the other runs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -132,7 +133,7 @@ def _part(
 def compared(task: Task[Any, E], findings: Findings[E]) -> list[Comparison]:
     """The chosen use of the first run against every other arm that was tested.
 
-    Those with a control, by the deciding score, are one family and come first.
+    Those with a control, by the deciding score, are a family for each part and come first.
     """
     if not findings.chosen:
         return []
@@ -140,15 +141,22 @@ def compared(task: Task[Any, E], findings: Findings[E]) -> list[Comparison]:
     tested = {t.arm for t in findings.tested}
     others = [arm for arm in job.recipe.arms if arm.name in tested and arm.name != treatment]
     others.sort(key=lambda arm: ("control", "rival", "use").index(arm.role))
-    family: list[Comparison] = []
+    judged: list[Comparison] = []
     more: list[Comparison] = []
-    for part in (part for part in ("test", "outside") if part in findings.predictions):
+    for part in _parts(findings):
+        family: list[Comparison] = []
         for score in task.scores:
             for arm in others:
                 of = _against(task, findings, (arm.name, treatment), score.name, part)
-                judged = arm.role == "control" and score == task.primary and part == "test"
-                (family if judged else more).extend(replace(one, judged=judged) for one in of)
-    return [*holm(family), *more]
+                decides = arm.role == "control" and score == task.primary
+                (family if decides else more).extend(replace(one, judged=decides) for one in of)
+        judged += holm(family)
+    return [*judged, *more]
+
+
+def _parts(findings: Findings[Any]) -> list[str]:
+    """The parts of the images that arms were tested on."""
+    return [part for part in ("test", "outside") if part in findings.predictions]
 
 
 def _against(
@@ -171,16 +179,21 @@ def _against(
 def _is_rival(task: Task[Any, E], findings: Findings[E], one: Comparison) -> bool:
     """Whether a comparison is one of those by which the chosen use may beat every rival."""
     role = task.job.recipe.arm(one.control).role
-    return role != "control" and one.score == task.primary.name and one.part == "test"
+    return role != "control" and one.score == task.primary.name
 
 
 def _against_all(rivals: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Whether the chosen use beats every rival: on each network and scale, and on all of them."""
-    models = list(dict.fromkeys(one.model for one in rivals))
-    groups = {model: [one for one in rivals if one.model == model] for model in models}
-    if len(models) > 1:
-        groups = {"every network and scale": list(rivals)} | groups
-    return [against_all(of, model).to_dict() for model, of in groups.items()]
+    found = []
+    for part in dict.fromkeys(one.part for one in rivals):
+        mine = [one for one in rivals if one.part == part]
+        models = list(dict.fromkeys(one.model for one in mine))
+        groups = {model: [one for one in mine if one.model == model] for model in models}
+        if len(models) > 1:
+            groups = {"every network and scale": mine} | groups
+        where = "" if part == "test" else f" ({part})"
+        found += [against_all(of, f"{model}{where}").to_dict() for model, of in groups.items()]
+    return found
 
 
 def known_mean(values: Sequence[float | None]) -> float | None:

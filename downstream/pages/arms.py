@@ -7,6 +7,7 @@ from didgen.downstream.pages.document import Block, Heading, Listing, Paragraph,
 from didgen.downstream.pages.tables import (
     dropped,
     interval,
+    looked_at,
     networks,
     number,
     spread,
@@ -72,6 +73,17 @@ def tested(arms: Iterable[Row]) -> list[Row]:
 def chosen_uses(benchmark: Mapping[str, Any]) -> list[Block]:
     """How validation images ranked the uses of each run, and which one was tested."""
     choices = benchmark.get("choices") or {}
+    if elsewhere := benchmark["recipe"].get("chosen"):
+        taken = ", ".join(
+            f"`{one['name']}` for the run {run}" for run, every in choices.items() for one in every
+        )
+        return [
+            Heading("Which use of a run?"),
+            Paragraph(
+                f"The validation images of another benchmark chose {taken} before any test image "
+                f"was looked at: `{elsewhere}` ranks all uses."
+            ),
+        ]
     rows = [
         [
             run,
@@ -93,7 +105,7 @@ def chosen_uses(benchmark: Mapping[str, Any]) -> list[Block]:
             f"Mean {benchmark['score']} on the validation images over networks, scales and seeds, "
             f"with the 95 % interval over {units_of(benchmark)}. Uses stand in the "
             "order of their simplicity: the first that lies within one standard error of the best "
-            "is chosen, and it alone is tested."
+            f"is chosen, and it alone {'is' if looked_at(benchmark) else 'may be'} tested."
         ),
         Table(
             ["run", "arm", "mean", "interval", "behind the best", "standard error", "choice"],
@@ -134,11 +146,22 @@ def _scored(title: str, arms: Sequence[Row], part: str, benchmark: Row) -> list[
 def tested_on(benchmark: Mapping[str, Any]) -> list[tuple[str, list[Row]]]:
     """Each part of the images that arms were tested on: a title, and a row of figures an arm."""
     arms = tested(benchmark["arms"])
+    if not arms:
+        return []
     found: list[tuple[str, list[Row]]] = [("Figures on the test images", arms)]
     if any(arm.get("outside") for arm in arms):
-        title = f"Figures on {benchmark['recipe']['outside']}"
+        title = f"Figures on {outside_name(benchmark['recipe']['outside'])}"
         found.append((title, [{**arm, **arm["outside"]} for arm in arms]))
     return found
+
+
+def outside_name(outside: Any) -> str:
+    """Another source in words: its folder, and the part of it that was taken."""
+    if not isinstance(outside, Mapping):
+        return str(outside)
+    parts = [outside["split"], *(outside["collections"] or ())]
+    named = ", ".join(part for part in parts if part)
+    return f"{outside['source']} ({named})" if named else str(outside["source"])
 
 
 def labels(arm: Row) -> list[str]:
@@ -163,8 +186,9 @@ def scarcity(benchmark: Mapping[str, Any]) -> list[Block]:
                 f"{number(by_scale[real]['score'])} ({known_interval(by_scale[real]['interval'])})"
                 for real in scales
             ]
-            rows.append([network, name, *cells])
-        header = ["network", "arm", *map(count, scales)]
+            scopes = ", ".join(dict.fromkeys(arm["scope"] for arm in mine))
+            rows.append([network, name, scopes, *cells])
+        header = ["network", "arm", "scope", *map(count, scales)]
         title = f"{benchmark['score']} on {images} images by the number of real images"
         if rows:
             blocks += [

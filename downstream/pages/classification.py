@@ -83,6 +83,8 @@ def _test_figures(benchmark: Mapping[str, Any]) -> list[Block]:
 def _classes(benchmark: Mapping[str, Any]) -> list[Block]:
     """Figures and confusions of each class."""
     classes, arms = benchmark["classes"], tested(benchmark["arms"])
+    if not arms:
+        return []
     return [
         Heading("Classes"),
         Paragraph("Recall / AUC of each class, mean over seeds."),

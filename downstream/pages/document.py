@@ -4,9 +4,9 @@ A page says what a record holds once, as blocks; what it is written in is decide
 Markdown beside the figures, HTML in the report.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,20 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-BENCHMARK_NAME = "benchmark.json"
+KINDS = {kind.__name__: kind for kind in (Heading, Paragraph, Listing, Table, Picture)}
+
+
+def to_records(blocks: Iterable[Block]) -> list[dict[str, Any]]:
+    """Blocks as JSON values, each with its kind."""
+    return [{"block": type(block).__name__, **asdict(block)} for block in blocks]
+
+
+def from_records(records: Iterable[Mapping[str, Any]]) -> list[Block]:
+    """The blocks of such values; a KeyError or TypeError where one is none."""
+    return [
+        KINDS[record["block"]](**{name: v for name, v in record.items() if name != "block"})
+        for record in records
+    ]
+
+
+BENCHMARK_NAME, STUDY_NAME = "benchmark.json", "study.json"

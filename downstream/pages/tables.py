@@ -11,7 +11,8 @@ PARTS = ("train", "val", "test", "outside", "synthetic")
 CROSSED = (
     "Each sentence rests on new units (lesions, or patients where known) and new seeds both where "
     "there are two seeds or more. The chosen use against each control, over networks and scales, "
-    "is one family for Holm's correction. Whether it beats every rival is decided by the largest "
+    "is one family for Holm's correction, and so it is on another source (`outside`). Whether it "
+    "beats every rival is decided by the largest "
     "p, which needs none. All else has its interval alone. The difference that could have been "
     "shown is the one that the test finds four times out of five."
 )
@@ -58,8 +59,11 @@ def networks(benchmark: Mapping[str, Any]) -> str:
 
 def machine(benchmark: Mapping[str, Any]) -> str:
     """Seeds, device and time, as the end of a page's first sentence."""
+    asked = benchmark["recipe"]
+    counts = asked.get("seeds_at") or [len(asked["seeds"])]
+    seeds = " to ".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
     return (
-        f"{len(benchmark['recipe']['seeds'])} seeds an arm, on "
+        f"{seeds} seeds an arm, on "
         f"{' and '.join(benchmark['devices'])}; {benchmark['seconds'] / 60:.0f} minutes of "
         "training."
     )
@@ -82,10 +86,18 @@ def units_of(benchmark: Mapping[str, Any]) -> str:
     return plural(benchmark["unit"])
 
 
+def looked_at(benchmark: Mapping[str, Any]) -> bool:
+    """Whether test images were looked at."""
+    return bool(benchmark["recipe"].get("test", True))
+
+
 def verdicts(benchmark: Mapping[str, Any], note: str) -> list[Block]:
     """Whether the augmentation helps: a sentence for each verdict, and every test as a table."""
     comparisons = benchmark["comparisons"]
     head: list[Block] = [Heading("Does the augmentation help?"), Paragraph(note)]
+    if not looked_at(benchmark):
+        untested = "No test image was looked at: this benchmark ends with the choice of a use."
+        return [head[0], Paragraph(untested)]
     if not comparisons:
         return [*head, Paragraph("Nothing was compared: `arms` lacks a pair.")]
     judged = [one["sentence"] for one in comparisons if one.get("judged", True)]

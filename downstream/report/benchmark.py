@@ -9,13 +9,14 @@ import numpy as np
 
 from didgen.downstream.pages.arms import tested
 from didgen.downstream.pages.classification import classification_page
+from didgen.downstream.pages.curves import curves_of
 from didgen.downstream.pages.document import BENCHMARK_NAME, Block, Heading, Paragraph, Picture
 from didgen.downstream.pages.older import of_today
 from didgen.downstream.pages.segmentation import segmentation_page
 from didgen.downstream.report.blocks import Content, Fold, Notice, Part
 from didgen.downstream.report.curves import training_curves
 from didgen.downstream.report.pictures import figure_of_file
-from didgen.downstream.report.plots import Effect, confusions, dots, forest
+from didgen.downstream.report.plots import Effect, confusions, dots, forest, scarcity
 from didgen.downstream.report.run import named_folders, recipe_blocks
 from didgen.downstream.stats.comparison import GAIN, LOSS
 from didgen.manifests.errors import DidgenError
@@ -81,6 +82,13 @@ def _pictured(
             case Heading(text="Classes"):
                 yield block
                 yield from _recalls(record)
+            case Heading(text="By the number of real images"):
+                yield block
+                yield from map(scarcity, curves_of(record))
+                folded.append(Paragraph("The same figures."))
+            case Picture(file=file) if Path(file).name.startswith("scarcity-"):
+                # Drawn above, for narrow and dark pages too.
+                continue
             case Picture():
                 yield figure_of_file(
                     inside(folder, block.file), f"{block.title}. {block.caption}", block.title

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from didgen.downstream.pages.document import BENCHMARK_NAME
+from didgen.downstream.pages.document import BENCHMARK_NAME, STUDY_NAME
 from didgen.downstream.pages.quality import RECORD_NAME
 from didgen.downstream.report.benchmark import benchmark_part
 from didgen.downstream.report.blocks import Notice, Part
 from didgen.downstream.report.curves import results
 from didgen.downstream.report.quality import quality_part
 from didgen.downstream.report.run import run_part
+from didgen.downstream.report.study import study_part
 from didgen.downstream.report.training import training_part
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.progress import Progress
@@ -24,9 +25,9 @@ Make = Callable[[Path], Part]
 def parts_of(directories: Iterable[Path], progress: Progress | None = None) -> list[Part]:
     """What folders become in a report: each itself, or those one or two levels below it.
 
-    In the order of the work: models, runs, quality, benchmarks. A folder that is nothing of this
-    and has nothing of it below is a `DidgenError`; one below that cannot be read is a part that
-    says so.
+    A study comes first, then models, runs, quality and benchmarks, in the order of the work. A
+    folder that is nothing of this and has nothing of it below is a `DidgenError`; one below that
+    cannot be read is a part that says so.
     """
     found: dict[Path, Make] = {}
     given = list(directories)
@@ -39,7 +40,7 @@ def parts_of(directories: Iterable[Path], progress: Progress | None = None) -> l
                 "or `segment` has made."
             )
         found |= here
-    order = [training_part, run_part, quality_part, benchmark_part]
+    order = [study_part, training_part, run_part, quality_part, benchmark_part]
     # Sorting is stable: within a kind the order is that of the folders.
     chosen = sorted(found.items(), key=lambda item: order.index(item[1]))  # type: ignore[arg-type]
     if len(chosen) > PARTS:
@@ -58,6 +59,8 @@ def parts_of(directories: Iterable[Path], progress: Progress | None = None) -> l
 
 def maker_of(folder: Path) -> Make | None:
     """What makes a part of a folder, None where didgen has made nothing in it."""
+    if (folder / STUDY_NAME).is_file():
+        return study_part
     if (folder / BENCHMARK_NAME).is_file():
         return benchmark_part
     if (folder / RECORD_NAME).is_file():

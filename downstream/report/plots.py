@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
+from didgen.downstream.pages.curves import Curves
 from didgen.downstream.report.blocks import Drawing, Figure
 from didgen.downstream.report.pictures import data_uri
 from didgen.manifests.sources.records import class_words
@@ -199,6 +200,41 @@ def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], xlab
     height = 1.0 + 0.42 * len(rows)
     below, beside = (height + 0.3 * -(-len(series) // n) for n in (1, 3))
     return _drawn(paint, (7.2, beside), (NARROW, below), f"{xlabel}. {reported}.")
+
+
+def scarcity(curves: Curves) -> Figure:
+    """The score of each arm over the number of real images, with its intervals."""
+    order, names = curves.scales, list(curves.arms)
+    scales = ["all" if real is None else str(real) for real in order]
+
+    def paint(canvas: Canvas, palette: Palette, narrow: bool) -> None:
+        axes = canvas.subplots()
+        for number, points in enumerate(curves.arms.values()):
+            shift = 0.4 * (number / max(1, len(names) - 1) - 0.5)
+            style = _style(number, palette)
+            places = [order.index(real) + shift for real, _, _ in points]
+            axes.plot(places, [score for _, score, _ in points], marker="o", markersize=4, **style)
+            for place, (_, _, interval) in zip(places, points, strict=True):
+                if interval is not None:
+                    axes.plot([place, place], interval, color=style["color"], linewidth=1)
+        axes.set_xticks(range(len(order)), scales)
+        axes.set_xlabel("real images")
+        axes.set_ylabel(curves.score)
+        _bare(axes, palette, "y")
+        _legend(canvas, names, palette, 1 if narrow else 3)
+
+    reported = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{scales[order.index(real)]} {score:.3f}"
+            + ("" if ends is None else " ({:.3f} to {:.3f})".format(*ends))
+            for real, score, ends in points
+        )
+        for name, points in curves.arms.items()
+    )
+    below, beside = (3.0 + 0.24 * -(-len(names) // n) for n in (1, 3))
+    alt = f"{curves.title}. {reported}."
+    return _drawn(paint, (6.4, beside), (NARROW, below), alt, f"{curves.title}. {curves.caption}")
 
 
 @dataclass(frozen=True)

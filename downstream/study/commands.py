@@ -77,18 +77,19 @@ def _carry_out(
 ) -> None:
     """Carry a study out, and write the tables of what is done; exit 1 where something is not."""
     from didgen.downstream.study.hours import estimates
-    from didgen.downstream.study.tables import read_printed, write_tables
+    from didgen.downstream.study.page import PAGE_NAME, write_tables
+    from didgen.downstream.study.tables import read_printed
     from didgen.downstream.study.workflow import carry_out, write_workflow
 
     if recipe.paper is not None:
         # A fault of it is said now, not after the last stage.
         read_printed(recipe.paper, {name: stage.command for name, stage in stages.items()})
     write_workflow(stages, recipe, places, executor)
-    code = carry_out(places)
+    code = carry_out(places, executor)
     found = estimates(stages.values(), places.state)
     folders = [place / "tables" for place in (places.state, places.records) if place is not None]
     write_tables(stages, found, recipe.paper, folders)
-    print(f"The tables are in {folders[-1] / 'study.md'}.")
+    print(f"The tables are in {folders[-1] / PAGE_NAME}.")
     if undone := [name for name, one in found.items() if one.basis != "done"]:
         print(f"Not done: {', '.join(undone)}; the same command goes on.")
     if code or undone:

@@ -7,7 +7,6 @@ Notable choices:
   benchmark does not set: a field that a later didgen adds gives no stage another name.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,9 +80,29 @@ def work(recipe: Section) -> float | None:
         return float(per_class + pairs) if isinstance(per_class, int) else None
     said = recipe.model_dump(exclude_none=True)
     if "networks" in said:
-        trainings = math.prod(len(said[name]) for name in ("networks", "arms", "real", "seeds"))
-        return float(trainings * said.get("max_steps", said["epochs"]))
+        return float(sum(trainings(recipe).values()))
     return float(said["steps"] * said.get("batch_size", 1)) if "steps" in said else None
+
+
+def trainings(recipe: Section) -> dict[str, int]:
+    """Steps of all trainings of a benchmark at most, by the key of the network; epochs where its
+    recipe says no steps."""
+    from didgen.downstream.benchmark.recipe import BenchmarkRecipe
+
+    assert isinstance(recipe, BenchmarkRecipe), "only benchmarks train networks"
+    each = recipe.at_most() * (recipe.max_steps or recipe.epochs)
+    asked = recipe.model_dump(mode="json", include={"image_size", "batch_size"})
+    found: dict[str, int] = {}
+    for network in recipe.networks:
+        key = network_key(network.model_dump(mode="json"), asked)
+        found[key] = found.get(key, 0) + each
+    return found
+
+
+def network_key(network: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """What decides how long a step takes: the network, and the size of image and batch."""
+    sizes = {name: recipe[name] for name in ("image_size", "batch_size")}
+    return fingerprint([network["name"], network["arguments"], sizes])
 
 
 def _asked(recipe: Section) -> dict[str, Any]:

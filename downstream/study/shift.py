@@ -7,12 +7,17 @@ Notable choices:
   in the next shift. Only the last shift must see it end.
 - What ends a stage is its own record, beside what Snakemake keeps, which deletes the output of a
   job that fails.
+- On one machine a shift ends with the `didgen study` that it is of, even where that was killed: it
+  looks whether its session is still the one at work. The lock of that process, which the kernel
+  drops, says so, and the session's name tells it from one that was started since.
 """
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -27,8 +32,16 @@ from didgen.manifests.shards.index import MANIFEST_NAME
 
 LOG_NAME, SECONDS_NAME = "log.txt", "seconds.json"
 
+STUDY_LOCK, STAGE_LOCK, SESSION_NAME = "study", "stage", "session.json"
+
+SESSION = "DIDGEN_STUDY_SESSION"
+"""The variable of the environment that names the session a shift is of, on one machine."""
+
 PATIENCE = 300.0
 """Seconds that a command has to leave once it is asked to."""
+
+LOOK = 2.0
+"""Seconds between looks at whether the session is still at work."""
 
 
 def run_shift(plan: Mapping[str, Any], name: str, number: int) -> None:
@@ -38,17 +51,49 @@ def run_shift(plan: Mapping[str, Any], name: str, number: int) -> None:
     """
     stage = plan["stages"][name]
     folder = Path(stage["folder"])
-    with claimed(folder, "shift"):
+    _still_at_work(stage["name"])
+    with _alone(folder):
+        _still_at_work(stage["name"])
         if not (folder / FINISHED_NAME).is_file():
             _go_on(plan, stage, folder, last=number == stage["shifts"])
         write_json(Path(stage["outputs"][number - 1]), {"stage": stage["name"], "shift": number})
+
+
+def orphaned() -> bool:
+    """Whether the session that a shift is of has ended; shifts work in the folder of the state."""
+    session, place = os.environ.get(SESSION), Path(SESSION_NAME)
+    if session is None:
+        return False
+    if not place.is_file() or read_json(place).get("session") != session:
+        return True
+    with claimed(Path(), STUDY_LOCK, wait=False) as free:
+        return free
+
+
+def _still_at_work(name: str) -> None:
+    if orphaned():
+        raise DidgenError(f"{name}: its `didgen study` has ended; start it again to go on.")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other shifts out: of all stages on one machine, else of this stage."""
+    lock = (Path(), STAGE_LOCK) if SESSION in os.environ else (folder, "shift")
+    with claimed(*lock, wait=False) as got:
+        if got:
+            yield
+            return
+    print("A stage of a study that was killed is still leaving; waiting for it.", flush=True)
+    with claimed(*lock):
+        yield
 
 
 def _go_on(plan: Mapping[str, Any], stage: Mapping[str, Any], folder: Path, *, last: bool) -> None:
     print(f"{stage['name']}: begun; its log is {folder / LOG_NAME}", flush=True)
     before = read_json(folder / SECONDS_NAME) if (folder / SECONDS_NAME).is_file() else []
     began = monotonic()
-    code = for_minutes(stage["command"], Path(plan["folder"]), folder / LOG_NAME, plan["minutes"])
+    log, minutes = folder / LOG_NAME, plan["minutes"]
+    code = for_minutes(stage["command"], Path(plan["folder"]), log, minutes, orphaned)
     seconds = [*before, monotonic() - began]
     write_json(folder / SECONDS_NAME, seconds)
     failures = _failures(stage, folder) if code == 1 else 0
@@ -65,6 +110,8 @@ def _go_on(plan: Mapping[str, Any], stage: Mapping[str, Any], folder: Path, *, l
         if plan["records"] is not None:
             publish(folder, Path(plan["state"]), Path(plan["records"]))
         print(f"{stage['name']}: done after {sum(seconds) / 60:.0f} minutes.", flush=True)
+    elif orphaned():
+        _still_at_work(stage["name"])
     elif code is not None:
         raise DidgenError(
             f"{stage['name']} ended with the exit code {code}: {_last_line(folder / LOG_NAME)} "
@@ -77,16 +124,27 @@ def _go_on(plan: Mapping[str, Any], stage: Mapping[str, Any], folder: Path, *, l
         )
 
 
-def for_minutes(command: Sequence[str], cwd: Path, log: Path, minutes: float) -> int | None:
-    """The exit code of a command whose output goes to a file; None where its time was over."""
+def for_minutes(
+    command: Sequence[str],
+    cwd: Path,
+    log: Path,
+    minutes: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> int | None:
+    """The exit code of a command whose output goes to a file; None where its time was over, or
+    where it was `stopped`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
         process = subprocess.Popen(  # noqa: S603 - the command of the plan
             command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
         )
+        end = monotonic() + minutes * 60
         try:
-            return process.wait(minutes * 60)
-        except subprocess.TimeoutExpired:
+            while (left := end - monotonic()) > 0 and not stopped():
+                try:
+                    return process.wait(min(LOOK, left))
+                except subprocess.TimeoutExpired:
+                    continue
             return None
         finally:
             stop(process)

@@ -11,22 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from didgen.downstream.pages.arms import SCOPES, known_interval, labels, tested
-from didgen.downstream.pages.document import (
-    BENCHMARK_NAME,
-    Block,
-    Heading,
-    Listing,
-    Paragraph,
-    Table,
-    markdown,
-)
+from didgen.downstream.pages.arms import SCOPES, known_interval, labels
+from didgen.downstream.pages.document import Block, Listing, Paragraph, Table
 from didgen.downstream.pages.tables import spread, units_of
-from didgen.downstream.study.forms import comma_separated, latex
 from didgen.downstream.study.graph import Stage
 from didgen.downstream.study.hours import Estimate
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json, write_bytes
 
 MICRO = ("micro P", "micro R", "micro F1")
 
@@ -95,13 +85,15 @@ def read_printed(path: Path, kinds: Mapping[str, str]) -> list[Printed]:
     return found
 
 
-def benchmark_table(name: str, benchmark: Mapping[str, Any], printed: Iterable[Printed]) -> Table:
-    """The tested arms of a benchmark, and below them the rows that a paper printed."""
-    figures = FIGURES[benchmark["kind"]]
+def figures_table(
+    caption: str, kind: str, arms: Iterable[Mapping[str, Any]], printed: Iterable[Printed]
+) -> Table:
+    """The figures of tested arms, and below them the rows that a paper printed."""
+    figures = FIGURES[kind]
     ours = [
         [OURS, *labels(arm), known_interval(arm["interval"])]
         + [spread(arm["figures"][figure]) for figure in figures.values()]
-        for arm in tested(benchmark["arms"])
+        for arm in arms
     ]
     theirs = [
         [PRINTED, *(one.cells.get(label, "-") for label in LABELS), "-", "-"]
@@ -109,14 +101,14 @@ def benchmark_table(name: str, benchmark: Mapping[str, Any], printed: Iterable[P
         for one in printed
     ]
     header = ["figures", *LABELS, "scope", "interval", *figures]
-    return Table(header, [*ours, *theirs], f"{name}: figures on the test images")
+    return Table(header, [*ours, *theirs], caption)
 
 
 def notes(benchmark: Mapping[str, Any], printed: Sequence[Printed]) -> Iterator[Block]:
-    """What a reader of a benchmark's table has to know."""
+    """What a reader of a benchmark's tables of figures has to know."""
     units = units_of(benchmark)
     yield Paragraph(
-        f"Mean over seeds ± standard deviation on the test images. The interval is of the "
+        f"Mean over seeds ± standard deviation. The interval is of the "
         f"{benchmark['score']} in which {units} count alike, 95 %. {SCOPES}"
     )
     if printed:
@@ -151,33 +143,3 @@ def cost_table(stages: Mapping[str, Stage], found: Mapping[str, Estimate]) -> Ta
         ],
         "Hours of every stage",
     )
-
-
-def write_tables(
-    stages: Mapping[str, Stage],
-    found: Mapping[str, Estimate],
-    paper: Path | None,
-    folders: Iterable[Path],
-) -> None:
-    """Write all tables into folders: a page, and each table as LaTeX and CSV."""
-    benchmarks = {n: one for n, one in stages.items() if one.command in ("classify", "segment")}
-    printed = read_printed(paper, {n: s.command for n, s in benchmarks.items()}) if paper else []
-    tables = {"cost": cost_table(stages, found)}
-    page: list[Block] = [Heading("Study", 1)]
-    waiting = []
-    for name, stage in benchmarks.items():
-        if found[name].basis != "done":
-            waiting.append(name)
-            continue
-        benchmark = read_json(stage.out / BENCHMARK_NAME)
-        theirs = [one for one in printed if one.benchmark == name]
-        tables[name] = benchmark_table(name, benchmark, theirs)
-        page += [Heading(name), *notes(benchmark, theirs), tables[name]]
-    if waiting:
-        page.append(Paragraph(f"Not done yet: {', '.join(waiting)}."))
-    page += [Heading("What it took"), tables["cost"]]
-    for folder in folders:
-        write_bytes(folder / "study.md", markdown(page).encode())
-        for name, table in tables.items():
-            write_bytes(folder / f"{name}.tex", latex(table).encode())
-            write_bytes(folder / f"{name}.csv", comma_separated(table).encode())

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from typing import Any
 from didgen.downstream.study.graph import Stage
 from didgen.downstream.study.hours import shifts_of
 from didgen.downstream.study.inputs import work
-from didgen.downstream.study.shift import PATIENCE
+from didgen.downstream.study.shift import PATIENCE, SESSION, SESSION_NAME, STUDY_LOCK
 from didgen.manifests.choices import Executor
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import write_bytes, write_json
@@ -128,19 +129,26 @@ def write_workflow(
     write_bytes(places.state / PROFILE / "config.yaml", write_yaml(profile).encode())
 
 
-def carry_out(places: Places, more: Iterable[str] = ()) -> int:
+def carry_out(places: Places, executor: Executor, more: Iterable[str] = ()) -> int:
     """Have Snakemake carry a written study out; returns its exit code.
 
-    Without Snakemake, and where another process works on the state, a `DidgenError`.
+    On one machine all that it started ends with this process, even where that is killed. Without
+    Snakemake, and where another process works on the state, a `DidgenError`.
     """
     if find_spec("snakemake") is None:
         raise DidgenError("A study needs snakemake, which is missing: pip install 'didgen[study]'.")
-    with claimed(places.state, "study", wait=False) as ours:
+    with claimed(places.state, STUDY_LOCK, wait=False) as ours:
         if not ours:
             raise DidgenError(f"Another process carries out the study in {places.state}; wait.")
+        session = uuid.uuid4().hex
+        write_json(places.state / SESSION_NAME, {"session": session})
         # A group of its own, so that all that it started can be stopped with it.
         process = subprocess.Popen(  # noqa: S603 - our own command line
-            [*snakemake_command(places), *more], start_new_session=True, stdin=subprocess.DEVNULL
+            [*snakemake_command(places), *more],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            # On a cluster the locks of this machine say nothing.
+            env=os.environ | ({SESSION: session} if executor == "local" else {}),
         )
         try:
             return process.wait()

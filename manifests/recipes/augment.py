@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from didgen.manifests.choices import PromptForm
-from didgen.manifests.recipes.fields import Count, LocalPath, Positive, Section, Seed, Share
+from didgen.manifests.recipes.fields import (
+    Count,
+    LocalPath,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    Subset,
+)
 from didgen.manifests.recipes.fingerprint import without_added
 from didgen.manifests.recipes.sampling import ConditionAnnealing, ProjectedGuidance, Sampling
 
@@ -22,17 +30,17 @@ class ImagesPlan(Section):
     """Classes to leave out; `LEFT_OUT` by default, unless a recipe names them."""
 
 
-class Subset(Section):
-    """The masks of the `k` real images that a benchmark's scale of scarcity keeps, by its seed."""
+class LayoutSubset(Subset):
+    """The masks of such images."""
 
-    k: Positive
-    seed: Seed | Annotated[tuple[Seed, ...], Field(min_length=1)] = 0
+    collections: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Collections of the source that they are of; null for all."""
 
 
 class SourceLayouts(Section):
     """Layouts of the source: the masks of a part of its training images."""
 
-    subset: Subset
+    subset: LayoutSubset
 
 
 class RunLayouts(Section):
@@ -178,6 +186,7 @@ ADDED: dict[str, Any] = {
         "guidance": {"update": "before", "every": 1},
         "annotation": {"mask": "attention"},
     },
+    "pairs": {"layouts": {"subset": {"collections": None}}},
     "variations": None,
 }
 """Fields that recipes did not always have, as `without_added` takes them."""

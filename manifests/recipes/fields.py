@@ -74,3 +74,10 @@ def _kinds(annotation: Any) -> Iterator[Any]:
             yield from _kinds(part)
     else:
         yield annotation
+
+
+class Subset(Section):
+    """The `k` real images that a benchmark's scale keeps, by the seeds of it and a training."""
+
+    k: Positive
+    seed: Seed | Annotated[tuple[Seed, ...], Field(min_length=1)] = 0

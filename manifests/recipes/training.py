@@ -14,6 +14,7 @@ from didgen.manifests.recipes.fields import (
     Section,
     Seed,
     Share,
+    Subset,
 )
 from didgen.manifests.recipes.fingerprint import without_added
 
@@ -30,6 +31,9 @@ class TrainingRecipe(Section):
     exclude: tuple[str, ...] = ()
     """Classes whose images are left out; one without a label is of no class, and stays. The paper
     trains on Task 1 alone for its pairs, and on Task 3 without NV for its images."""
+    subset: Subset | None = None
+    """Of the images that `collections` and `exclude` let through, those that a benchmark's scale of
+    scarcity keeps; null for all. A comparison of the closed scope needs a model of these alone."""
     prompt: PromptForm
     """What an image is shown with: the prefix and its caption, as DiDGen is; the prefix and the
     name of its class alone; or the bare prefix, as the paper's rivals are."""
@@ -63,6 +67,7 @@ ADDED: dict[str, Any] = {
     "posterior": "mode",
     "prior": None,
     "prompt": "caption",
+    "subset": None,
 }
 """Fields that recipes did not always have, as `without_added` takes them."""
 

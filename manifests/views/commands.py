@@ -22,8 +22,10 @@ def verify(directory: Run) -> NextStep:
     from rich.console import Console
 
     from didgen.manifests.runs.verify import verify as judge
+    from didgen.manifests.views.folders import refuse_without_shards
     from didgen.manifests.views.terminal import verdict_table
 
+    refuse_without_shards(directory)
     with terminal_progress("verifying") as advance:
         verdicts = judge(directory, progress=advance)
     Console().print(verdict_table(verdicts))

@@ -35,6 +35,9 @@ WORDS = {
     "segment": "a benchmark of segmentation nets",
 }
 
+SHARDED = ("augment", "mix", "synthetic")
+"""The commands whose folders hold shards."""
+
 DEPTH = 2
 """Levels below a folder that are looked at."""
 
@@ -127,6 +130,18 @@ def advice(directory: Path) -> str | None:
     except DidgenError as error:
         return str(error)
     return f"To go on: {command_to_resume(directory)}"
+
+
+def refuse_without_shards(directory: Path) -> None:
+    """Raise a `DidgenError` for a folder that didgen made and that is no run."""
+    state = state_of(directory)
+    if state is None or kind_of(directory) in SHARDED:
+        return
+    more = advice(directory)
+    raise DidgenError(
+        f"{directory} is {state}, and only a run has shards to verify"
+        + (f". {more}" if more else "; name one.")
+    )
 
 
 def folders_in(directory: Path, depth: int = DEPTH) -> Iterator[tuple[Path, str]]:

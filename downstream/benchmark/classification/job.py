@@ -11,7 +11,6 @@ from didgen.downstream.benchmark.job import (
     RunSamples,
     Start,
     TakenRun,
-    check_outside,
     check_scopes,
     run_folders,
     screened,
@@ -20,7 +19,8 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
+from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale, with_chosen
+from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.images import Images, counts, load_real, load_synthetic
 from didgen.downstream.data.leaks import (
     check_classes,
@@ -74,6 +74,7 @@ def prepare_classification(
     Raises DidgenError for a class or label set that does not fit, lesions or near-duplicates in
     two splits, a run that is not whole or no run of this source, weights that are not at hand.
     """
+    recipe = with_chosen(recipe)
     source = SourceManifest.read(recipe.source)
     classes = _classes(recipe, source)
     starts = _starts(recipe, classes)
@@ -163,18 +164,19 @@ def _outside(
     progress: Progress | None,
 ) -> Images | None:
     """The images of another source, of the classes that both have."""
-    if recipe.outside is None:
+    outside = recipe.elsewhere
+    if outside is None:
         return None
-    source = SourceManifest.read(recipe.outside)
-    check_outside(source, recipe.outside, {folder: run.origin for folder, run in taken.items()})
-    records = _labelled(source, classes)
+    there = outside_records(outside, {folder: run.origin for folder, run in taken.items()})
+    records = [record for record in there if record.label in classes]
     if len({record.label for record in records}) < 2:
         raise DidgenError(
-            f"{recipe.outside} has images of fewer than two of the classes {', '.join(classes)}; "
-            "test on another source."
+            f"{outside} has images of fewer than two of the classes {', '.join(classes)}; test on "
+            "another source."
         )
+    source = SourceManifest.read(outside.source)
     loaded = load_real(source, records, classes, recipe.image_size, progress)
-    return with_outside(learned, loaded, recipe.outside)
+    return with_outside(learned, loaded, outside.source)
 
 
 def _classes(recipe: ClassifyRecipe, source: SourceManifest) -> tuple[str, ...]:

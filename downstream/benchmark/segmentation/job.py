@@ -12,7 +12,6 @@ from didgen.downstream.benchmark.job import (
     Start,
     TakenRun,
     Training,
-    check_outside,
     check_scopes,
     nearly_later,
     run_folders,
@@ -22,7 +21,8 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
+from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe, with_chosen
+from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.leaks import (
     NearDuplicate,
     check_lesions,
@@ -99,6 +99,7 @@ def prepare_segmentation(
     Raises DidgenError as `prepare_classification` does, and for pairs guided by masks that are not
     of the training split, a split without masks and more real pairs than there are.
     """
+    recipe = with_chosen(recipe)
     source = SourceManifest.read(recipe.source)
     starts = _starts(recipe)
     # Of all images: a pair may be guided by the mask of one that is in no collection asked for.
@@ -180,17 +181,18 @@ def _outside(
     progress: Progress | None,
 ) -> Pairs | None:
     """The images of another source that have masks."""
-    if recipe.outside is None:
+    outside = recipe.elsewhere
+    if outside is None:
         return None
-    source = SourceManifest.read(recipe.outside)
-    check_outside(source, recipe.outside, {folder: run.origin for folder, run in taken.items()})
-    records = [record for record in source.records if record.truth]
+    there = outside_records(outside, {folder: run.origin for folder, run in taken.items()})
+    records = [record for record in there if record.truth]
     if not records:
         raise DidgenError(
-            f"{recipe.outside} has no image with a mask that a person drew; test on another source."
+            f"{outside} has no image with a mask that a person drew; test on another source."
         )
+    source = SourceManifest.read(outside.source)
     loaded = load_real_pairs(source, records, recipe.image_size, progress)
-    return with_outside(learned, loaded, recipe.outside)
+    return with_outside(learned, loaded, outside.source)
 
 
 def _masked(recipe: SegmentRecipe, source: SourceManifest) -> dict[Split, list[SourceRecord]]:

@@ -35,7 +35,7 @@ def draw_plots(
     Those of the chosen use of the first run against `original`, on test images.
     """
     treatment = next(iter(findings.chosen.values()), None)
-    found = findings.predictions["test"]
+    found = findings.predictions.get("test", {})
     if treatment is None or "original" not in {t.arm for t in found}:
         return []
     plots: list[dict[str, str]] = []

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from didgen.augment.finetuning.dataset import RegionDataset
 from didgen.augment.finetuning.finetune import finetune
 from didgen.augment.finetuning.training_images import read_training_images, subset, words_of
+from didgen.augment.generation.layouts import Layouts
 from didgen.augment.prompts.prompt import PREFIX, compose
 from didgen.augment.prompts.sentence import thin
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json_lines
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
+from didgen.manifests.recipes.augment import LayoutSubset
 from didgen.manifests.recipes.finetune import FinetuneRecipe
 from didgen.manifests.recipes.small_model import Build
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -100,6 +102,10 @@ def test_a_subset_is_what_both_fields_let_through_in_its_order(
             {"collections": ["isic2018-task1"], "prompt": "class"},
             r"`prompt: class` needs labels, and none of the 3 training images .* `prompt: prefix`",
         ),
+        (
+            {"collections": ["isic2018-task1"], "subset": {"k": 4}},
+            r"`subset` asks for 4 training images and .* has 3 of these",
+        ),
     ],
 )
 def test_a_subset_that_is_not_there_is_a_sentence(
@@ -107,6 +113,16 @@ def test_a_subset_that_is_not_there_is_a_sentence(
 ) -> None:
     with pytest.raises(DidgenError, match=sentence):
         read_training_images(recipe_of(tasks, **changes))
+
+
+def test_the_images_of_a_scale_are_those_whose_masks_are_its_layouts(tasks: Path) -> None:
+    few = {"k": 2, "seed": [42, 1]}
+    manifest, records = read_training_images(
+        recipe_of(tasks, collections=["isic2018-task1"], subset=few)
+    )
+    keep = LayoutSubset.model_validate({**few, "collections": ["isic2018-task1"]})
+    assert {record.key for record in records} == {*Layouts(64, manifest, keep=keep).records}
+    assert len(records) == 2 and {record.source for record in records} == {"isic2018-task1"}
 
 
 def test_only_captions_that_are_read_must_be_there(

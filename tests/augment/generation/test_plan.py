@@ -26,7 +26,7 @@ from didgen.augment.prompts.schema import Attributes
 from didgen.augment.prompts.sentence import parse
 from didgen.manifests.choices import PromptForm
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.recipes.augment import AugmentRecipe
+from didgen.manifests.recipes.augment import AugmentRecipe, LayoutSubset
 from didgen.manifests.recipes.fields import DRAWN
 from didgen.manifests.shards.shard import check_key
 from didgen.manifests.sources.records import SourceManifest
@@ -314,8 +314,11 @@ def test_a_million_samples_are_planned_from_their_places() -> None:
 
 
 def test_layouts_of_a_part_of_the_source_are_nested(manifest: SourceManifest) -> None:
-    kept = [{*Layouts(64, manifest, keep=(count, (7, 1))).records} for count in (2, 4)]
+    kept = [
+        {*Layouts(64, manifest, keep=LayoutSubset(k=count, seed=(7, 1))).records}
+        for count in (2, 4)
+    ]
     assert [len(keys) for keys in kept] == [2, 4] and kept[0] < kept[1]
-    assert {*Layouts(64, manifest, keep=(4, (7, 2))).records} != kept[1]
+    assert {*Layouts(64, manifest, keep=LayoutSubset(k=4, seed=(7, 2))).records} != kept[1]
     with pytest.raises(DidgenError, match="asks for 400 masks and the source has"):
-        _ = Layouts(64, manifest, keep=(400, 0)).records
+        _ = Layouts(64, manifest, keep=LayoutSubset(k=400)).records

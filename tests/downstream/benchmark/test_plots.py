@@ -7,18 +7,15 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from didgen.downstream.benchmark.plots import scarcity
-
-
-def part(score: float) -> dict[str, object]:
-    return {"score": score, "interval": (score - 0.1, score + 0.05)}
+from didgen.downstream.pages.curves import Curves
 
 
 def test_each_arm_is_a_curve_from_few_images_to_all() -> None:
-    values: dict[str, Any] = {
-        "original": [(50, part(0.6)), (None, part(0.8)), (10, part(0.4))],
-        "didgen": [(10, part(0.5)), (50, None), (None, {"score": 0.7, "interval": None})],
+    arms: dict[str, Any] = {
+        "original": [(50, 0.6, (0.5, 0.65)), (None, 0.8, (0.7, 0.85)), (10, 0.4, (0.3, 0.45))],
+        "didgen": [(10, 0.5, [0.4, 0.55]), (None, 0.7, None)],
     }
-    figure = scarcity(values, "net", "Dice")
+    figure = scarcity(Curves("net", "test", "Dice", "lesion", arms))
     (axes,) = figure.axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["10", "50", "all"]
     first, second = cast(list[ErrorbarContainer], axes.containers)

@@ -118,6 +118,16 @@ def test_a_recipe_of_one_run_is_read_and_says_what_it_is_now() -> None:
     ]
 
 
+def test_a_run_may_be_a_record_of_folders_by_seed() -> None:
+    asked = SOUND | {"runs": {"didgen": {0: "a", 1: "b"}}}
+    recipe = ClassifyRecipe.model_validate(asked | {"seeds": [1, 0]})
+    assert [recipe.run_folder("didgen", None, seed) for seed in (0, 1)] == [Path("a"), Path("b")]
+    again = recipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+    with pytest.raises(ValueError, match="the run didgen in `runs` has no folder for seed 2"):
+        ClassifyRecipe.model_validate(asked | {"seeds": [0, 2]})
+
+
 def test_a_run_may_have_a_folder_for_each_scale_and_seed() -> None:
     recipe = ClassifyRecipe.model_validate(SOUND | {"runs": {"didgen": "made/{real}-{seed}"}})
     assert recipe.run_folder("didgen", 10, 3) == Path("made/10-3")
@@ -175,6 +185,10 @@ def test_a_fault_of_a_segmentation_is_one_sentence(
         ({"arms": [{"name": "a", "use": "focal", "weight": 0.5}]}, "for samples of a run"),
         ({"arms": [{"name": "a", "use": "union", "run": "didgen", "filter": True}]}, "is none of"),
         ({"arms": [{"name": "a/b", "use": "focal"}]}, "`arms.0.name`"),
+        ({"seeds_at": [2, 1]}, "`seeds_at` has 2 numbers for 1 scales of `real`"),
+        ({"seeds": [0, 1], "seeds_at": [3]}, "`seeds_at` asks for 3 seeds and `seeds` has 2"),
+        ({"outside": "source/"}, "`outside` is the benchmark's own source: it needs `split: test`"),
+        ({"outside": {"source": "source", "split": "val"}}, "it needs `split: test`"),
         ({"scope": "open"}, "`scope`"),
         ({"real": [0]}, "`real.0"),
         ({"warmup": 1.0}, "`warmup`"),
@@ -227,5 +241,13 @@ def test_few_images_need_many_seeds() -> None:
     (caution,) = ClassifyRecipe.model_validate(SOUND | {"real": [50, 25]}).cautions
     assert caution.startswith("The scale 25 has 5 seeds: ")
     assert ClassifyRecipe.model_validate(SOUND | {"real": [50, None]}).cautions == []
-    many = {"real": [10], "seeds": list(range(10))}
-    assert ClassifyRecipe.model_validate(SOUND | many).cautions == []
+    many = {"real": [10, 50], "seeds": list(range(10)), "seeds_at": [10, 5]}
+    recipe = ClassifyRecipe.model_validate(SOUND | many)
+    assert recipe.cautions == []
+    assert (len(recipe.seeds_of(10)), recipe.seeds_of(50)) == (10, (0, 1, 2, 3, 4))
+    # Validation compares uses by the seeds that every scale has.
+    assert recipe.searched == recipe.seeds_of(50)
+    assert recipe.model_copy(update={"search": 2}).searched == (0, 1)
+    (caution,) = recipe.model_copy(update={"seeds_at": (5, 10)}).cautions
+    assert caution.startswith("The scale 10 has 5 seeds: ")
+    assert recipe.model_copy(update={"seeds_at": (5, 10), "test": False}).cautions == []

@@ -73,6 +73,8 @@ def test_captions_of_the_source_are_those_of_all_its_training_images(
         ({"source": "s"}, "open"),
         ({"source": "s", "prompt": "caption"}, "open"),
         ({"source": "s", "prompt": "class"}, "closed"),
+        # Those of the model are of its own training images.
+        ({"source": "s", "captions": "model"}, "closed"),
         ({"source": None}, "closed"),
     ):
         origin = origin_of(told(run, **recipe), listed, [], manifest)

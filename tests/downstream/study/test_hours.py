@@ -43,6 +43,43 @@ def test_what_was_measured_counts_before_what_is_stated(source: Path, tmp_path: 
     assert estimates(second.values(), tmp_path)["one.model"].basis == "stated"
 
 
+def test_a_few_trainings_say_what_all_others_of_their_networks_take(
+    source: Path, tmp_path: Path
+) -> None:
+    networks = [{"name": name, "weights": "none"} for name in ("vgg11", "vgg13")]
+    asked = {"networks": networks, "image_size": 64, "batch_size": 8, "max_steps": 50}
+    # Two controls with three and two seeds; two uses that are compared by the two that both have.
+    scales = {"real": [4, 9], "seeds": [0, 1, 2], "seeds_at": [3, 2]}
+    half = {"name": "half", "use": "half", "run": "mini"}
+    arms = {"runs": {"mini": "$mini.images"}, "arms": ["original", "focal", "mini", half]}
+    recipe = study_of(
+        source,
+        {
+            "mini": {
+                "model": "mini",
+                "images": {"instead": {"images": {"per_class": 1}}, "hours": 1},
+            }
+        },
+        classify={"few": {"instead": {**asked, **scales, **arms}, "hours": 3}},
+    )
+    stage = stages_of(recipe, tmp_path)["few"]
+    assert estimates([stage], tmp_path)["few"].basis == "stated"
+    for network, pace in (("vgg11", 2.0), ("vgg13", 4.0)):
+        told = {"network": {"name": network, "arguments": {}}, "recipe": asked}
+        record = {"asked": told, "training": {"steps": 5, "seconds": 5 * pace}}
+        other = tmp_path / "stages" / "other-1" / "out" / "runs" / network / "original" / "seed-0"
+        write_json(other / "result.json", record)
+    trainings = 2 * (3 + 2) + 2 * 4 + 1
+    found = estimates([stage], tmp_path)["few"]
+    assert (found.hours, found.basis) == (
+        pytest.approx(trainings * 50 * (2 + 4) / 3600),
+        "measured",
+    )
+    assert stage.recipe is not None and work(stage.recipe) == 2 * trainings * 50
+    (other / "result.json").write_text("torn")
+    assert estimates([stage], tmp_path)["few"].basis == "stated"
+
+
 @given(st.floats(0.01, 200), st.integers(1, 90))
 def test_parts_hold_the_hours_with_a_margin(hours: float, minutes: int) -> None:
     shifts = shifts_of(hours, minutes)

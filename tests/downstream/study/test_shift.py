@@ -1,15 +1,26 @@
 """Tests of the shifts of stages: ended, stopped after their minutes, failed, gone on from."""
 
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from didgen.downstream.study.hours import FINISHED_NAME
-from didgen.downstream.study.shift import for_minutes, run_shift
+from didgen.downstream.study.shift import (
+    SESSION,
+    SESSION_NAME,
+    STAGE_LOCK,
+    STUDY_LOCK,
+    for_minutes,
+    orphaned,
+    run_shift,
+)
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, write_json
+from didgen.manifests.locks import claimed
 from tests.fixtures.studies import write_plan
 
 COUNT = "open('count', 'a').write('x')"
@@ -100,3 +111,54 @@ def test_a_command_has_the_exit_code_of_its_end(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('said'); raise SystemExit(3)"]
     assert for_minutes(command, tmp_path, log, 1) == 3
     assert log.read_text() == "said\n"
+
+
+def test_a_shift_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = write_plan(tmp_path, {"a": (SLEEP,)})
+    assert not orphaned()
+    monkeypatch.setenv(SESSION, "mine")
+    monkeypatch.setattr("didgen.downstream.study.shift.LOOK", 0.05)
+    write_json(Path(SESSION_NAME), {"session": "mine"})
+    with claimed(tmp_path, STUDY_LOCK):
+        assert not orphaned()
+        write_json(Path(SESSION_NAME), {"session": "another"})
+        assert orphaned()
+        write_json(Path(SESSION_NAME), {"session": "mine"})
+        # The session ends while the command is at work.
+        timer = threading.Timer(0.3, write_json, (Path(SESSION_NAME), {"session": "another"}))
+        timer.start()
+        with pytest.raises(DidgenError, match=r"a: its `didgen study` has ended; start it again"):
+            run_shift(plan, "a", 1)
+        timer.join()
+    assert (tmp_path / "count").read_text() == "x"
+    assert len(read_json(tmp_path / "stages" / "a" / "seconds.json")) == 1
+    # The lock is free: whoever held it was killed.
+    write_json(Path(SESSION_NAME), {"session": "mine"})
+    with pytest.raises(DidgenError, match="has ended"):
+        run_shift(plan, "a", 1)
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_one_stage_at_a_time_waits_for_one_that_is_leaving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = write_plan(tmp_path, {"a": (COUNT,)})
+    monkeypatch.setenv(SESSION, "mine")
+    write_json(Path(SESSION_NAME), {"session": "mine"})
+    held = threading.Event()
+
+    def leave() -> None:
+        with claimed(tmp_path, STAGE_LOCK):
+            held.set()
+            time.sleep(0.3)
+
+    leaving = threading.Thread(target=leave)
+    with claimed(tmp_path, STUDY_LOCK):
+        leaving.start()
+        assert held.wait(10)
+        run_shift(plan, "a", 1)
+    leaving.join()
+    assert "is still leaving; waiting for it" in capsys.readouterr().out
+    assert (tmp_path / "count").read_text() == "x"

@@ -172,6 +172,7 @@ def test_the_paper_s_recipes_say_all_that_decides_a_training(
         "restart_every",
         "perceptual",
         "perceptual_from",
+        "subset",
     }
     assert (recipe.collections, recipe.exclude) == ((collection,), exclude)
     assert (recipe.steps, recipe.batch_size, recipe.learning_rate) == (20_000, 4, 1e-5)

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from didgen.manifests.sources.rejections import Rejection
+from didgen.manifests.files import read_json_lines
+from didgen.manifests.sources.rejections import REJECTED_FILE, Rejection, write_rejections
 
 
-def test_a_name_that_is_no_utf8_can_be_rejected() -> None:
+def test_a_name_that_is_no_utf8_can_be_rejected(tmp_path: Path) -> None:
     rejection = Rejection.of(Path("a\udcff.jpg"), "unreadable-image", "a\udcff.jpg is torn.")
     assert rejection.file == "a?.jpg"
-    rejection.model_dump_json()
+    write_rejections(tmp_path, [rejection])
+    assert list(read_json_lines(tmp_path / REJECTED_FILE)) == [
+        {"file": "a?.jpg", "reason": "unreadable-image", "sentence": "a?.jpg is torn."}
+    ]

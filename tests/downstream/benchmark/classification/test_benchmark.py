@@ -15,7 +15,7 @@ from didgen.downstream.benchmark.recipe import ClassifyRecipe
 from didgen.downstream.benchmark.results import read_predictions, training_folder
 from didgen.downstream.metrics.classification import figures
 from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json, read_json_lines
+from didgen.manifests.files import read_json, read_json_lines, write_json
 from didgen.manifests.privacy.pseudonyms import Pseudonyms
 from didgen.manifests.recipes.reading import read_recipe
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
@@ -187,6 +187,8 @@ def test_a_lost_test_is_made_from_the_weights(
     }
 
 
+SCORE = "balanced accuracy"
+
 USES = [
     "original",
     "didgen",
@@ -224,6 +226,49 @@ def test_test_images_are_shown_to_the_chosen_use_and_the_controls_alone(
     assert not list(again.rglob("curves"))
 
 
+def test_a_search_looks_at_no_test_image_and_another_benchmark_takes_its_choice(
+    recipe: Make, tmp_path: Path
+) -> None:
+    few = {"networks": CONV, "real": [2, 4], "near_duplicates": "drop", "arms": USES}
+    search, confirmed = tmp_path / "search", tmp_path / "confirmed"
+    found = classify(prepare_classification(recipe(**few, seeds=[0], test=False)), search)
+    assert not [*search.rglob("predictions.jsonl"), *search.rglob("tested.json")]
+    assert {arm["figures"] for arm in found["arms"]} == {None} and not found["comparisons"]
+    page = (search / "benchmark.md").read_text()
+    assert "No test image was looked at" in page and "## Figures on the test" not in page
+    (chosen,) = [one["name"] for one in found["choices"]["didgen"] if one["chosen"]]
+    asked = recipe(**few, seeds=[5, 6, 7], seeds_at=[3, 2], chosen=search)
+    benchmark = classify(prepare_classification(asked), confirmed)
+    seeds = {(arm["arm"], arm["real"]): arm["seeds"] for arm in benchmark["arms"]}
+    of_scale = {2: [5, 6, 7], 4: [5, 6]}
+    assert seeds == {(a, k): of for a in ("original", chosen) for k, of in of_scale.items()}
+    judged = [one for one in benchmark["comparisons"] if one["judged"]]
+    assert [(one["seeds"], one["family"]) for one in judged] == [(3, 2), (2, 2)]
+    page = (confirmed / "benchmark.md").read_text()
+    assert f"another benchmark chose `{chosen}` for the run didgen" in page
+    assert "2 to 3 seeds an arm" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"chosen": "nothing"}, "names nothing, which is no finished benchmark"),
+        ({"arms": ["original", "didgen"], "run": None}, "did not choose among the uses of didgen"),
+    ],
+)
+def test_a_choice_of_other_uses_is_refused(
+    fields: dict[str, Any], sentence: str, recipe: Make, tmp_path: Path
+) -> None:
+    arm = {"name": "didgen", "run": "didgen", "use": "half", "share": 0.5}
+    choices = {"didgen": [{"name": "didgen", "chosen": True}]}
+    record = {"kind": "classify", "choices": choices, "recipe": {"arms": [arm]}}
+    write_json(tmp_path / "benchmark.json", record)
+    runs = {"run": None, "runs": {"didgen": "run"}, "arms": ["original", "didgen"]}
+    asked = recipe(**runs | {"chosen": tmp_path} | fields)
+    with pytest.raises(DidgenError, match=sentence):
+        prepare_classification(asked)
+
+
 @pytest.mark.slow
 def test_scales_have_images_of_their_own_seed_nested_and_no_early_stopping(
     recipe: Make, tmp_path: Path
@@ -251,7 +296,7 @@ def test_scales_have_images_of_their_own_seed_nested_and_no_early_stopping(
     assert read_json(last / "result.json")["asked"]["subset"] == {"real": 4, "seed": [42, 0]}
     assert [arm["real"] for arm in benchmark["arms"]] == [2, 2, 4, 4, 9, 9, None, None]
     page = (tmp_path / "benchmark.md").read_text()
-    assert "| network | arm | 2 | 4 | 9 | all |" in page
+    assert "| network | arm | scope | 2 | 4 | 9 | all |" in page
     assert "](plots/scarcity-test-conv.png)" in page
     assert (tmp_path / "plots" / "scarcity-validation-conv.png").is_file()
 
@@ -266,7 +311,10 @@ def test_the_tested_networks_are_tested_on_another_source_too(
     for arm in benchmark["arms"]:
         assert (arm["outside"] is None) == (arm["figures"] is None)
     elsewhere = [one for one in benchmark["comparisons"] if one["part"] == "outside"]
-    assert elsewhere and not any(one["judged"] for one in elsewhere)
+    # Another source is a family of its own.
+    for one in elsewhere:
+        assert one["judged"] == ((one["control"], one["score"]) == ("original", SCORE))
+    assert {one["family"] for one in benchmark["comparisons"] if one["judged"]} <= {1}
     page = (tmp_path / "out" / "benchmark.md").read_text()
     assert f"## Figures on {outside}" in page
     folder = training_folder(tmp_path / "out", "conv", "original", 0)

@@ -191,6 +191,26 @@ def test_another_source_needs_masks_and_a_model_that_never_saw_it(
         prepare_segmentation(segment_recipe(outside=outside))
 
 
+def test_test_images_of_the_own_source_that_collections_leave_out_may_be_another_source(
+    segment_recipe: Make, source: Path, tmp_path: Path
+) -> None:
+    own = changed_source(
+        tmp_path,
+        lambda m: [
+            r.model_copy(update={"source": ("one", "two")[n % 2]}) for n, r in enumerate(m.records)
+        ],
+    )
+    outside = {"source": own, "split": "test", "collections": ["two"]}
+    asked = {"source": own, "run": None, "arms": ["original"], "near_duplicates": "drop"}
+    job = prepare_segmentation(
+        segment_recipe(**asked, real=[None], collections=["one"], outside=outside)
+    )
+    test = SourceManifest.read(own).select(split="test", masked=True)
+    assert job.outside is not None
+    assert {*job.outside.keys} <= {record.key for record in test if record.source == "two"}
+    assert {*job.images["test"].keys} == {r.key for r in test if r.source == "one"}
+
+
 def test_each_seed_has_networks_of_the_filter_of_its_own(segment_recipe: Make) -> None:
     job = prepare_segmentation(segment_recipe(seeds=[0, 1, 2], networks=[SMALL_NET]))
     for real in SCALES:

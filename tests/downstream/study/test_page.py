@@ -1,0 +1,74 @@
+"""Tests of the page of a study: its chapters, its files, and its part of a report."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from didgen.downstream.pages.document import Table, from_records, to_records
+from didgen.downstream.report.blocks import Figure
+from didgen.downstream.report.folders import parts_of
+from didgen.downstream.report.page import render
+from didgen.downstream.study.chapter import chapter
+from didgen.downstream.study.graph import Stage
+from didgen.downstream.study.hours import Estimate
+from didgen.downstream.study.page import write_tables
+from didgen.manifests.errors import DidgenError
+from didgen.manifests.files import read_json, write_json
+from tests.fixtures.benchmarks import Done
+from tests.fixtures.page import Page
+
+
+def test_a_chapter_has_choice_verdicts_curves_and_figures_with_scopes(segmented: Done) -> None:
+    _, benchmark = segmented
+    one = chapter("masks", benchmark, [])
+    parts = ("validation", "test")
+    assert {*one.tables} == {
+        *("masks", "masks-uses", "masks-gains"),
+        *(f"masks-by-real-{part}" for part in parts),
+    }
+    judged = [c for c in benchmark["comparisons"] if c["judged"]]
+    gains = one.tables["masks-gains"]
+    assert len(gains.rows) == len(judged)
+    column = gains.header.index("smallest gain")
+    assert [row[column] for row in gains.rows] == [
+        "-" if c["smallest_gain"] is None else f"{c['smallest_gain']:.3f}" for c in judged
+    ]
+    for name, table in one.tables.items():
+        assert ("scope" in table.header) == (name not in ("masks-uses", "masks-gains"))
+    assert [(c.network, c.part) for c in one.curves] == [
+        (network, part) for network in ("unet", "wide") for part in parts
+    ]
+    assert from_records(to_records(one.blocks)) == one.blocks
+    assert all(table in one.blocks for table in one.tables.values())
+
+
+def test_a_study_is_a_page_a_record_and_a_part_of_the_report(
+    segmented: Done, tmp_path: Path
+) -> None:
+    made = {
+        name: Stage(name, "segment", None, (), "d", 1.0, tmp_path / "stages" / name)
+        for name in ("masks", "waits")
+    }
+    write_json(made["masks"].out / "benchmark.json", read_json(segmented[0] / "benchmark.json"))
+    found = {"masks": Estimate(0.5, "done"), "waits": Estimate(1.0, "stated")}
+    folder = tmp_path / "study" / "tables"
+    write_tables(made, found, None, [folder])
+    page = (folder / "study.md").read_text()
+    for picture in ("test-unet", "validation-wide"):
+        assert f"](masks/plots/scarcity-{picture}.png)" in page
+        assert (folder / "masks" / "plots" / f"scarcity-{picture}.png").is_file()
+    assert "Not done yet: waits." in page and "beats every rival" in page
+    record = read_json(folder / "study.json")
+    tables = [b for b in from_records(record["chapters"][0]["blocks"]) if isinstance(b, Table)]
+    with open(folder / "masks-gains.csv", newline="") as file:
+        assert [*csv.reader(file)][1:] in [[*map(list, table.rows)] for table in tables]
+    (part,) = parts_of([folder])
+    assert part.title == "Study: study"
+    plots = [block for block in part.blocks if isinstance(block, Figure)]
+    assert len(plots) == 4 and all(plot.narrow and plot.dark for plot in plots)
+    text = Page(render(part.title, [part])).text
+    assert "smallest gain" in text and "Not done yet: waits." in text
+    write_json(folder / "study.json", {"chapters": [{"name": "masks"}]})
+    with pytest.raises(DidgenError, match=r"study\.json is not what didgen writes there"):
+        parts_of([folder])
