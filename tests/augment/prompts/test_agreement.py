@@ -1,5 +1,7 @@
 """Tests of agreement: captions take the geometry of a layout."""
 
+from functools import cache
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,18 +9,23 @@ from hypothesis import strategies as st
 from didgen.augment.captions.geometry import room
 from didgen.augment.captions.measure import measure
 from didgen.augment.prompts.agreement import agree, agree_sentence
-from didgen.augment.prompts.schema import Size
+from didgen.augment.prompts.schema import Attributes, Size
 from tests.fixtures.ovals import DISC, SIDE, oval, paint
 
 
-@settings(deadline=None, max_examples=30)
+@cache
+def melanoma() -> Attributes:
+    """What is measured of a disc."""
+    return measure(paint(DISC, (12, 7, 3)), DISC, "MEL")
+
+
+@settings(deadline=None, max_examples=15)
 @given(st.floats(0.1, 0.9), st.floats(0.1, 0.9), st.floats(8, 80), st.floats(8, 80))
 def test_agree_takes_the_geometry_of_the_mask_and_nothing_else(
     y: float, x: float, high: float, wide: float
 ) -> None:
     layout = oval(SIDE, SIDE, (y * SIDE, x * SIDE), (high, wide))
-    before = measure(paint(DISC, (12, 7, 3)), DISC, "MEL")
-    left = room(layout)
+    before, left = melanoma(), room(layout)
     assert left is not None
     after = agree(before, left)
     drawn = measure(paint(layout), layout, None).lesion
