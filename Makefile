@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-slow coverage lint format docs lock clean
+.PHONY: help install demo test test-quick test-slow coverage lint format docs notebooks lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ format: $(INSTALLED) ## Sort imports, mend what can be mended, and format
 
 docs: $(INSTALLED) ## Build the site into build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+notebooks: $(INSTALLED) ## Write the notebooks of the tutorials anew from their pages
+	$(BIN)/python docs/site/notebooks.py
 
 lock: $(UV) ## Write requirements.lock anew from pyproject.toml
 	$(UV) pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url \

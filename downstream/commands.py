@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
     from didgen.downstream.benchmark.task import Task
+    from didgen.downstream.review.desk import Desk
     from didgen.manifests.runs.order import Order
 
 WEIGHTS = ["lite0", "inception", "lpips"]
@@ -232,7 +233,9 @@ def _print_benchmark(benchmark: dict[str, Any], out: Path) -> None:
 
 
 def review(
-    directory: Annotated[Path, typer.Argument(help="Folder of a run.", parser=folder)],
+    directory: Annotated[
+        Path, typer.Argument(help="Folder of a run, or of an annotated source.", parser=folder)
+    ],
     real: Annotated[
         Path | None,
         typer.Option(
@@ -258,13 +261,21 @@ def review(
     """Serve a local page on which experts accept, reject and correct a run's samples.
 
     Decisions are lines of reviews.jsonl beside the run; `mix`, `export` and benchmarks honour them
-    by `reviewed: accepted`. The page has a blind test too: real or synthetic.
+    by `reviewed: accepted`. The page has a blind test too: real or synthetic. Of a source the page
+    shows the masks that `annotate` drew; the next `annotate` takes in what reviewers say.
     Example: didgen review runs/mine --real runs/isic2018
     """
-    from didgen.downstream.review.samples import prepare_review
+    from didgen.manifests.sources.records import HEADER_FILE
 
-    with terminal_progress("checking") as advance:
-        job = prepare_review(directory, real, progress=advance)
+    if photographs := (directory / HEADER_FILE).is_file():
+        from didgen.downstream.review.photographs import prepare_photographs
+
+        job = prepare_photographs(directory)
+    else:
+        from didgen.downstream.review.samples import prepare_review
+
+        with terminal_progress("checking") as advance:
+            job = prepare_review(directory, real, progress=advance)
     from didgen.downstream.review.desk import Desk
 
     desk = Desk(job, images, seed)
@@ -273,6 +284,16 @@ def review(
 
         print(*sentences(desk), sep="\n")
         return then("review", directory)
+    _serve(desk, host, port)
+    if photographs:
+        return then("annotate", directory)
+    # Reviews that are there are what an export or a mix can be held to.
+    accepted = ("--reviewed", "accepted", "--out", beside(directory, "accepted"))
+    return then("export", directory, "--to", "imagefolder", *accepted)
+
+
+def _serve(desk: "Desk", host: str, port: int) -> None:
+    """Serve the page until it is stopped."""
     try:
         from didgen.downstream.review.serve import is_loopback, serve
     except ModuleNotFoundError as error:
@@ -282,9 +303,6 @@ def review(
     if not is_loopback(host):
         print("The page is reached from other machines, unencrypted, by all who have its address.")
     serve(desk, host, port, lambda address: print(f"Open {address}\nStop with Ctrl-C.", flush=True))
-    # Reviews that are there are what an export or a mix can be held to.
-    accepted = ("--reviewed", "accepted", "--out", beside(directory, "accepted"))
-    return then("export", directory, "--to", "imagefolder", *accepted)
 
 
 def submission(

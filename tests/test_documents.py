@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from docs.site.notebooks import LINK, notebook, pages
 from tests.fixtures.documents import TUTORIALS, code, named
 from tests.fixtures.places import REPOSITORY
 
@@ -106,6 +108,19 @@ def test_blocks_that_do_not_run_are_few_and_say_why() -> None:
     assert 0 < len(skipped) <= 12
     for one in skipped:
         assert re.search(r"GPU|hub", one.reason or ""), one
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
+def test_a_tutorial_links_its_notebook_which_is_made_of_it(page: Path) -> None:
+    assert LINK.format(name=page.stem) in page.read_text()
+    made = page.with_suffix(".ipynb").read_text()
+    assert made == notebook(page), "run `make notebooks`"
+    cells = [one for one in nbformat.reads(made, 4).cells if one.cell_type == "code"]
+    blocks = [*code(page)]
+    for one, block in zip(cells, blocks, strict=True):
+        assert one.source.endswith(block.text.strip())
+    skipped = ["skip-execution" in one.metadata.get("tags", ()) for one in cells]
+    assert skipped == [block.reason is not None for block in blocks]
 
 
 @pytest.mark.slow

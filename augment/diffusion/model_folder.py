@@ -100,7 +100,7 @@ def _parts_fault(pipeline: LesionPairPipeline) -> str | None:
         return f"its UNet takes {unet.in_channels} channels: is it for inpainting?"
     added = "text_time" if is_xl(pipeline) else None
     if unet.addition_embed_type != added or unet.class_embed_type:
-        return "its UNet asks for other things than the texts of its encoders"
+        return "its UNet asks for more than a prompt, such as a class or an image"
     if unet.time_cond_proj_dim is not None:
         return "its UNet is distilled for a few steps (LCM); give the model it was distilled from"
     if unet.in_channels != 4 or pipeline.vae_scale_factor != 8:

@@ -73,7 +73,7 @@ def tested(arms: Iterable[Row]) -> list[Row]:
 def chosen_uses(benchmark: Mapping[str, Any]) -> list[Block]:
     """How validation images ranked the uses of each run, and which one was tested."""
     choices = benchmark.get("choices") or {}
-    if elsewhere := benchmark["recipe"].get("chosen"):
+    if elsewhere := benchmark.get("recipe", {}).get("chosen"):
         taken = ", ".join(
             f"`{one['name']}` for the run {run}" for run, every in choices.items() for one in every
         )

@@ -88,7 +88,7 @@ def units_of(benchmark: Mapping[str, Any]) -> str:
 
 def looked_at(benchmark: Mapping[str, Any]) -> bool:
     """Whether test images were looked at."""
-    return bool(benchmark["recipe"].get("test", True))
+    return bool(benchmark.get("recipe", {}).get("test", True))
 
 
 def verdicts(benchmark: Mapping[str, Any], note: str) -> list[Block]:

@@ -92,12 +92,14 @@ def blind_test(job: ReviewJob, count: int = IMAGES, seed: int = 0) -> BlindTest:
     Where there are too few, the test is shorter; without a source, or where no class has both, a
     `NoTestError`.
     """
+    if job.origin == "real":
+        raise NoTestError("A source has no synthetic images to tell apart; review a run of them.")
     if job.source is None:
         raise NoTestError(
             "A blind test needs real images, and the source of the run is not at hand; name its "
             "folder by `--real`."
         )
-    config: Config = "images" if "images" in job.manifest.configs else "pairs"
+    config: Config = "images" if "images" in job.configs else "pairs"
     real, synthetic = _real(job, config), defaultdict[str, list[str]](list)
     for (kind, key), sample in job.samples.items():
         if kind == config:

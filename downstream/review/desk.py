@@ -95,8 +95,8 @@ class Desk:
         reason = form.get("reason") or None
         verdict = "rejected" if reason else form.get("verdict", "")
         label = form.get("label", "") if verdict == "accepted" else ""
-        if label and label not in self.job.manifest.classes:
-            raise BadFormError("The run has no such class.")
+        if label and label not in self.job.labels:
+            raise BadFormError("It cannot be given such a class.")
         try:
             curves = json.loads(form.get("curves") or "[]") if verdict == "accepted" else []
             review = Review(

@@ -15,7 +15,7 @@ from didgen.downstream.review.samples import ReviewJob, ReviewSample
 from didgen.downstream.review.verdicts import Agreement, agreements, outcomes, reasons
 from didgen.downstream.stats.agreement import Kappa
 from didgen.manifests.recipes.fields import DRAWN, FOREIGN
-from didgen.manifests.reviews.record import NAME_LENGTH, NOTE_LENGTH, REASONS, Review
+from didgen.manifests.reviews.record import NAME_LENGTH, NOTE_LENGTH, REASONS, Reason, Review
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -52,6 +52,7 @@ def samples_page(desk: Desk, shown: ShownPage, saved: str) -> str:
         address=address,
         reviewer=shown.reviewer,
         run=desk.job.directory.name,
+        origin=desk.job.origin,
     )
 
 
@@ -76,15 +77,16 @@ def sample_page(
         captions={view: _caption(desk.job, sample, view) for view in views},
         mine=said.get(reviewer),
         others=[review for name, review in said.items() if name != reviewer],
-        classes=desk.job.manifest.classes,
-        reasons=REASONS,
+        classes=desk.job.labels,
+        reasons=_reasons(desk.job),
         note_length=NOTE_LENGTH,
-        facts=_facts(sample),
+        facts=_facts(desk.job, sample),
         missing=_missing(desk.job, sample),
         saved=_saved(words, reviewer, saved),
         address=address,
         reviewer=reviewer,
         run=desk.job.directory.name,
+        origin=desk.job.origin,
     )
 
 
@@ -100,6 +102,7 @@ def agreement_page(desk: Desk, reviewer: str) -> str:
         agreements=[(one, kappa_text(one.kappa)) for one in agreements(words, labels)],
         reviewer=reviewer,
         run=desk.job.directory.name,
+        origin=desk.job.origin,
     )
 
 
@@ -117,6 +120,7 @@ def blind_page(desk: Desk, reviewer: str) -> str:
         results=test.results(guesses) if done else {},
         reviewer=reviewer,
         run=desk.job.directory.name,
+        origin=desk.job.origin,
     )
 
 
@@ -164,6 +168,8 @@ def _caption(job: ReviewJob, sample: ReviewSample, view: View) -> str:
 
 def _missing(job: ReviewJob, sample: ReviewSample) -> str:
     """Why the nearest real image is not shown."""
+    if job.origin == "real":
+        return ""
     if not sample.nearest:
         return "The nearest real image is known after `didgen quality --write-scores`."
     if sample.nearest not in job.records:
@@ -171,8 +177,18 @@ def _missing(job: ReviewJob, sample: ReviewSample) -> str:
     return ""
 
 
-def _facts(sample: ReviewSample) -> dict[str, str]:
-    facts = {"Class it was made for": sample.label or "none", "Prompt": sample.prompt or "none"}
+def _reasons(job: ReviewJob) -> list[Reason]:
+    """Why a sample may be rejected: of a photograph, on account of its mask."""
+    of_synthetic = ("wrong class", "copy of a real image")
+    return [one for one in REASONS if job.origin == "synthetic" or one not in of_synthetic]
+
+
+def _facts(job: ReviewJob, sample: ReviewSample) -> dict[str, str]:
+    if job.origin == "real":
+        drawn = job.records[sample.key].mask_by or "none"
+        facts = {"Class": sample.label or "none", "Mask by": drawn}
+    else:
+        facts = {"Class it was made for": sample.label or "none", "Prompt": sample.prompt or "none"}
     return facts | {_words(name): f"{value:.3g}" for name, value in sorted(sample.scores.items())}
 
 
@@ -189,7 +205,7 @@ def _saved(words: Words, reviewer: str, saved: str) -> Review | None:
 
 
 def _render(template: str, **values: Any) -> str:
-    defaults = {"reviewer": "", "run": ""}
+    defaults = {"reviewer": "", "run": "", "origin": ""}
     return _environment().get_template(template).render(**defaults | values)
 
 

@@ -32,6 +32,9 @@ MAP_SIDE = 128
 SHARDS = 4
 """Shards held in memory, the last ones that were looked into."""
 
+PHOTOGRAPHS = 32
+"""Photographs held in memory, likewise."""
+
 
 class Pictures:
     """The pictures of a run's samples: PNG or JPEG bytes by sample and view."""
@@ -39,6 +42,7 @@ class Pictures:
     def __init__(self, job: ReviewJob) -> None:
         self.job = job
         self._shard = lru_cache(SHARDS)(self._read_shard)
+        self._photograph = lru_cache(PHOTOGRAPHS)(self._read_photograph)
         self._thumb = lru_cache(2048)(self._small)
 
     def picture(self, sample: ReviewSample, view: View) -> bytes | None:
@@ -55,7 +59,12 @@ class Pictures:
         return views[view](sample)
 
     def members(self, sample: ReviewSample) -> Mapping[str, bytes]:
-        """The members of a sample; one that its shard has lost is a `DidgenError`."""
+        """The members of a sample; one that its shard has lost is a `DidgenError`.
+
+        Those of a photograph are as in a run: its upright pixels, without metadata, and its mask.
+        """
+        if self.job.origin == "real":
+            return self._photograph(sample.key)
         members = self._shard(sample.config, sample.shard).get(sample.key)
         if members is None or "jpg" not in members:
             raise DidgenError(
@@ -78,6 +87,15 @@ class Pictures:
 
     def _read_shard(self, config: str, shard: str) -> dict[str, dict[str, bytes]]:
         return dict(read_shard(self.job.directory / config / shard))
+
+    def _read_photograph(self, key: str) -> dict[str, bytes]:
+        assert self.job.source is not None, "photographs are of a source"
+        record = self.job.records[key]
+        image = read_image(self.job.source.image_path(record))
+        mask = Image.fromarray(self.job.source.read_mask(record)).convert("L")
+        image.thumbnail((SHOWN, SHOWN))
+        shown = mask.resize(image.size, Image.Resampling.NEAREST)
+        return {"jpg": encoded(image, "JPEG", quality=90), "mask.png": encoded(shown, "PNG")}
 
     def _small(self, config: str, key: str) -> bytes:
         sample = self.job.samples[config, key]  # type: ignore[index]
@@ -117,6 +135,8 @@ class Pictures:
 
     def _attention(self, sample: ReviewSample) -> bytes | None:
         """The lesion token's map at some steps of the drawing, side by side, Eq. 7's last."""
+        if not sample.shard:
+            return None
         tar = self.job.directory / sample.config / sample.shard
         row = read_sidecar(tar.with_suffix(".json")).kept.get(sample.key, {})
         history = AttentionHistory.of_row(row, sample.key)

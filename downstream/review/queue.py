@@ -39,8 +39,8 @@ class Filter:
         states: tuple[State, ...] = get_args(State)
         known = {PLAN, *job.scores, *(f"-{name}" for name in job.scores)}
         return cls(
-            config if config in job.manifest.configs else "",
-            label if label in job.manifest.classes else "",
+            config if config in job.configs else "",
+            label if label in job.classes else "",
             next((one for one in states if one == state), "open"),
             order if order in known else PLAN,
         )

@@ -1,6 +1,6 @@
 """The samples under review: what a page shows of each, and the source beside them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -12,6 +12,7 @@ from didgen.manifests.errors import DidgenError
 from didgen.manifests.privacy.paths import restored
 from didgen.manifests.progress import Progress
 from didgen.manifests.reviews.consensus import SampleId
+from didgen.manifests.reviews.record import Origin
 from didgen.manifests.runs.copy_scores import COPY
 from didgen.manifests.runs.finish import read_whole_run
 from didgen.manifests.shards.index import Manifest
@@ -42,12 +43,18 @@ class ReviewSample:
 
 @dataclass(frozen=True)
 class ReviewJob:
-    """A finished run made ready for review, and the source it was made from where it is at hand."""
+    """Samples made ready for review, and the source of real images where it is at hand.
+
+    shards: the hashes that reviews may be of; origin: `real` for the photographs of a source.
+    """
 
     directory: Path
-    manifest: Manifest
+    configs: tuple[Config, ...]
+    classes: tuple[str, ...]
+    shards: Sequence[str]
     samples: Mapping[SampleId, ReviewSample]
     source: SourceManifest | None
+    origin: Origin = "synthetic"
 
     @cached_property
     def records(self) -> dict[str, SourceRecord]:
@@ -60,9 +67,9 @@ class ReviewJob:
         return sorted({name for sample in self.samples.values() for name in sample.scores})
 
     @property
-    def shards(self) -> list[str]:
-        """The hashes of the shards."""
-        return [one.sha256 for entries in self.manifest.configs.values() for one in entries]
+    def labels(self) -> tuple[str, ...]:
+        """The classes that a reviewer may give a sample: that of a photograph stays as it is."""
+        return self.classes if self.origin == "synthetic" else ()
 
 
 def prepare_review(
@@ -87,7 +94,14 @@ def prepare_review(
     }
     if not samples:
         raise DidgenError(f"{directory} holds no sample to review; make some first.")
-    return ReviewJob(directory, manifest, samples, _source(directory, manifest, real))
+    return ReviewJob(
+        directory,
+        tuple(manifest.configs),
+        tuple(manifest.classes),
+        [one.sha256 for entries in manifest.configs.values() for one in entries],
+        samples,
+        _source(directory, manifest, real),
+    )
 
 
 def _source(directory: Path, manifest: Manifest, given: Path | None) -> SourceManifest | None:
@@ -113,11 +127,11 @@ def _samples(sidecar: Sidecar) -> Iterator[ReviewSample]:
             str(row.get("layout") or ""),
             row["seed"] if isinstance(row.get("seed"), int) else 0,
             str(copy.get("nearest") or ""),
-            _figures(row.get("scores")) | _figures({SIMILARITY: copy.get("similarity")}),
+            figures(row.get("scores")) | figures({SIMILARITY: copy.get("similarity")}),
         )
 
 
-def _figures(scores: Any) -> dict[str, float]:
+def figures(scores: Any) -> dict[str, float]:
     """The finite numbers among scores."""
     if not isinstance(scores, Mapping):
         return {}

@@ -5,6 +5,7 @@ Notable choices:
   made of those. The others share the training images.
 - A synthetic pair is in training alone, and left out of the fold that validates the unit whose mask
   guided it.
+- A mask that no person drew validates nothing. Its pair leaves the fold that validates its unit.
 """
 
 import hashlib
@@ -35,15 +36,17 @@ class Folds:
         if split == "test":
             return
         real, name = record.get("origin") == "real", str(record.get("source_key") or "")
+        truth = real and not record.get("mask_by")
         if real:
             lesion, patient = record.get("lesion_id") or name or key, record.get("patient")
             unit = group_of(str(lesion), str(patient) if patient else None)
             self._units[name] = unit
-            self._counts[split][unit] += 1
-        self._cases.append((key, name, real))
+            if truth:
+                self._counts[split][unit] += 1
+        self._cases.append((key, name, truth))
 
     def write(self, path: Path) -> None:
-        """Write the folds, case by case, since they may be many; nothing without real cases."""
+        """Write the folds, case by case, since they may be many; none without a person's masks."""
         validated = self._validated()
         if not validated:
             return
@@ -59,7 +62,7 @@ class Folds:
             file.write("\n]\n")
 
     def _validated(self) -> list[set[str]]:
-        """The units that each fold validates; none where there is no real case."""
+        """The units that each fold validates; none where no mask is a truth."""
         own, free = set(self._counts["val"]), self._counts["train"]
         folds = [own] if own else []
         shares: list[set[str]] = [set() for _ in range(FOLDS - len(folds))]
@@ -74,9 +77,9 @@ class Folds:
 
     def _of(self, number: int, split: str, validated: list[set[str]]) -> Iterator[str]:
         """The cases of one fold for training or for validation."""
-        for key, name, real in self._cases.read():
+        for key, name, truth in self._cases.read():
             held_out = self._units.get(name) in validated[number]
-            if (split == "train" and not held_out) or (split == "val" and held_out and real):
+            if (split == "train" and not held_out) or (split == "val" and held_out and truth):
                 yield key
 
 

@@ -78,6 +78,17 @@ class Mix:
         patient = record.patient_id if record else None
         return {"patient": self._patients.get(patient or "", 0)} if self._patients else {}
 
+    @cached_property
+    def _has_drawn_masks(self) -> bool:
+        return any(record.mask_by for record in self.source.records)
+
+    def mask_of(self, item: Item, record: SourceRecord | None) -> dict[str, str]:
+        """The field of a pair that says who drew its mask where no person did; else it is empty."""
+        if item.config != "pairs" or not self._has_drawn_masks:
+            return {}
+        by = record.mask_by if record and item.origin == "real" else None
+        return {"mask_by": by or ""}
+
     def summary(self) -> dict[str, str]:
         """What goes in, by config and split, and what there was too little of; in words."""
         samples = self.plan.samples
@@ -154,6 +165,7 @@ def _described(job: Mix, item: Item, record: SourceRecord | None) -> dict[str, A
         "source_key": item.source_key,
         "lesion_id": job.naming(record.lesion_id) if record else "",
         **job.patient_of(record),
+        **job.mask_of(item, record),
         "layout": item.layout,
         "run": job.run.fingerprint if item.shard else "",
         "run_key": item.taken if item.shard else "",

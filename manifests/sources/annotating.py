@@ -3,11 +3,11 @@
 Notable choices:
 - Such a mask lies in the folder of the manifest, not among the photographs, and its record says who
   drew it. It is trained on; no test and no validation takes it for the truth.
-- A person corrects a mask in any editor: what has changed since is taken in by the next call.
+- A person corrects a mask in any editor, or by a review: the next call takes in what has changed.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,12 +77,18 @@ class Annotation:
     stopped: Mapping[str, str]
 
 
-def without_mask(manifest: SourceManifest, *, again: bool = False) -> list[SourceRecord]:
-    """The records whose masks are to be drawn; `again` also redraws masks that no person drew."""
+def without_mask(
+    manifest: SourceManifest, *, again: bool = False, passed: Collection[str] = ()
+) -> list[SourceRecord]:
+    """The records whose masks are to be drawn; `again` also redraws masks that no person drew.
+
+    The keys `passed` are left as they are.
+    """
     return [
         record
         for record in manifest.records
-        if record.mask is None or (again and record.mask_by and not _is_corrected(record))
+        if record.key not in passed
+        and (record.mask is None or (again and record.mask_by and not _is_corrected(record)))
     ]
 
 
@@ -92,6 +98,7 @@ def annotate_source(
     bounds: MaskBounds,
     *,
     again: bool = False,
+    passed: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Annotation:
     """Draw the masks that the source in a folder lacks; what is finished is kept, however it ends.
@@ -101,7 +108,7 @@ def annotate_source(
     """
     with writing(folder):
         manifest, corrected = _corrections(SourceManifest.read(folder))
-        todo = without_mask(manifest, again=again)
+        todo = without_mask(manifest, again=again, passed=passed)
         tries: list[dict[str, Any]] = []
         changed: dict[str, SourceRecord] = {}
         try:

@@ -58,7 +58,7 @@ def annotating(by_attention: ByAttention, by_network: ByNetwork) -> Callable[...
         """Give the images of a source that have no mask one, drawn by a model or a network.
 
         Masks lie in SOURCE/annotated. They are trained on, but are never the truth of a test or of
-        validation. Correct them in any editor, and call this again.
+        validation. Correct them by `didgen review SOURCE` or in any editor, and call this again.
         Example: didgen annotate runs/own
         """
         from didgen.manifests.sources.annotating import MaskGates
@@ -80,16 +80,21 @@ def _annotate(
     again: bool,
 ) -> NextStep:
     """Say what is to be drawn, draw it, and say what came of it; nothing is drawn by None."""
+    from didgen.manifests.reviews.photographs import carry_out, reviewed_masks
     from didgen.manifests.sources.annotating import FOLDER, annotate_source, without_mask
     from didgen.manifests.sources.records import SourceManifest
 
-    manifest = SourceManifest.read(source)
-    todo = len(without_mask(manifest, again=again))
+    manifest, reviewed = SourceManifest.read(source), reviewed_masks(source)
+    # Who says `--again` wants another mask for a rejected one, and keeps what is accepted.
+    settled = "accepted" if again else "rejected"
+    passed = {key for key, one in reviewed.items() if one.verdict == settled}
+    todo = len(without_mask(manifest, again=again, passed=passed))
     print(f"{todo} of {len(manifest.records)} images are to get a mask.")
     if opened is None:
         return None
     with terminal_progress("masks") as advance:
-        done = annotate_source(source, opened, bounds, again=again, progress=advance)
+        carry_out(source, reviewed)
+        done = annotate_source(source, opened, bounds, again=again, passed=passed, progress=advance)
     if done.corrected:
         print(f"{done.corrected} masks were corrected by hand, and are taken in.")
     print(f"{done.drawn} masks are drawn, and {len(done.stopped)} were stopped by the gates.")

@@ -1,15 +1,14 @@
 """The code of README and tutorials runs as it stands there, in the order of the page."""
 
 import csv
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.fixtures.documents import TUTORIALS, code, named
+from docs.site.notebooks import pages
+from tests.fixtures.documents import carry_out, code, executed, named
 from tests.fixtures.pictures import write_picture
 from tests.fixtures.places import REPOSITORY
 
@@ -76,45 +75,37 @@ def workplace(tmp_path: Path, demo: Path) -> Path:
     return tmp_path
 
 
-def run(language: str, text: str, workplace: Path) -> None:
-    """Carry out one block; it must succeed."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(REPOSITORY),
-        "HF_HOME": str(workplace / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "MAKEFLAGS": "-o .venv/.installed",  # this environment is the installed one
-    }
-    call = ["bash", "-euo", "pipefail", "-c", text]
-    if language == "python":
-        call = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", text]
-    result = subprocess.run(
-        call, cwd=workplace, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
+INTERPRETERS = {
+    "sh": ("bash", "-euo", "pipefail", "-c"),
+    "python": (sys.executable, "-c"),
+}
+
+
+def test_the_code_of_the_readme_runs(workplace: Path) -> None:
+    blocks = [block for block in code(REPOSITORY / "README.md") if block.reason is None]
+    assert len(blocks) >= 2
+    for block in blocks:
+        assert not block.title, block
+        carry_out([*INTERPRETERS[block.language], block.text], workplace)
 
 
 @pytest.mark.parametrize(
-    "document",
+    "page",
     [
-        pytest.param(file, marks=[pytest.mark.data] if "isic" in file.name else [])
-        for file in (REPOSITORY / "README.md", *TUTORIALS)
+        pytest.param(page, marks=[pytest.mark.data] if "isic" in page.name else [])
+        for page in pages()
         # `test_tutorials.py` runs the page of one script, and looks at what it leaves.
-        if any(code(file)) and file.name != "pair-in-python.md"
+        if page.name != "pair-in-python.md"
     ],
     ids=named,
 )
-def test_the_code_of_a_document_runs(
-    document: Path, workplace: Path, request: pytest.FixtureRequest
+def test_the_notebook_of_a_tutorial_runs(
+    page: Path, workplace: Path, request: pytest.FixtureRequest
 ) -> None:
-    if "isic" in document.name:
+    """The page's own code: `test_documents.py` holds that the notebook is the page's."""
+    if "isic" in page.name:
         link_isic(workplace / "isic2018", request.getfixturevalue("data_dir"))
-    ran = 0
-    for block in code(document):
-        if block.title:
-            (workplace / block.title).write_text(block.text)
-        elif block.reason is None:
-            assert block.language in ("sh", "python"), block
-            run(block.language, block.text, workplace)
-            ran += 1
-    assert ran >= 2
+    cells = [cell for cell in executed(page, workplace).cells if cell.cell_type == "code"]
+    skipped = [one.reason is not None for one in code(page)]
+    assert [cell.execution_count is None for cell in cells] == skipped
+    assert skipped.count(False) >= 2

@@ -1,33 +1,26 @@
 """What tutorials show runs as it stands there."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.fixtures.documents import executed
+
 PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "pair-in-python.md"
 
 
-@pytest.fixture(scope="module")
-def script() -> str:
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    return block
-
-
-def test_a_pair_takes_fifteen_lines(script: str) -> None:
+def test_a_pair_takes_fifteen_lines() -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     lines = [line for line in script.splitlines() if line.strip()]
     assert len(lines) <= 15
 
 
 @pytest.mark.slow
-def test_the_script_leaves_a_pair_whose_mask_is_near_its_layout(
-    script: str, tmp_path: Path
-) -> None:
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+def test_the_notebook_leaves_a_pair_whose_mask_is_near_its_layout(tmp_path: Path) -> None:
+    executed(PAGE, tmp_path)
     image, found = Image.open(tmp_path / "lesion.jpg"), Image.open(tmp_path / "lesion.png")
     assert image.size == found.size == (256, 256)
     layout = Image.new("L", (256, 256))

@@ -35,6 +35,8 @@ from didgen.augment.finetuning.finetune import finetune
 from didgen.augment.finetuning.latent_cache import Table
 from didgen.augment.finetuning.lora import merge_adapters
 from didgen.augment.finetuning.objective import RegionLoss
+from didgen.augment.generation.prepare import prepare_generation
+from didgen.augment.generation.run import augment
 from didgen.augment.prompts.prompt import LESION, SKIN, compose
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json, read_json_lines
@@ -42,9 +44,13 @@ from didgen.manifests.locks import LOCKS, claimed
 from didgen.manifests.provenance.trained_on import TRAINED_ON_NAME, TrainedOn
 from didgen.manifests.recipes.finetune import FinetuneRecipe, Lora
 from didgen.manifests.recipes.small_model import Build, Perceptual
+from didgen.manifests.runs.verify import verify
 from didgen.manifests.sources.records import SourceManifest
 from tests.fixtures.finetuned import quick
 from tests.fixtures.places import REPOSITORY
+from tests.fixtures.recipes import QUICK, tiny_recipe
+from tests.fixtures.runs import tars
+from tests.fixtures.tiny_xl import XL_MAPS, xl_recipe
 
 
 def embeddings(pipeline: StableDiffusionPipeline) -> Tensor:
@@ -597,3 +603,35 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(
             for name in ("straight", "killed")
         )
         assert one.read_bytes() == other.read_bytes(), part
+
+
+@pytest.mark.slow
+def test_sdxl_is_trained_gone_on_with_and_drawn_from_to_the_bit(
+    xl_model: Path, source: Path, tmp_path: Path
+) -> None:
+    whole = finetune(xl_recipe(source, xl_model, 4), tmp_path / "whole")
+    finetune(xl_recipe(source, xl_model, 2), tmp_path / "stopped")
+    again = finetune(xl_recipe(source, xl_model, 4), tmp_path / "stopped")
+    for part in ("unet/diffusion_pytorch_model", "text_encoder_2/model", "text_encoder/model"):
+        name = f"{part}.safetensors"
+        assert (again / name).read_bytes() == (whole / name).read_bytes()
+    start = (xl_model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    assert (whole / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() != start
+    out = tmp_path / "run"
+    job = prepare_generation(tiny_recipe(whole, sampling=QUICK | {"maps": XL_MAPS}))
+    augment(job, out)
+    assert {verdict.status for verdict in verify(out)} == {"ok"}
+    pairs = out / "pairs" / "pairs-000001.tar"
+    before = pairs.read_bytes()
+    pairs.unlink()
+    augment(job, out)
+    assert pairs.read_bytes() == before and len(tars(out)) == 4
+
+
+def test_texts_of_two_encoders_that_are_not_cached_are_refused(
+    xl_model: Path, source: Path, tmp_path: Path
+) -> None:
+    recipe = xl_recipe(source, xl_model, 1).model_copy(update={"cache": False})
+    with pytest.raises(DidgenError, match="two text encoders, whose texts are cached; set"):
+        finetune(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

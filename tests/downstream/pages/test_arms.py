@@ -45,5 +45,5 @@ def test_costs_stand_beside_the_scope(classified: Done, segmented: Done) -> None
 def test_scales_are_columns(classified: Done, segmented: Done) -> None:
     assert scarcity(classified[1]) == []
     tables = [block for block in scarcity(segmented[1]) if isinstance(block, Table)]
-    assert [table.header for table in tables] == [["network", "arm", "8", "all"]] * 2
+    assert [table.header for table in tables] == [["network", "arm", "scope", "8", "all"]] * 2
     assert [len(table.rows) for table in tables] == [8, 6]

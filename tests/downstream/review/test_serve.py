@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from didgen.manifests.images import as_mask, decode
 from didgen.manifests.reviews.log import ReviewLog
 from didgen.manifests.reviews.redrawn import mask_of
 from didgen.manifests.shards.shard import iterate
+from didgen.manifests.sources.annotating import CORRECTED
+from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.annotated import HEIGHT, WIDTH, write_annotated_source
 from tests.fixtures.commands import Command
 from tests.fixtures.places import REPOSITORY
 
@@ -56,13 +60,12 @@ def test_an_address_that_cannot_be_had_is_a_sentence(run: Path, command: Command
 Served = tuple[str, Path]
 
 
-@pytest.fixture(scope="module")
-def served(run: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The address that `didgen review` prints of its own copy of the run, and that copy."""
-    own = Path(shutil.copytree(run, tmp_path_factory.mktemp("served") / "run"))
-    command = [sys.executable, "-m", "didgen.cli", "review", str(own), "--real", str(source)]
+@contextmanager
+def serving(*arguments: str | Path) -> Iterator[str]:
+    """The address that `didgen review` prints, while it serves."""
+    command = [sys.executable, "-m", "didgen.cli", "review", *map(str, arguments)]
     with subprocess.Popen(
-        [*command, "--images", "4"],
+        command,
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,12 +75,20 @@ def served(run: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) ->
         assert process.stdout is not None
         for line in process.stdout:
             if found := re.match(r"Open (http://127\.0\.0\.1:\d+/\?token=\S+)", line):
-                yield found[1], own
+                yield found[1]
                 break
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def served(run: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The address that `didgen review` prints of its own copy of the run, and that copy."""
+    own = Path(shutil.copytree(run, tmp_path_factory.mktemp("served") / "run"))
+    with serving(own, "--real", source, "--images", "4") as address:
+        yield address, own
 
 
 @pytest.fixture(scope="module")
@@ -194,10 +205,8 @@ def disc(height: int, width: int) -> np.ndarray:
     return away < height / 4
 
 
-@pytest.mark.slow
-def test_an_outline_is_drawn_by_mouse(page: Callable[..., Any], served: Served) -> None:
-    shown = page("Ada")
-    shown.goto(at(served, "/sample/pairs/pairs-000000?config=pairs"))
+def draw_circle(shown: Any) -> None:
+    """Draw a circle by the mouse."""
     shown.keyboard.press("d")
     first, *rest = circle(shown)
     shown.mouse.move(*first)
@@ -205,6 +214,13 @@ def test_an_outline_is_drawn_by_mouse(page: Callable[..., Any], served: Served) 
     for point in rest:
         shown.mouse.move(*point)
     shown.mouse.up()
+
+
+@pytest.mark.slow
+def test_an_outline_is_drawn_by_mouse(page: Callable[..., Any], served: Served) -> None:
+    shown = page("Ada")
+    shown.goto(at(served, "/sample/pairs/pairs-000000?config=pairs"))
+    draw_circle(shown)
     assert "1 curve" in shown.inner_text("#drawing")
     press(shown, "a")
     (curve,) = last(served).curves
@@ -220,6 +236,33 @@ def test_an_outline_is_drawn_by_mouse(page: Callable[..., Any], served: Served) 
     assert last(served).curves == ()
     sample = next(iterate(served[1], "pairs"))
     assert as_mask(decode(sample.members["mask.png"], Path("m.png")), Path("m.png")).any()
+
+
+@pytest.mark.slow
+def test_a_photograph_gets_the_mask_that_a_person_draws(
+    chromium: Any, tmp_path: Path, command: Command
+) -> None:
+    source = write_annotated_source(tmp_path)
+    with serving(source) as address, chromium.new_context() as context:
+        context.set_default_timeout(WAIT)
+        shown = context.new_page()
+        shown.goto(address)
+        shown.get_by_label("Name").fill("Ada")
+        press(shown, "Enter")
+        with shown.expect_navigation():
+            shown.get_by_role("link", name="Review from the first").click()
+        draw_circle(shown)
+        press(shown, "a")
+        assert "Saved: a accepted" in shown.inner_text(".status")
+        # "wrong outline" is the second reason of a photograph.
+        press(shown, "2")
+        press(shown, "a")
+        assert "No sample is left here" in shown.inner_text("main")
+    assert command("annotate", source).code == 0
+    manifest = SourceManifest.read(source)
+    assert [record.mask_by for record in manifest.records] == [f"boxes{CORRECTED}", None, "boxes"]
+    found, drawn = manifest.read_mask(manifest.records[0]), disc(HEIGHT, WIDTH)
+    assert (found & drawn).sum() / (found | drawn).sum() > 0.97
 
 
 @pytest.mark.slow

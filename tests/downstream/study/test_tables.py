@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from didgen.downstream.pages.arms import tested
+from didgen.downstream.pages import arms
 from didgen.downstream.pages.document import Table, markdown
 from didgen.downstream.study.forms import comma_separated, latex
 from didgen.downstream.study.tables import OURS, PRINTED, figures_table, notes, read_printed
@@ -46,7 +46,7 @@ def test_rows_of_a_paper_are_marked_and_their_micro_columns_named(tmp_path: Path
     row = {"benchmark": "t", "network": "conv", "real": "all", "arm": "theirs"}
     three = {"micro P": "1.1", "micro R": "2.2", "micro F1": "3.3", "weighted F1": "4.4"}
     printed = read_printed(write_printed(tmp_path / "p.csv", row | three), {"t": "classify"})
-    table = figures_table("t", "classify", tested(benchmark()["arms"]), printed)
+    table = figures_table("t", "classify", arms.tested(benchmark()["arms"]), printed)
     assert [row[0] for row in table.rows] == [OURS, PRINTED]
     ours, theirs = (dict(zip(table.header, row, strict=True)) for row in table.rows)
     assert ours["micro P"] == ours["micro R"] == ours["micro F1"] == "0.250 ± 0.010"

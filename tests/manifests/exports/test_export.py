@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,44 @@ def test_the_patient_reaches_a_mix_as_a_number(run: Path, tmp_path: Path) -> Non
             for side in ("train", "val")
         ]
         assert both[0] & both[1] <= {None}
+
+
+def test_a_fold_validates_no_mask_that_no_person_drew(run: Path, tmp_path: Path) -> None:
+    drawn = {"ISIC_0000000", "ISIC_0000001", "ISIC_0000002"}
+
+    def change(manifest: SourceManifest) -> Iterator[SourceRecord]:
+        for record in manifest.records:
+            of_one = {"lesion_id": "lesion 0"} if record.key == "ISIC_0000001" else {}
+            by = {"mask_by": "mini"} if record.key in drawn - {"ISIC_0000000"} else {}
+            yield record.model_copy(update=of_one | by)
+
+    source = changed_source(tmp_path / "mine", change)
+    root = Path(SourceManifest.read(source).header.root)
+    for key in drawn:
+        shutil.copy(root / f"{key}_mask.png", source)
+    mix(prepare_mix(MixRecipe(source=source, run=run, ratio=1)), tmp_path / "mix")
+    out = tmp_path / "Dataset504_Mix"
+    export(prepare_export(tmp_path / "mix", "nnunet", out))
+    folds = json.loads((out / "splits_final.json").read_text())
+    validated = {key for fold in folds for key in fold["val"]}
+    assert "real-ISIC_0000000" in validated
+    for fold in folds:
+        assert not {"real-ISIC_0000001", "real-ISIC_0000002"} & {*fold["val"]}
+        assert "real-ISIC_0000002" in fold["train"]
+        # Two photographs of one lesion are never on both sides.
+        sides = ["real-ISIC_0000000" in fold["val"], "real-ISIC_0000001" in fold["train"]]
+        assert sides != [True, True]
+    by = {
+        record["key"]: record["mask_by"]
+        for sample in iterate(tmp_path / "mix", "pairs")
+        for record in [json.loads(sample.members["json"])]
+    }
+    assert {key for key, name in by.items() if name} == {f"real-{one}" for one in drawn} - {
+        "real-ISIC_0000000"
+    }
+    export(prepare_export(tmp_path / "mix", "parquet", tmp_path / "parquet"))
+    rows = load(tmp_path / "parquet", "pairs", tmp_path / "cache")["train"]
+    assert set(rows["mask_by"]) == {"", "mini"}
 
 
 def test_progress_counts_shards(run: Path, tmp_path: Path) -> None:
