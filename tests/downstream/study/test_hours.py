@@ -71,10 +71,8 @@ def test_a_few_trainings_say_what_all_others_of_their_networks_take(
         write_json(other / "result.json", record)
     trainings = 2 * (3 + 2) + 2 * 4 + 1
     found = estimates([stage], tmp_path)["few"]
-    assert (found.hours, found.basis) == (
-        pytest.approx(trainings * 50 * (2 + 4) / 3600),
-        "measured",
-    )
+    assert found.hours == pytest.approx(trainings * 50 * (2 + 4) / 3600)
+    assert found.basis == "measured"
     assert stage.recipe is not None and work(stage.recipe) == 2 * trainings * 50
     (other / "result.json").write_text("torn")
     assert estimates([stage], tmp_path)["few"].basis == "stated"

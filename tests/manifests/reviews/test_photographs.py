@@ -27,7 +27,7 @@ def say(source: Path, key: str, verdict: str, reviewer: str = "Ada", **fields: A
     """Append a review of a mask as it is now."""
     sha256 = drawn_masks(SourceManifest.read(source))[key]
     ReviewLog(source).append(
-        Review(reviewer=reviewer, config="pairs", key=key, sha256=sha256, verdict=verdict, **fields)  # type: ignore[arg-type]
+        Review(reviewer=reviewer, config="pairs", key=key, sha256=sha256, verdict=verdict, **fields)
     )
 
 
