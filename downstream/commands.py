@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from didgen.downstream.benchmark.job import BenchmarkJob
     from didgen.downstream.benchmark.recipe import ClassifyRecipe, SegmentRecipe
     from didgen.downstream.benchmark.task import Task
-    from didgen.downstream.review.desk import Desk
+    from didgen.downstream.review.samples import ReviewJob
     from didgen.manifests.runs.order import Order
 
 WEIGHTS = ["lite0", "inception", "lpips"]
@@ -265,35 +265,14 @@ def review(
     shows the masks that `annotate` drew; the next `annotate` takes in what reviewers say.
     Example: didgen review runs/mine --real runs/isic2018
     """
-    from didgen.manifests.sources.records import HEADER_FILE
-
-    if photographs := (directory / HEADER_FILE).is_file():
-        from didgen.downstream.review.photographs import prepare_photographs
-
-        job = prepare_photographs(directory)
-    else:
-        from didgen.downstream.review.samples import prepare_review
-
-        with terminal_progress("checking") as advance:
-            job = prepare_review(directory, real, progress=advance)
     from didgen.downstream.review.desk import Desk
 
-    desk = Desk(job, images, seed)
+    desk = Desk(_under_review(directory, real), images, seed)
     if summary:
         from didgen.downstream.review.summary import summary as sentences
 
         print(*sentences(desk), sep="\n")
         return then("review", directory)
-    _serve(desk, host, port)
-    if photographs:
-        return then("annotate", directory)
-    # Reviews that are there are what an export or a mix can be held to.
-    accepted = ("--reviewed", "accepted", "--out", beside(directory, "accepted"))
-    return then("export", directory, "--to", "imagefolder", *accepted)
-
-
-def _serve(desk: "Desk", host: str, port: int) -> None:
-    """Serve the page until it is stopped."""
     try:
         from didgen.downstream.review.serve import is_loopback, serve
     except ModuleNotFoundError as error:
@@ -303,6 +282,25 @@ def _serve(desk: "Desk", host: str, port: int) -> None:
     if not is_loopback(host):
         print("The page is reached from other machines, unencrypted, by all who have its address.")
     serve(desk, host, port, lambda address: print(f"Open {address}\nStop with Ctrl-C.", flush=True))
+    if desk.job.origin == "real":
+        return then("annotate", directory)
+    # Reviews that are there are what an export or a mix can be held to.
+    accepted = ("--reviewed", "accepted", "--out", beside(directory, "accepted"))
+    return then("export", directory, "--to", "imagefolder", *accepted)
+
+
+def _under_review(directory: Path, real: Path | None) -> "ReviewJob":
+    """The photographs of a source, or the samples of a run."""
+    from didgen.manifests.sources.records import HEADER_FILE
+
+    if (directory / HEADER_FILE).is_file():
+        from didgen.downstream.review.photographs import prepare_photographs
+
+        return prepare_photographs(directory)
+    from didgen.downstream.review.samples import prepare_review
+
+    with terminal_progress("checking") as advance:
+        return prepare_review(directory, real, progress=advance)
 
 
 def submission(
