@@ -14,6 +14,7 @@ def add_p_tokens(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
 
     DiDGen, Section 2: the placeholders are initialised from the words and stay fixed.
     """
+    _name_end(tokenizer, text_encoder)
     missing = [token for token in P_TOKENS if token not in tokenizer.get_vocab()]
     tokenizer.add_tokens(missing)
     if len(tokenizer) > text_encoder.get_input_embeddings().num_embeddings:
@@ -23,6 +24,18 @@ def add_p_tokens(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
     for token in missing:
         pieces = tokenizer(P_TOKENS[token], add_special_tokens=False).input_ids
         table[tokenizer.convert_tokens_to_ids(token)] = table[pieces].mean(0)
+
+
+def _name_end(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
+    """Have the text encoder pool at the end token, where its config has that of old CLIP models.
+
+    Those say 2, by which transformers pools at the largest id: that would be a P-Token's.
+    """
+    if text_encoder.config.eos_token_id == 2:
+        text_encoder.config.eos_token_id = tokenizer.eos_token_id
+        for module in text_encoder.modules():
+            if hasattr(module, "eos_token_id"):
+                module.eos_token_id = tokenizer.eos_token_id
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str]) -> Tensor:

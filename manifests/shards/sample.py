@@ -71,6 +71,8 @@ def _open_members(
         record = None
     if not isinstance(record, dict):
         raise DidgenError(f"{name}.json is not a JSON object; {REMAKE}.")
+    if not isinstance(record.get("seed", 0), int):
+        raise DidgenError(f"{name}.json has a seed that is no whole number; {REMAKE}.")
     if "cls" in members and not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
         raise DidgenError(f"{name}.cls is not a class index; {REMAKE}.")
     index = int(members["cls"]) if "cls" in members else record.get("label")

@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,18 @@ def test_rows_must_say_what_their_samples_say(
     (verdict,) = [one for one in verify(run) if one.status != "ok"]
     assert verdict.status == "mismatch"
     assert f"a.json and the sample's row in the sidecar differ in {field}" in verdict.sentence
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", "x"), ("seed", None), ("label", 0)])
+def test_a_record_that_no_run_writes_is_a_mismatch(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    sample = told("a", 1)
+    record = json.loads(sample.members["json"]) | {field: value}
+    odd = replace(sample, members=sample.members | {"json": json.dumps(record).encode()})
+    assert faults(make_run(tmp_path / "run", images=[[odd]])) == {
+        "images/images-000000.tar": "mismatch"
+    }
 
 
 def test_classes_in_another_order_are_a_mismatch(tmp_path: Path) -> None:
