@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -19,6 +20,7 @@ from didgen.manifests.privacy.index import (
 from didgen.manifests.provenance.croissant import CROISSANT_NAME, croissant
 from didgen.manifests.provenance.dataset_card import card
 from didgen.manifests.provenance.trained_on import CARD_NAME, TRAINED_ON_NAME, TrainedOn
+from didgen.manifests.runs.seen_keys import SeenKeys
 from didgen.manifests.shards.index import (
     MANIFEST_NAME,
     RUN_NAME,
@@ -117,23 +119,26 @@ def read_whole_run(
 ) -> tuple[Manifest, dict[Config, Sidecars]]:
     """The manifest and the sidecars of a finished run whose shards are as it wrote them.
 
-    Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so is a
-    sidecar that does not fit. `progress` is called with (shards hashed, all shards).
+    Every tar is hashed; one that is missing or has other bytes is a `DidgenError`, and so are a
+    sidecar that does not fit and a key that stands twice. `progress` is called with (shards hashed,
+    all shards).
     """
     manifest, done = read_manifest(directory), 0
-    for config, entries in manifest.configs.items():
-        for entry in entries:
-            tar = directory / config / entry.file
-            sidecar = read_sidecar(tar.with_suffix(".json"))
-            fits = (sidecar.shard, sidecar.sha256) == (entry.file, entry.sha256)
-            if not fits or not tar.is_file() or sha256_of(tar) != entry.sha256:
-                raise DidgenError(
-                    f"{tar} is missing or not as the run wrote it; run `{maker(manifest.recipe)}` "
-                    "again to mend it."
-                )
-            done += 1
-            if progress:
-                progress(done, manifest.totals.shards)
+    mend = f"run `{maker(manifest.recipe)}` again to mend it"
+    with closing(SeenKeys()) as seen:
+        for config, entries in manifest.configs.items():
+            for entry in entries:
+                tar = directory / config / entry.file
+                sidecar = read_sidecar(tar.with_suffix(".json"))
+                fits = (sidecar.shard, sidecar.sha256) == (entry.file, entry.sha256)
+                if not fits or not tar.is_file() or sha256_of(tar) != entry.sha256:
+                    raise DidgenError(f"{tar} is missing or not as the run wrote it; {mend}.")
+                for key in sidecar.kept:
+                    if not seen.add(f"{config}/{key}"):
+                        raise DidgenError(f"{tar} has {key}, as an earlier shard has; {mend}.")
+                done += 1
+                if progress:
+                    progress(done, manifest.totals.shards)
     return manifest, listed_sidecars(directory, manifest)
 
 

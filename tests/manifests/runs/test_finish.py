@@ -240,3 +240,12 @@ def test_a_run_that_is_not_whole_names_its_command(tmp_path: Path, kind: str, fa
         side.write_text(side.read_text().replace(sha256_of(tar), "0" * 64))
     with pytest.raises(DidgenError, match=f"images-000000.tar is missing.*`didgen {kind}`"):
         read_whole_run(tmp_path)
+
+
+def test_a_key_in_two_shards_is_named(tmp_path: Path) -> None:
+    start_run(tmp_path, fingerprint="f00d", recipe={"kind": "augment"})
+    for index in (0, 1):
+        write(tmp_path, index, bare_image("a"))
+    finish_run(tmp_path, {"images": 2}, **CHOICES)
+    with pytest.raises(DidgenError, match=r"images-000001.tar has a, as an earlier .* `didgen aug"):
+        read_whole_run(tmp_path)
