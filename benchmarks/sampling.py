@@ -84,20 +84,37 @@ def draw_once(model: Model, form: Format, kind: str, batch: int) -> None:
     draw(prepared(model, form), kind, 2, batch, form == "autocast")
 
 
+def by_eta(etas: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Kinds of guidance, each at each eta."""
+    return {
+        f"{kind}, eta {eta:g}": fields | {"eta": eta}
+        for kind, fields in GUIDED.items()
+        for eta in etas
+    }
+
+
 def fits(
-    model: Path | str, source: Path, sampling: Sampling, pairs: int, clock: Callable[[], float]
+    model: Path | str,
+    source: Path,
+    sampling: Sampling,
+    guided: Mapping[str, Mapping[str, Any]],
+    pairs: int,
+    clock: Callable[[], float],
 ) -> dict[str, dict[str, float]]:
-    """Seconds a sample of plain images and of each guidance, and how the masks of these fit."""
+    """Seconds a sample of plain images and of each guidance, and how the masks of these fit.
+
+    The first guidance is the one that the others are compared with.
+    """
     manifest = SourceManifest.read(source)
     trained_on(str(model)).check(f"The model {model}", source, manifest)
     records, pipeline = held_out(manifest, pairs), load_pipeline(str(model))
     masks = torch.stack([load_mask(manifest, one, pipeline.image_size) for one in records])
-    kinds: dict[str, list[float]] = {kind: [] for kind in (PLAIN, *GUIDED)}
-    scores: dict[str, list[dict[str, float]]] = {kind: [] for kind in GUIDED}
+    kinds: dict[str, list[float]] = {kind: [] for kind in (PLAIN, *guided)}
+    scores: dict[str, list[dict[str, float]]] = {kind: [] for kind in guided}
     for first in range(0, len(records), sampling.batch_size):
         part = slice(first, first + sampling.batch_size)
         for kind, seconds in kinds.items():
-            changed = sampling.guidance.model_copy(update=GUIDED.get(kind, {}))
+            changed = sampling.guidance.model_copy(update=guided.get(kind, {}))
             asked = sampling.model_copy(update={"guidance": changed})
             layouts = None if kind == PLAIN else masks[part]
             begin = clock()
@@ -106,9 +123,9 @@ def fits(
             if layouts is not None:
                 scores[kind] += scores_of(drawn, layouts)
     rows = {PLAIN: {"seconds": sum(kinds[PLAIN]) / len(records)}}
-    for kind in GUIDED:
+    for kind in guided:
         rows[kind] = {"seconds": sum(kinds[kind]) / len(records)} | means(scores[kind])
-        rows[kind] |= against(scores[kind], scores["guided"])
+        rows[kind] |= against(scores[kind], scores[next(iter(guided))])
     for row in rows.values():
         row["ratio"] = row["seconds"] / rows[PLAIN]["seconds"]
     return rows
@@ -163,14 +180,15 @@ def main(
     clock: Annotated[Literal["wall", "processor"], typer.Option()] = "wall",
     source: Annotated[Path | None, typer.Option(help="Layouts and captions to fit.")] = None,
     pairs: Annotated[int, typer.Option(help="Layouts of the source.")] = 24,
+    etas: Annotated[str, typer.Option(help="With a source: those of each guidance.")] = "80",
 ) -> None:
     """Measure guided sampling against plain sampling of the same model, side by side."""
     print(machine())
     time = CLOCKS[clock]
     if source is not None:
-        guidance = Guidance(eta=80.0)
-        sampling = Sampling(steps=steps, cfg=3.0, batch_size=batch, guidance=guidance)
-        rows = fits("mini", source, sampling, pairs, time)
+        sampling = Sampling(steps=steps, cfg=3.0, batch_size=batch)
+        guided = by_eta([float(eta) for eta in etas.split(",")])
+        rows = fits("mini", source, sampling, guided, pairs, time)
         title = (
             f"mini, {pairs} layouts, {steps} steps, batches of {batch}; {clock} seconds a sample"
         )
