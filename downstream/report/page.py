@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from didgen.downstream.pages import BASE_STYLE
 from didgen.downstream.pages.document import Heading, Table
 from didgen.downstream.report.blocks import Content, Part
 from didgen.downstream.report.folders import parts_of
@@ -97,7 +98,7 @@ def sections(blocks: Iterable[Content], name: str) -> list[Section]:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader((_TEMPLATES, BASE_STYLE.parent)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

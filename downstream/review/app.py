@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from didgen.downstream.pages import BASE_STYLE
 from didgen.downstream.review.blind_test import NoTestError, blind_picture
 from didgen.downstream.review.desk import BadFormError, Desk
 from didgen.downstream.review.guard import TooLargeError
@@ -37,9 +38,15 @@ REVIEWER = "didgen-reviewer"
 
 MAX_FIELDS = 50
 
-STATIC = {"style.css": "text/css", "review.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_HERE = Path(__file__).parent / "static"
 
-_STATIC = Path(__file__).parent / "static"
+STATIC = {
+    "base.css": (BASE_STYLE, "text/css"),
+    "style.css": (_HERE / "style.css", "text/css"),
+    "review.js": (_HERE / "review.js", "text/javascript"),
+    "icon.svg": (_HERE / "icon.svg", "image/svg+xml"),
+}
+"""Files of the page by their names, with their types."""
 
 
 def review_app(desk: Desk) -> Starlette:
@@ -166,11 +173,12 @@ class Addresses:
         )
 
     async def static(self, request: Request) -> Response:
-        """The style sheet and the script."""
-        kind = STATIC.get(request.path_params["name"])
-        if kind is None:
+        """The style sheets, the script and the icon."""
+        found = STATIC.get(request.path_params["name"])
+        if found is None:
             raise HTTPException(404, "There is no such file.")
-        return Response((_STATIC / request.path_params["name"]).read_bytes(), media_type=kind)
+        path, kind = found
+        return Response(path.read_bytes(), media_type=kind)
 
 
 def reviewer_of(request: Request) -> str:
