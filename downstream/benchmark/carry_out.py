@@ -155,7 +155,9 @@ def carry_out(task: Task[Any, E], out: Path, progress: Progress | None = None) -
     validation = {t: task.read(folder_of(out, t), "val") for t in rounds.results}
     choices = choices_of(task, validation)
     chosen = {one.name for every in choices.values() for one in every if one.chosen}
-    others = [t for t in job.trainings if t not in rounds.results and t.arm in chosen]
+    # Further seeds are for the test alone.
+    left = [t for t in job.trainings if t not in rounds.results] if job.recipe.test else []
+    others = [t for t in left if t.arm in chosen]
     rounds.go_on(others)
     validation |= {t: task.read(folder_of(out, t), "val") for t in others}
     tested = _tested(task, out, rounds.results, choices, rounds.again)

@@ -227,7 +227,7 @@ class BenchmarkJob(ABC, Generic[P]):
         run the use that costs most, where that is chosen."""
         first = [training for training in self.trainings if self.in_search(training)]
         found = [*self.judges_of(first), *first]
-        for run in self.recipe.runs:
+        for run in self.recipe.runs if self.recipe.test else ():
             others: dict[str, list[Training]] = {}
             for training in self.trainings:
                 if self.recipe.arm(training.arm).run == run and not self.in_search(training):

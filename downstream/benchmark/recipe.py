@@ -7,17 +7,14 @@ Notable choices:
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidatorFunctionWrapHandler, model_validator
 
 from didgen.downstream.benchmark.arms.record import NAME, Arm
 from didgen.downstream.benchmark.old_recipes import of_today
 from didgen.downstream.networks.network import Network
-from didgen.downstream.pages.document import BENCHMARK_NAME
 from didgen.manifests.choices import Reviewed, Split
-from didgen.manifests.errors import DidgenError
-from didgen.manifests.files import read_json
 from didgen.manifests.recipes.fields import LocalPath, Positive, Precision, Rate, Section, Seed
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
@@ -190,9 +187,12 @@ class BenchmarkRecipe(Section):
         """Trainings of one network at most, besides those of the quality filter."""
         every = sum(len(self.seeds_of(real)) for real in self.real)
         uses = sum(arm.role == "use" for arm in self.arms)
-        searched = len(self.searched) * len(self.real)
-        of_uses = 0 if self.chosen else (uses - len(self.runs)) * searched
-        return (len(self.arms) - uses + len(self.runs)) * every + of_uses
+        controls, searched = len(self.arms) - uses, len(self.searched) * len(self.real)
+        if self.chosen:
+            return (controls + len(self.runs)) * every
+        # Without a test nothing is trained after the choice.
+        further = len(self.runs) * (every - searched) if self.test else 0
+        return controls * every + uses * searched + further
 
     @property
     def elsewhere(self) -> Outside | None:
@@ -212,7 +212,7 @@ class BenchmarkRecipe(Section):
     @model_validator(mode="after")
     def own_images_that_are_left(self) -> Self:
         elsewhere = self.elsewhere
-        own = elsewhere is not None and elsewhere.source == self.source
+        own = elsewhere is not None and elsewhere.source.resolve() == self.source.resolve()
         if own and elsewhere is not None and elsewhere.split != "test":
             raise ValueError("`outside` is the benchmark's own source: it needs `split: test`")
         return self
@@ -313,37 +313,6 @@ class SegmentRecipe(BenchmarkRecipe):
 
     def lists(self) -> dict[str, tuple[object, ...]]:
         return super().lists() | {"collections": self.collections or ()}
-
-
-R = TypeVar("R", bound=BenchmarkRecipe)
-
-
-def with_chosen(recipe: R) -> R:
-    """A recipe without the uses that the benchmark `chosen` did not choose; itself without one.
-
-    Only a choice among the very same arms counts: any other is a `DidgenError`.
-    """
-    if recipe.chosen is None:
-        return recipe
-    path = recipe.chosen / BENCHMARK_NAME
-    if not path.is_file():
-        raise DidgenError(f"`chosen` names {recipe.chosen}, which is no finished benchmark.")
-    found = read_json(path)
-    choices = found.get("choices")
-    if found.get("kind") != recipe.kind or not choices:
-        raise DidgenError(f"{path} chose no use for `{recipe.kind}`; name another `chosen`.")
-    there = {arm["name"]: Arm.model_validate(arm) for arm in found["recipe"]["arms"]}
-    taken = {one["name"] for every in choices.values() for one in every if one["chosen"]}
-    uses = [arm for arm in recipe.arms if arm.role == "use"]
-    for run in recipe.runs:
-        of_run = [arm for arm in uses if arm.run == run and arm.name in taken]
-        if len(of_run) != 1 or of_run[0] != there.get(of_run[0].name):
-            raise DidgenError(
-                f"{path} did not choose among the uses of {run} that this recipe has; give both "
-                "the same `arms`."
-            )
-    arms = tuple(arm for arm in recipe.arms if arm.role != "use" or arm.name in taken)
-    return recipe.model_copy(update={"arms": arms})
 
 
 NOT_ASKED = frozenset(

@@ -6,7 +6,7 @@
 - unknown: nobody lists what its model was trained on, or a file that it took is of unknown origin.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -107,9 +107,21 @@ def widest(scopes: Iterable[Scope]) -> Scope:
     return max(scopes, key=lambda scope: WIDER.index(scope.name))
 
 
-def outside_records(outside: Outside, origins: Mapping[Path, Origin]) -> list[SourceRecord]:
-    """The records of another source; a `DidgenError` where a run's model was trained on some."""
+def outside_records(
+    outside: Outside, tested: Collection[SourceRecord], origins: Mapping[Path, Origin]
+) -> list[SourceRecord]:
+    """The records of another source, or of images that the benchmark leaves out of its own.
+
+    A `DidgenError` where a run's model was trained on some, and where some are the very images that
+    the benchmark tests.
+    """
     records = outside.records()
+    images = {record.sha256 for record in tested}
+    if both := [record for record in records if record.sha256 in images]:
+        raise DidgenError(
+            f"`outside` ({outside}) holds {both[0].key}, one of {len(both)} test images of the "
+            "benchmark itself; name another source, split or `collections`."
+        )
     for folder, origin in origins.items():
         if known := [record for record in records if origin.trained_on.knows_record(record)]:
             raise DidgenError(

@@ -67,6 +67,7 @@ def _pictured(
 ) -> Iterator[Content]:
     """The blocks of a page with plots where they belong, and its pictures taken in."""
     folded: list[Content] = []
+    waiting: list[Block] = []
     for block in blocks:
         if folded and isinstance(block, Heading):
             yield Fold("The same as tables", folded)
@@ -89,7 +90,12 @@ def _pictured(
             case Picture(file=file) if Path(file).name.startswith("scarcity-"):
                 # Drawn above, for narrow and dark pages too.
                 continue
+            case Heading(text="Plots"):
+                # It may have none but those.
+                waiting = [block]
             case Picture():
+                yield from waiting
+                waiting = []
                 yield figure_of_file(
                     inside(folder, block.file), f"{block.title}. {block.caption}", block.title
                 )
@@ -102,16 +108,22 @@ def _pictured(
 
 
 def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
+    """The differences on each part of the images that were tested, a family of verdicts each."""
+    for part in dict.fromkeys(one.get("part", "test") for one in comparisons):
+        images = "" if part == "test" else " on images of another source"
+        yield from _effects_on([c for c in comparisons if c.get("part", "test") == part], images)
+
+
+def _effects_on(comparisons: Sequence[Mapping[str, Any]], images: str) -> Iterator[Content]:
     """The differences of each score, each with the interval of the test that decides."""
     judged = [one for one in comparisons if one.get("judged", True)]
     if judged:
         found = Counter(one["verdict"] for one in judged)
         reported = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(found.items()))
-        yield Paragraph(f"Verdicts of {len(judged)} comparisons, by their number: {reported}.")
+        yield Paragraph(f"Verdicts of {len(judged)} comparisons{images}: {reported}.")
     plots: list[Content] = []
-    shown = [one for one in comparisons if one.get("part", "test") == "test"]
-    for score in dict.fromkeys(one["score"] for one in shown):
-        mine = [one for one in shown if one["score"] == score]
+    for score in dict.fromkeys(one["score"] for one in comparisons):
+        mine = [one for one in comparisons if one["score"] == score]
         better = "right" if mine[0]["higher_is_better"] else "left"
         effects = [
             Effect(
@@ -123,12 +135,15 @@ def _effects(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[Content]:
             )
             for one in mine
         ]
-        plots += [Heading(str(score), 3), forest(effects, f"difference; {better} is better")]
+        plots += [
+            Heading(f"{score}{images}", 3),
+            forest(effects, f"difference; {better} is better"),
+        ]
     if plots:
-        yield Paragraph("Differences with the 95 % interval of the test that decides.")
+        yield Paragraph(f"Differences{images} with the 95 % interval of the test that decides.")
         yield from plots[:2]
     if plots[2:]:
-        yield Fold("The same for the other scores", plots[2:])
+        yield Fold(f"The same for the other scores{images}", plots[2:])
 
 
 def _interval(one: Mapping[str, Any]) -> tuple[float, float] | None:

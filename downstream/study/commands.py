@@ -88,7 +88,7 @@ def _carry_out(
     code = carry_out(places, executor)
     found = estimates(stages.values(), places.state)
     folders = [place / "tables" for place in (places.state, places.records) if place is not None]
-    write_tables(stages, found, recipe.paper, folders)
+    write_tables(stages, found, recipe.paper, folders, places.state)
     print(f"The tables are in {folders[-1] / PAGE_NAME}.")
     if undone := [name for name, one in found.items() if one.basis != "done"]:
         print(f"Not done: {', '.join(undone)}; the same command goes on.")

@@ -20,6 +20,7 @@ from didgen.downstream.study.chapter import Chapter, chapter
 from didgen.downstream.study.forms import comma_separated, latex
 from didgen.downstream.study.graph import Stage
 from didgen.downstream.study.hours import Estimate
+from didgen.downstream.study.published import placeless
 from didgen.downstream.study.tables import cost_table, read_printed
 from didgen.manifests.files import read_json, write_bytes, write_json
 
@@ -31,15 +32,16 @@ def write_tables(
     found: Mapping[str, Estimate],
     paper: Path | None,
     folders: Iterable[Path],
+    state: Path,
 ) -> None:
     """Write all tables into folders: a page with the curves, the record that a report reads, and
-    each table as LaTeX and CSV."""
+    each table as LaTeX and CSV. None of them names a place of this machine."""
     benchmarks = {n: one for n, one in stages.items() if one.command in ("classify", "segment")}
     printed = read_printed(paper, {n: s.command for n, s in benchmarks.items()}) if paper else []
     chapters = [
         chapter(
             name,
-            read_json(stage.out / BENCHMARK_NAME),
+            placeless(read_json(stage.out / BENCHMARK_NAME), state),
             [one for one in printed if one.benchmark == name],
         )
         for name, stage in benchmarks.items()

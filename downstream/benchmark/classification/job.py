@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from didgen.downstream.benchmark.chosen import check_chosen, with_chosen
 from didgen.downstream.benchmark.job import (
     BenchmarkJob,
     RunSamples,
@@ -19,7 +20,7 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale, with_chosen
+from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
 from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.images import Images, counts, load_real, load_synthetic
 from didgen.downstream.data.leaks import (
@@ -98,6 +99,7 @@ def prepare_classification(
     images, loaded, duplicates = screened(recipe, images, hashes, loaded, progress)
     left = {split: {classes[label] for label in part.labels} for split, part in images.items()}
     check_classes(left, classes, f"{recipe.source} without its near-duplicates")
+    learned = [images["train"], images["val"], *loaded.values()]
     job = ClassificationJob(
         recipe=recipe,
         images=images,
@@ -106,9 +108,7 @@ def prepare_classification(
             folder: _samples(taken[folder], part, shared[folder], images["train"])
             for folder, part in loaded.items()
         },
-        outside=_outside(
-            recipe, classes, [images["train"], images["val"], *loaded.values()], taken, progress
-        ),
+        outside=_outside(recipe, classes, learned, records["test"], taken, progress),
         starts=starts,
         unit=unit_of(recipe, source),
         data={
@@ -120,6 +120,7 @@ def prepare_classification(
         classes=classes,
     )
     check_scopes(job)
+    check_chosen(job)
     return job
 
 
@@ -160,6 +161,7 @@ def _outside(
     recipe: ClassifyRecipe,
     classes: Sequence[str],
     learned: Iterable[Images],
+    tested: Sequence[SourceRecord],
     taken: Mapping[Path, TakenRun],
     progress: Progress | None,
 ) -> Images | None:
@@ -167,7 +169,7 @@ def _outside(
     outside = recipe.elsewhere
     if outside is None:
         return None
-    there = outside_records(outside, {folder: run.origin for folder, run in taken.items()})
+    there = outside_records(outside, tested, {name: run.origin for name, run in taken.items()})
     records = [record for record in there if record.label in classes]
     if len({record.label for record in records}) < 2:
         raise DidgenError(

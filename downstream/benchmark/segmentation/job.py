@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from didgen.downstream.benchmark.chosen import check_chosen, with_chosen
 from didgen.downstream.benchmark.job import (
     JUDGE,
     BenchmarkJob,
@@ -21,7 +22,7 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe, with_chosen
+from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
 from didgen.downstream.benchmark.scope import outside_records
 from didgen.downstream.data.leaks import (
     NearDuplicate,
@@ -136,7 +137,7 @@ def prepare_segmentation(
         runs={
             folder: _samples(taken[folder], part, shared[folder]) for folder, part in loaded.items()
         },
-        outside=_outside(recipe, learned, taken, progress),
+        outside=_outside(recipe, learned, records["test"], taken, progress),
         starts=starts,
         unit=unit_of(recipe, source),
         data=data,
@@ -146,6 +147,7 @@ def prepare_segmentation(
     for real in recipe.real:
         job.places(real, recipe.seeds[0])
     check_scopes(job)
+    check_chosen(job)
     return job
 
 
@@ -177,6 +179,7 @@ def _samples(run: TakenRun, pairs: Pairs, shared: Pairs) -> RunSamples[Pairs]:
 def _outside(
     recipe: SegmentRecipe,
     learned: Iterable[Pairs],
+    tested: Sequence[SourceRecord],
     taken: Mapping[Path, TakenRun],
     progress: Progress | None,
 ) -> Pairs | None:
@@ -184,7 +187,7 @@ def _outside(
     outside = recipe.elsewhere
     if outside is None:
         return None
-    there = outside_records(outside, {folder: run.origin for folder, run in taken.items()})
+    there = outside_records(outside, tested, {name: run.origin for name, run in taken.items()})
     records = [record for record in there if record.truth]
     if not records:
         raise DidgenError(

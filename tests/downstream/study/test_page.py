@@ -72,11 +72,13 @@ def test_a_study_is_a_page_a_record_and_a_part_of_the_report(
     write_json(made["masks"].out / "benchmark.json", benchmark)
     found = {"masks": Estimate(0.5, "done"), "waits": Estimate(1.0, "stated")}
     folder = tmp_path / "study" / "tables"
-    write_tables(made, found, None, [folder])
+    write_tables(made, found, None, [folder], tmp_path / "state")
     page = (folder / "study.md").read_text()
     for picture in ("test-unet", "validation-unet"):
         assert f"](masks/plots/scarcity-{picture}.png)" in page
         assert (folder / "masks" / "plots" / f"scarcity-{picture}.png").is_file()
+    told = [path.read_text() for path in folder.iterdir() if path.is_file()]
+    assert len(told) > 4 and not any(str(tmp_path) in text for text in told)
     assert "Not done yet: waits." in page and "beats every rival" in page
     record = read_json(folder / "study.json")
     tables = [b for b in from_records(record["chapters"][0]["blocks"]) if isinstance(b, Table)]

@@ -231,7 +231,14 @@ def test_a_search_looks_at_no_test_image_and_another_benchmark_takes_its_choice(
 ) -> None:
     few = {"networks": CONV, "real": [2, 4], "near_duplicates": "drop", "arms": USES}
     search, confirmed = tmp_path / "search", tmp_path / "confirmed"
-    found = classify(prepare_classification(recipe(**few, seeds=[0], test=False)), search)
+    wide = recipe(**few, seeds=[0, 1], search=1, test=False)
+    found = classify(prepare_classification(wide), search)
+    # Further seeds of the chosen use are for a test.
+    assert {(arm["arm"], len(arm["seeds"])) for arm in found["arms"]} == {
+        ("original", 2),
+        *((name, 1) for name in ("didgen", "half", "only")),
+    }
+    assert wide.at_most() == len(prepare_classification(wide).at_most())
     assert not [*search.rglob("predictions.jsonl"), *search.rglob("tested.json")]
     assert {arm["figures"] for arm in found["arms"]} == {None} and not found["comparisons"]
     page = (search / "benchmark.md").read_text()
@@ -247,6 +254,10 @@ def test_a_search_looks_at_no_test_image_and_another_benchmark_takes_its_choice(
     page = (confirmed / "benchmark.md").read_text()
     assert f"another benchmark chose `{chosen}` for the run didgen" in page
     assert "2 to 3 seeds an arm" in page
+    # A choice by other images, whose validation images may be the test images here.
+    write_json(search / "benchmark.json", found | {"data": found["data"] | {"real": "0" * 64}})
+    with pytest.raises(DidgenError, match="chose by other images or splits than this recipe has"):
+        prepare_classification(asked)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +265,10 @@ def test_a_search_looks_at_no_test_image_and_another_benchmark_takes_its_choice(
     [
         ({"chosen": "nothing"}, "names nothing, which is no finished benchmark"),
         ({"arms": ["original", "didgen"], "run": None}, "did not choose among the uses of didgen"),
+        (
+            {"arms": ["original", "didgen", {"name": "x", "run": "didgen", "use": "only"}]},
+            "did not choose among the uses of didgen",
+        ),
     ],
 )
 def test_a_choice_of_other_uses_is_refused(

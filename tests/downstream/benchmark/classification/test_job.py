@@ -233,6 +233,11 @@ def test_another_source_needs_two_of_the_classes(
         prepare_classification(recipe(outside=outside))
 
 
+def test_its_own_test_images_are_no_other_source(recipe: Make, source: Path) -> None:
+    with pytest.raises(DidgenError, match="test images of the benchmark itself"):
+        prepare_classification(recipe(outside={"source": source, "split": "test"}))
+
+
 def test_synthetic_copies_of_another_source_are_not_tested(
     recipe: Make, make_run: Callable[..., Path], outside: Path, tmp_path: Path
 ) -> None:
