@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from didgen.downstream.study.hours import FINISHED_NAME
 from didgen.downstream.study.published import publish
@@ -39,6 +39,8 @@ SESSION = "DIDGEN_STUDY_SESSION"
 
 PATIENCE = 300.0
 """Seconds that a command has to leave once it is asked to."""
+
+STOPPED: Literal["stopped"] = "stopped"
 
 LOOK = 2.0
 """Seconds between looks at whether the session is still at work."""
@@ -72,7 +74,11 @@ def orphaned() -> bool:
 
 def _still_at_work(name: str) -> None:
     if orphaned():
-        raise DidgenError(f"{name}: its `didgen study` has ended; start it again to go on.")
+        raise _ended(name)
+
+
+def _ended(name: str) -> DidgenError:
+    return DidgenError(f"{name}: its `didgen study` has ended; start it again to go on.")
 
 
 @contextmanager
@@ -110,8 +116,8 @@ def _go_on(plan: Mapping[str, Any], stage: Mapping[str, Any], folder: Path, *, l
         if plan["records"] is not None:
             publish(folder, Path(plan["state"]), Path(plan["records"]))
         print(f"{stage['name']}: done after {sum(seconds) / 60:.0f} minutes.", flush=True)
-    elif orphaned():
-        _still_at_work(stage["name"])
+    elif code == STOPPED:
+        raise _ended(stage["name"])
     elif code is not None:
         raise DidgenError(
             f"{stage['name']} ended with the exit code {code}: {_last_line(folder / LOG_NAME)} "
@@ -130,9 +136,9 @@ def for_minutes(
     log: Path,
     minutes: float,
     stopped: Callable[[], bool] = lambda: False,
-) -> int | None:
-    """The exit code of a command whose output goes to a file; None where its time was over, or
-    where it was `stopped`."""
+) -> int | Literal["stopped"] | None:
+    """The exit code of a command whose output goes to a file; None where its time was over, and
+    `STOPPED` where it was `stopped`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
         process = subprocess.Popen(  # noqa: S603 - the command of the plan
@@ -140,7 +146,10 @@ def for_minutes(
         )
         end = monotonic() + minutes * 60
         try:
-            while (left := end - monotonic()) > 0 and not stopped():
+            while (left := end - monotonic()) > 0:
+                # Asked once: a new session may answer otherwise a moment later.
+                if stopped():
+                    return STOPPED
                 try:
                     return process.wait(min(LOOK, left))
                 except subprocess.TimeoutExpired:
