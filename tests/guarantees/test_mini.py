@@ -56,6 +56,7 @@ def test_it_knows_captions_of_every_class() -> None:
     assert set(read_captions(MINI / CAPTIONS_NAME)) == {"", *CLASSES}
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_its_list_is_the_training_split_of_the_shared_source(whole: SourceManifest) -> None:
     trained_on = TrainedOn.read(MINI / TRAINED_ON_NAME)
@@ -63,6 +64,7 @@ def test_its_list_is_the_training_split_of_the_shared_source(whole: SourceManife
     trained_on.check("mini", Path("source"), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_another_split_holds_out_what_it_knows_unless_that_must_train(
     whole: SourceManifest,
