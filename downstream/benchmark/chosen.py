@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from didgen.downstream.benchmark.arms.record import Arm
 from didgen.downstream.benchmark.job import BenchmarkJob
-from didgen.downstream.benchmark.recipe import Arm, BenchmarkRecipe
+from didgen.downstream.benchmark.recipe import BenchmarkRecipe
 from didgen.downstream.pages.document import BENCHMARK_NAME
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.files import read_json
