@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from didgen.downstream.benchmark.recipe import Outside
+from didgen.downstream.benchmark.recipe import BenchmarkRecipe, Outside, chosen_record
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.provenance.trained_on import TrainedOn
 from didgen.manifests.recipes.fields import NAMELESS
@@ -129,3 +129,22 @@ def outside_records(
                 f"holds, one of {len(known)} such; test on another source."
             )
     return records
+
+
+def check_chosen(recipe: BenchmarkRecipe, data: Mapping[str, str], runs: Collection[str]) -> None:
+    """Raise a `DidgenError` where the choice was made on other images or runs than a recipe has.
+
+    Images that the search validated on could else be test images here. data: the fingerprint of the
+    `real` images; runs: those of the runs.
+    """
+    if recipe.chosen is None:
+        return
+    path, found = chosen_record(recipe.chosen)
+    told = found.get("data")
+    theirs = dict(told) if isinstance(told, dict) else {}
+    same = theirs.pop("real", None) == data["real"]
+    if not same or {*theirs.values()} != {*runs}:
+        raise DidgenError(
+            f"{path} chose by other {'runs' if same else 'images or splits'} than this recipe has; "
+            "give both the same `source` and `runs`, or run the search again."
+        )

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from didgen.downstream.benchmark.chosen import check_chosen, with_chosen
 from didgen.downstream.benchmark.job import (
     BenchmarkJob,
     RunSamples,
@@ -20,8 +19,8 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale
-from didgen.downstream.benchmark.scope import outside_records
+from didgen.downstream.benchmark.recipe import ClassifyRecipe, Scale, with_chosen
+from didgen.downstream.benchmark.scope import check_chosen, outside_records
 from didgen.downstream.data.images import Images, counts, load_real, load_synthetic
 from didgen.downstream.data.leaks import (
     check_classes,
@@ -120,7 +119,7 @@ def prepare_classification(
         classes=classes,
     )
     check_scopes(job)
-    check_chosen(job)
+    check_chosen(recipe, job.data, [run.sha256 for run in job.runs.values()])
     return job
 
 

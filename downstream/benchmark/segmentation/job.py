@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from didgen.downstream.benchmark.chosen import check_chosen, with_chosen
 from didgen.downstream.benchmark.job import (
     JUDGE,
     BenchmarkJob,
@@ -22,8 +21,8 @@ from didgen.downstream.benchmark.job import (
     taken_from,
     unit_of,
 )
-from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe
-from didgen.downstream.benchmark.scope import outside_records
+from didgen.downstream.benchmark.recipe import Scale, SegmentRecipe, with_chosen
+from didgen.downstream.benchmark.scope import check_chosen, outside_records
 from didgen.downstream.data.leaks import (
     NearDuplicate,
     check_lesions,
@@ -147,7 +146,7 @@ def prepare_segmentation(
     for real in recipe.real:
         job.places(real, recipe.seeds[0])
     check_scopes(job)
-    check_chosen(job)
+    check_chosen(recipe, job.data, [run.sha256 for run in job.runs.values()])
     return job
 
 
