@@ -208,8 +208,8 @@ def fill_cache(
     texts = Table(out / "cache", f"texts-{fingerprint(prompts)[:12]}", len(prompts))
 
     def image_row(index: int) -> dict[str, Tensor]:
-        encoded = encode_exactly(pipeline.vae, dataset.views(index).to(accelerator.device))
-        kept = encoded if sampled else {"latents": encoded["latents"]}
+        latents = encode_exactly(pipeline.vae, dataset.views(index).to(accelerator.device))
+        kept = latents if sampled else {"latents": latents["latents"]}
         return {n: value.to(KEPT) for n, value in kept.items()} | {"mask": dataset.mask(index)}
 
     def text_row(index: int) -> dict[str, Tensor]:

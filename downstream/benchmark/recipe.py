@@ -20,6 +20,7 @@ from pydantic import (
 from didgen.downstream.benchmark.arms.record import NAME, Arm
 from didgen.downstream.benchmark.old_recipes import of_today
 from didgen.downstream.networks.network import Network
+from didgen.downstream.pages.arms import outside_name
 from didgen.downstream.pages.document import BENCHMARK_NAME
 from didgen.manifests.choices import Reviewed, Split
 from didgen.manifests.errors import DidgenError
@@ -66,9 +67,7 @@ class Outside(Section):
         ]
 
     def __str__(self) -> str:
-        parts = [self.split, *(self.collections or ())]
-        named = ", ".join(part for part in parts if part)
-        return f"{self.source} ({named})" if named else str(self.source)
+        return outside_name(self.model_dump())
 
 
 class BenchmarkRecipe(Section):

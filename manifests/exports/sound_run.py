@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -31,9 +31,9 @@ from didgen.manifests.recipes.fields import NAMELESS
 from didgen.manifests.reviews.consensus import reviewed, summary
 from didgen.manifests.runs.finish import listed_sidecars, read_trained_on, read_whole_run
 from didgen.manifests.runs.mixed import TREATED
-from didgen.manifests.shards.index import Manifest, by_maker
-from didgen.manifests.shards.sample import open_sample
-from didgen.manifests.shards.shard import Sidecar, read_shard, read_sidecar, split_of
+from didgen.manifests.shards.index import Manifest
+from didgen.manifests.shards.sample import open_samples
+from didgen.manifests.shards.shard import Sidecar, read_sidecar, split_of
 from didgen.manifests.shards.tally import Tally
 from didgen.manifests.sources.records import HEADER_FILE, Label, SourceManifest
 
@@ -109,44 +109,22 @@ class Export:
         classes = {str(index): name for index, name in enumerate(self.manifest.classes)}
         tar, treated = self.directory / config / shard, Counter[Treatment]()
         rows = read_sidecar(tar.with_suffix(".json")).kept
-        waiting = {*rows}
-        for key, members in read_shard(tar):
-            waiting.discard(key)
-            self._open(tar / key, config, members, rows.get(key))
+        for key, members, record in open_samples(tar, config, rows, self.manifest):
             if self.accepted:
                 if (consensus := self.accepted.of(config, key)) is None:
                     continue
                 members = self.accepted.corrected(members, consensus)
-            index = (
-                members["cls"].decode(errors="replace")
-                if "cls" in members
-                else record_of(members).get("label")
-            )
-            if config == "images" and index not in classes and (classes or index != "-1"):
-                raise DidgenError(
-                    f"{shard} of {self.directory} has {key} without a class of its run; "
-                    "run `didgen verify` to see what is wrong."
-                )
+                record = record_of(members)
             published = self._published(Path(shard) / key, members)
             if "jpg" in members and TREATED not in rows.get(key, {}):
                 published["jpg"], treatment = without_metadata(
                     members["jpg"], (Path(shard) / key).with_suffix(".jpg")
                 )
                 treated[treatment] += 1
+            index = members["cls"].decode() if "cls" in members else record.get("label")
             yield self._named(key, published), published, classes.get(str(index), "")
-        if waiting:
-            self._open(tar / min(waiting), config, {}, None)
         # Whoever reads but the beginning of a shard reads it once more.
         self.treated.update(treated)
-
-    def _open(
-        self, place: Path, config: Config, members: Members, row: Mapping[str, Any] | None
-    ) -> None:
-        """Open each member of a sample; what `verify` would not pass is a `DidgenError`."""
-        try:
-            open_sample(str(place), config, members, row, self.manifest.classes)
-        except DidgenError as error:
-            raise DidgenError(by_maker(str(error), self.manifest.recipe)) from None
 
     def _published(self, place: Path, members: Members) -> Members:
         """The members of a sample, the mask without metadata, the record by published names."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +27,9 @@ from didgen.manifests.reviews.consensus import Consensus, SampleId, summary
 from didgen.manifests.reviews.redrawn import redrawn_mask
 from didgen.manifests.runs.finish import Provenance
 from didgen.manifests.runs.mix_plan import Item, MixPlan
-from didgen.manifests.shards.index import MASKS_OF_RUN, Manifest, by_maker, layouts_are_masks
-from didgen.manifests.shards.sample import open_sample
-from didgen.manifests.shards.shard import Sample, Sidecar, read_shard, read_sidecar
+from didgen.manifests.shards.index import MASKS_OF_RUN, Manifest, layouts_are_masks
+from didgen.manifests.shards.sample import open_samples
+from didgen.manifests.shards.shard import Sample, Sidecar, read_sidecar
 from didgen.manifests.sources.records import SourceManifest, SourceRecord
 
 TREATED = "published"
@@ -119,15 +119,16 @@ def treatments(sidecars: Iterable[Sidecar]) -> dict[str, str]:
 
 def mixed_samples(job: Mix, items: Sequence[Item]) -> Iterator[Sample]:
     """The samples of a shard: real ones from their files, synthetic ones from their run."""
-    by_shard: dict[Path, set[str]] = defaultdict(set)
+    by_shard: dict[tuple[Config, str], set[str]] = defaultdict(set)
     for item in items:
         if item.shard:
-            by_shard[job.recipe.run / item.config / item.shard].add(item.taken)
-    generated = {
-        key: (members, record)
-        for path, keys in by_shard.items()
-        for key, members, record in _opened(job, path, keys)
-    }
+            by_shard[item.config, item.shard].add(item.taken)
+    generated = {}
+    for (config, shard), keys in by_shard.items():
+        tar = job.recipe.run / config / shard
+        rows = read_sidecar(tar.with_suffix(".json")).kept
+        for key, members, reported in open_samples(tar, config, rows, job.run, keys):
+            generated[key] = members, reported
     for item in items:
         record = job.records.get(item.source_key)
         row: dict[str, Any] = {
@@ -170,28 +171,6 @@ def _described(job: Mix, item: Item, record: SourceRecord | None) -> dict[str, A
         "run": job.run.fingerprint if item.shard else "",
         "run_key": item.taken if item.shard else "",
     }
-
-
-def _opened(
-    job: Mix, path: Path, keys: Set[str]
-) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
-    """Key, members and record of samples of a shard; what `verify` would not pass is a fault."""
-    config: Config = "pairs" if path.parent.name == "pairs" else "images"
-    rows, waiting = read_sidecar(path.with_suffix(".json")).kept, {*keys}
-    try:
-        for key, members in read_shard(path):
-            if key in waiting:
-                waiting.discard(key)
-                row = rows.get(key)
-                yield (
-                    key,
-                    members,
-                    open_sample(str(path / key), config, members, row, job.run.classes),
-                )
-        if waiting:
-            open_sample(str(path / min(waiting)), config, {}, None, None)
-    except DidgenError as error:
-        raise DidgenError(by_maker(str(error), job.run.recipe)) from None
 
 
 def _generated_members(

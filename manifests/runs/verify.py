@@ -23,13 +23,12 @@ from didgen.manifests.shards.index import (
     read_run,
 )
 from didgen.manifests.shards.info import info_of
-from didgen.manifests.shards.sample import REMAKE, open_sample
+from didgen.manifests.shards.sample import REMAKE, open_samples
 from didgen.manifests.shards.shard import (
     INFO_NAME,
     Sidecar,
     TornError,
     is_shard_name,
-    read_shard,
     read_sidecar,
 )
 
@@ -224,16 +223,10 @@ class _ConfigCheck:
             raise DidgenError(
                 f"{path} has changed since it was written; copy it again, or {REMAKE}."
             )
-        rows, keys = sidecar.kept, set()
-        classes = self.manifest.classes if self.manifest else None
-        for key, members in read_shard(path):
+        for key, members, _ in open_samples(path, self.config, sidecar.kept, self.manifest):
             self._check_layout(f"{path}/{key}", members)
-            open_sample(f"{path}/{key}", self.config, members, rows.get(key), classes)
             if not self.seen.add(f"{self.config}/{key}"):
                 raise DidgenError(f"{path}/{key} has the key of an earlier sample; {REMAKE}.")
-            keys.add(key)
-        if lost := rows.keys() - keys:
-            open_sample(f"{path}/{min(lost)}", self.config, {}, None, classes)
 
     def _check_layout(self, name: str, members: dict[str, bytes]) -> None:
         layout = frozenset(members)

@@ -1,8 +1,8 @@
-"""A sample opened: every member is what its name says, and its record what its row says."""
+"""Samples opened: every member is what its name says, and the record what its row says."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,59 @@ from PIL import Image
 from didgen.manifests.choices import Config
 from didgen.manifests.errors import DidgenError
 from didgen.manifests.images import decode
-from didgen.manifests.shards.index import MANIFEST_NAME
+from didgen.manifests.shards.index import MANIFEST_NAME, Manifest, by_maker
 from didgen.manifests.shards.rows import difference
-from didgen.manifests.shards.shard import LAYOUTS
+from didgen.manifests.shards.shard import LAYOUTS, read_shard
 
 REMAKE = "delete it and its sidecar and run `didgen augment` again"
 
 _SIGNATURES = {"jpg": b"\xff\xd8\xff", "mask.png": b"\x89PNG\r\n\x1a\n"}
 
 
-def open_sample(
+def open_samples(
+    tar: Path,
+    config: Config,
+    rows: Mapping[str, Mapping[str, Any]],
+    manifest: Manifest | None,
+    keys: Collection[str] | None = None,
+) -> Iterator[tuple[str, dict[str, bytes], dict[str, Any]]]:
+    """Key, members and record of the samples of a shard, those of `keys` or all, each opened.
+
+    rows: those of its sidecar, by key; manifest: that of its run, None where it is not finished.
+    A sample whose members are not those of its config, are not what their names say, or say other
+    than the row of the sidecar is a `DidgenError`, and so is one that is in tar or sidecar alone.
+    """
+    waiting = {*(rows if keys is None else keys)}
+    for key, members in read_shard(tar):
+        if keys is None or key in waiting:
+            waiting.discard(key)
+            yield key, members, _opened(tar / key, config, members, rows.get(key), manifest)
+    if waiting:
+        _opened(tar / min(waiting), config, {}, None, manifest)
+
+
+def _opened(
+    place: Path,
+    config: Config,
+    members: Mapping[str, bytes],
+    row: Mapping[str, Any] | None,
+    manifest: Manifest | None,
+) -> dict[str, Any]:
+    """The record of a sample; the first fault is a `DidgenError` that names its run's command."""
+    try:
+        return _checked(str(place), config, members, row, manifest.classes if manifest else None)
+    except DidgenError as error:
+        recipe = manifest.recipe if manifest else {}
+        raise DidgenError(by_maker(str(error), recipe)) from None
+
+
+def _checked(
     name: str,
     config: Config,
     members: Mapping[str, bytes],
     row: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """The record of a sample whose members are those of its config, each opened.
-
-    `name` says where it lies, `row` is the one of its sidecar. The first fault is a `DidgenError`.
-    """
     if row is None or not members:
         raise DidgenError(f"{name} is in one of its shard and sidecar alone; {REMAKE}.")
     if frozenset(members) not in LAYOUTS[config]:
@@ -53,7 +86,7 @@ def _open_members(
 
     Images decode fully, a mask is one channel of 0 and 255 in its image's size, `json` is an
     object, which is returned, and `cls`, or else its `label`, the index of one of `classes`, that
-    which it names, or of any size if they are `None`.
+    which it names, or of any size if they are `None`. In a run without classes `cls` may be -1.
     """
     images = {
         extension: _decode(f"{name}.{extension}", members[extension], signature)
@@ -73,7 +106,8 @@ def _open_members(
         raise DidgenError(f"{name}.json is not a JSON object; {REMAKE}.")
     if not isinstance(record.get("seed", 0), int):
         raise DidgenError(f"{name}.json has a seed that is no whole number; {REMAKE}.")
-    if "cls" in members and not re.fullmatch(rb"[0-9]{1,9}", members["cls"]):
+    number = rb"[0-9]{1,9}" if classes else rb"-1|[0-9]{1,9}"
+    if "cls" in members and not re.fullmatch(number, members["cls"]):
         raise DidgenError(f"{name}.cls is not a class index; {REMAKE}.")
     index = int(members["cls"]) if "cls" in members else record.get("label")
     if record.get("label", index) != index:

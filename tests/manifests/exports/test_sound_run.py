@@ -17,6 +17,7 @@ from didgen.manifests.recipes.mix import MixRecipe
 from didgen.manifests.runs.claim import start_run
 from didgen.manifests.runs.finish import finish_run
 from didgen.manifests.runs.mix import mix, prepare_mix
+from didgen.manifests.runs.verify import verify
 from didgen.manifests.shards.shard import (
     Sample,
     Stamp,
@@ -26,6 +27,9 @@ from didgen.manifests.shards.shard import (
     write_shard,
 )
 from didgen.manifests.sources.records import SourceManifest
+from tests.fixtures.pictures import encoded, noise
+from tests.fixtures.runs import write_run
+from tests.fixtures.samples import whole_sample
 
 pytestmark = pytest.mark.usefixtures("datasets_offline")
 
@@ -66,7 +70,7 @@ def test_a_sample_that_lacks_a_part_is_named(
             if (key, lost) != ("pairs-000005", "sample"):
                 yield key, {n: m for n, m in members.items() if (key[:5], n) != ("pairs", lost)}
 
-    monkeypatch.setattr("didgen.manifests.exports.sound_run.read_shard", torn)
+    monkeypatch.setattr("didgen.manifests.shards.sample.read_shard", torn)
     with pytest.raises(DidgenError, match=r"pairs-00000\d .*; delete it .* run `didgen \w+` again"):
         export(prepare_export(run, to, tmp_path / "out"))
     assert not list(tmp_path.glob("out*"))
@@ -119,3 +123,14 @@ def test_a_fold_names_its_cases_by_their_pseudonyms(
     cases = {path.name.removesuffix("_0000.png") for path in (out / "imagesTr").iterdir()}
     assert {*first["train"], *first["val"]} == cases
     assert not any("ISIC" in case for case in cases)
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "parquet"])
+def test_images_of_a_run_without_classes_are_exported(tmp_path: Path, to: ExportForm) -> None:
+    known = {"key": "a", "label": -1, "class": "", "prompt": "An image.", "seed": 1}
+    image = encoded(noise(1), "JPEG")
+    plain = whole_sample("images", "a", image, b"", -1, known, {"label": "", "prompt": "An image."})
+    run = write_run(tmp_path / "run", {"images": [[plain]]}, classes=[])
+    assert {verdict.status for verdict in verify(run)} == {"ok"}
+    export(prepare_export(run, to, tmp_path / "out"))
+    assert (tmp_path / "out").is_dir()

@@ -402,7 +402,7 @@ def test_a_sample_that_is_another_or_no_picture_is_named(
             data = {"jpg": b"<html>", "json": other["json"], "cls": b"1"}[name]
             yield key, members | {name: data} if key == "images-000001" else members
 
-    monkeypatch.setattr("didgen.manifests.runs.mixed.read_shard", changed)
+    monkeypatch.setattr("didgen.manifests.shards.sample.read_shard", changed)
     with pytest.raises(
         DidgenError, match=r"images-000001\..*; delete it .* run `didgen \w+` again"
     ):
